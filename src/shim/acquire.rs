@@ -1,0 +1,221 @@
+//! A descriptor when there is none: the way from a failed call to its second chance.
+//!
+//! A hook that saw EMFILE or ENFILE makes an [`Attempt`] and then alternates between [`Attempt::again`] and its real call,
+//! which it makes itself: in its own frame, with nothing of ours held, so that a cancellation in the real call finds nothing
+//! to clean up. `again` is where everything else happens; it ends with the original error when nothing helps.
+
+use libc::{c_int, rlimit};
+use tideover_contract::page::{EventKind, Outcome};
+
+use crate::barrier::barrier;
+use crate::events::{self, Event};
+use crate::process::{self, Phase};
+use crate::reclaim::limit::{self, Remedy};
+use crate::reclaim::{self, Climb, Pressure};
+use crate::report::{ErrnoName, More, Repeated, Seconds};
+use crate::wait::{self, Backoff, Candidate, Step, Waiting};
+use crate::{breaker, page, sys, usage};
+
+/// A call that makes descriptors, as far as the engine cares.
+#[derive(Clone, Copy)]
+pub struct Call {
+    /// Name, as in the man page.
+    pub name: &'static str,
+    /// May it sleep? Not when the host asked for a non-blocking descriptor.
+    pub patient: bool,
+    /// Does it need more than one descriptor?
+    pub greedy: bool,
+}
+
+/// A climb that frees is followed by a try; more often than this in one attempt, others take what is freed.
+const CLIMBS: u32 = 16;
+
+static GAVE_UP: Repeated = Repeated::new();
+static RECOVERED: Repeated = Repeated::new();
+
+/// One failed call on its way.
+pub struct Attempt {
+    call: Call,
+    errno: c_int,
+    begun: u64,
+    tries: u32,
+    climbs: u32,
+    /// What a success would be due to now.
+    due_to: Outcome,
+    /// May this call sleep? Asked once, when the ladder has nothing more.
+    refusal: Option<Option<Outcome>>,
+    waiting: Waiting,
+    slept: bool,
+}
+
+/// Is this a lack of descriptors?
+pub fn is_exhaustion(errno: c_int) -> bool {
+    errno == libc::EMFILE || errno == libc::ENFILE
+}
+
+impl Attempt {
+    /// For a call that failed with `errno`, with the backoff of the settings or the caller's own. None: pass the error on.
+    #[cold]
+    #[inline(never)]
+    #[allow(improper_ctypes_definitions, reason = "extern \"C\" only so that it can't unwind")]
+    pub extern "C" fn begin(call: Call, errno: c_int, backoff: Option<Backoff>) -> Option<Attempt> {
+        barrier(None, || Attempt::new(call, errno, backoff))
+    }
+
+    fn new(call: Call, errno: c_int, backoff: Option<Backoff>) -> Option<Attempt> {
+        if matches!(process::phase(), Phase::Starting | Phase::Dormant | Phase::Sandboxed) {
+            page::add(&page::counters().bypassed, 1);
+            return None;
+        }
+        if !process::is_ours() {
+            // The memory is the parent's: not even a count.
+            return None;
+        }
+        let counters = page::counters();
+        if reclaim::is_climbing() {
+            page::add(&counters.bypassed, 1);
+            return None;
+        }
+        page::add(if errno == libc::EMFILE { &counters.emfile } else { &counters.enfile }, 1);
+        Some(Attempt {
+            call,
+            errno,
+            begun: sys::now(),
+            tries: 0,
+            climbs: 0,
+            due_to: Outcome::Waited,
+            refusal: None,
+            waiting: Waiting::new(backoff.unwrap_or_else(Backoff::from_settings), call.greedy),
+            slept: false,
+        })
+    }
+
+    /// Should the call be tried again? Frees and sleeps as needed. After false the attempt is over, counted and told.
+    #[cold]
+    #[inline(never)]
+    pub extern "C" fn again(&mut self) -> bool {
+        barrier(false, || match self.next() {
+            Ok(()) => {
+                self.tries += 1;
+                true
+            }
+            Err(outcome) => {
+                self.failed(outcome);
+                false
+            }
+        })
+    }
+
+    fn next(&mut self) -> Result<(), Outcome> {
+        let pressure = Pressure { call: self.call.name, errno: self.errno };
+        loop {
+            if self.climbs < CLIMBS {
+                self.climbs += 1;
+                match reclaim::climb(&pressure) {
+                    Climb::Freed(outcome) => {
+                        self.due_to = outcome;
+                        return Ok(());
+                    }
+                    Climb::Elsewhere => return Ok(()),
+                    Climb::Nothing => self.climbs = CLIMBS,
+                }
+            }
+            let candidate = Candidate { errno: self.errno, patient: self.call.patient };
+            if let Some(outcome) = *self.refusal.get_or_insert_with(|| wait::refusal(&candidate)) {
+                return Err(outcome);
+            }
+            self.slept = true;
+            self.due_to = Outcome::Waited;
+            match self.waiting.step() {
+                Step::Try => return Ok(()),
+                Step::StartOver => self.climbs = 0,
+                Step::End(outcome) => return Err(outcome),
+            }
+        }
+    }
+
+    /// The call succeeded: with this descriptor, or -1 if it has none to show.
+    #[cold]
+    #[inline(never)]
+    pub extern "C" fn succeeded(&mut self, fd: c_int) {
+        barrier((), || self.recovered(fd));
+    }
+
+    fn recovered(&self, fd: c_int) {
+        let waited = self.end();
+        page::add(&page::counters().recovered, 1);
+        if self.slept {
+            breaker::succeeded();
+            if let Some(more) = RECOVERED.due() {
+                log::warn!(
+                    "{}: no descriptor was free ({}), waited {} for one{}",
+                    self.call.name,
+                    ErrnoName(self.errno),
+                    Seconds(waited),
+                    More(more)
+                );
+            }
+        }
+        self.emit(EventKind::Recovered, fd, waited, self.due_to);
+    }
+
+    /// The retry failed for another reason, which is the true answer.
+    #[cold]
+    #[inline(never)]
+    pub extern "C" fn ended_otherwise(&mut self) {
+        barrier((), || self.emit(EventKind::Recovered, -1, self.end(), Outcome::OtherError));
+    }
+
+    fn failed(&mut self, outcome: Outcome) {
+        let waited = self.end();
+        page::add(&page::counters().gave_up, 1);
+        if outcome == Outcome::GaveUp {
+            breaker::gave_up();
+        }
+        self.emit(EventKind::Exhausted, -1, waited, outcome);
+        if let Some(more) = GAVE_UP.due() {
+            self.lament(outcome, waited, more);
+        }
+    }
+
+    /// What it was doing, what is used, what was tried, what would help.
+    fn lament(&self, outcome: Outcome, waited: u64, more: u32) {
+        let limit = limit::look().unwrap_or(rlimit { rlim_cur: 0, rlim_max: 0 });
+        let used = usage::used(limit.rlim_cur);
+        let (name, errno) = (self.call.name, ErrnoName(self.errno));
+        let tried = match outcome {
+            Outcome::GaveUp => "waited",
+            Outcome::Interrupted => "waited until a signal came",
+            Outcome::BreakerOpen => "not waited, the breaker is open",
+            _ => "nothing to free, and nobody else in the process can",
+        };
+        if self.errno == libc::ENFILE {
+            log::warn!(
+                "{name}: the system is out of descriptors ({errno}); {tried} {}{}; to help: `sysctl -w fs.file-max=...`, see /proc/sys/fs/file-nr",
+                Seconds(waited),
+                More(more)
+            );
+        } else {
+            let soft = limit::ceiling(limit);
+            log::warn!(
+                "{name}: no descriptor left ({errno}): {used} in use, soft limit {}, hard limit {}; {tried} ({}){}; {}",
+                limit.rlim_cur,
+                limit.rlim_max,
+                Seconds(waited),
+                More(more),
+                Remedy { soft, hard: limit.rlim_max }
+            );
+        }
+    }
+
+    fn end(&self) -> u64 {
+        if self.slept {
+            wait::leave();
+        }
+        sys::now().saturating_sub(self.begun)
+    }
+
+    fn emit(&self, kind: EventKind, fd: c_int, waited: u64, outcome: Outcome) {
+        events::emit(&Event { kind, call: self.call.name, errno: self.errno, fd, tries: self.tries, waited, outcome });
+    }
+}

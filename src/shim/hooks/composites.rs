@@ -1,0 +1,154 @@
+//! Calls that open something inside libc, where no hook of ours is asked: each needs one of its own.
+
+use core::ffi::{c_char, c_int, c_void};
+
+use libc::{DIR, FILE, addrinfo};
+
+use super::processes::with_original_limit;
+use super::{Answer, directory, errno, hooks, set_errno, stream, whole};
+use crate::acquire::{Call, is_exhaustion};
+use crate::barrier::barrier;
+use crate::{page, process, sys};
+
+type Callback = *const c_void;
+type Mode = *const c_char;
+type Name = *const c_char;
+
+hooks! {
+    fopen(path: Name, mode: Mode) -> *mut FILE = stream();
+    fopen64(path: Name, mode: Mode) -> *mut FILE = stream();
+    _IO_fopen(path: Name, mode: Mode) -> *mut FILE = stream();
+    freopen(path: Name, mode: Mode, old: *mut FILE) -> *mut FILE = with_room();
+    freopen64(path: Name, mode: Mode, old: *mut FILE) -> *mut FILE = with_room();
+    tmpfile() -> *mut FILE = stream();
+    tmpfile64() -> *mut FILE = stream();
+    mkstemp(template: *mut c_char) -> c_int = temporary(template, 0);
+    mkstemp64(template: *mut c_char) -> c_int = temporary(template, 0);
+    mkostemp(template: *mut c_char, flags: c_int) -> c_int = temporary(template, 0);
+    mkostemp64(template: *mut c_char, flags: c_int) -> c_int = temporary(template, 0);
+    mkstemps(template: *mut c_char, suffix: c_int) -> c_int = temporary(template, suffix);
+    mkstemps64(template: *mut c_char, suffix: c_int) -> c_int = temporary(template, suffix);
+    mkostemps(template: *mut c_char, suffix: c_int, flags: c_int) -> c_int = temporary(template, suffix);
+    mkostemps64(template: *mut c_char, suffix: c_int, flags: c_int) -> c_int = temporary(template, suffix);
+    opendir(path: Name) -> *mut DIR = directory();
+    scandir(path: Name, list: *mut c_void, filter: Callback, order: Callback) -> c_int = whole();
+    scandir64(path: Name, list: *mut c_void, filter: Callback, order: Callback) -> c_int = whole();
+    scandirat(at: c_int, path: Name, list: *mut c_void, filter: Callback, order: Callback) -> c_int = whole();
+    scandirat64(at: c_int, path: Name, list: *mut c_void, filter: Callback, order: Callback) -> c_int = whole();
+    ftw(path: Name, visit: Callback, descriptors: c_int) -> c_int = with_room();
+    ftw64(path: Name, visit: Callback, descriptors: c_int) -> c_int = with_room();
+    nftw(path: Name, visit: Callback, descriptors: c_int, flags: c_int) -> c_int = with_room();
+    nftw64(path: Name, visit: Callback, descriptors: c_int, flags: c_int) -> c_int = with_room();
+    fts_open(paths: *const Name, options: c_int, order: Callback) -> *mut c_void = with_room();
+    fts64_open(paths: *const Name, options: c_int, order: Callback) -> *mut c_void = with_room();
+    glob(pattern: Name, flags: c_int, error: Callback, result: *mut c_void) -> c_int = with_room();
+    glob64(pattern: Name, flags: c_int, error: Callback, result: *mut c_void) -> c_int = with_room();
+    popen(command: Name, mode: Mode) -> *mut FILE = piped();
+    _IO_popen(command: Name, mode: Mode) -> *mut FILE = piped();
+    getaddrinfo(node: Name, service: Name, hints: *const addrinfo, found: *mut *mut addrinfo) -> c_int = resolving();
+    sem_open(name: Name, flags: c_int, mode: libc::mode_t, value: libc::c_uint) -> *mut c_void = whole();
+    catopen(name: Name, flags: c_int) -> *mut c_void = catalogue();
+    openlog(ident: Name, options: c_int, facility: c_int) -> () = with_room();
+    vsyslog(priority: c_int, format: Name, arguments: *mut c_void) -> () = with_room();
+    __vsyslog_chk(priority: c_int, fortified: c_int, format: Name, arguments: *mut c_void) -> () = with_room();
+}
+
+/// mkstemp(3) and its kin leave their last try in the template: it must end in XXXXXX again before the next call.
+#[inline(always)]
+unsafe fn temporary(call: impl Fn() -> Call, mut real: impl FnMut() -> c_int, template: *mut c_char, suffix: c_int) -> c_int {
+    let mut first = true;
+    let restoring = move || {
+        if !first {
+            // SAFETY: the first call has found the six characters there, or it would have failed with EINVAL.
+            unsafe { core::ptr::write_bytes(template.add(libc::strlen(template) - suffix as usize - 6), b'X', 6) };
+        }
+        first = false;
+        real()
+    };
+    // SAFETY: as the caller promised.
+    unsafe { super::descriptor(call, restoring) }
+}
+
+/// Calls that destroy something, visit half a tree or stay silent when they find no descriptor: they can't be tried again, so
+/// there must be one before. Asked only in a process that is at its limit, or has been.
+#[inline(always)]
+unsafe fn with_room<R: Answer>(call: impl Fn() -> Call, mut real: impl FnMut() -> R) -> R {
+    if page::is_tight() {
+        make_room(call());
+    }
+    real()
+}
+
+/// Tries whether a descriptor can be had, with all the engine's help, and lets it go.
+#[cold]
+#[inline(never)]
+#[allow(improper_ctypes_definitions, reason = "extern \"C\" only so that it can't unwind")]
+pub(super) extern "C" fn make_room(call: Call) {
+    let saved = errno();
+    barrier((), || {
+        if process::may_act() {
+            let probe = || has_room().map_or_else(|wrong| { set_errno(wrong); -1 }, |()| 0);
+            // SAFETY: the probe leaves its errno.
+            unsafe { whole::<c_int>(|| call, probe) };
+        }
+    });
+    set_errno(saved);
+}
+
+/// Can a descriptor be had now?
+fn has_room() -> Result<(), c_int> {
+    let flags = libc::O_PATH | libc::O_DIRECTORY | libc::O_CLOEXEC;
+    sys::open(c"/", flags, 0).map(sys::close)
+}
+
+/// popen(3): a stream, and a child that gets the original soft limit.
+#[inline(always)]
+unsafe fn piped(call: impl Fn() -> Call + Copy, mut real: impl FnMut() -> *mut FILE + Copy) -> *mut FILE {
+    // SAFETY: as the caller promised.
+    unsafe {
+        let first = with_original_limit(call, real);
+        if first.is_null() { stream(call, move || real()) } else { stream(call, move || first) }
+    }
+}
+
+/// getaddrinfo(3) answers EAI_SYSTEM with EMFILE, or, with no descriptor free, that the name does not exist.
+#[derive(Clone, Copy)]
+struct Resolved(c_int);
+
+impl Answer for Resolved {
+    unsafe fn failure(self) -> Option<c_int> {
+        match self.0 {
+            0 => None,
+            libc::EAI_SYSTEM => Some(errno()),
+            libc::EAI_AGAIN | libc::EAI_NONAME | libc::EAI_FAIL => {
+                let saved = errno();
+                let wrong = if is_exhaustion(saved) { Some(saved) } else { has_room().err() };
+                set_errno(saved);
+                Some(wrong.filter(|&e| is_exhaustion(e)).unwrap_or(libc::EIO))
+            }
+            _ => Some(libc::EIO),
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn resolving(call: impl Fn() -> Call, mut real: impl FnMut() -> c_int) -> c_int {
+    // SAFETY: as the caller promised.
+    unsafe { with_room(&call, || whole(&call, || Resolved(real())).0) }
+}
+
+/// catopen(3) answers -1 as a pointer.
+#[derive(Clone, Copy)]
+struct Catalogue(*mut c_void);
+
+impl Answer for Catalogue {
+    unsafe fn failure(self) -> Option<c_int> {
+        (self.0 as isize == -1).then(errno)
+    }
+}
+
+#[inline(always)]
+unsafe fn catalogue(call: impl Fn() -> Call, mut real: impl FnMut() -> *mut c_void) -> *mut c_void {
+    // SAFETY: as the caller promised.
+    unsafe { whole(call, || Catalogue(real())).0 }
+}

@@ -1,0 +1,32 @@
+//! Files by name. GNU tar reaches open through __openat_2, fortified programs through __open_2.
+
+use core::ffi::{c_char, c_int, c_void};
+
+use libc::mode_t;
+
+use super::{blocking, descriptor, hooks};
+
+/// Not in the libc crate for this target.
+type FileHandle = c_void;
+
+hooks! {
+    open(path: *const c_char, flags: c_int, mode: mode_t) -> c_int = descriptor() if blocking(flags);
+    open64(path: *const c_char, flags: c_int, mode: mode_t) -> c_int = descriptor() if blocking(flags);
+    __open(path: *const c_char, flags: c_int, mode: mode_t) -> c_int = descriptor() if blocking(flags);
+    __open64(path: *const c_char, flags: c_int, mode: mode_t) -> c_int = descriptor() if blocking(flags);
+    __open_2(path: *const c_char, flags: c_int) -> c_int = descriptor() if blocking(flags);
+    __open64_2(path: *const c_char, flags: c_int) -> c_int = descriptor() if blocking(flags);
+    openat(at: c_int, path: *const c_char, flags: c_int, mode: mode_t) -> c_int = descriptor() if blocking(flags);
+    openat64(at: c_int, path: *const c_char, flags: c_int, mode: mode_t) -> c_int = descriptor() if blocking(flags);
+    __openat_2(at: c_int, path: *const c_char, flags: c_int) -> c_int = descriptor() if blocking(flags);
+    __openat64_2(at: c_int, path: *const c_char, flags: c_int) -> c_int = descriptor() if blocking(flags);
+    openat2(at: c_int, path: *const c_char, how: *const c_void, size: usize) -> c_int = descriptor();
+    creat(path: *const c_char, mode: mode_t) -> c_int = descriptor();
+    creat64(path: *const c_char, mode: mode_t) -> c_int = descriptor();
+    open_by_handle_at(mount: c_int, handle: *mut FileHandle, flags: c_int) -> c_int = descriptor() if blocking(flags);
+    open_tree(at: c_int, path: *const c_char, flags: libc::c_uint) -> c_int = descriptor();
+    shm_open(name: *const c_char, flags: c_int, mode: mode_t) -> c_int = descriptor();
+    mq_open(name: *const c_char, flags: c_int, mode: mode_t, attributes: *mut c_void) -> c_int
+        = descriptor() if blocking(flags);
+    __mq_open_2(name: *const c_char, flags: c_int) -> c_int = descriptor() if blocking(flags);
+}

@@ -1,0 +1,304 @@
+//! What is intercepted: one table per family, one line per function, its twins beside it.
+//!
+//! A line is the C prototype and the kind of answer. It expands to `redhook::hook!` (the exported entry point and its panic
+//! barrier) around: call the real function; if it failed for lack of descriptors, give it a [`second_chance`]; else count.
+//! exports.txt lists all names; a test compares it with the built library, and another asks the libc for forgotten twins.
+
+mod closes;
+mod composites;
+mod descriptors;
+mod files;
+mod loops;
+mod processes;
+mod sockets;
+mod syscall;
+mod variadic;
+
+use core::ffi::c_int;
+
+use libc::{DIR, FILE};
+
+use crate::acquire::{Attempt, Call, is_exhaustion};
+use crate::{page, wait};
+
+/// A family's table. After `=` stands the kind of answer, a function of this module or of the family's; after `if`, the
+/// condition under which the call may sleep.
+macro_rules! hooks {
+    ($($name:ident($($arg:ident: $type:ty),*) -> $answer:ty = $kind:ident($($extra:expr),*) $(if $patient:expr)?;)*) => {
+        $(#[allow(non_snake_case)]
+        pub mod $name {
+            #[allow(unused_imports)]
+            use super::*;
+            $crate::hooks::hook! {
+                unsafe fn $name($($arg: $type),*) -> $answer => hook {
+                    // SAFETY: the arguments are the host's own, handed on as they are.
+                    unsafe {
+                        let real: unsafe extern "C" fn($($type),*) -> $answer = core::mem::transmute(real());
+                        let call = move || $crate::acquire::Call {
+                            name: stringify!($name),
+                            patient: true $(&& $patient)?,
+                            greedy: false,
+                        };
+                        $kind(call, move || real($($arg),*) $(, $extra)*)
+                    }
+                }
+            }
+
+            /// Address of the real function.
+            #[inline(always)]
+            pub fn real() -> usize {
+                static REAL: $crate::real::Real = $crate::real::Real::new(
+                    // SAFETY: ends with a NUL, and C identifiers hold none.
+                    unsafe { core::ffi::CStr::from_bytes_with_nul_unchecked(concat!(stringify!($name), "\0").as_bytes()) },
+                );
+                REAL.address($crate::hooks::returns_pointer::<$answer>())
+            }
+        })*
+    };
+}
+pub(crate) use {hooks, redhook::hook};
+
+/// Does a function of this type return a pointer? Then a missing one answers NULL.
+const fn returns_pointer<T: Answer>() -> bool {
+    T::POINTER
+}
+
+/// What a libc function returns: how failure shows.
+pub trait Answer: Copy {
+    /// Is it a pointer?
+    const POINTER: bool = false;
+    /// errno if this is a failure.
+    ///
+    /// # Safety
+    /// Right after the call, on its thread.
+    unsafe fn failure(self) -> Option<c_int>;
+    /// The descriptor that the event shows, or -1.
+    fn descriptor(self) -> c_int {
+        -1
+    }
+}
+
+impl Answer for c_int {
+    unsafe fn failure(self) -> Option<c_int> {
+        (self < 0).then(errno)
+    }
+    fn descriptor(self) -> c_int {
+        self
+    }
+}
+
+impl Answer for libc::c_long {
+    unsafe fn failure(self) -> Option<c_int> {
+        (self < 0).then(errno)
+    }
+    fn descriptor(self) -> c_int {
+        self as c_int
+    }
+}
+
+impl<T> Answer for *mut T {
+    const POINTER: bool = true;
+    unsafe fn failure(self) -> Option<c_int> {
+        self.is_null().then(errno)
+    }
+}
+
+impl Answer for () {
+    unsafe fn failure(self) -> Option<c_int> {
+        None
+    }
+}
+
+/// An answer that is itself an errno: posix_spawn(3).
+#[derive(Clone, Copy)]
+pub struct Code(pub c_int);
+
+impl Answer for Code {
+    unsafe fn failure(self) -> Option<c_int> {
+        (self.0 != 0).then_some(self.0)
+    }
+}
+
+pub(crate) fn errno() -> c_int {
+    // SAFETY: errno is this thread's.
+    unsafe { *libc::__errno_location() }
+}
+
+pub(crate) fn set_errno(errno: c_int) {
+    // SAFETY: errno is this thread's.
+    unsafe { *libc::__errno_location() = errno };
+}
+
+/// A call failed. If that was for lack of descriptors, it is made again after whatever helps; the answer is the last one, or
+/// the first with its errno when nothing helped. The real call is made from here, between two steps of the engine, so that
+/// nothing of ours is held when a cancellation strikes in it.
+#[cold]
+#[inline(never)]
+pub(crate) unsafe fn second_chance<R: Answer>(first: R, call: impl Fn() -> Call, mut real: impl FnMut() -> R) -> R {
+    // SAFETY: right after the call.
+    let Some(wrong) = (unsafe { first.failure() }) else { return first };
+    if !is_exhaustion(wrong) {
+        return first;
+    }
+    let saved = errno();
+    if let Some(mut attempt) = Attempt::begin(call(), wrong, None) {
+        while attempt.again() {
+            let answer = real();
+            // SAFETY: right after the call.
+            match unsafe { answer.failure() } {
+                None => {
+                    attempt.succeeded(answer.descriptor());
+                    return answer;
+                }
+                Some(other) if !is_exhaustion(other) => {
+                    let kept = errno();
+                    attempt.ended_otherwise();
+                    set_errno(kept);
+                    return answer;
+                }
+                Some(_) => {}
+            }
+        }
+    }
+    set_errno(saved);
+    first
+}
+
+/// Answers with a descriptor, or -1.
+#[inline(always)]
+unsafe fn descriptor(call: impl Fn() -> Call, mut real: impl FnMut() -> c_int) -> c_int {
+    let mut fd = real();
+    if fd < 0 {
+        // SAFETY: right after the call.
+        fd = unsafe { second_chance(fd, call, real) };
+        if fd < 0 {
+            return fd;
+        }
+    }
+    page::opened(fd);
+    fd
+}
+
+/// Answers 0 with two descriptors in an array, or -1.
+#[inline(always)]
+unsafe fn pair(call: impl Fn() -> Call, mut real: impl FnMut() -> c_int, fds: *const c_int) -> c_int {
+    let mut answer = real();
+    if answer < 0 {
+        // SAFETY: right after the call.
+        answer = unsafe { second_chance(answer, || Call { greedy: true, ..call() }, real) };
+        if answer < 0 {
+            return answer;
+        }
+    }
+    // SAFETY: the call succeeded, so it has filled in both.
+    unsafe {
+        page::opened(*fds);
+        page::opened(*fds.add(1));
+    }
+    answer
+}
+
+/// Answers with a stream, or NULL.
+#[inline(always)]
+unsafe fn stream(call: impl Fn() -> Call, mut real: impl FnMut() -> *mut FILE) -> *mut FILE {
+    let mut stream = real();
+    if stream.is_null() {
+        // SAFETY: right after the call.
+        stream = unsafe { second_chance(stream, call, real) };
+    }
+    if !stream.is_null() {
+        // SAFETY: a stream that libc has just opened.
+        page::opened(unsafe { libc::fileno(stream) });
+    }
+    stream
+}
+
+/// Answers with a directory stream, or NULL.
+#[inline(always)]
+unsafe fn directory(call: impl Fn() -> Call, mut real: impl FnMut() -> *mut DIR) -> *mut DIR {
+    let mut stream = real();
+    if stream.is_null() {
+        // SAFETY: right after the call.
+        stream = unsafe { second_chance(stream, call, real) };
+    }
+    if !stream.is_null() {
+        // SAFETY: a stream that libc has just opened.
+        page::opened(unsafe { libc::dirfd(stream) });
+    }
+    stream
+}
+
+/// Answers -1 or NULL on failure, and leaves no descriptor that could be named.
+#[inline(always)]
+unsafe fn whole<R: Answer>(call: impl Fn() -> Call, mut real: impl FnMut() -> R) -> R {
+    let answer = real();
+    // SAFETY: right after the call.
+    if unsafe { answer.failure() }.is_some() { unsafe { second_chance(answer, call, real) } } else { answer }
+}
+
+/// Can't fail for lack of descriptors, or nothing could be done about it.
+#[inline(always)]
+unsafe fn through<R: Answer>(_: impl Fn() -> Call, mut real: impl FnMut() -> R) -> R {
+    real()
+}
+
+/// Closes one descriptor: whoever waits for one is woken.
+#[inline(always)]
+unsafe fn closing(_: impl Fn() -> Call, mut real: impl FnMut() -> c_int) -> c_int {
+    let answer = real();
+    // EINTR, EIO and ENOSPC from close(2) mean that the descriptor is gone.
+    if answer == 0 || errno() != libc::EBADF {
+        page::closed();
+        wait::closed();
+    }
+    answer
+}
+
+/// Closes many.
+#[inline(always)]
+unsafe fn closing_many<R: Answer>(_: impl Fn() -> Call, mut real: impl FnMut() -> R) -> R {
+    let answer = real();
+    wait::wake_all();
+    answer
+}
+
+/// Did the host ask for a blocking descriptor? The *_NONBLOCK flags of all calls are O_NONBLOCK.
+#[inline(always)]
+fn blocking(flags: c_int) -> bool {
+    flags & libc::O_NONBLOCK == 0
+}
+
+/// Looks up the functions that nearly every program calls, so that no hook has to later: dlsym(3) takes the loader's lock.
+pub fn resolve_common() {
+    let common: [fn() -> usize; 14] = [
+        files::open::real,
+        files::open64::real,
+        files::openat::real,
+        closes::close::real,
+        composites::fopen::real,
+        composites::fopen64::real,
+        closes::fclose::real,
+        composites::opendir::real,
+        closes::closedir::real,
+        descriptors::fcntl64::real,
+        descriptors::fcntl::real,
+        descriptors::dup2::real,
+        sockets::socket::real,
+        loops::poll::real,
+    ];
+    for look_up in common {
+        look_up();
+    }
+}
+
+/// open64(3) without the hook, for the C API's own retry.
+pub fn real_open64() -> unsafe extern "C" fn(*const core::ffi::c_char, c_int, libc::mode_t) -> c_int {
+    // SAFETY: that is its type; the third argument is ignored unless it is needed.
+    unsafe { core::mem::transmute(files::open64::real()) }
+}
+
+/// fopen64(3) without the hook.
+pub fn real_fopen64() -> unsafe extern "C" fn(*const core::ffi::c_char, *const core::ffi::c_char) -> *mut FILE {
+    // SAFETY: that is its type.
+    unsafe { core::mem::transmute(composites::fopen64::real()) }
+}

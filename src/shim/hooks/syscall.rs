@@ -1,0 +1,128 @@
+//! syscall(2): the descriptor-making numbers, and the few others that the hooks above would have seen.
+
+use core::ffi::{c_int, c_long};
+
+use super::{hooks, second_chance};
+use crate::acquire::Call;
+use crate::process::{self, Phase};
+use crate::{page, wait};
+
+type Argument = c_long;
+
+hooks! {
+    syscall(number: c_long, a: Argument, b: Argument, c: Argument, d: Argument, e: Argument, f: Argument) -> c_long
+        = by_number(number, [a, b, c, d]) if patient(number, [a, b, c, d]);
+}
+
+/// How a system call concerns us.
+enum Concern {
+    /// Makes a descriptor.
+    Makes,
+    /// Makes two, in an array.
+    MakesPair(Argument),
+    /// Frees one.
+    Frees,
+    /// Frees many.
+    FreesMany,
+    /// Ends the process.
+    Exits,
+    /// Sets a limit: resource, pid, new value.
+    Limits(Argument, Argument, Argument),
+    /// Installs a seccomp filter.
+    Sandboxes,
+    /// Waits for several descriptors.
+    Loops,
+    /// Not at all.
+    None,
+}
+
+#[inline(always)]
+fn concern(number: c_long, [a, b, c, d]: [Argument; 4]) -> Concern {
+    use libc as n;
+    match number {
+        n::SYS_open | n::SYS_openat | n::SYS_openat2 | n::SYS_creat | n::SYS_open_by_handle_at | n::SYS_open_tree
+        | n::SYS_socket | n::SYS_accept | n::SYS_accept4 | n::SYS_dup | n::SYS_epoll_create | n::SYS_epoll_create1
+        | n::SYS_eventfd | n::SYS_eventfd2 | n::SYS_signalfd | n::SYS_signalfd4 | n::SYS_timerfd_create
+        | n::SYS_inotify_init | n::SYS_inotify_init1 | n::SYS_fanotify_init | n::SYS_memfd_create | n::SYS_memfd_secret
+        | n::SYS_userfaultfd | n::SYS_perf_event_open | n::SYS_pidfd_open | n::SYS_pidfd_getfd | n::SYS_io_uring_setup
+        | n::SYS_fsopen | n::SYS_fsmount | n::SYS_fspick | n::SYS_mq_open => Concern::Makes,
+        n::SYS_fcntl if b == c_long::from(n::F_DUPFD) || b == c_long::from(n::F_DUPFD_CLOEXEC) => Concern::Makes,
+        n::SYS_pipe | n::SYS_pipe2 => Concern::MakesPair(a),
+        n::SYS_socketpair => Concern::MakesPair(d),
+        n::SYS_close => Concern::Frees,
+        n::SYS_close_range => Concern::FreesMany,
+        n::SYS_exit_group => Concern::Exits,
+        n::SYS_setrlimit => Concern::Limits(a, 0, b),
+        n::SYS_prlimit64 => Concern::Limits(b, a, c),
+        n::SYS_seccomp => Concern::Sandboxes,
+        n::SYS_prctl if a == c_long::from(n::PR_SET_SECCOMP) => Concern::Sandboxes,
+        n::SYS_epoll_wait | n::SYS_epoll_pwait | n::SYS_epoll_pwait2 => Concern::Loops,
+        n::SYS_poll | n::SYS_ppoll if b > 1 => Concern::Loops,
+        _ => Concern::None,
+    }
+}
+
+/// May this call sleep? Asked only after a failure.
+fn patient(number: c_long, [a, b, c, d]: [Argument; 4]) -> bool {
+    let flags = match number {
+        libc::SYS_open | libc::SYS_socket | libc::SYS_socketpair | libc::SYS_eventfd2 | libc::SYS_pipe2
+        | libc::SYS_timerfd_create | libc::SYS_pidfd_open => b,
+        libc::SYS_openat | libc::SYS_open_by_handle_at => c,
+        libc::SYS_signalfd4 => d,
+        libc::SYS_inotify_init1 => a,
+        libc::SYS_accept | libc::SYS_accept4 => {
+            return crate::sys::status_flags(a as c_int).is_ok_and(super::blocking)
+                && (number == libc::SYS_accept || super::blocking(d as c_int));
+        }
+        _ => 0,
+    };
+    super::blocking(flags as c_int)
+}
+
+#[inline(always)]
+unsafe fn by_number(call: impl Fn() -> Call, mut real: impl FnMut() -> c_long, number: c_long, arguments: [Argument; 4]) -> c_long {
+    let what = concern(number, arguments);
+    match what {
+        Concern::None => return real(),
+        Concern::Exits => process::leave(),
+        Concern::Loops => crate::thread::mark_event_loop(),
+        _ => {}
+    }
+    let mut answer = real();
+    match what {
+        Concern::Makes | Concern::MakesPair(_) => {
+            if answer < 0 {
+                // SAFETY: right after the call.
+                answer = unsafe { second_chance(answer, call, real) };
+            }
+            if answer >= 0 {
+                note_made(answer, &what);
+            }
+        }
+        Concern::Frees => {
+            page::closed();
+            wait::closed();
+        }
+        Concern::FreesMany => wait::wake_all(),
+        Concern::Limits(resource, pid, new) => {
+            super::processes::note_limit(answer as c_int, resource as c_int, pid as c_int, new as *const libc::rlimit);
+        }
+        Concern::Sandboxes if answer == 0 => process::set_phase(Phase::Sandboxed),
+        _ => {}
+    }
+    answer
+}
+
+#[inline(always)]
+fn note_made(answer: c_long, what: &Concern) {
+    if let Concern::MakesPair(fds) = what {
+        let fds = *fds as *const c_int;
+        // SAFETY: the call succeeded, so the kernel has filled in both.
+        unsafe {
+            page::opened(*fds);
+            page::opened(*fds.add(1));
+        }
+    } else {
+        page::opened(answer as c_int);
+    }
+}

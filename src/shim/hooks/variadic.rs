@@ -1,0 +1,145 @@
+//! Functions with `...` that need more than their fixed arguments. Stable Rust can't define variadic functions; a few
+//! instructions can turn one into a call with fixed arguments.
+
+use core::arch::naked_asm;
+use core::ffi::{c_char, c_int};
+
+use super::composites::make_room;
+use super::processes::{execve, execvp};
+use crate::acquire::Call;
+use crate::page;
+use crate::real::Real;
+
+type Strings = *const *const c_char;
+
+/// execl(3) and its kin: the arguments behind the path, laid out as an array, are what the execv kind wants. The System V ABI
+/// passes the first five in registers, and the rest already lie as an array behind the return address: push the five there.
+macro_rules! exec_list {
+    ($name:ident => $collected:ident) => {
+        #[unsafe(naked)]
+        #[unsafe(no_mangle)]
+        unsafe extern "C" fn $name() {
+            naked_asm!(
+                "pop rax",
+                "push r9",
+                "push r8",
+                "push rcx",
+                "push rdx",
+                "push rsi",
+                "mov rsi, rsp",
+                "push rax",
+                "call {collected}",
+                "pop rcx",
+                "add rsp, 40",
+                "push rcx",
+                "ret",
+                collected = sym $collected,
+            )
+        }
+    };
+}
+
+exec_list!(execl => execl_array);
+exec_list!(execlp => execlp_array);
+exec_list!(execle => execle_array);
+
+unsafe extern "C" {
+    static environ: Strings;
+}
+
+unsafe extern "C" fn execl_array(path: *const c_char, arguments: Strings) -> c_int {
+    // SAFETY: the host's own arguments, ended by the NULL that it passed.
+    unsafe { execve::execve::execve(path, arguments, environ) }
+}
+
+unsafe extern "C" fn execlp_array(file: *const c_char, arguments: Strings) -> c_int {
+    // SAFETY: as above.
+    unsafe { execvp::execvp::execvp(file, arguments) }
+}
+
+unsafe extern "C" fn execle_array(path: *const c_char, arguments: Strings) -> c_int {
+    // SAFETY: as above; the environment is the argument behind the NULL.
+    unsafe {
+        let mut end = arguments;
+        while !(*end).is_null() {
+            end = end.add(1);
+        }
+        execve::execve::execve(path, arguments, *end.add(1).cast::<Strings>())
+    }
+}
+
+/// syslog(3): room is made for the connection that it may open, then the call goes on as it came, all argument registers intact.
+macro_rules! with_room_first {
+    ($name:ident => $prepare:ident) => {
+        #[unsafe(naked)]
+        #[unsafe(no_mangle)]
+        unsafe extern "C" fn $name() {
+            naked_asm!(
+                "push rbp",
+                "mov rbp, rsp",
+                "sub rsp, 192",
+                "mov [rbp - 8], rdi",
+                "mov [rbp - 16], rsi",
+                "mov [rbp - 24], rdx",
+                "mov [rbp - 32], rcx",
+                "mov [rbp - 40], r8",
+                "mov [rbp - 48], r9",
+                "mov [rbp - 56], rax",
+                "test al, al",
+                "je 2f",
+                "movaps [rbp - 80], xmm0",
+                "movaps [rbp - 96], xmm1",
+                "movaps [rbp - 112], xmm2",
+                "movaps [rbp - 128], xmm3",
+                "movaps [rbp - 144], xmm4",
+                "movaps [rbp - 160], xmm5",
+                "movaps [rbp - 176], xmm6",
+                "movaps [rbp - 192], xmm7",
+                "2:",
+                "call {prepare}",
+                "mov r11, rax",
+                "mov rdi, [rbp - 8]",
+                "mov rsi, [rbp - 16]",
+                "mov rdx, [rbp - 24]",
+                "mov rcx, [rbp - 32]",
+                "mov r8, [rbp - 40]",
+                "mov r9, [rbp - 48]",
+                "mov rax, [rbp - 56]",
+                "test al, al",
+                "je 3f",
+                "movaps xmm0, [rbp - 80]",
+                "movaps xmm1, [rbp - 96]",
+                "movaps xmm2, [rbp - 112]",
+                "movaps xmm3, [rbp - 128]",
+                "movaps xmm4, [rbp - 144]",
+                "movaps xmm5, [rbp - 160]",
+                "movaps xmm6, [rbp - 176]",
+                "movaps xmm7, [rbp - 192]",
+                "3:",
+                "leave",
+                "jmp r11",
+                prepare = sym $prepare,
+            )
+        }
+    };
+}
+
+with_room_first!(syslog => prepare_syslog);
+with_room_first!(__syslog_chk => prepare_syslog_chk);
+
+extern "C" fn prepare_syslog() -> usize {
+    static REAL: Real = Real::new(c"syslog");
+    prepare("syslog", &REAL)
+}
+
+extern "C" fn prepare_syslog_chk() -> usize {
+    static REAL: Real = Real::new(c"__syslog_chk");
+    prepare("__syslog_chk", &REAL)
+}
+
+fn prepare(name: &'static str, real: &Real) -> usize {
+    if page::is_tight() {
+        make_room(Call { name, patient: true, greedy: false });
+    }
+    real.address(false)
+}

@@ -1,0 +1,40 @@
+//! libtideover.so: preloaded into a program that nobody can change, it carries the program over running out of file
+//! descriptors. When nothing is short, a hook is: call the real function, look at the result, return.
+//!
+//! The way of a failed open, which is also the way to read this crate:
+//! [`hooks`] (what is intercepted) -> [`acquire`] (try again?) -> [`reclaim`] (free what can be freed) -> [`wait`] (sleep
+//! where sleeping can help) -> [`page`] (count it) and [`report`] (say it).
+//!
+//! What it does not do: change what a call that succeeds returns, close a descriptor of the host's, start a thread, keep a
+//! descriptor, take a lock or allocate on a success path. The rules, and the incident behind each, are in DESIGN.md.
+
+mod acquire;
+mod arch;
+mod barrier;
+mod breaker;
+#[cfg(not(test))]
+mod capi;
+mod elf;
+mod events;
+#[cfg(not(test))]
+mod hooks;
+mod page;
+mod process;
+mod real;
+mod reclaim;
+mod report;
+mod settings;
+mod start;
+mod sys;
+mod text;
+mod thread;
+mod usage;
+mod wait;
+
+/// printf-style output from inside a host goes through [`report`] or nowhere.
+#[allow(unused_macros)]
+macro_rules! println {
+    ($($any:tt)*) => {
+        compile_error!("use log::warn! and friends: they format on the stack and write once")
+    };
+}

@@ -1,0 +1,245 @@
+//! The shared page as the library sees it: where counts go.
+//!
+//! There is always a page to count in. At first it is a private one in this library's memory; when the file could be made,
+//! [`create`] moves to that. Whatever fails, the host runs on with the private one.
+
+use core::ffi::CStr;
+use core::fmt::Write;
+use core::sync::atomic::{AtomicI32, AtomicPtr, AtomicU32, AtomicU64, Ordering::Relaxed};
+
+use tideover_contract::page::{self as contract, Counters, Page, state};
+use tideover_contract::settings;
+
+use crate::barrier::barrier;
+use crate::settings::SETTINGS;
+use crate::text::Text;
+use crate::{arch, process, reclaim, sys};
+
+static PRIVATE: Page = Page::new();
+static PAGE: AtomicPtr<Page> = AtomicPtr::new((&raw const PRIVATE).cast_mut());
+/// Successes with a descriptor from this number on take the cold path. Below the lowest number: the page is still to be made.
+static NOTABLE: AtomicI32 = AtomicI32::new(i32::MIN);
+/// User id in the path of the page's file, plus one; 0: there is no file. A program may change its id later.
+static OWNER: AtomicU32 = AtomicU32::new(0);
+
+type Path = Text<256>;
+
+/// The page in use.
+#[inline(always)]
+pub fn page() -> &'static Page {
+    // SAFETY: PRIVATE, or a mapping of SIZE bytes that is never unmapped; all fields are atomics.
+    unsafe { &*PAGE.load(Relaxed) }
+}
+
+/// The counters in use.
+#[inline(always)]
+pub fn counters() -> &'static Counters {
+    &page().counters
+}
+
+/// Adds to a counter.
+pub fn add(counter: &AtomicU64, more: u64) {
+    counter.fetch_add(more, Relaxed);
+}
+
+#[inline(always)]
+fn shard() -> &'static contract::Shard {
+    // Fibonacci hashing: thread control blocks differ in the middle bits. The top three bits choose one of eight.
+    let hash = (arch::thread_pointer() as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    &page().shards[(hash >> 61) as usize % contract::SHARDS]
+}
+
+/// A call gave the host a descriptor of this number.
+#[inline(always)]
+pub fn opened(fd: i32) {
+    shard().opened.fetch_add(1, Relaxed);
+    if fd >= NOTABLE.load(Relaxed) {
+        notable(fd);
+    }
+}
+
+/// A descriptor of the host's was closed.
+#[inline(always)]
+pub fn closed() {
+    shard().closed.fetch_add(1, Relaxed);
+}
+
+/// The highest number so far, or the first descriptor since a fork.
+#[cold]
+#[inline(never)]
+extern "C" fn notable(fd: i32) {
+    barrier((), || take_note(fd));
+}
+
+fn take_note(fd: i32) {
+    if !process::may_act() {
+        return;
+    }
+    if NOTABLE.compare_exchange(i32::MIN, 0, Relaxed, Relaxed).is_ok() {
+        create();
+    }
+    NOTABLE.fetch_max(fd.saturating_add(1), Relaxed);
+    counters().high_water.fetch_max(fd as u64 + 1, Relaxed);
+    reclaim::limit::reached(fd as u64 + 1);
+}
+
+/// Where the page's file is, for a given user.
+fn path(uid: u32) -> Path {
+    let mut path = Path::new();
+    let _ = path.push(SETTINGS.page_dir());
+    let _ = write!(path, "/tideover.{uid}/{}", process::pid());
+    path
+}
+
+fn directory(uid: u32) -> Path {
+    let mut path = Path::new();
+    let _ = path.push(SETTINGS.page_dir());
+    let _ = write!(path, "/tideover.{uid}");
+    path
+}
+
+/// Makes the page's file and moves to it. On any failure one line says why, and the private page stays.
+pub fn create() {
+    fill(&PRIVATE);
+    if !SETTINGS.flag(settings::Id::Page) {
+        return;
+    }
+    let uid = sys::geteuid();
+    match map(uid) {
+        Ok(shared) => {
+            fill(shared);
+            for (to, from) in shared.shards.iter().zip(&PRIVATE.shards) {
+                to.opened.store(from.opened.load(Relaxed), Relaxed);
+                to.closed.store(from.closed.load(Relaxed), Relaxed);
+            }
+            OWNER.store(uid + 1, Relaxed);
+            PAGE.store((&raw const *shared).cast_mut(), Relaxed);
+            shared.state.store(state::LIVE, Relaxed);
+        }
+        Err((what, errno)) => log::warn!(
+            "no shared page, counters stay private: {what} {}: {}; TIDEOVER_PAGE_DIR= names another directory, TIDEOVER_PAGE=0 does without",
+            crate::report::Printable(directory(uid).as_bytes()),
+            crate::report::ErrnoName(errno),
+        ),
+    }
+}
+
+/// What could not be done, and why.
+type Failure = (&'static str, sys::Errno);
+
+/// The file, mapped. Made anew: a file of this name is left over from a dead process with our number, or from the program
+/// that this process was before execve(2).
+fn map(uid: u32) -> Result<&'static Page, Failure> {
+    check_directory(directory(uid).as_c_str(), uid)?;
+    let path = path(uid);
+    let flags = libc::O_RDWR | libc::O_CREAT | libc::O_EXCL | libc::O_NOFOLLOW | libc::O_CLOEXEC;
+    let open = || sys::open(path.as_c_str(), flags, 0o600);
+    let fd = match open() {
+        Err(libc::EEXIST) => sys::unlink(path.as_c_str()).and_then(|()| open()),
+        other => other,
+    }
+    .map_err(|errno| ("creating a file in", errno))?;
+    // Allocated before it is mapped: a store into an unallocated page of a full tmpfs is SIGBUS.
+    let mapped = sys::allocate(fd, contract::SIZE).and_then(|()| sys::map_shared(fd, contract::SIZE));
+    sys::close(fd);
+    match mapped {
+        // SAFETY: SIZE bytes of zeros, page-aligned, writable, shared only with readers; zeros are a valid Page.
+        Ok(address) => Ok(unsafe { &*address.cast::<Page>() }),
+        Err(errno) => {
+            let _ = sys::unlink(path.as_c_str());
+            Err(("allocating 4 KiB in", errno))
+        }
+    }
+}
+
+/// The directory must be ours alone: others could replace our files in it, or lead us elsewhere by a link.
+fn check_directory(path: &CStr, uid: u32) -> Result<(), Failure> {
+    let status = match sys::stat(path, false) {
+        Err(libc::ENOENT) => {
+            sys::mkdir(path, 0o700).or_else(|e| if e == libc::EEXIST { Ok(()) } else { Err(e) }).map_err(|e| ("making", e))?;
+            sys::stat(path, false)
+        }
+        other => other,
+    }
+    .map_err(|errno| ("looking at", errno))?;
+    let ours = status.st_mode & libc::S_IFMT == libc::S_IFDIR && status.st_uid == uid && status.st_mode & 0o077 == 0;
+    if ours { Ok(()) } else { Err(("not a directory of our own with mode 0700:", libc::EPERM)) }
+}
+
+/// Writes the header and the settings, and carries over what is known of the limits.
+fn fill(to: &Page) {
+    let from = counters();
+    to.magic.store(contract::MAGIC, Relaxed);
+    to.layout.store(contract::LAYOUT, Relaxed);
+    to.size.store(contract::SIZE as u32, Relaxed);
+    to.pid.store(process::pid() as u32, Relaxed);
+    to.uid.store(sys::geteuid(), Relaxed);
+    to.started_boot_ns.store(sys::clock(libc::CLOCK_BOOTTIME), Relaxed);
+    to.started_ns.store(sys::clock(libc::CLOCK_REALTIME), Relaxed);
+    contract::store_text(&to.version, env!("CARGO_PKG_VERSION").as_bytes());
+    contract::store_text(&to.program, crate::start::program());
+    for index in 0..settings::COUNT {
+        to.settings[index].store(SETTINGS.value(index), Relaxed);
+        to.sources[index].store(SETTINGS.source(index), Relaxed);
+    }
+    to.settings_count.store(settings::COUNT as u32, Relaxed);
+    if !core::ptr::eq(from, &to.counters) {
+        carry(&to.counters, from);
+    }
+}
+
+/// What is known of the limits, from one set of counters to another.
+fn carry(to: &Counters, from: &Counters) {
+    to.soft_limit.store(from.soft_limit.load(Relaxed), Relaxed);
+    to.hard_limit.store(from.hard_limit.load(Relaxed), Relaxed);
+    to.high_water.store(from.high_water.load(Relaxed), Relaxed);
+    to.raised_from.store(from.raised_from.load(Relaxed), Relaxed);
+}
+
+/// In the child of a fork: counts begin again, in the private page; the first descriptor that the child makes gives it a page
+/// of its own (a child that only execs should not pay for one).
+pub fn forked() {
+    let known = Counters::new();
+    carry(&known, counters());
+    if core::ptr::eq(page(), &PRIVATE) {
+        // SAFETY: PRIVATE is all atomics in writable memory, zeros are a valid Page, and the child has one thread.
+        unsafe { core::ptr::write_bytes((&raw const PRIVATE).cast_mut(), 0, 1) };
+    }
+    PAGE.store((&raw const PRIVATE).cast_mut(), Relaxed);
+    OWNER.store(0, Relaxed);
+    NOTABLE.store(i32::MIN, Relaxed);
+    carry(&PRIVATE.counters, &known);
+}
+
+/// Tells readers that the process is in execve(2), or no longer.
+pub fn set_state(state: u32) {
+    if OWNER.load(Relaxed) != 0 {
+        page().state.store(state, Relaxed);
+    }
+}
+
+/// Removes the page's file; the memory stays, since hooks may still be called.
+pub fn remove() {
+    let owner = OWNER.swap(0, Relaxed);
+    if owner != 0 {
+        let _ = sys::unlink(path(owner - 1).as_c_str());
+    }
+}
+
+/// Counts from here on as if this number had been seen: the constructor's way to say that the page is made.
+pub fn settle() {
+    NOTABLE.store(0, Relaxed);
+}
+
+/// The highest descriptor number seen, plus one.
+pub fn high_water() -> u64 {
+    counters().high_water.load(Relaxed)
+}
+
+/// Is this process at its limit, or has it been? Two loads.
+#[inline(always)]
+pub fn is_tight() -> bool {
+    let counters = counters();
+    counters.emfile.load(Relaxed) != 0
+        || counters.high_water.load(Relaxed) + 4 >= counters.soft_limit.load(Relaxed)
+}

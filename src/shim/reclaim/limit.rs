@@ -1,0 +1,197 @@
+//! First rung: the soft limit, raised towards the hard one when it is hit, and given back to what the program execs.
+
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+
+use libc::rlimit;
+use once_cell::race::OnceBool;
+use tideover_contract::glob;
+use tideover_contract::page::{EventKind, Outcome};
+use tideover_contract::settings::{Id, MILLION, raise};
+
+use super::Pressure;
+use crate::barrier::barrier;
+use crate::events::{self, Event};
+use crate::settings::SETTINGS;
+use crate::{elf, page, sys, usage};
+
+/// Each raise is this many times the limit before. Not at once to the top: some hosts close every number up to the limit, and
+/// 2^30 of them cost one ten minutes (moby#38814).
+const STEP: u64 = 4;
+/// FD_SET(3) beyond this corrupts memory.
+const SELECT_END: u64 = 1024;
+/// Programs that import select(2) but never hand it a number that they did not check.
+const CHECKED_SELECT: &[u8] = b"python*, perl*, ruby*, node, nodejs, java, php*, guile*";
+
+/// The program has set its limit itself: it is no longer ours to change.
+static TAKEN_OVER: AtomicBool = AtomicBool::new(false);
+/// The next highest number that is worth a look.
+static LOOK_AT: AtomicU64 = AtomicU64::new(0);
+static WARNED: AtomicBool = AtomicBool::new(false);
+static CRITICAL: AtomicBool = AtomicBool::new(false);
+static USES_SELECT: OnceBool = OnceBool::new();
+
+/// At load: notes the limits.
+pub fn start() {
+    if let Some(limit) = look() {
+        LOOK_AT.store(lowest_mark(limit.rlim_cur, limit.rlim_cur, 0), Relaxed);
+    }
+}
+
+/// The limits now, noted in the page.
+pub fn look() -> Option<rlimit> {
+    let limit = sys::descriptor_limit().ok()?;
+    page::counters().soft_limit.store(limit.rlim_cur, Relaxed);
+    page::counters().hard_limit.store(limit.rlim_max, Relaxed);
+    Some(limit)
+}
+
+/// How far the soft limit may go: what can be had in all.
+pub fn ceiling(limit: rlimit) -> u64 {
+    let mode = SETTINGS.get(Id::Raise);
+    if mode == raise::OFF || TAKEN_OVER.load(Relaxed) {
+        return limit.rlim_cur;
+    }
+    let mut top = limit.rlim_max.min(SETTINGS.get(Id::RaiseCap));
+    if mode != raise::FORCE && uses_select() {
+        top = top.min(SELECT_END);
+    }
+    top.max(limit.rlim_cur)
+}
+
+fn uses_select() -> bool {
+    USES_SELECT.get_or_init(|| {
+        !glob::any(CHECKED_SELECT, crate::start::program())
+            && elf::main_imports(&[c"select", c"__select", c"pselect", c"__fdelt_chk", c"__fdelt_warn"])
+    })
+}
+
+/// The rung: returns how many more numbers there are now.
+pub fn raise(_: &Pressure) -> u64 {
+    raise_once()
+}
+
+fn raise_once() -> u64 {
+    let Some(limit) = look() else { return 0 };
+    let soft = limit.rlim_cur;
+    let next = soft.saturating_mul(STEP).max(64).min(ceiling(limit));
+    if next <= soft || sys::set_descriptor_limit(0, rlimit { rlim_cur: next, ..limit }).is_err() {
+        return 0;
+    }
+    let _ = page::counters().raised_from.compare_exchange(0, soft, Relaxed, Relaxed);
+    page::counters().soft_limit.store(next, Relaxed);
+    log::info!("soft limit on open files raised from {soft} to {next} (hard limit {})", limit.rlim_max);
+    next - soft
+}
+
+/// A call returned a number as high as this, plus one. Raises the soft limit when nine tenths of it are in use, because opens
+/// inside libc (dlopen, getaddrinfo, iconv_open) can't be intercepted and would fail; warns when the ceiling comes near.
+pub fn reached(number: u64) {
+    if number < LOOK_AT.load(Relaxed) {
+        return;
+    }
+    let Some(mut limit) = look() else { return };
+    let used = usage::used(limit.rlim_cur);
+    if used.saturating_mul(10) >= limit.rlim_cur.saturating_mul(9) && raise_once() > 0 {
+        limit = look().unwrap_or(limit);
+    }
+    let top = ceiling(limit);
+    let part = |id| top as u128 * u128::from(SETTINGS.get(id)) / u128::from(MILLION);
+    let above = |id| SETTINGS.get(id) != 0 && u128::from(used) >= part(id);
+    if above(Id::FdCritical) && !CRITICAL.swap(true, Relaxed) {
+        WARNED.store(true, Relaxed);
+        announce(EventKind::Critical, used, top, limit.rlim_max);
+    } else if above(Id::FdWarn) && !WARNED.swap(true, Relaxed) {
+        announce(EventKind::Warning, used, top, limit.rlim_max);
+    }
+    // Numbers may be high while few are in use (bash keeps a 255): then look again after as many as are missing.
+    let mark = lowest_mark(limit.rlim_cur, top, used);
+    LOOK_AT.store(number + mark.saturating_sub(used).max(1), Relaxed);
+}
+
+/// The lowest usage above `used` at which something is to be done.
+fn lowest_mark(soft: u64, top: u64, used: u64) -> u64 {
+    let part = |whole: u64, millionths: u64| (u128::from(whole) * u128::from(millionths)).div_ceil(u128::from(MILLION)) as u64;
+    let marks = [
+        part(soft, 900_000),
+        if WARNED.load(Relaxed) { u64::MAX } else { part(top, SETTINGS.get(Id::FdWarn)) },
+        if CRITICAL.load(Relaxed) { u64::MAX } else { part(top, SETTINGS.get(Id::FdCritical)) },
+    ];
+    marks.into_iter().filter(|&mark| mark > used).min().unwrap_or(u64::MAX / 2)
+}
+
+fn announce(kind: EventKind, used: u64, top: u64, hard: u64) {
+    let word = if kind == EventKind::Critical { "critical" } else { "warning" };
+    log::warn!("{word}: {used} of {top} descriptors are in use; {}", Remedy { soft: top, hard });
+    let fd = i32::try_from(used).unwrap_or(i32::MAX);
+    events::emit(&Event { kind, call: "", errno: 0, fd, tries: 0, waited: 0, outcome: Outcome::None });
+}
+
+/// Prints what a person can do about the limit, as commands.
+pub struct Remedy {
+    /// Soft limit, or how far the library would raise it.
+    pub soft: u64,
+    /// Hard limit.
+    pub hard: u64,
+}
+
+impl core::fmt::Display for Remedy {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        if TAKEN_OVER.load(Relaxed) && self.soft < self.hard {
+            return write!(f, "the program set this limit itself, so it is not raised; see its own settings, or start it with `ulimit -n {}`", self.hard);
+        }
+        if self.soft < self.hard && SETTINGS.get(Id::Raise) == raise::OFF {
+            return write!(f, "to help: TIDEOVER_RAISE=auto, or `ulimit -n {}` before it starts", self.hard);
+        }
+        if self.soft < self.hard && self.soft >= SETTINGS.get(Id::RaiseCap) {
+            return write!(f, "to help: a higher TIDEOVER_RAISE_CAP (hard limit {})", self.hard);
+        }
+        if self.soft < self.hard {
+            return write!(f, "it uses select(2), so the limit stays at {}; if it never selects on files, TIDEOVER_RAISE=force", self.soft);
+        }
+        let more = self.hard.saturating_mul(4).clamp(1024, 1 << 20);
+        write!(f, "to help: `ulimit -n {more}` as root, LimitNOFILE={more} in its systemd unit, or docker run --ulimit nofile={more}")
+    }
+}
+
+/// The program has called setrlimit(2) or prlimit(2) on its own limit: from now on it is the program's.
+#[cold]
+#[inline(never)]
+pub extern "C" fn taken_over() {
+    barrier((), take_over);
+}
+
+fn take_over() {
+    if !crate::process::may_act() {
+        return;
+    }
+    TAKEN_OVER.store(true, Relaxed);
+    page::counters().raised_from.store(0, Relaxed);
+    LOOK_AT.store(0, Relaxed);
+    look();
+    super::rested();
+}
+
+/// The soft limit that the host started with, if the library has raised it since.
+pub fn original() -> Option<u64> {
+    Some(page::counters().raised_from.load(Relaxed)).filter(|&soft| soft != 0)
+}
+
+/// Sets the original soft limit, as a program that is about to be executed expects it. Returns what to put back if that fails.
+pub fn give_back() -> Option<rlimit> {
+    let soft = original()?;
+    let limit = sys::descriptor_limit().ok()?;
+    sys::set_descriptor_limit(0, rlimit { rlim_cur: soft.min(limit.rlim_max), ..limit }).ok()?;
+    Some(limit)
+}
+
+/// Puts back what [`give_back`] returned.
+pub fn take_again(limit: rlimit) {
+    let _ = sys::set_descriptor_limit(0, limit);
+}
+
+/// Gives a child that was just spawned the original soft limit. It has had the raised one for as long as its start took.
+pub fn give_child(pid: i32) {
+    if let (Some(soft), Ok(limit)) = (original(), sys::descriptor_limit()) {
+        let _ = sys::set_descriptor_limit(pid, rlimit { rlim_cur: soft.min(limit.rlim_max), ..limit });
+    }
+}

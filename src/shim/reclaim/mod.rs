@@ -1,0 +1,183 @@
+//! The ladder: what can be freed when there is no descriptor, one rung after the other, one thread at a time.
+//!
+//! Single-flight: without it, eight Python threads that collected garbage at once got 4,000 of 16,000 opens, with it all
+//! 16,000 (DESIGN.md). Others wait for the thread on the ladder, bounded, and then simply try again.
+
+pub mod callbacks;
+pub mod limit;
+
+use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
+
+use parking_lot::Mutex;
+use tideover_contract::page::Outcome;
+use tideover_contract::settings::SECOND;
+
+use crate::{arch, page, sys, wait};
+
+/// What is needed, and what for.
+pub struct Pressure {
+    /// Name of the call.
+    pub call: &'static str,
+    /// EMFILE or ENFILE.
+    pub errno: i32,
+}
+
+/// A rung: what it is called in messages, how a call that it saved ended, whether it can help against ENFILE, and the work.
+/// The work returns how many descriptors it made available.
+struct Rung {
+    outcome: Outcome,
+    system_wide: bool,
+    run: fn(&Pressure) -> u64,
+    rests_until: AtomicU64,
+}
+
+/// Cheapest first.
+static LADDER: [Rung; 2] = [
+    Rung { outcome: Outcome::Raised, system_wide: false, run: limit::raise, rests_until: AtomicU64::new(0) },
+    Rung { outcome: Outcome::Reclaimed, system_wide: true, run: callbacks::run, rests_until: AtomicU64::new(0) },
+];
+
+/// A rung that freed nothing rests for this long, or for [`REST_FACTOR`] times what it cost: a program that lives at its
+/// limit must not spend its time on the ladder.
+const REST: u64 = SECOND / 20;
+const REST_FACTOR: u64 = 20;
+/// How long a thread waits for another one that is on the ladder, and after how long that one is taken for lost: it may have
+/// left a reclaimer by longjmp(3).
+const OTHERS_WORK: u64 = SECOND;
+const LOST: u64 = 10 * SECOND;
+
+static FLIGHT: Mutex<()> = Mutex::new(());
+/// Thread pointer of the thread on the ladder, or 0; the same number in the child of a fork.
+static HOLDER: AtomicUsize = AtomicUsize::new(0);
+static HELD_SINCE: AtomicU64 = AtomicU64::new(0);
+/// Counts ends of flights; waiters sleep on it.
+static LANDINGS: AtomicU32 = AtomicU32::new(0);
+
+/// How a climb ended.
+pub enum Climb {
+    /// Something was freed: try again. The outcome is what a success would be due to.
+    Freed(Outcome),
+    /// Another thread was on the ladder, and has left it: try again.
+    Elsewhere,
+    /// Nothing to be had.
+    Nothing,
+}
+
+/// Is this thread on the ladder? Then a reclaimer, or a signal handler above one, has called.
+pub fn is_climbing() -> bool {
+    HOLDER.load(Relaxed) == arch::thread_pointer()
+}
+
+/// Goes up the ladder until a rung frees something.
+pub fn climb(pressure: &Pressure) -> Climb {
+    let now = sys::now();
+    if LADDER.iter().all(|rung| !rung.ready(pressure, now)) {
+        return Climb::Nothing;
+    }
+    if !take_off(now) {
+        let landing = LANDINGS.load(Relaxed);
+        if HOLDER.load(Relaxed) != 0 {
+            let _ = sys::futex_wait(&LANDINGS, landing, OTHERS_WORK);
+        }
+        return Climb::Elsewhere;
+    }
+    let mut climb = Climb::Nothing;
+    for rung in LADDER.iter().filter(|rung| rung.ready(pressure, now)) {
+        let begun = sys::now();
+        if (rung.run)(pressure) > 0 {
+            climb = Climb::Freed(rung.outcome);
+            break;
+        }
+        let ended = sys::now();
+        rung.rests_until.store(ended + REST.max(REST_FACTOR * (ended - begun)), Relaxed);
+    }
+    land();
+    if matches!(climb, Climb::Freed(_)) {
+        wait::wake_all();
+    }
+    climb
+}
+
+impl Rung {
+    fn ready(&self, pressure: &Pressure, now: u64) -> bool {
+        (self.system_wide || pressure.errno == libc::EMFILE) && now >= self.rests_until.load(Relaxed)
+    }
+}
+
+/// Something has changed that makes the ladder worth another look: a reclaimer was registered, the limit was set.
+pub fn rested() {
+    LADDER.iter().for_each(|rung| rung.rests_until.store(0, Relaxed));
+}
+
+fn take_off(now: u64) -> bool {
+    let mut guard = FLIGHT.try_lock();
+    if guard.is_none() && now.saturating_sub(HELD_SINCE.load(Relaxed)) > LOST && HOLDER.swap(0, Relaxed) != 0 {
+        // SAFETY: whoever held it has been gone for long, or will find in `land` that it holds nothing.
+        unsafe { FLIGHT.force_unlock() };
+        guard = FLIGHT.try_lock();
+    }
+    let taken = guard.is_some();
+    // Released by `land`, not by a guard: destructors do not run when a thread is cancelled or jumps.
+    core::mem::forget(guard);
+    if taken {
+        HELD_SINCE.store(now, Relaxed);
+        HOLDER.store(arch::thread_pointer(), Relaxed);
+    }
+    taken
+}
+
+fn land() {
+    if HOLDER.compare_exchange(arch::thread_pointer(), 0, Relaxed, Relaxed).is_ok() {
+        // SAFETY: this thread holds it.
+        unsafe { FLIGHT.force_unlock() };
+        LANDINGS.fetch_add(1, Relaxed);
+        let _ = sys::futex_wake(&LANDINGS, i32::MAX);
+    }
+}
+
+/// In the child of a fork: a thread that was on the ladder does not exist here, unless it is the one that forked.
+pub fn forked() {
+    if FLIGHT.is_locked() && !is_climbing() {
+        HOLDER.store(0, Relaxed);
+        // SAFETY: the holder does not exist in this process.
+        unsafe { FLIGHT.force_unlock() };
+    }
+    callbacks::forked();
+}
+
+/// Runs code of the host's while this thread can't be cancelled: a cancellation would unwind through our frames.
+pub fn uncancelled<T>(work: impl FnOnce() -> T) -> T {
+    unsafe extern "C" {
+        fn pthread_setcancelstate(state: i32, old: *mut i32) -> i32;
+    }
+    const DISABLE: i32 = 1;
+    let mut old = 0;
+    // SAFETY: sets one word of the calling thread's; async-signal-safe since POSIX 2024, and before in practice.
+    unsafe { pthread_setcancelstate(DISABLE, &raw mut old) };
+    let result = work();
+    // SAFETY: as above.
+    unsafe { pthread_setcancelstate(old, core::ptr::null_mut()) };
+    result
+}
+
+/// Counts a run of a reclaimer.
+fn count(freed: u64) {
+    page::add(&page::counters().reclaims, 1);
+    page::add(&page::counters().reclaimed, freed);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_ladder_carries_one_thread_and_survives_a_lost_one() {
+        let now = sys::now();
+        assert!(take_off(now));
+        assert!(is_climbing());
+        let other = std::thread::spawn(move || (take_off(now), is_climbing(), take_off(now + LOST + 1), is_climbing()));
+        assert_eq!(other.join().unwrap(), (false, false, true, true));
+        land();
+        assert!(FLIGHT.is_locked(), "the thread that was taken for lost must not free what another one holds");
+    }
+}

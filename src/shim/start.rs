@@ -1,0 +1,90 @@
+//! Load and exit: the constructor and the destructor.
+
+use core::ffi::{CStr, c_char};
+
+use tideover_contract::glob;
+use tideover_contract::settings::Id;
+
+use crate::barrier::barrier;
+use crate::process::{self, Phase};
+use crate::settings::SETTINGS;
+use crate::{page, reclaim, report};
+
+unsafe extern "C" {
+    static program_invocation_short_name: *const c_char;
+    static environ: *const *const c_char;
+}
+
+/// glibc and musl both run this after libc itself is ready and before the program's own constructors.
+#[cfg_attr(not(test), used, unsafe(link_section = ".init_array"))]
+#[cfg_attr(test, allow(dead_code))]
+static CONSTRUCTOR: extern "C" fn() = load;
+
+/// Runs when the program exits, after its atexit(3) handlers.
+#[cfg_attr(not(test), used, unsafe(link_section = ".fini_array"))]
+#[cfg_attr(test, allow(dead_code))]
+static DESTRUCTOR: extern "C" fn() = unload;
+
+/// Name of the program, without its directory.
+pub fn program() -> &'static [u8] {
+    // SAFETY: libc sets it before constructors run, to a C string that it never changes; a program that does change it
+    // (some set it for err(3)) stores another C string.
+    unsafe {
+        if program_invocation_short_name.is_null() {
+            return b"?";
+        }
+        CStr::from_ptr(program_invocation_short_name).to_bytes()
+    }
+}
+
+extern "C" fn load() {
+    barrier((), begin);
+}
+
+fn begin() {
+    // SAFETY: getauxval only reads.
+    let trusted = unsafe { libc::getauxval(libc::AT_SECURE) } == 0;
+    // SAFETY: the first thing that happens here, and programs have one thread now; environ is libc's.
+    let read = unsafe { SETTINGS.read(environ, trusted) };
+    let name = program();
+    let meant = (read.only.trim_ascii().is_empty() || glob::any(read.only, name)) && !glob::any(read.except, name);
+    if SETTINGS.flag(Id::Disable) || !meant || is_second_copy() {
+        process::set_phase(Phase::Dormant);
+        return;
+    }
+    process::adopt();
+    report::start();
+    #[cfg(not(test))]
+    crate::barrier::start();
+    read.complain();
+    reclaim::limit::start();
+    // SAFETY: handlers that stay mapped (the library is linked nodelete).
+    unsafe { libc::pthread_atfork(None, None, Some(process::forked)) };
+    #[cfg(not(test))]
+    crate::hooks::resolve_common();
+    page::create();
+    page::settle();
+    process::set_phase(Phase::Active);
+}
+
+extern "C" fn unload() {
+    barrier((), || {
+        if process::may_act() {
+            page::remove();
+            process::set_phase(Phase::Exiting);
+        }
+    });
+}
+
+/// Another copy of this library comes first in the search order: two engines would wait twice for each descriptor.
+#[cfg(not(test))]
+fn is_second_copy() -> bool {
+    // SAFETY: the name exists (it is ours), so that dlsym does not allocate and leaves dlerror(3) alone.
+    let first = unsafe { libc::dlsym(libc::RTLD_DEFAULT, c"tideover_version".as_ptr()) };
+    !first.is_null() && first as usize != crate::capi::tideover_version as *const () as usize
+}
+
+#[cfg(test)]
+fn is_second_copy() -> bool {
+    false
+}

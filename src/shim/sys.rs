@@ -1,0 +1,164 @@
+//! The system calls that the library makes itself, all on cold paths. Typed, errno as a value; see [`crate::arch::syscall`].
+
+use crate::arch::syscall;
+use core::ffi::CStr;
+use core::sync::atomic::AtomicU32;
+use libc::{c_int, c_long, c_short, c_uint, c_void, rlimit, timespec};
+
+/// An errno.
+pub type Errno = c_int;
+
+fn answer(raw: isize) -> Result<usize, Errno> {
+    if (-4095..0).contains(&raw) { Err(-raw as Errno) } else { Ok(raw as usize) }
+}
+
+macro_rules! call {
+    ($number:ident $(, $arg:expr)*) => {{
+        let given = [$($arg as usize),*];
+        let mut args = [0usize; 6];
+        args[..given.len()].copy_from_slice(&given);
+        // SAFETY: each function below passes what its man page asks for; pointers come from references that outlive the call.
+        answer(unsafe { syscall(libc::$number as c_long, args) })
+    }};
+}
+
+/// getpid(2), from the kernel: libc may cache it, and a vfork child shares libc's memory.
+pub fn getpid() -> c_int {
+    // SAFETY: takes no arguments, can't fail.
+    unsafe { syscall(libc::SYS_getpid, [0; 6]) as c_int }
+}
+
+/// geteuid(2).
+pub fn geteuid() -> c_uint {
+    // SAFETY: takes no arguments, can't fail.
+    unsafe { syscall(libc::SYS_geteuid, [0; 6]) as c_uint }
+}
+
+/// openat(2) from the working directory; the path is absolute everywhere in this library.
+pub fn open(path: &CStr, flags: c_int, mode: c_uint) -> Result<c_int, Errno> {
+    call!(SYS_openat, libc::AT_FDCWD, path.as_ptr(), flags, mode).map(|fd| fd as c_int)
+}
+
+/// close(2).
+pub fn close(fd: c_int) {
+    let _ = call!(SYS_close, fd);
+}
+
+/// write(2), once.
+pub fn write(fd: c_int, bytes: &[u8]) -> Result<usize, Errno> {
+    call!(SYS_write, fd, bytes.as_ptr(), bytes.len())
+}
+
+/// sendto(2) without address, never raising SIGPIPE, never blocking.
+pub fn send(fd: c_int, bytes: &[u8]) -> Result<usize, Errno> {
+    call!(SYS_sendto, fd, bytes.as_ptr(), bytes.len(), libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT, 0, 0)
+}
+
+/// fstat(2).
+pub fn fstat(fd: c_int) -> Result<libc::stat, Errno> {
+    let mut status = core::mem::MaybeUninit::<libc::stat>::zeroed();
+    call!(SYS_fstat, fd, status.as_mut_ptr())?;
+    // SAFETY: all zero bytes are a valid stat, and the kernel has filled it in.
+    Ok(unsafe { status.assume_init() })
+}
+
+/// stat(2), or lstat(2).
+pub fn stat(path: &CStr, follow: bool) -> Result<libc::stat, Errno> {
+    let mut status = core::mem::MaybeUninit::<libc::stat>::zeroed();
+    let flags = if follow { 0 } else { libc::AT_SYMLINK_NOFOLLOW };
+    call!(SYS_newfstatat, libc::AT_FDCWD, path.as_ptr(), status.as_mut_ptr(), flags)?;
+    // SAFETY: as in fstat.
+    Ok(unsafe { status.assume_init() })
+}
+
+/// mkdir(2).
+pub fn mkdir(path: &CStr, mode: c_uint) -> Result<(), Errno> {
+    call!(SYS_mkdirat, libc::AT_FDCWD, path.as_ptr(), mode).map(drop)
+}
+
+/// unlink(2).
+pub fn unlink(path: &CStr) -> Result<(), Errno> {
+    call!(SYS_unlinkat, libc::AT_FDCWD, path.as_ptr(), 0).map(drop)
+}
+
+/// fallocate(2) of the first `length` bytes.
+pub fn allocate(fd: c_int, length: usize) -> Result<(), Errno> {
+    call!(SYS_fallocate, fd, 0, 0, length).map(drop)
+}
+
+/// mmap(2) of a whole file, shared and writable.
+pub fn map_shared(fd: c_int, length: usize) -> Result<*mut c_void, Errno> {
+    let flags = libc::MAP_SHARED | libc::MAP_POPULATE;
+    call!(SYS_mmap, 0, length, libc::PROT_READ | libc::PROT_WRITE, flags, fd, 0).map(|p| p as *mut c_void)
+}
+
+/// fcntl(2) F_GETFL.
+pub fn status_flags(fd: c_int) -> Result<c_int, Errno> {
+    call!(SYS_fcntl, fd, libc::F_GETFL, 0).map(|flags| flags as c_int)
+}
+
+/// poll(2) without waiting: how many of these have something to say.
+pub fn poll_now(fds: &mut [libc::pollfd]) -> Result<usize, Errno> {
+    call!(SYS_poll, fds.as_mut_ptr(), fds.len(), 0)
+}
+
+/// A pollfd.
+pub fn pollfd(fd: c_int, events: c_short) -> libc::pollfd {
+    libc::pollfd { fd, events, revents: 0 }
+}
+
+/// This process's RLIMIT_NOFILE.
+pub fn descriptor_limit() -> Result<rlimit, Errno> {
+    let mut limit = rlimit { rlim_cur: 0, rlim_max: 0 };
+    call!(SYS_prlimit64, 0, libc::RLIMIT_NOFILE, 0, &raw mut limit)?;
+    Ok(limit)
+}
+
+/// Sets RLIMIT_NOFILE of a process; 0 is this one.
+pub fn set_descriptor_limit(pid: c_int, limit: rlimit) -> Result<(), Errno> {
+    call!(SYS_prlimit64, pid, libc::RLIMIT_NOFILE, &raw const limit, 0).map(drop)
+}
+
+/// clock_gettime(2) in nanoseconds; 0 if the clock does not exist. Not libc's: libfaketime and its like move that one.
+pub fn clock(which: libc::clockid_t) -> u64 {
+    let mut now = timespec { tv_sec: 0, tv_nsec: 0 };
+    match call!(SYS_clock_gettime, which, &raw mut now) {
+        Ok(_) => now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64,
+        Err(_) => 0,
+    }
+}
+
+/// Nanoseconds of CLOCK_MONOTONIC.
+pub fn now() -> u64 {
+    clock(libc::CLOCK_MONOTONIC)
+}
+
+/// futex(2) FUTEX_WAIT: sleeps while the word holds `value`, at most so many nanoseconds.
+pub fn futex_wait(word: &AtomicU32, value: u32, nanoseconds: u64) -> Result<(), Errno> {
+    let timeout =
+        timespec { tv_sec: (nanoseconds / 1_000_000_000) as i64, tv_nsec: (nanoseconds % 1_000_000_000) as i64 };
+    let operation = libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG;
+    call!(SYS_futex, word.as_ptr(), operation, value, &raw const timeout, 0, 0).map(drop)
+}
+
+/// futex(2) FUTEX_WAKE: how many threads were woken, at most `most`.
+pub fn futex_wake(word: &AtomicU32, most: c_int) -> usize {
+    call!(SYS_futex, word.as_ptr(), libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG, most).unwrap_or(0)
+}
+
+/// Has this signal a handler that wants blocked calls interrupted (no SA_RESTART)?
+pub fn interrupts(signal: c_int) -> bool {
+    /// The kernel's sigaction, which is not libc's.
+    #[repr(C)]
+    struct Action {
+        handler: usize,
+        flags: u64,
+        restorer: usize,
+        mask: u64,
+    }
+    let mut action = Action { handler: 0, flags: 0, restorer: 0, mask: 0 };
+    call!(SYS_rt_sigaction, signal, 0, &raw mut action, 8).is_ok()
+        && action.handler != libc::SIG_DFL
+        && action.handler != libc::SIG_IGN
+        && action.flags & libc::SA_RESTART as u64 == 0
+}

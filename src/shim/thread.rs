@@ -1,0 +1,46 @@
+//! What is known of the calling thread: one word of thread-local storage.
+
+use crate::arch;
+
+/// This thread has waited for several descriptors at once: it is the one that will close some, so it must never sleep for
+/// one (glassfish-grizzly#990: servers that slept on a failed accept made their exhaustion permanent).
+#[inline(always)]
+pub fn mark_event_loop() {
+    // SAFETY: the word belongs to this thread alone.
+    unsafe { *arch::thread_word() = 1 };
+}
+
+/// See [`mark_event_loop`].
+#[inline(always)]
+pub fn is_event_loop() -> bool {
+    // SAFETY: as above.
+    unsafe { *arch::thread_word() != 0 }
+}
+
+/// How many threads this process has; 1 when /proc can't tell, since then nothing may be hoped for from another thread.
+/// Needs no descriptor.
+pub fn count() -> u64 {
+    crate::sys::stat(c"/proc/self/task", true).map_or(1, |task| (task.st_nlink as u64).saturating_sub(2).max(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_mark_belongs_to_one_thread() {
+        mark_event_loop();
+        assert!(is_event_loop());
+        assert!(!std::thread::spawn(is_event_loop).join().unwrap());
+    }
+
+    #[test]
+    fn threads_are_counted_without_a_descriptor() {
+        let (tell, told) = std::sync::mpsc::channel::<()>();
+        let before = count();
+        let extra = std::thread::spawn(move || told.recv());
+        assert!(count() >= 2 && before >= 1);
+        drop(tell);
+        let _ = extra.join();
+    }
+}

@@ -1,0 +1,274 @@
+//! Who may sleep for a descriptor, for how long, and who wakes it.
+//!
+//! A sleeper is woken by our own close hooks, in microseconds. For closes that can't be seen (raw system calls, other
+//! processes under ENFILE) it looks again every 100 ms, and the backoff of the settings bounds the whole.
+//!
+//! Nothing is held across the real call, so a thread that is cancelled or jumps away leaves nothing behind: there is no count
+//! of sleepers to go stale, only a ticket of whoever came last, which a closer that woke nobody clears.
+
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use tideover_contract::page::Outcome;
+use tideover_contract::settings::{Id, MILLION, SECOND};
+
+use crate::process::{self, Phase};
+use crate::settings::SETTINGS;
+use crate::{arch, breaker, page, sys, thread};
+
+/// Longest sleep without a look.
+const LOOK: u64 = SECOND / 10;
+
+/// Counts closes that happened while somebody waited; sleepers sleep on it.
+static CLOSES: AtomicU32 = AtomicU32::new(0);
+/// Ticket of the last thread that announced it would sleep; 0: nobody sleeps.
+static TICKET: AtomicU64 = AtomicU64::new(0);
+static TICKETS: AtomicU64 = AtomicU64::new(1);
+
+/// What is known of a call that would like to wait.
+pub struct Candidate {
+    /// EMFILE or ENFILE.
+    pub errno: i32,
+    /// The host did not ask for a non-blocking descriptor.
+    pub patient: bool,
+}
+
+/// Why this call must not sleep; None if it may.
+pub fn refusal(candidate: &Candidate) -> Option<Outcome> {
+    let alone = || candidate.errno == libc::EMFILE && thread::count() <= 1;
+    let hopeless = SETTINGS.get(Id::MaxRetries) == 0
+        || !candidate.patient
+        || thread::is_event_loop()
+        || process::phase() == Phase::Exiting
+        || alone();
+    if hopeless {
+        Some(Outcome::Hopeless)
+    } else {
+        breaker::is_open().then_some(Outcome::BreakerOpen)
+    }
+}
+
+/// One call's waits. Between two steps the caller tries its call.
+pub struct Waiting {
+    backoff: Backoff,
+    /// CLOSES before the last try.
+    seen: u32,
+    /// End of the present wait of the backoff; 0 before the first.
+    ends: u64,
+    /// No sleep goes past this.
+    deadline: u64,
+    /// This call needs more than one descriptor.
+    greedy: bool,
+}
+
+/// What to do after [`Waiting::step`].
+#[derive(Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Try the call.
+    Try,
+    /// A wait of the backoff is over: try everything again from the start.
+    StartOver,
+    /// Give up.
+    End(Outcome),
+}
+
+impl Waiting {
+    /// Not waiting yet.
+    pub fn new(backoff: Backoff, greedy: bool) -> Waiting {
+        Waiting { backoff, seen: 0, ends: 0, deadline: 0, greedy }
+    }
+
+    /// Announces itself, or sleeps until it is worth trying.
+    pub fn step(&mut self) -> Step {
+        let now = sys::now();
+        if self.ends == 0 {
+            if self.deadline == 0 {
+                self.deadline = now.saturating_add(self.backoff.total());
+            }
+            let Some(next) = self.backoff.next(now) else { return Step::End(Outcome::GaveUp) };
+            self.ends = (now + next).min(self.deadline);
+            page::add(&page::counters().waits, 1);
+            self.announce();
+            return Step::Try;
+        }
+        let left = self.ends.saturating_sub(now);
+        if left == 0 {
+            self.ends = 0;
+            return if now >= self.deadline { Step::End(Outcome::GaveUp) } else { Step::StartOver };
+        }
+        let slept = sys::futex_wait(&CLOSES, self.seen, left.min(LOOK));
+        page::add(&page::counters().wait_ns, sys::now().saturating_sub(now));
+        if slept == Err(libc::EINTR) && handlers_interrupt() {
+            return Step::End(Outcome::Interrupted);
+        }
+        let before = self.seen;
+        self.announce();
+        if self.greedy && self.seen != before {
+            // One descriptor is too few for this call; another sleeper may need no more.
+            wake(1);
+        }
+        Step::Try
+    }
+
+    /// From here on a close is not missed: it changes CLOSES, or finds the ticket.
+    fn announce(&mut self) {
+        self.seen = CLOSES.load(Ordering::SeqCst);
+        TICKET.store(TICKETS.fetch_add(1, Ordering::Relaxed), Ordering::SeqCst);
+    }
+}
+
+/// Passes a wake-up on that this call has no more use for.
+pub fn leave() {
+    wake(1);
+}
+
+/// A handler without SA_RESTART asks for blocked calls to be interrupted; timers of profilers and the like have it, and must
+/// not cut waits short.
+fn handlers_interrupt() -> bool {
+    (1..=64).any(sys::interrupts)
+}
+
+/// The host closed a descriptor. One load when nobody waits.
+#[inline(always)]
+pub fn closed() {
+    let ticket = TICKET.load(Ordering::Acquire);
+    if ticket != 0 {
+        closed_for(ticket);
+    }
+}
+
+#[cold]
+#[inline(never)]
+extern "C" fn closed_for(ticket: u64) {
+    if process::phase() == Phase::Sandboxed {
+        return;
+    }
+    CLOSES.fetch_add(1, Ordering::SeqCst);
+    if wake(1) == 0 {
+        // Nobody sleeps. Whoever has announced itself since keeps its ticket; whoever did before has yet to see CLOSES.
+        let _ = TICKET.compare_exchange(ticket, 0, Ordering::SeqCst, Ordering::Relaxed);
+    }
+}
+
+/// Many descriptors have come free.
+pub fn wake_all() {
+    if TICKET.load(Ordering::Acquire) != 0 {
+        CLOSES.fetch_add(1, Ordering::SeqCst);
+        wake(i32::MAX);
+    }
+}
+
+fn wake(most: i32) -> usize {
+    sys::futex_wake(&CLOSES, most)
+}
+
+/// In the child of a fork: nobody sleeps.
+pub fn forked() {
+    TICKET.store(0, Ordering::Relaxed);
+    breaker::forked();
+}
+
+/// The seeds' backoff: so many waits, each longer than the one before, none longer than a maximum, with jitter.
+#[derive(Clone, Copy)]
+pub struct Backoff {
+    /// Waits left.
+    pub tries: u64,
+    /// Next wait, nanoseconds.
+    pub wait: u64,
+    /// Longest wait, nanoseconds.
+    pub longest: u64,
+    /// Growth, millionths.
+    pub multiplier: u64,
+    /// Variation, millionths.
+    pub jitter: u64,
+}
+
+impl Backoff {
+    /// As the settings say.
+    pub fn from_settings() -> Backoff {
+        Backoff {
+            tries: SETTINGS.get(Id::MaxRetries),
+            wait: SETTINGS.get(Id::InitialWait),
+            longest: SETTINGS.get(Id::MaxWait),
+            multiplier: SETTINGS.get(Id::BackoffMultiplier),
+            jitter: SETTINGS.get(Id::Jitter),
+        }
+    }
+
+    /// The next wait, varied by jitter; `seed` is any number that differs from call to call.
+    fn next(&mut self, seed: u64) -> Option<u64> {
+        self.tries = self.tries.checked_sub(1)?;
+        let wait = self.wait.min(self.longest);
+        self.wait = scaled(wait, self.multiplier);
+        let span = scaled(wait, self.jitter);
+        // Fibonacci hashing is random enough to keep threads from waking together.
+        let random = (seed ^ arch::thread_pointer() as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
+        let shift = (u128::from(random) * 2 * u128::from(span) >> 32) as u64;
+        Some((wait - span.min(wait) + shift).max(1))
+    }
+
+    /// No call waits longer than this in all: the waits at their longest.
+    fn total(&self) -> u64 {
+        let mut rest = *self;
+        let mut total = 0u64;
+        for _ in 0..self.tries.min(1000) {
+            let wait = rest.wait.min(rest.longest);
+            rest.wait = scaled(wait, rest.multiplier);
+            total = total.saturating_add(wait + scaled(wait, rest.jitter));
+        }
+        total
+    }
+}
+
+fn scaled(value: u64, millionths: u64) -> u64 {
+    u64::try_from(u128::from(value) * u128::from(millionths) / u128::from(MILLION)).unwrap_or(u64::MAX / 2)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SEEDS: Backoff = Backoff {
+        tries: 5,
+        wait: SECOND / 2,
+        longest: 10 * SECOND,
+        multiplier: 2 * MILLION,
+        jitter: MILLION / 4,
+    };
+
+    #[test]
+    fn the_backoff_is_the_seeds() {
+        assert_eq!(SEEDS.total(), 19_375_000_000, "0.5 + 1 + 2 + 4 + 8 s, and a quarter more");
+        let mut exact = Backoff { jitter: 0, ..SEEDS };
+        let waits: Vec<u64> = core::iter::from_fn(|| exact.next(7)).map(|ns| ns / (SECOND / 10)).collect();
+        assert_eq!(waits, [5, 10, 20, 40, 80]);
+        let mut long = Backoff { tries: 20, jitter: 0, ..SEEDS };
+        assert_eq!(core::iter::from_fn(|| long.next(7)).max(), Some(10 * SECOND));
+    }
+
+    #[test]
+    fn jitter_stays_within_its_part() {
+        for seed in 0..1000 {
+            let first = Backoff { ..SEEDS }.next(seed * 7919).unwrap();
+            assert!((375_000_000..=625_000_000).contains(&first), "{first}");
+        }
+    }
+
+    #[test]
+    fn a_close_ends_a_sleep_and_nobody_is_remembered_after() {
+        let sleeper = std::thread::spawn(|| {
+            let mut waiting = Waiting::new(SEEDS, false);
+            let begun = std::time::Instant::now();
+            assert_eq!(waiting.step(), Step::Try);
+            assert_eq!(waiting.step(), Step::Try);
+            begun.elapsed()
+        });
+        while !sleeper.is_finished() {
+            closed();
+            std::thread::yield_now();
+        }
+        assert!(sleeper.join().unwrap() < std::time::Duration::from_secs(5));
+        closed();
+        closed();
+        assert_eq!(TICKET.load(Ordering::SeqCst), 0);
+    }
+}
