@@ -223,7 +223,7 @@ pub mod state {
 }
 
 /// The page.
-#[repr(C, align(4096))]
+#[repr(C, align(64))]
 pub struct Page {
     /// [`MAGIC`].
     pub magic: AtomicU64,
@@ -262,6 +262,7 @@ pub struct Page {
     pub last_event: AtomicU64,
     /// Event number n is at `(n - 1) % EVENTS`.
     pub events: [Event; EVENTS],
+    rest: [AtomicU64; 200],
 }
 
 const _: () = {
@@ -335,6 +336,7 @@ impl Page {
                     call: [const { AtomicU32::new(0) }; CALL_NAME / 4],
                 }
             }; EVENTS],
+            rest: [const { AtomicU64::new(0) }; 200],
         }
     }
 }

@@ -43,7 +43,11 @@ pub fn gave_up() {
         page::counters().breaker_open.store(1, Relaxed);
         if let Some(more) = TRIPPED.due() {
             let waits = FRUITLESS.load(Relaxed);
-            log::warn!("{waits} waits in a row found no descriptor: nobody waits for {}{}", Seconds(cooldown), More(more));
+            log::warn!(
+                "{waits} waits in a row found no descriptor: nobody waits for {}{}",
+                Seconds(cooldown),
+                More(more)
+            );
         }
     }
 }

@@ -217,4 +217,3 @@ pub unsafe extern "C" fn tideover_fopen(
     }
     stream
 }
-

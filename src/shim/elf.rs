@@ -47,10 +47,8 @@ pub fn main_imports(names: &[&CStr]) -> bool {
             return false;
         }
         let headers = core::slice::from_raw_parts(headers, count);
-        let base = headers
-            .iter()
-            .find(|h| h.kind == PT_PHDR)
-            .map_or(0, |h| (headers.as_ptr() as u64).wrapping_sub(h.address));
+        let base =
+            headers.iter().find(|h| h.kind == PT_PHDR).map_or(0, |h| (headers.as_ptr() as u64).wrapping_sub(h.address));
         headers.iter().find(|h| h.kind == PT_DYNAMIC).is_some_and(|h| {
             let dynamic = base.wrapping_add(h.address) as *const Dynamic;
             let size = h.memory_size as usize / size_of::<Dynamic>();
@@ -78,7 +76,8 @@ unsafe fn imports(dynamic: &[Dynamic], base: u64, names: &[&CStr]) -> bool {
     };
     (1..count as usize).any(|i| {
         // SAFETY: below the count; names are C strings in the string table.
-        let (section, name) = unsafe { ((*symbols.add(i)).section, CStr::from_ptr(strings.add((*symbols.add(i)).name as usize))) };
+        let (section, name) =
+            unsafe { ((*symbols.add(i)).section, CStr::from_ptr(strings.add((*symbols.add(i)).name as usize))) };
         section == 0 && names.contains(&name)
     })
 }

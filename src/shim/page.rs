@@ -100,27 +100,25 @@ fn directory(uid: u32) -> Path {
 
 /// Makes the page's file and moves to it. On any failure one line says why, and the private page stays.
 pub fn create() {
-    fill(&PRIVATE);
-    if !SETTINGS.flag(settings::Id::Page) {
-        return;
-    }
     let uid = sys::geteuid();
+    if !SETTINGS.flag(settings::Id::Page) {
+        return fill(&PRIVATE, uid);
+    }
     match map(uid) {
         Ok(shared) => {
-            fill(shared);
-            for (to, from) in shared.shards.iter().zip(&PRIVATE.shards) {
-                to.opened.store(from.opened.load(Relaxed), Relaxed);
-                to.closed.store(from.closed.load(Relaxed), Relaxed);
-            }
+            fill(shared, uid);
             OWNER.store(uid + 1, Relaxed);
             PAGE.store((&raw const *shared).cast_mut(), Relaxed);
             shared.state.store(state::LIVE, Relaxed);
         }
-        Err((what, errno)) => log::warn!(
-            "no shared page, counters stay private: {what} {}: {}; TIDEOVER_PAGE_DIR= names another directory, TIDEOVER_PAGE=0 does without",
-            crate::report::Printable(directory(uid).as_bytes()),
-            crate::report::ErrnoName(errno),
-        ),
+        Err((what, errno)) => {
+            fill(&PRIVATE, uid);
+            log::warn!(
+                "no shared page, counters stay private: {what} {}: {}; TIDEOVER_PAGE_DIR= names another directory, TIDEOVER_PAGE=0 does without",
+                crate::report::Printable(directory(uid).as_bytes()),
+                crate::report::ErrnoName(errno),
+            );
+        }
     }
 }
 
@@ -139,8 +137,9 @@ fn map(uid: u32) -> Result<&'static Page, Failure> {
         other => other,
     }
     .map_err(|errno| ("creating a file in", errno))?;
-    // Allocated before it is mapped: a store into an unallocated page of a full tmpfs is SIGBUS.
-    let mapped = sys::allocate(fd, contract::SIZE).and_then(|()| sys::map_shared(fd, contract::SIZE));
+    // Allocated before it is mapped: a store into an unallocated page of a full tmpfs is SIGBUS. What the private page has
+    // counted goes along.
+    let mapped = sys::fill(fd, &PRIVATE).and_then(|()| sys::map_shared(fd, contract::SIZE));
     sys::close(fd);
     match mapped {
         // SAFETY: SIZE bytes of zeros, page-aligned, writable, shared only with readers; zeros are a valid Page.
@@ -156,7 +155,9 @@ fn map(uid: u32) -> Result<&'static Page, Failure> {
 fn check_directory(path: &CStr, uid: u32) -> Result<(), Failure> {
     let status = match sys::stat(path, false) {
         Err(libc::ENOENT) => {
-            sys::mkdir(path, 0o700).or_else(|e| if e == libc::EEXIST { Ok(()) } else { Err(e) }).map_err(|e| ("making", e))?;
+            sys::mkdir(path, 0o700)
+                .or_else(|e| if e == libc::EEXIST { Ok(()) } else { Err(e) })
+                .map_err(|e| ("making", e))?;
             sys::stat(path, false)
         }
         other => other,
@@ -167,13 +168,12 @@ fn check_directory(path: &CStr, uid: u32) -> Result<(), Failure> {
 }
 
 /// Writes the header and the settings, and carries over what is known of the limits.
-fn fill(to: &Page) {
-    let from = counters();
+fn fill(to: &Page, uid: u32) {
     to.magic.store(contract::MAGIC, Relaxed);
     to.layout.store(contract::LAYOUT, Relaxed);
     to.size.store(contract::SIZE as u32, Relaxed);
     to.pid.store(process::pid() as u32, Relaxed);
-    to.uid.store(sys::geteuid(), Relaxed);
+    to.uid.store(uid, Relaxed);
     to.started_boot_ns.store(sys::clock(libc::CLOCK_BOOTTIME), Relaxed);
     to.started_ns.store(sys::clock(libc::CLOCK_REALTIME), Relaxed);
     contract::store_text(&to.version, env!("CARGO_PKG_VERSION").as_bytes());
@@ -183,9 +183,6 @@ fn fill(to: &Page) {
         to.sources[index].store(SETTINGS.source(index), Relaxed);
     }
     to.settings_count.store(settings::COUNT as u32, Relaxed);
-    if !core::ptr::eq(from, &to.counters) {
-        carry(&to.counters, from);
-    }
 }
 
 /// What is known of the limits, from one set of counters to another.
@@ -240,6 +237,5 @@ pub fn high_water() -> u64 {
 #[inline(always)]
 pub fn is_tight() -> bool {
     let counters = counters();
-    counters.emfile.load(Relaxed) != 0
-        || counters.high_water.load(Relaxed) + 4 >= counters.soft_limit.load(Relaxed)
+    counters.emfile.load(Relaxed) != 0 || counters.high_water.load(Relaxed) + 4 >= counters.soft_limit.load(Relaxed)
 }

@@ -144,7 +144,10 @@ impl Read<'_> {
                     }
                 ),
                 None if !NOT_SETTINGS.contains(&name) => {
-                    log::warn!("{} is not a setting of this version; ignored (`tideover config` lists them)", shown(name));
+                    log::warn!(
+                        "{} is not a setting of this version; ignored (`tideover config` lists them)",
+                        shown(name)
+                    );
                 }
                 _ => {}
             }

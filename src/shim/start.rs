@@ -57,13 +57,13 @@ fn begin() {
     #[cfg(not(test))]
     crate::barrier::start();
     read.complain();
-    reclaim::limit::start();
     // SAFETY: handlers that stay mapped (the library is linked nodelete).
     unsafe { libc::pthread_atfork(None, None, Some(process::forked)) };
     #[cfg(not(test))]
     crate::hooks::resolve_common();
     page::create();
     page::settle();
+    reclaim::limit::start();
     process::set_phase(Phase::Active);
 }
 
@@ -81,7 +81,7 @@ extern "C" fn unload() {
 fn is_second_copy() -> bool {
     // SAFETY: the name exists (it is ours), so that dlsym does not allocate and leaves dlerror(3) alone.
     let first = unsafe { libc::dlsym(libc::RTLD_DEFAULT, c"tideover_version".as_ptr()) };
-    !first.is_null() && first as usize != crate::capi::tideover_version as *const () as usize
+    !first.is_null() && !core::ptr::eq(first, crate::capi::tideover_version as *const core::ffi::c_void)
 }
 
 #[cfg(test)]

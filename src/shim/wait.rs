@@ -40,11 +40,7 @@ pub fn refusal(candidate: &Candidate) -> Option<Outcome> {
         || thread::is_event_loop()
         || process::phase() == Phase::Exiting
         || alone();
-    if hopeless {
-        Some(Outcome::Hopeless)
-    } else {
-        breaker::is_open().then_some(Outcome::BreakerOpen)
-    }
+    if hopeless { Some(Outcome::Hopeless) } else { breaker::is_open().then_some(Outcome::BreakerOpen) }
 }
 
 /// One call's waits. Between two steps the caller tries its call.
@@ -202,7 +198,7 @@ impl Backoff {
         let span = scaled(wait, self.jitter);
         // Fibonacci hashing is random enough to keep threads from waking together.
         let random = (seed ^ arch::thread_pointer() as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
-        let shift = (u128::from(random) * 2 * u128::from(span) >> 32) as u64;
+        let shift = ((u128::from(random) * 2 * u128::from(span)) >> 32) as u64;
         Some((wait - span.min(wait) + shift).max(1))
     }
 
@@ -227,13 +223,8 @@ fn scaled(value: u64, millionths: u64) -> u64 {
 mod tests {
     use super::*;
 
-    const SEEDS: Backoff = Backoff {
-        tries: 5,
-        wait: SECOND / 2,
-        longest: 10 * SECOND,
-        multiplier: 2 * MILLION,
-        jitter: MILLION / 4,
-    };
+    const SEEDS: Backoff =
+        Backoff { tries: 5, wait: SECOND / 2, longest: 10 * SECOND, multiplier: 2 * MILLION, jitter: MILLION / 4 };
 
     #[test]
     fn the_backoff_is_the_seeds() {

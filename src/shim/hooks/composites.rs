@@ -55,7 +55,12 @@ hooks! {
 
 /// mkstemp(3) and its kin leave their last try in the template: it must end in XXXXXX again before the next call.
 #[inline(always)]
-unsafe fn temporary(call: impl Fn() -> Call, mut real: impl FnMut() -> c_int, template: *mut c_char, suffix: c_int) -> c_int {
+unsafe fn temporary(
+    call: impl Fn() -> Call,
+    mut real: impl FnMut() -> c_int,
+    template: *mut c_char,
+    suffix: c_int,
+) -> c_int {
     let mut first = true;
     let restoring = move || {
         if !first {
@@ -87,7 +92,15 @@ pub(super) extern "C" fn make_room(call: Call) {
     let saved = errno();
     barrier((), || {
         if process::may_act() {
-            let probe = || has_room().map_or_else(|wrong| { set_errno(wrong); -1 }, |()| 0);
+            let probe = || {
+                has_room().map_or_else(
+                    |wrong| {
+                        set_errno(wrong);
+                        -1
+                    },
+                    |()| 0,
+                )
+            };
             // SAFETY: the probe leaves its errno.
             unsafe { whole::<c_int>(|| call, probe) };
         }
@@ -103,11 +116,11 @@ fn has_room() -> Result<(), c_int> {
 
 /// popen(3): a stream, and a child that gets the original soft limit.
 #[inline(always)]
-unsafe fn piped(call: impl Fn() -> Call + Copy, mut real: impl FnMut() -> *mut FILE + Copy) -> *mut FILE {
+unsafe fn piped(call: impl Fn() -> Call, mut real: impl FnMut() -> *mut FILE) -> *mut FILE {
     // SAFETY: as the caller promised.
     unsafe {
-        let first = with_original_limit(call, real);
-        if first.is_null() { stream(call, move || real()) } else { stream(call, move || first) }
+        let mut first = Some(with_original_limit(&call, &mut real));
+        stream(call, move || first.take().unwrap_or_else(&mut real))
     }
 }
 

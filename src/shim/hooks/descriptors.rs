@@ -63,7 +63,12 @@ unsafe fn control(call: impl Fn() -> Call, mut real: impl FnMut() -> c_int, comm
 
 /// openpty(3): two descriptors, at two addresses.
 #[inline(always)]
-unsafe fn terminal(call: impl Fn() -> Call, real: impl FnMut() -> c_int, master: *mut c_int, slave: *mut c_int) -> c_int {
+unsafe fn terminal(
+    call: impl Fn() -> Call,
+    real: impl FnMut() -> c_int,
+    master: *mut c_int,
+    slave: *mut c_int,
+) -> c_int {
     // SAFETY: as the caller promised; on success both are filled in.
     unsafe {
         let answer = super::whole(|| Call { greedy: true, ..call() }, real);
@@ -98,4 +103,3 @@ unsafe fn process_control(call: impl Fn() -> Call, real: impl FnMut() -> c_int, 
     }
     answer
 }
-

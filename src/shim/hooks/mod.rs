@@ -29,6 +29,7 @@ macro_rules! hooks {
         pub mod $name {
             #[allow(unused_imports)]
             use super::*;
+            use core::ffi::CStr;
             $crate::hooks::hook! {
                 unsafe fn $name($($arg: $type),*) -> $answer => hook {
                     // SAFETY: the arguments are the host's own, handed on as they are.
@@ -47,11 +48,10 @@ macro_rules! hooks {
             /// Address of the real function.
             #[inline(always)]
             pub fn real() -> usize {
-                static REAL: $crate::real::Real = $crate::real::Real::new(
-                    // SAFETY: ends with a NUL, and C identifiers hold none.
-                    unsafe { core::ffi::CStr::from_bytes_with_nul_unchecked(concat!(stringify!($name), "\0").as_bytes()) },
-                );
-                REAL.address($crate::hooks::returns_pointer::<$answer>())
+                static REAL: $crate::real::Real = $crate::real::Real::new();
+                // SAFETY: ends with a NUL, and C identifiers hold none.
+                let name = unsafe { CStr::from_bytes_with_nul_unchecked(concat!(stringify!($name), "\0").as_bytes()) };
+                REAL.address(name, $crate::hooks::returns_pointer::<$answer>())
             }
         })*
     };
@@ -270,21 +270,17 @@ fn blocking(flags: c_int) -> bool {
 
 /// Looks up the functions that nearly every program calls, so that no hook has to later: dlsym(3) takes the loader's lock.
 pub fn resolve_common() {
-    let common: [fn() -> usize; 14] = [
+    let common: [fn() -> usize; 10] = [
         files::open::real,
         files::open64::real,
         files::openat::real,
         closes::close::real,
         composites::fopen::real,
-        composites::fopen64::real,
         closes::fclose::real,
         composites::opendir::real,
         closes::closedir::real,
-        descriptors::fcntl64::real,
-        descriptors::fcntl::real,
         descriptors::dup2::real,
         sockets::socket::real,
-        loops::poll::real,
     ];
     for look_up in common {
         look_up();

@@ -128,7 +128,13 @@ extern "C" fn lent(limit: &Option<rlimit>) {
 
 /// setrlimit(2) and prlimit(2): a program that sets its own limit on descriptors has taken it over.
 #[inline(always)]
-unsafe fn limiting(call: impl Fn() -> Call, real: impl FnMut() -> c_int, resource: c_int, pid: pid_t, new: *const rlimit) -> c_int {
+unsafe fn limiting(
+    call: impl Fn() -> Call,
+    real: impl FnMut() -> c_int,
+    resource: c_int,
+    pid: pid_t,
+    new: *const rlimit,
+) -> c_int {
     // SAFETY: as the caller promised.
     let answer = unsafe { through(call, real) };
     note_limit(answer, resource, pid, new);
@@ -138,7 +144,8 @@ unsafe fn limiting(call: impl Fn() -> Call, real: impl FnMut() -> c_int, resourc
 /// See [`limiting`]; also for the same system calls made by number.
 #[inline(always)]
 pub(super) fn note_limit(answer: c_int, resource: c_int, pid: pid_t, new: *const rlimit) {
-    if answer == 0 && resource == libc::RLIMIT_NOFILE as c_int && !new.is_null() && (pid == 0 || pid == process::pid()) {
+    if answer == 0 && resource == libc::RLIMIT_NOFILE as c_int && !new.is_null() && (pid == 0 || pid == process::pid())
+    {
         limit::taken_over();
     }
 }

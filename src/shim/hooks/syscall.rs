@@ -40,12 +40,37 @@ enum Concern {
 fn concern(number: c_long, [a, b, c, d]: [Argument; 4]) -> Concern {
     use libc as n;
     match number {
-        n::SYS_open | n::SYS_openat | n::SYS_openat2 | n::SYS_creat | n::SYS_open_by_handle_at | n::SYS_open_tree
-        | n::SYS_socket | n::SYS_accept | n::SYS_accept4 | n::SYS_dup | n::SYS_epoll_create | n::SYS_epoll_create1
-        | n::SYS_eventfd | n::SYS_eventfd2 | n::SYS_signalfd | n::SYS_signalfd4 | n::SYS_timerfd_create
-        | n::SYS_inotify_init | n::SYS_inotify_init1 | n::SYS_fanotify_init | n::SYS_memfd_create | n::SYS_memfd_secret
-        | n::SYS_userfaultfd | n::SYS_perf_event_open | n::SYS_pidfd_open | n::SYS_pidfd_getfd | n::SYS_io_uring_setup
-        | n::SYS_fsopen | n::SYS_fsmount | n::SYS_fspick | n::SYS_mq_open => Concern::Makes,
+        n::SYS_open
+        | n::SYS_openat
+        | n::SYS_openat2
+        | n::SYS_creat
+        | n::SYS_open_by_handle_at
+        | n::SYS_open_tree
+        | n::SYS_socket
+        | n::SYS_accept
+        | n::SYS_accept4
+        | n::SYS_dup
+        | n::SYS_epoll_create
+        | n::SYS_epoll_create1
+        | n::SYS_eventfd
+        | n::SYS_eventfd2
+        | n::SYS_signalfd
+        | n::SYS_signalfd4
+        | n::SYS_timerfd_create
+        | n::SYS_inotify_init
+        | n::SYS_inotify_init1
+        | n::SYS_fanotify_init
+        | n::SYS_memfd_create
+        | n::SYS_memfd_secret
+        | n::SYS_userfaultfd
+        | n::SYS_perf_event_open
+        | n::SYS_pidfd_open
+        | n::SYS_pidfd_getfd
+        | n::SYS_io_uring_setup
+        | n::SYS_fsopen
+        | n::SYS_fsmount
+        | n::SYS_fspick
+        | n::SYS_mq_open => Concern::Makes,
         n::SYS_fcntl if b == c_long::from(n::F_DUPFD) || b == c_long::from(n::F_DUPFD_CLOEXEC) => Concern::Makes,
         n::SYS_pipe | n::SYS_pipe2 => Concern::MakesPair(a),
         n::SYS_socketpair => Concern::MakesPair(d),
@@ -65,8 +90,13 @@ fn concern(number: c_long, [a, b, c, d]: [Argument; 4]) -> Concern {
 /// May this call sleep? Asked only after a failure.
 fn patient(number: c_long, [a, b, c, d]: [Argument; 4]) -> bool {
     let flags = match number {
-        libc::SYS_open | libc::SYS_socket | libc::SYS_socketpair | libc::SYS_eventfd2 | libc::SYS_pipe2
-        | libc::SYS_timerfd_create | libc::SYS_pidfd_open => b,
+        libc::SYS_open
+        | libc::SYS_socket
+        | libc::SYS_socketpair
+        | libc::SYS_eventfd2
+        | libc::SYS_pipe2
+        | libc::SYS_timerfd_create
+        | libc::SYS_pidfd_open => b,
         libc::SYS_openat | libc::SYS_open_by_handle_at => c,
         libc::SYS_signalfd4 => d,
         libc::SYS_inotify_init1 => a,
@@ -80,7 +110,12 @@ fn patient(number: c_long, [a, b, c, d]: [Argument; 4]) -> bool {
 }
 
 #[inline(always)]
-unsafe fn by_number(call: impl Fn() -> Call, mut real: impl FnMut() -> c_long, number: c_long, arguments: [Argument; 4]) -> c_long {
+unsafe fn by_number(
+    call: impl Fn() -> Call,
+    mut real: impl FnMut() -> c_long,
+    number: c_long,
+    arguments: [Argument; 4],
+) -> c_long {
     let what = concern(number, arguments);
     match what {
         Concern::None => return real(),

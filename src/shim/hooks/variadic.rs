@@ -128,18 +128,19 @@ with_room_first!(syslog => prepare_syslog);
 with_room_first!(__syslog_chk => prepare_syslog_chk);
 
 extern "C" fn prepare_syslog() -> usize {
-    static REAL: Real = Real::new(c"syslog");
-    prepare("syslog", &REAL)
+    static REAL: Real = Real::new();
+    prepare("syslog");
+    REAL.address(c"syslog", false)
 }
 
 extern "C" fn prepare_syslog_chk() -> usize {
-    static REAL: Real = Real::new(c"__syslog_chk");
-    prepare("__syslog_chk", &REAL)
+    static REAL: Real = Real::new();
+    prepare("__syslog_chk");
+    REAL.address(c"__syslog_chk", false)
 }
 
-fn prepare(name: &'static str, real: &Real) -> usize {
+fn prepare(name: &'static str) {
     if page::is_tight() {
         make_room(Call { name, patient: true, greedy: false });
     }
-    real.address(false)
 }

@@ -110,7 +110,8 @@ pub fn reached(number: u64) {
 
 /// The lowest usage above `used` at which something is to be done.
 fn lowest_mark(soft: u64, top: u64, used: u64) -> u64 {
-    let part = |whole: u64, millionths: u64| (u128::from(whole) * u128::from(millionths)).div_ceil(u128::from(MILLION)) as u64;
+    let part =
+        |whole: u64, millionths: u64| (u128::from(whole) * u128::from(millionths)).div_ceil(u128::from(MILLION)) as u64;
     let marks = [
         part(soft, 900_000),
         if WARNED.load(Relaxed) { u64::MAX } else { part(top, SETTINGS.get(Id::FdWarn)) },
@@ -137,7 +138,11 @@ pub struct Remedy {
 impl core::fmt::Display for Remedy {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         if TAKEN_OVER.load(Relaxed) && self.soft < self.hard {
-            return write!(f, "the program set this limit itself, so it is not raised; see its own settings, or start it with `ulimit -n {}`", self.hard);
+            return write!(
+                f,
+                "the program set this limit itself, so it is not raised; see its own settings, or start it with `ulimit -n {}`",
+                self.hard
+            );
         }
         if self.soft < self.hard && SETTINGS.get(Id::Raise) == raise::OFF {
             return write!(f, "to help: TIDEOVER_RAISE=auto, or `ulimit -n {}` before it starts", self.hard);
@@ -146,10 +151,17 @@ impl core::fmt::Display for Remedy {
             return write!(f, "to help: a higher TIDEOVER_RAISE_CAP (hard limit {})", self.hard);
         }
         if self.soft < self.hard {
-            return write!(f, "it uses select(2), so the limit stays at {}; if it never selects on files, TIDEOVER_RAISE=force", self.soft);
+            return write!(
+                f,
+                "it uses select(2), so the limit stays at {}; if it never selects on files, TIDEOVER_RAISE=force",
+                self.soft
+            );
         }
         let more = self.hard.saturating_mul(4).clamp(1024, 1 << 20);
-        write!(f, "to help: `ulimit -n {more}` as root, LimitNOFILE={more} in its systemd unit, or docker run --ulimit nofile={more}")
+        write!(
+            f,
+            "to help: `ulimit -n {more}` as root, LimitNOFILE={more} in its systemd unit, or docker run --ulimit nofile={more}"
+        )
     }
 }
 
