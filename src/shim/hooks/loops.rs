@@ -1,4 +1,5 @@
-//! Waits for several descriptors: they mark the thread as an event loop, which must never sleep for a descriptor.
+//! Waits for several descriptors: they mark the thread as an event loop, which must never sleep for a descriptor. A glance
+//! without waiting does not (Rust's start-up polls the three standard descriptors).
 
 use core::ffi::{c_int, c_ulong, c_void};
 
@@ -14,12 +15,12 @@ hooks! {
         = looping(true);
     epoll_pwait2(epoll: c_int, events: *mut epoll_event, most: c_int, timeout: *const timespec, mask: *const sigset_t) -> c_int
         = looping(true);
-    poll(fds: *mut pollfd, count: c_ulong, timeout: c_int) -> c_int = looping(count > 1);
-    __poll(fds: *mut pollfd, count: c_ulong, timeout: c_int) -> c_int = looping(count > 1);
-    __poll_chk(fds: *mut pollfd, count: c_ulong, timeout: c_int, size: usize) -> c_int = looping(count > 1);
-    ppoll(fds: *mut pollfd, count: c_ulong, timeout: *const timespec, mask: *const sigset_t) -> c_int = looping(count > 1);
+    poll(fds: *mut pollfd, count: c_ulong, timeout: c_int) -> c_int = looping(count > 1 && timeout != 0);
+    __poll(fds: *mut pollfd, count: c_ulong, timeout: c_int) -> c_int = looping(count > 1 && timeout != 0);
+    __poll_chk(fds: *mut pollfd, count: c_ulong, timeout: c_int, size: usize) -> c_int = looping(count > 1 && timeout != 0);
+    ppoll(fds: *mut pollfd, count: c_ulong, timeout: *const timespec, mask: *const sigset_t) -> c_int = looping(count > 1 && !is_zero(timeout));
     __ppoll_chk(fds: *mut pollfd, count: c_ulong, timeout: *const timespec, mask: *const sigset_t, size: usize) -> c_int
-        = looping(count > 1);
+        = looping(count > 1 && !is_zero(timeout));
     select(end: c_int, read: *mut fd_set, write: *mut fd_set, except: *mut fd_set, timeout: *mut timeval) -> c_int
         = looping(several(end, [read, write, except]));
     __select(end: c_int, read: *mut fd_set, write: *mut fd_set, except: *mut fd_set, timeout: *mut timeval) -> c_int
@@ -51,4 +52,11 @@ unsafe fn several(end: c_int, sets: [*mut fd_set; 3]) -> bool {
         }
     }
     found > 1
+}
+
+/// Does ppoll(2) not wait? NULL is for ever.
+#[inline(always)]
+unsafe fn is_zero(timeout: *const timespec) -> bool {
+    // SAFETY: NULL, or the host's own, which ppoll(2) reads too.
+    unsafe { timeout.as_ref() }.is_some_and(|t| t.tv_sec == 0 && t.tv_nsec == 0)
 }
