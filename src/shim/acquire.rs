@@ -29,6 +29,8 @@ pub struct Call {
 
 /// A climb that frees is followed by a try; more often than this in one attempt, others take what is freed.
 const CLIMBS: u32 = 16;
+/// What having waited for another thread on the ladder counts: nobody waits for more than two.
+const ELSEWHERE: u32 = CLIMBS / 2;
 
 static GAVE_UP: Repeated = Repeated::new();
 static RECOVERED: Repeated = Repeated::new();
@@ -116,7 +118,10 @@ impl Attempt {
                         self.due_to = outcome;
                         return Ok(());
                     }
-                    Climb::Elsewhere => return Ok(()),
+                    Climb::Elsewhere => {
+                        self.climbs += ELSEWHERE;
+                        return Ok(());
+                    }
                     Climb::Nothing => self.climbs = CLIMBS,
                 }
             }

@@ -19,6 +19,9 @@ static PRIVATE: Page = Page::new();
 static PAGE: AtomicPtr<Page> = AtomicPtr::new((&raw const PRIVATE).cast_mut());
 /// Successes with a descriptor from this number on take the cold path. Below the lowest number: the page is still to be made.
 static NOTABLE: AtomicI32 = AtomicI32::new(i32::MIN);
+/// How many more descriptors the child of a fork may make before it gets a page: most children redirect a few and exec.
+static GRACE: AtomicU32 = AtomicU32::new(0);
+const CHILDREN_GRACE: u32 = 4;
 /// User id in the path of the page's file, plus one; 0: there is no file. A program may change its id later.
 static OWNER: AtomicU32 = AtomicU32::new(0);
 
@@ -58,6 +61,12 @@ pub fn opened(fd: i32) {
     }
 }
 
+/// A call put a descriptor at a number that the host chose: no sign of how many there are.
+#[inline(always)]
+pub fn replaced() {
+    shard().opened.fetch_add(1, Relaxed);
+}
+
 /// A descriptor of the host's was closed.
 #[inline(always)]
 pub fn closed() {
@@ -75,8 +84,13 @@ fn take_note(fd: i32) {
     if !process::may_act() {
         return;
     }
-    if NOTABLE.compare_exchange(i32::MIN, 0, Relaxed, Relaxed).is_ok() {
-        create();
+    if NOTABLE.load(Relaxed) == i32::MIN {
+        if GRACE.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1)).is_ok() {
+            return;
+        }
+        if NOTABLE.compare_exchange(i32::MIN, 0, Relaxed, Relaxed).is_ok() {
+            create();
+        }
     }
     NOTABLE.fetch_max(fd.saturating_add(1), Relaxed);
     counters().high_water.fetch_max(fd as u64 + 1, Relaxed);
@@ -193,8 +207,8 @@ fn carry(to: &Counters, from: &Counters) {
     to.raised_from.store(from.raised_from.load(Relaxed), Relaxed);
 }
 
-/// In the child of a fork: counts begin again, in the private page; the first descriptor that the child makes gives it a page
-/// of its own (a child that only execs should not pay for one).
+/// In the child of a fork: counts begin again, in the private page; the child gets a page
+/// of its own after a few descriptors (a child that only execs should not pay for one).
 pub fn forked() {
     let known = Counters::new();
     carry(&known, counters());
@@ -205,6 +219,7 @@ pub fn forked() {
     PAGE.store((&raw const PRIVATE).cast_mut(), Relaxed);
     OWNER.store(0, Relaxed);
     NOTABLE.store(i32::MIN, Relaxed);
+    GRACE.store(CHILDREN_GRACE, Relaxed);
     carry(&PRIVATE.counters, &known);
 }
 
@@ -223,9 +238,14 @@ pub fn remove() {
     }
 }
 
-/// Counts from here on as if this number had been seen: the constructor's way to say that the page is made.
+/// The page is made: from here on, only new heights are notable.
 pub fn settle() {
     NOTABLE.store(0, Relaxed);
+}
+
+/// The library does nothing in this process: nothing is notable.
+pub fn ignore() {
+    NOTABLE.store(i32::MAX, Relaxed);
 }
 
 /// The highest descriptor number seen, plus one.

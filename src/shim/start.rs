@@ -50,7 +50,7 @@ fn begin() {
     let meant = (read.only.trim_ascii().is_empty() || glob::any(read.only, name)) && !glob::any(read.except, name);
     if SETTINGS.flag(Id::Disable) || !meant || is_second_copy() {
         process::set_phase(Phase::Dormant);
-        return;
+        return page::ignore();
     }
     process::adopt();
     report::start();

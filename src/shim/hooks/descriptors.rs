@@ -46,7 +46,7 @@ hooks! {
 unsafe fn onto(_: impl Fn() -> Call, mut real: impl FnMut() -> c_int) -> c_int {
     let fd = real();
     if fd >= 0 {
-        page::opened(fd);
+        page::replaced();
     }
     fd
 }

@@ -228,12 +228,23 @@ unsafe fn directory(call: impl Fn() -> Call, mut real: impl FnMut() -> *mut DIR)
     stream
 }
 
+/// An answer that names no descriptor, whatever number it is.
+#[derive(Clone, Copy)]
+struct Whole<R>(R);
+
+impl<R: Answer> Answer for Whole<R> {
+    unsafe fn failure(self) -> Option<c_int> {
+        // SAFETY: as the caller promised.
+        unsafe { self.0.failure() }
+    }
+}
+
 /// Answers -1 or NULL on failure, and leaves no descriptor that could be named.
 #[inline(always)]
 unsafe fn whole<R: Answer>(call: impl Fn() -> Call, mut real: impl FnMut() -> R) -> R {
     let answer = real();
     // SAFETY: right after the call.
-    if unsafe { answer.failure() }.is_some() { unsafe { second_chance(answer, call, real) } } else { answer }
+    unsafe { if answer.failure().is_some() { second_chance(Whole(answer), call, || Whole(real())).0 } else { answer } }
 }
 
 /// Can't fail for lack of descriptors, or nothing could be done about it.
