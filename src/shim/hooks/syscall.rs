@@ -82,7 +82,8 @@ fn concern(number: c_long, [a, b, c, d]: [Argument; 4]) -> Concern {
         n::SYS_seccomp => Concern::Sandboxes,
         n::SYS_prctl if a == c_long::from(n::PR_SET_SECCOMP) => Concern::Sandboxes,
         n::SYS_epoll_wait | n::SYS_epoll_pwait | n::SYS_epoll_pwait2 => Concern::Loops,
-        n::SYS_poll | n::SYS_ppoll if b > 1 => Concern::Loops,
+        n::SYS_poll if b > 1 && c != 0 => Concern::Loops,
+        n::SYS_ppoll if b > 1 => Concern::Loops,
         _ => Concern::None,
     }
 }

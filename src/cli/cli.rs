@@ -1,0 +1,93 @@
+//! The command line: a table of commands.
+#![forbid(unsafe_code)]
+
+use crate::failure::{Failure, Status};
+use crate::output::{complain, explain, print, start_log};
+use crate::{clean, config, ps, run, scenarios, selftest, stat};
+use clap::error::ErrorKind;
+use clap::{ArgMatches, Command};
+use std::process::ExitCode;
+
+type Row = (fn() -> Command, fn(&ArgMatches) -> Result<(), Failure>);
+
+/// What it looks like, what it does; in the order of `--help`.
+const COMMANDS: &[Row] = &[
+    (run::command, run::run),
+    (ps::command, ps::run),
+    (stat::command, stat::run),
+    (config::command, config::run),
+    (clean::command, clean::run),
+    (selftest::command, selftest::run),
+    (scenarios::command, scenarios::run),
+];
+
+const EXAMPLES: &str = "\
+Examples:
+  tideover run nginx -g 'daemon off;'    run a program under the library
+  tideover ps                            who is guarded, and how it goes
+  tideover stat 1234                     everything about one process
+  tideover selftest                      does it work on this machine?
+
+`tideover COMMAND --help` has more.";
+
+fn command() -> Command {
+    Command::new("tideover")
+        .version(env!("CARGO_PKG_VERSION"))
+        .about("Tides unmodified programs over when file descriptors run out")
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .disable_help_subcommand(true)
+        .subcommands(COMMANDS.iter().map(|(command, _)| command()))
+        .after_help(EXAMPLES)
+}
+
+/// Parses, runs, and turns a failure into words and a status.
+pub fn main() -> ExitCode {
+    start_log();
+    let done = match command().try_get_matches() {
+        Ok(matches) => dispatch(&matches),
+        Err(error) => match error.kind() {
+            ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => print(&error.render().to_string()),
+            // Bare `tideover`: help, but the status of a usage error, as git and cargo do.
+            ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+                explain(&error.render().to_string());
+                return ExitCode::from(Status::Usage as u8);
+            }
+            _ => Err(Failure::usage(error.render().to_string().trim_start_matches("error: "))),
+        },
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            complain(&failure.text);
+            ExitCode::from(failure.status as u8)
+        }
+    }
+}
+
+fn dispatch(matches: &ArgMatches) -> Result<(), Failure> {
+    let chosen = matches.subcommand().and_then(|(name, matches)| {
+        COMMANDS.iter().find(|(command, _)| command().get_name() == name).map(|(_, run)| (run, matches))
+    });
+    match chosen {
+        Some((run, matches)) => run(matches),
+        None => Err(Failure { status: Status::Usage, text: "no command was given".to_string() }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent_and_teaches() {
+        command().debug_assert();
+        for (command, _) in COMMANDS {
+            let mut command = command();
+            if !command.is_hide_set() {
+                let help = command.render_long_help().to_string();
+                assert!(help.contains("Examples:"), "{help}");
+            }
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! A page's events, as JSON and as lines.
+#![forbid(unsafe_code)]
+
+use crate::output::safe;
+use crate::table::{Align, Table};
+use crate::units::{duration, rfc3339};
+use serde_json::{Value, json};
+use tideover_contract::page::{EventView, View, kind_name, outcome_name};
+
+/// `events[]` of `tideover stat --json`, oldest first.
+pub fn json(page: View) -> Value {
+    page.events()
+        .map(|event| {
+            json!({
+                "at": rfc3339(event.at_ns),
+                "kind": kind_name(event.kind),
+                "call": String::from_utf8_lossy(event.call),
+                "errno": event.errno,
+                "fd": event.fd,
+                "tries": event.tries,
+                "waited_ns": event.waited_ns,
+                "outcome": outcome_name(event.outcome),
+            })
+        })
+        .collect()
+}
+
+/// A line per event.
+pub fn lines(page: View) -> String {
+    let columns = [Align::Left, Align::Left, Align::Left, Align::Left, Align::Left].map(|align| ("", align));
+    let mut table = Table::new(&columns);
+    for event in page.events() {
+        table.row([
+            format!("  {}", rfc3339(event.at_ns)),
+            kind_name(event.kind).to_string(),
+            safe(event.call),
+            error_name(event.errno),
+            story(&event),
+        ]);
+    }
+    table.render(120, 2, 4)
+}
+
+fn story(event: &EventView) -> String {
+    let mut parts = Vec::new();
+    if event.outcome != 0 {
+        parts.push(outcome_name(event.outcome).replace('_', " "));
+    }
+    if event.waited_ns > 0 {
+        parts.push(format!("after {}", duration(event.waited_ns)));
+    }
+    if event.tries > 0 {
+        parts.push(format!("{} {}", event.tries, if event.tries == 1 { "retry" } else { "retries" }));
+    }
+    if event.fd >= 0 {
+        parts.push(format!("fd {}", event.fd));
+    }
+    parts.join(", ")
+}
+
+fn error_name(errno: i32) -> String {
+    match errno {
+        0 => String::new(),
+        libc::EMFILE => "EMFILE".to_string(),
+        libc::ENFILE => "ENFILE".to_string(),
+        libc::ENOSPC => "ENOSPC".to_string(),
+        libc::EDQUOT => "EDQUOT".to_string(),
+        other => format!("errno {other}"),
+    }
+}

@@ -1,0 +1,84 @@
+//! Aligned columns.
+#![forbid(unsafe_code)]
+
+/// Which side the blanks go.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Align {
+    /// Text.
+    Left,
+    /// Numbers.
+    Right,
+}
+
+/// Lines of cells under headings, one blank between columns.
+pub struct Table {
+    columns: Vec<(&'static str, Align)>,
+    rows: Vec<Vec<String>>,
+}
+
+impl Table {
+    /// A table without rows. Empty headings print no heading line.
+    pub fn new(columns: &[(&'static str, Align)]) -> Table {
+        Table { columns: columns.to_vec(), rows: Vec::new() }
+    }
+
+    /// Adds a row; missing cells are empty.
+    pub fn row(&mut self, cells: impl IntoIterator<Item = String>) {
+        self.rows.push(cells.into_iter().collect());
+    }
+
+    /// Prints the table, with `gap` blanks between columns. When it is wider than `width`, the column `elastic` is cut,
+    /// down to six characters.
+    pub fn render(mut self, width: usize, gap: usize, elastic: usize) -> String {
+        let headed = self.columns.iter().any(|(heading, _)| !heading.is_empty());
+        if headed {
+            self.rows.insert(0, self.columns.iter().map(|(heading, _)| (*heading).to_string()).collect());
+        }
+        let cell = |row: &[String], i: usize| row.get(i).cloned().unwrap_or_default();
+        let mut widths: Vec<usize> = (0..self.columns.len())
+            .map(|i| self.rows.iter().map(|row| cell(row, i).chars().count()).max().unwrap_or(0))
+            .collect();
+        let total = widths.iter().sum::<usize>() + gap * widths.len().saturating_sub(1);
+        if let Some(w) = widths.get_mut(elastic) {
+            *w = (*w).min(w.saturating_sub(total.saturating_sub(width)).max(6));
+        }
+        let mut text = String::new();
+        for row in &self.rows {
+            let mut line = String::new();
+            for (i, (&w, (_, align))) in widths.iter().zip(&self.columns).enumerate() {
+                let cell = cut(&cell(row, i), w);
+                let blanks = " ".repeat(w - cell.chars().count());
+                line.push_str(&" ".repeat(if i > 0 { gap } else { 0 }));
+                match align {
+                    Align::Left => line.extend([cell, blanks]),
+                    Align::Right => line.extend([blanks, cell]),
+                }
+            }
+            text.push_str(line.trim_end());
+            text.push('\n');
+        }
+        text
+    }
+}
+
+fn cut(text: &str, width: usize) -> String {
+    if text.chars().count() <= width {
+        return text.to_string();
+    }
+    text.chars().take(width.saturating_sub(1)).chain(['+']).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_line_up_and_only_the_elastic_one_is_cut() {
+        let mut table = Table::new(&[("PID", Align::Right), ("PROGRAM", Align::Left), ("USED", Align::Right)]);
+        table.row(["7".into(), "nginx".into(), "12".into()]);
+        table.row(["1234567".into(), "a-program-with-a-long-name".into(), "512".into()]);
+        let text = table.render(24, 1, 1);
+        assert_eq!(text, "    PID PROGRAM     USED\n      7 nginx         12\n1234567 a-program-+  512\n");
+        assert!(text.lines().all(|line| line.len() <= 24));
+    }
+}
