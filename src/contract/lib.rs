@@ -6,6 +6,8 @@
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
 
+#[cfg(test)]
+mod docs;
 pub mod glob;
 pub mod page;
 pub mod settings;

@@ -1,0 +1,56 @@
+//! The documents that are made from the tables: docs/settings.md and docs/counters.md. `UPDATE_DOCS=1 cargo test -p
+//! tideover-contract` writes them; the test fails when they are out of date.
+
+use std::fmt::Write;
+use std::path::Path;
+
+use crate::page::{COUNTERS, Shape};
+use crate::settings::SETTINGS;
+
+fn settings() -> String {
+    let mut text = String::from(
+        "# Settings\n\nMade from the table in `src/contract/settings.rs`; don't edit.\n\n\
+         Each is an environment variable, read once when the program starts (and ignored in set-uid programs); a flag of\n\
+         `tideover run`; and a key in its TOML file (`--config`). Durations are written `500ms`, `2s`, `1m`. A bad value in the\n\
+         environment gives one warning and the default; `tideover run` refuses it before it starts anything.\n\n\
+         | variable | flag | default | accepts | meaning |\n|---|---|---|---|---|\n",
+    );
+    for setting in SETTINGS {
+        let default = if setting.default.is_empty() { "(none)" } else { setting.default };
+        let flag = setting.name.replace('_', "-");
+        let _ = writeln!(text, "| `{}` | `--{flag}` | {default} | {} | {} |", setting.env, setting.kind, setting.help);
+    }
+    text
+}
+
+fn counters() -> String {
+    let mut text = String::from(
+        "# Counters\n\nMade from the table in `src/contract/page.rs`; don't edit.\n\n\
+         In the shared page of each guarded process, and in `tideover stat PID --json` under these keys. Beside them:\n\
+         `descriptors.used`, `.percent`, `.available` (from /proc), `calls.opened` and `calls.closed` (sums of the page's shards).\n\
+         Counters of features that this version lacks stay 0.\n\n\
+         | key | kind | meaning |\n|---|---|---|\n",
+    );
+    for counter in COUNTERS {
+        let kind = match counter.shape {
+            Shape::Counter => "counter",
+            Shape::Gauge => "gauge",
+            Shape::Bool => "bool",
+        };
+        let _ = writeln!(text, "| `{}.{}` | {kind} | {} |", counter.section, counter.name, counter.help);
+    }
+    text
+}
+
+#[test]
+fn documents_agree_with_the_tables() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs");
+    for (name, text) in [("settings.md", settings()), ("counters.md", counters())] {
+        let path = folder.join(name);
+        if std::env::var_os("UPDATE_DOCS").is_some() {
+            std::fs::write(&path, &text).unwrap();
+        }
+        let there = std::fs::read_to_string(&path).unwrap_or_default();
+        assert!(there == text, "docs/{name} is out of date: UPDATE_DOCS=1 cargo test -p tideover-contract");
+    }
+}
