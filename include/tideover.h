@@ -97,7 +97,8 @@ enum tideover_event_kind {
     TIDEOVER_EXHAUSTED = 3, /* a call found no descriptor, and its error was passed on */
     TIDEOVER_RECOVERED = 4, /* a call found no descriptor, and then succeeded */
     TIDEOVER_DEGRADED = 5,  /* a log's filesystem is full */
-    TIDEOVER_RESTORED = 6   /* it has space again */
+    TIDEOVER_RESTORED = 6,  /* it has space again */
+    TIDEOVER_RAISED = 7     /* the soft limit was raised; fd is the new one */
 };
 
 enum tideover_outcome {

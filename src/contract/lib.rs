@@ -9,5 +9,7 @@
 #[cfg(test)]
 mod docs;
 pub mod glob;
+#[cfg(test)]
+mod header;
 pub mod page;
 pub mod settings;

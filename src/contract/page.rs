@@ -150,6 +150,8 @@ pub enum EventKind {
     Degraded = 5,
     /// It has space again.
     Restored = 6,
+    /// The soft limit was raised; `fd` is the new one.
+    Raised = 7,
 }
 
 /// How a call that found no descriptor ended; the number in the page.
@@ -178,7 +180,9 @@ pub enum Outcome {
 
 /// JSON name of an event kind.
 pub fn kind_name(kind: u32) -> &'static str {
-    ["?", "warning", "critical", "exhausted", "recovered", "degraded", "restored"].get(kind as usize).unwrap_or(&"?")
+    ["?", "warning", "critical", "exhausted", "recovered", "degraded", "restored", "raised"]
+        .get(kind as usize)
+        .unwrap_or(&"?")
 }
 
 /// JSON name of an outcome.

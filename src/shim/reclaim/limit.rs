@@ -80,6 +80,7 @@ fn raise_once() -> u64 {
     let _ = page::counters().raised_from.compare_exchange(0, soft, Relaxed, Relaxed);
     page::counters().soft_limit.store(next, Relaxed);
     log::info!("soft limit on open files raised from {soft} to {next} (hard limit {})", limit.rlim_max);
+    emit(EventKind::Raised, next, Outcome::Raised);
     next - soft
 }
 
@@ -123,8 +124,13 @@ fn lowest_mark(soft: u64, top: u64, used: u64) -> u64 {
 fn announce(kind: EventKind, used: u64, top: u64, hard: u64) {
     let word = if kind == EventKind::Critical { "critical" } else { "warning" };
     log::warn!("{word}: {used} of {top} descriptors are in use; {}", Remedy { soft: top, hard });
-    let fd = i32::try_from(used).unwrap_or(i32::MAX);
-    events::emit(&Event { kind, call: "", errno: 0, fd, tries: 0, waited: 0, outcome: Outcome::None });
+    emit(kind, used, Outcome::None);
+}
+
+/// An event that is about a number of descriptors and not about a call.
+fn emit(kind: EventKind, number: u64, outcome: Outcome) {
+    let fd = i32::try_from(number).unwrap_or(i32::MAX);
+    events::emit(&Event { kind, call: "", errno: 0, fd, tries: 0, waited: 0, outcome });
 }
 
 /// Prints what a person can do about the limit, as commands.
