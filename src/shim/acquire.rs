@@ -1,10 +1,12 @@
 //! A descriptor when there is none: the way from a failed call to its second chance.
 //!
-//! A hook that saw EMFILE or ENFILE makes an [`Attempt`] and then alternates between [`Attempt::again`] and its real call,
-//! which it makes itself: in its own frame, with nothing of ours held, so that a cancellation in the real call finds nothing
-//! to clean up. `again` is where everything else happens; it ends with the original error when nothing helps.
+//! A hook that saw EMFILE or ENFILE hands its real call to [`carry`], which alternates between it and [`Attempt::again`]. The
+//! real call is made with nothing of ours held, so that a cancellation in it finds nothing to clean up. `again` is where
+//! everything is decided; it ends with the original error when nothing helps.
 
-use libc::{c_int, rlimit};
+use core::ffi::{c_int, c_void};
+
+use libc::rlimit;
 use tideover_contract::page::{EventKind, Outcome};
 
 use crate::barrier::barrier;
@@ -25,6 +27,8 @@ pub struct Call {
     pub patient: bool,
     /// Does it need more than one descriptor?
     pub greedy: bool,
+    /// Its own backoff, instead of that of the settings.
+    pub backoff: Option<Backoff>,
 }
 
 /// A climb that frees is followed by a try; more often than this in one attempt, others take what is freed.
@@ -36,7 +40,7 @@ static GAVE_UP: Repeated = Repeated::new();
 static RECOVERED: Repeated = Repeated::new();
 
 /// One failed call on its way.
-pub struct Attempt {
+struct Attempt {
     call: Call,
     errno: c_int,
     begun: u64,
@@ -55,16 +59,53 @@ pub fn is_exhaustion(errno: c_int) -> bool {
     errno == libc::EMFILE || errno == libc::ENFILE
 }
 
+/// How a try went.
+#[repr(C)]
+pub struct Tried {
+    /// errno, or 0 for success.
+    pub wrong: c_int,
+    /// The descriptor that it made, or -1 if it has none to show.
+    pub descriptor: c_int,
+}
+
+/// Makes a real call once more. `extern "C"`, as all that [`carry`] calls: nothing unwinds, so there are no landing pads, and
+/// a cancellation passes through (DESIGN.md).
+pub type Try = unsafe extern "C" fn(*mut c_void) -> Tried;
+
+/// Carries a call over that failed with EMFILE or ENFILE. True: the last try's answer stands. False: nothing helped, the
+/// first answer stands, and errno is as it was.
+///
+/// # Safety
+/// `again` may be called with `context`.
+#[allow(improper_ctypes_definitions, reason = "extern \"C\" only so that it can't unwind")]
+pub unsafe extern "C" fn carry(call: Call, wrong: c_int, again: Try, context: *mut c_void) -> bool {
+    let saved = sys::errno();
+    if let Some(mut attempt) = Attempt::begin(call, wrong) {
+        while attempt.again() {
+            // SAFETY: promised by the caller.
+            let tried = unsafe { again(context) };
+            if !is_exhaustion(tried.wrong) {
+                let kept = sys::errno();
+                attempt.ended(&tried);
+                sys::set_errno(kept);
+                return true;
+            }
+        }
+    }
+    sys::set_errno(saved);
+    false
+}
+
 impl Attempt {
-    /// For a call that failed with `errno`, with the backoff of the settings or the caller's own. None: pass the error on.
+    /// For a call that failed with `errno`. None: pass the error on.
     #[cold]
     #[inline(never)]
     #[allow(improper_ctypes_definitions, reason = "extern \"C\" only so that it can't unwind")]
-    pub extern "C" fn begin(call: Call, errno: c_int, backoff: Option<Backoff>) -> Option<Attempt> {
-        barrier(None, || Attempt::new(call, errno, backoff))
+    extern "C" fn begin(call: Call, errno: c_int) -> Option<Attempt> {
+        barrier(None, || Attempt::new(call, errno))
     }
 
-    fn new(call: Call, errno: c_int, backoff: Option<Backoff>) -> Option<Attempt> {
+    fn new(call: Call, errno: c_int) -> Option<Attempt> {
         if matches!(process::phase(), Phase::Starting | Phase::Dormant | Phase::Sandboxed) {
             page::add(&page::counters().bypassed, 1);
             return None;
@@ -87,7 +128,7 @@ impl Attempt {
             climbs: 0,
             due_to: Outcome::Waited,
             refusal: None,
-            waiting: Waiting::new(backoff.unwrap_or_else(Backoff::from_settings), call.greedy),
+            waiting: Waiting::new(call.backoff.unwrap_or_else(Backoff::from_settings), call.greedy),
             slept: false,
         })
     }
@@ -95,7 +136,7 @@ impl Attempt {
     /// Should the call be tried again? Frees and sleeps as needed. After false the attempt is over, counted and told.
     #[cold]
     #[inline(never)]
-    pub extern "C" fn again(&mut self) -> bool {
+    extern "C" fn again(&mut self) -> bool {
         barrier(false, || match self.next() {
             Ok(()) => {
                 self.tries += 1;
@@ -125,8 +166,11 @@ impl Attempt {
                     Climb::Nothing => self.climbs = CLIMBS,
                 }
             }
-            let candidate = Candidate { errno: self.errno, patient: self.call.patient };
-            if let Some(outcome) = *self.refusal.get_or_insert_with(|| wait::refusal(&candidate)) {
+            if self.refusal.is_none() {
+                let patient = self.call.patient && self.waiting.has_any();
+                self.refusal = Some(wait::refusal(&Candidate { errno: self.errno, patient }));
+            }
+            if let Some(Some(outcome)) = self.refusal {
                 return Err(outcome);
             }
             self.slept = true;
@@ -139,11 +183,14 @@ impl Attempt {
         }
     }
 
-    /// The call succeeded: with this descriptor, or -1 if it has none to show.
+    /// The retry succeeded, or failed for another reason, which is the true answer.
     #[cold]
     #[inline(never)]
-    pub extern "C" fn succeeded(&mut self, fd: c_int) {
-        barrier((), || self.recovered(fd));
+    extern "C" fn ended(&mut self, tried: &Tried) {
+        barrier((), || match tried.wrong {
+            0 => self.recovered(tried.descriptor),
+            _ => self.emit(EventKind::Recovered, -1, self.end(), Outcome::OtherError),
+        });
     }
 
     fn recovered(&self, fd: c_int) {
@@ -162,13 +209,6 @@ impl Attempt {
             }
         }
         self.emit(EventKind::Recovered, fd, waited, self.due_to);
-    }
-
-    /// The retry failed for another reason, which is the true answer.
-    #[cold]
-    #[inline(never)]
-    pub extern "C" fn ended_otherwise(&mut self) {
-        barrier((), || self.emit(EventKind::Recovered, -1, self.end(), Outcome::OtherError));
     }
 
     fn failed(&mut self, outcome: Outcome) {

@@ -6,10 +6,10 @@ use libc::FILE;
 use tideover_contract::page::Page;
 use tideover_contract::settings::{MILLION, SECOND};
 
-use crate::acquire::{Attempt, Call, is_exhaustion};
+use crate::acquire::Call;
 use crate::barrier::barrier;
 use crate::events::{self, Listener};
-use crate::hooks::{errno, set_errno};
+use crate::hooks::{descriptor, stream, whole};
 use crate::reclaim::callbacks::{self, Reclaimer};
 use crate::wait::Backoff;
 use crate::{page, sys, usage};
@@ -125,38 +125,14 @@ impl RetryPolicy {
     }
 }
 
-/// The engine around any operation. The operation is the host's, and may be cancelled or throw: nothing is held across it.
-unsafe fn retry<R: Copy>(
-    name: &'static str,
-    policy: *const RetryPolicy,
-    mut operation: impl FnMut() -> R,
-    failed: impl Fn(R) -> bool,
-) -> R {
-    // SAFETY: NULL, or the caller's policy.
+/// The engine's view of a call with its own policy. NULL means the settings.
+///
+/// # Safety
+/// NULL, or a policy.
+unsafe fn call(name: &'static str, policy: *const RetryPolicy) -> Call {
+    // SAFETY: promised by the caller.
     let backoff = unsafe { policy.as_ref() }.map(RetryPolicy::backoff);
-    let first = operation();
-    let wrong = errno();
-    if !failed(first) || !is_exhaustion(wrong) {
-        return first;
-    }
-    let call = Call { name, patient: true, greedy: false };
-    if let Some(mut attempt) = Attempt::begin(call, wrong, backoff) {
-        while attempt.again() {
-            let answer = operation();
-            if !failed(answer) {
-                attempt.succeeded(-1);
-                return answer;
-            }
-            let other = errno();
-            if !is_exhaustion(other) {
-                attempt.ended_otherwise();
-                set_errno(other);
-                return answer;
-            }
-        }
-    }
-    set_errno(wrong);
-    first
+    Call { name, patient: true, greedy: false, backoff }
 }
 
 /// Calls `operation(context)`, again while it answers less than 0 with errno EMFILE or ENFILE. Returns its last answer and
@@ -171,11 +147,11 @@ pub unsafe extern "C" fn tideover_retry(
     policy: *const RetryPolicy,
 ) -> c_long {
     let Some(operation) = operation else {
-        set_errno(libc::EINVAL);
+        sys::set_errno(libc::EINVAL);
         return -1;
     };
     // SAFETY: promised by the caller.
-    unsafe { retry("tideover_retry", policy, || operation(context), |answer| answer < 0) }
+    unsafe { whole(|| call("tideover_retry", policy), || operation(context)) }
 }
 
 /// open(2) with its own policy.
@@ -191,11 +167,7 @@ pub unsafe extern "C" fn tideover_open(
 ) -> c_int {
     let real = crate::hooks::real_open64();
     // SAFETY: promised by the caller.
-    let fd = unsafe { retry("tideover_open", policy, || real(path, flags, mode), |fd| fd < 0) };
-    if fd >= 0 {
-        page::opened(fd);
-    }
-    fd
+    unsafe { descriptor(|| call("tideover_open", policy), || real(path, flags, mode)) }
 }
 
 /// fopen(3) with its own policy.
@@ -210,10 +182,5 @@ pub unsafe extern "C" fn tideover_fopen(
 ) -> *mut FILE {
     let real = crate::hooks::real_fopen64();
     // SAFETY: promised by the caller.
-    let stream = unsafe { retry("tideover_fopen", policy, || real(path, mode), |stream| stream.is_null()) };
-    if !stream.is_null() {
-        // SAFETY: a stream that was just opened.
-        page::opened(unsafe { libc::fileno(stream) });
-    }
-    stream
+    unsafe { stream(|| call("tideover_fopen", policy), || real(path, mode)) }
 }

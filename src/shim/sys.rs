@@ -22,6 +22,18 @@ macro_rules! call {
     }};
 }
 
+/// The host's errno.
+pub fn errno() -> Errno {
+    // SAFETY: errno is this thread's.
+    unsafe { *libc::__errno_location() }
+}
+
+/// Sets the host's errno.
+pub fn set_errno(errno: Errno) {
+    // SAFETY: errno is this thread's.
+    unsafe { *libc::__errno_location() = errno };
+}
+
 /// getpid(2), from the kernel: libc may cache it, and a vfork child shares libc's memory.
 pub fn getpid() -> c_int {
     // SAFETY: takes no arguments, can't fail.

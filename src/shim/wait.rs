@@ -28,18 +28,14 @@ static TICKETS: AtomicU64 = AtomicU64::new(1);
 pub struct Candidate {
     /// EMFILE or ENFILE.
     pub errno: i32,
-    /// The host did not ask for a non-blocking descriptor.
+    /// The host did not ask for a non-blocking descriptor, and its policy has waits in it.
     pub patient: bool,
 }
 
 /// Why this call must not sleep; None if it may.
 pub fn refusal(candidate: &Candidate) -> Option<Outcome> {
     let alone = || candidate.errno == libc::EMFILE && thread::count() <= 1;
-    let hopeless = SETTINGS.get(Id::MaxRetries) == 0
-        || !candidate.patient
-        || thread::is_event_loop()
-        || process::phase() == Phase::Exiting
-        || alone();
+    let hopeless = !candidate.patient || thread::is_event_loop() || process::phase() == Phase::Exiting || alone();
     if hopeless { Some(Outcome::Hopeless) } else { breaker::is_open().then_some(Outcome::BreakerOpen) }
 }
 
@@ -71,6 +67,11 @@ impl Waiting {
     /// Not waiting yet.
     pub fn new(backoff: Backoff, greedy: bool) -> Waiting {
         Waiting { backoff, seen: 0, ends: 0, deadline: 0, greedy }
+    }
+
+    /// Has this call any wait at all?
+    pub fn has_any(&self) -> bool {
+        self.backoff.tries > 0
     }
 
     /// Announces itself, or sleeps until it is worth trying.

@@ -5,10 +5,11 @@ use core::ffi::{c_char, c_int, c_void};
 use libc::{DIR, FILE, addrinfo};
 
 use super::processes::with_original_limit;
-use super::{Answer, directory, errno, hooks, set_errno, stream, whole};
+use super::{Answer, directory, hooks, stream, whole};
 use crate::acquire::{Call, is_exhaustion};
 use crate::barrier::barrier;
-use crate::{page, process, sys};
+use crate::sys::{self, errno, set_errno};
+use crate::{page, process};
 
 type Callback = *const c_void;
 type Mode = *const c_char;

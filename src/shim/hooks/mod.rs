@@ -14,11 +14,12 @@ mod sockets;
 mod syscall;
 mod variadic;
 
-use core::ffi::c_int;
+use core::ffi::{c_int, c_void};
 
 use libc::{DIR, FILE};
 
-use crate::acquire::{Attempt, Call, is_exhaustion};
+use crate::acquire::{Call, Tried, carry, is_exhaustion};
+use crate::sys::errno;
 use crate::{page, wait};
 
 /// A family's table. After `=` stands the kind of answer, a function of this module or of the family's; after `if`, the
@@ -39,6 +40,7 @@ macro_rules! hooks {
                             name: stringify!($name),
                             patient: true $(&& $patient)?,
                             greedy: false,
+                            backoff: None,
                         };
                         $kind(call, move || real($($arg),*) $(, $extra)*)
                     }
@@ -119,54 +121,44 @@ impl Answer for Code {
     }
 }
 
-pub(crate) fn errno() -> c_int {
-    // SAFETY: errno is this thread's.
-    unsafe { *libc::__errno_location() }
-}
-
-pub(crate) fn set_errno(errno: c_int) {
-    // SAFETY: errno is this thread's.
-    unsafe { *libc::__errno_location() = errno };
-}
-
 /// A call failed. If that was for lack of descriptors, it is made again after whatever helps; the answer is the last one, or
-/// the first with its errno when nothing helped. The real call is made from here, between two steps of the engine, so that
-/// nothing of ours is held when a cancellation strikes in it.
+/// the first with its errno when nothing helped.
 #[cold]
 #[inline(never)]
-pub(crate) unsafe fn second_chance<R: Answer>(first: R, call: impl Fn() -> Call, mut real: impl FnMut() -> R) -> R {
+pub(crate) unsafe fn second_chance<R: Answer, F: FnMut() -> R>(first: R, call: impl Fn() -> Call, real: F) -> R {
     // SAFETY: right after the call.
-    let Some(wrong) = (unsafe { first.failure() }) else { return first };
-    if !is_exhaustion(wrong) {
-        return first;
+    match unsafe { first.failure() } {
+        Some(wrong) if is_exhaustion(wrong) => {
+            let mut trial = Trial { real, answer: first };
+            // SAFETY: `again` gets the type that it is for.
+            let stands = unsafe { carry(call(), wrong, again::<R, F>, (&raw mut trial).cast()) };
+            if stands { trial.answer } else { first }
+        }
+        _ => first,
     }
-    let saved = errno();
-    if let Some(mut attempt) = Attempt::begin(call(), wrong, None) {
-        while attempt.again() {
-            let answer = real();
-            // SAFETY: right after the call.
-            match unsafe { answer.failure() } {
-                None => {
-                    attempt.succeeded(answer.descriptor());
-                    return answer;
-                }
-                Some(other) if !is_exhaustion(other) => {
-                    let kept = errno();
-                    attempt.ended_otherwise();
-                    set_errno(kept);
-                    return answer;
-                }
-                Some(_) => {}
-            }
+}
+
+/// A real call with its arguments, and what it answered last.
+struct Trial<R, F> {
+    real: F,
+    answer: R,
+}
+
+unsafe extern "C" fn again<R: Answer, F: FnMut() -> R>(trial: *mut c_void) -> Tried {
+    // SAFETY: `second_chance` passes its own.
+    unsafe {
+        let trial = &mut *trial.cast::<Trial<R, F>>();
+        trial.answer = (trial.real)();
+        match trial.answer.failure() {
+            None => Tried { wrong: 0, descriptor: trial.answer.descriptor() },
+            Some(wrong) => Tried { wrong, descriptor: -1 },
         }
     }
-    set_errno(saved);
-    first
 }
 
 /// Answers with a descriptor, or -1.
 #[inline(always)]
-unsafe fn descriptor(call: impl Fn() -> Call, mut real: impl FnMut() -> c_int) -> c_int {
+pub(crate) unsafe fn descriptor(call: impl Fn() -> Call, mut real: impl FnMut() -> c_int) -> c_int {
     let mut fd = real();
     if fd < 0 {
         // SAFETY: right after the call.
@@ -200,7 +192,7 @@ unsafe fn pair(call: impl Fn() -> Call, mut real: impl FnMut() -> c_int, fds: *c
 
 /// Answers with a stream, or NULL.
 #[inline(always)]
-unsafe fn stream(call: impl Fn() -> Call, mut real: impl FnMut() -> *mut FILE) -> *mut FILE {
+pub(crate) unsafe fn stream(call: impl Fn() -> Call, mut real: impl FnMut() -> *mut FILE) -> *mut FILE {
     let mut stream = real();
     if stream.is_null() {
         // SAFETY: right after the call.
@@ -241,7 +233,7 @@ impl<R: Answer> Answer for Whole<R> {
 
 /// Answers -1 or NULL on failure, and leaves no descriptor that could be named.
 #[inline(always)]
-unsafe fn whole<R: Answer>(call: impl Fn() -> Call, mut real: impl FnMut() -> R) -> R {
+pub(crate) unsafe fn whole<R: Answer>(call: impl Fn() -> Call, mut real: impl FnMut() -> R) -> R {
     let answer = real();
     // SAFETY: right after the call.
     unsafe { if answer.failure().is_some() { second_chance(Whole(answer), call, || Whole(real())).0 } else { answer } }

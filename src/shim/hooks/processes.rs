@@ -10,7 +10,7 @@ use crate::acquire::Call;
 use crate::barrier::barrier;
 use crate::process::{self, Phase};
 use crate::reclaim::limit;
-use crate::{page, thread};
+use crate::{page, sys, thread};
 use tideover_contract::page::state;
 
 /// Descriptors that popen(3) needs for a moment, and two to spare.
@@ -64,7 +64,7 @@ extern "C" fn before_exec() -> Option<rlimit> {
 
 #[allow(improper_ctypes_definitions, reason = "extern \"C\" only so that it can't unwind")]
 extern "C" fn after_failed_exec(limit: &Option<rlimit>) {
-    let errno = super::errno();
+    let errno = sys::errno();
     barrier((), || {
         if let Some(limit) = limit {
             limit::take_again(*limit);
@@ -73,7 +73,7 @@ extern "C" fn after_failed_exec(limit: &Option<rlimit>) {
             page::set_state(state::LIVE);
         }
     });
-    super::set_errno(errno);
+    sys::set_errno(errno);
 }
 
 /// posix_spawn(3): the answer is an errno, and a child that was made gets the original soft limit.

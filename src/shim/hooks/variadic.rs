@@ -20,7 +20,11 @@ macro_rules! exec_list {
         #[unsafe(no_mangle)]
         unsafe extern "C" fn $name() {
             naked_asm!(
+                // The .cfi lines say where the return address (register 16) is meanwhile.
+                ".cfi_startproc",
                 "pop rax",
+                ".cfi_def_cfa_offset 0",
+                ".cfi_register 16, 0",
                 "push r9",
                 "push r8",
                 "push rcx",
@@ -28,11 +32,16 @@ macro_rules! exec_list {
                 "push rsi",
                 "mov rsi, rsp",
                 "push rax",
+                ".cfi_def_cfa_offset 48",
+                ".cfi_offset 16, -48",
                 "call {collected}",
                 "pop rcx",
                 "add rsp, 40",
                 "push rcx",
+                ".cfi_def_cfa_offset 8",
+                ".cfi_offset 16, -8",
                 "ret",
+                ".cfi_endproc",
                 collected = sym $collected,
             )
         }
@@ -75,8 +84,12 @@ macro_rules! with_room_first {
         #[unsafe(no_mangle)]
         unsafe extern "C" fn $name() {
             naked_asm!(
+                ".cfi_startproc",
                 "push rbp",
+                ".cfi_def_cfa_offset 16",
+                ".cfi_offset 6, -16",
                 "mov rbp, rsp",
+                ".cfi_def_cfa_register 6",
                 "sub rsp, 192",
                 "mov [rbp - 8], rdi",
                 "mov [rbp - 16], rsi",
@@ -117,7 +130,9 @@ macro_rules! with_room_first {
                 "movaps xmm7, [rbp - 192]",
                 "3:",
                 "leave",
+                ".cfi_def_cfa 7, 8",
                 "jmp r11",
+                ".cfi_endproc",
                 prepare = sym $prepare,
             )
         }
@@ -141,6 +156,6 @@ extern "C" fn prepare_syslog_chk() -> usize {
 
 fn prepare(name: &'static str) {
     if page::is_tight() {
-        make_room(Call { name, patient: true, greedy: false });
+        make_room(Call { name, patient: true, greedy: false, backoff: None });
     }
 }
