@@ -112,6 +112,11 @@ pub fn status_flags(fd: c_int) -> Result<c_int, Errno> {
     call!(SYS_fcntl, fd, libc::F_GETFL, 0).map(|flags| flags as c_int)
 }
 
+/// fcntl(2) F_GETFD.
+pub fn descriptor_flags(fd: c_int) -> Result<c_int, Errno> {
+    call!(SYS_fcntl, fd, libc::F_GETFD, 0).map(|flags| flags as c_int)
+}
+
 /// poll(2) without waiting: how many of these have something to say.
 pub fn poll_now(fds: &mut [libc::pollfd]) -> Result<usize, Errno> {
     call!(SYS_poll, fds.as_mut_ptr(), fds.len(), 0)

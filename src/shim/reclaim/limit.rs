@@ -17,6 +17,8 @@ use crate::{elf, page, sys, usage};
 /// Each raise is this many times the limit before. Not at once to the top: some hosts close every number up to the limit, and
 /// 2^30 of them cost one ten minutes (moby#38814).
 const STEP: u64 = 4;
+/// Descriptors that a new program must find free: what its loader and its start-up open, or a quarter of the limit.
+const HEIRS_NEED: u64 = 16;
 /// FD_SET(3) beyond this corrupts memory.
 const SELECT_END: u64 = 1024;
 /// Programs that import select(2) but never hand it a number that they did not check.
@@ -194,11 +196,23 @@ pub fn original() -> Option<u64> {
     Some(page::counters().raised_from.load(Relaxed)).filter(|&soft| soft != 0)
 }
 
-/// Sets the original soft limit, as a program that is about to be executed expects it. Returns what to put back if that fails.
-pub fn give_back() -> Option<rlimit> {
+/// What a program that is executed now should find: the original limit, unless the descriptors that it inherits fill that.
+/// Then not even its loader could open a file.
+fn heirs_limit() -> Option<rlimit> {
     let soft = original()?;
     let limit = sys::descriptor_limit().ok()?;
-    sys::set_descriptor_limit(0, rlimit { rlim_cur: soft.min(limit.rlim_max), ..limit }).ok()?;
+    let needs = HEIRS_NEED.min(soft / 4);
+    let inherited = |fd: u64| sys::descriptor_flags(fd as i32).is_ok_and(|flags| flags & libc::FD_CLOEXEC == 0);
+    let room = usage::used(limit.rlim_cur) + needs <= soft
+        || (0..soft).filter(|&fd| !inherited(fd)).nth(needs as usize).is_some();
+    room.then_some(rlimit { rlim_cur: soft.min(limit.rlim_max), ..limit })
+}
+
+/// Sets the original soft limit, as a program that is about to be executed expects it. Returns what to put back if that fails.
+pub fn give_back() -> Option<rlimit> {
+    let heirs = heirs_limit()?;
+    let limit = sys::descriptor_limit().ok()?;
+    sys::set_descriptor_limit(0, heirs).ok()?;
     Some(limit)
 }
 
@@ -209,7 +223,7 @@ pub fn take_again(limit: rlimit) {
 
 /// Gives a child that was just spawned the original soft limit. It has had the raised one for as long as its start took.
 pub fn give_child(pid: i32) {
-    if let (Some(soft), Ok(limit)) = (original(), sys::descriptor_limit()) {
-        let _ = sys::set_descriptor_limit(pid, rlimit { rlim_cur: soft.min(limit.rlim_max), ..limit });
+    if let Some(heirs) = heirs_limit() {
+        let _ = sys::set_descriptor_limit(pid, heirs);
     }
 }
