@@ -1,0 +1,108 @@
+/* Makes one call many times, inside measured() only: callgrind counts the instructions there (--toggle-collect=measured).
+ * calls NAME BATCHES   each batch is 100 calls; a batch before the first is not counted, so that nothing is new. */
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+enum { BATCH = 100 };
+static int made[BATCH], clients[BATCH], listener, file, epoll;
+
+static void must(int ok, const char *what)
+{
+    if (!ok) {
+        perror(what);
+        exit(1);
+    }
+}
+
+static int do_open(int i) { return made[i] = open("/dev/null", O_RDONLY); }
+static int do_close(int i) { return close(made[i]); }
+static int do_socket(int i) { return made[i] = socket(AF_UNIX, SOCK_STREAM, 0); }
+static int do_accept4(int i) { return made[i] = accept4(listener, NULL, NULL, SOCK_CLOEXEC); }
+static int do_write(int i) { return (void)i, (int)write(file, "x", 1); }
+static int do_fcntl(int i) { return (void)i, fcntl(file, F_GETFL); }
+static int do_poll(int i)
+{
+    struct pollfd one = { listener, POLLIN, 0 };
+    return (void)i, poll(&one, 1, 0);
+}
+static int do_epoll_wait(int i)
+{
+    struct epoll_event event;
+    return (void)i, epoll_wait(epoll, &event, 1, 0);
+}
+
+static void nothing(void) {}
+static void open_all(void) { for (int i = 0; i < BATCH; i++) must(do_open(i) >= 0, "open"); }
+static void close_all(void) { for (int i = 0; i < BATCH; i++) close(made[i]); }
+static void close_both(void) { for (int i = 0; i < BATCH; i++) close(made[i]), close(clients[i]); }
+static void connect_all(void)
+{
+    struct sockaddr_un name;
+    socklen_t size = sizeof name;
+    must(getsockname(listener, (struct sockaddr *)&name, &size) == 0, "getsockname");
+    for (int i = 0; i < BATCH; i++) {
+        clients[i] = socket(AF_UNIX, SOCK_STREAM, 0);
+        must(connect(clients[i], (struct sockaddr *)&name, size) == 0, "connect");
+    }
+}
+
+static const struct call {
+    const char *name;
+    void (*before)(void);
+    int (*call)(int);
+    void (*after)(void);
+} calls[] = {
+    { "open", nothing, do_open, close_all },
+    { "close", open_all, do_close, nothing },
+    { "socket", nothing, do_socket, close_all },
+    { "accept4", connect_all, do_accept4, close_both },
+    { "write", nothing, do_write, nothing },
+    { "fcntl", nothing, do_fcntl, nothing },
+    { "poll", nothing, do_poll, nothing },
+    { "epoll_wait", nothing, do_epoll_wait, nothing },
+    /* Never closes: each number is the highest so far. */
+    { "open-higher", nothing, do_open, nothing },
+};
+
+__attribute__((noinline)) static int measured(int (*call)(int))
+{
+    int failed = 0;
+    for (int i = 0; i < BATCH; i++)
+        failed |= call(i) < 0;
+    return failed;
+}
+
+int main(int argc, char **argv)
+{
+    const struct call *chosen = NULL;
+    for (size_t i = 0; argc == 3 && i < sizeof calls / sizeof *calls; i++)
+        if (strcmp(calls[i].name, argv[1]) == 0)
+            chosen = &calls[i];
+    if (!chosen)
+        return 2;
+
+    struct sockaddr_un any = { .sun_family = AF_UNIX };
+    listener = socket(AF_UNIX, SOCK_STREAM, 0);
+    must(bind(listener, (struct sockaddr *)&any, sizeof any.sun_family) == 0 && listen(listener, BATCH) == 0, "listen");
+    file = open("/dev/null", O_WRONLY);
+    epoll = epoll_create1(0);
+
+    chosen->before();
+    for (int i = 0; i < BATCH; i++)
+        must(chosen->call(i) >= 0, chosen->name);
+    chosen->after();
+    for (int batches = atoi(argv[2]); batches > 0; batches--) {
+        chosen->before();
+        must(!measured(chosen->call), chosen->name);
+        chosen->after();
+    }
+    return 0;
+}

@@ -1,0 +1,90 @@
+#!/bin/sh
+# Installs the Debian packages that `make test`, `make demo` and `make bench` need.
+#
+# Silent when nothing is missing. As root on a system with apt-get it installs what is missing; otherwise it prints the
+# command to run and exits 1. Rust itself is not its business: see https://rustup.rs.
+set -eu
+
+# One line per package: the package, then a file or command that shows that it is there. A command may also have come from
+# elsewhere (a git in /usr/local/bin is as good as Debian's).
+needed='
+gcc                 command gcc
+libc6-dev           file    /usr/include/stdio.h
+libc-dev-bin        command gencat
+make                command make
+binutils            command readelf
+python3             file    /usr/bin/python3
+bash                command bash
+tar                 command tar
+findutils           command find
+coreutils           command timeout
+util-linux          command unshare
+mount               command mount
+procps              command ps
+git                 command git
+sqlite3             command sqlite3
+redis-server        command redis-server
+redis-tools         command redis-cli
+fakeroot            command fakeroot
+eatmydata           command eatmydata
+libeatmydata1       library libeatmydata.so
+fiu-utils           command fiu-run
+libfiu0             library libfiu.so.0
+libjemalloc2        library libjemalloc.so.2
+libtcmalloc-minimal4 library libtcmalloc_minimal.so.4
+libmimalloc2.0      library libmimalloc.so.2.0
+valgrind            command valgrind
+strace              command strace
+gdb                 command gdb
+'
+
+# Is it there?  have command gcc / have file /usr/bin/python3 / have library libfiu.so.0
+have() {
+    case $1 in
+    command) command -v "$2" >/dev/null 2>&1 ;;
+    file) [ -e "$2" ] ;;
+    library)
+        for folder in /usr/lib /usr/lib64 /usr/lib/*-linux-gnu /usr/local/lib; do
+            [ ! -e "$folder/$2" ] || return 0
+        done
+        return 1
+        ;;
+    esac
+}
+
+missing() {
+    printf '%s\n' "$needed" | while read -r package kind what; do
+        [ -z "$package" ] || have "$kind" "$what" || printf ' %s' "$package"
+    done
+}
+
+wanted=$(missing)
+[ -n "$wanted" ] || exit 0
+
+if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null 2>&1; then
+    echo "missing:$wanted" >&2
+    echo "run: sudo apt-get update && sudo apt-get install -y --no-install-recommends$wanted" >&2
+    exit 1
+fi
+
+echo "installing:$wanted"
+export DEBIAN_FRONTEND=noninteractive
+
+# Debian starts a server when it is installed. A policy says no for the time of the installation, unless there is one.
+policy=/usr/sbin/policy-rc.d
+if [ ! -e "$policy" ]; then
+    trap 'rm -f "$policy"' EXIT
+    trap 'exit 1' HUP INT TERM
+    printf '#!/bin/sh\nexit 101\n' >"$policy"
+    chmod 755 "$policy"
+fi
+
+apt-get update -qq
+# shellcheck disable=SC2086 # a list of package names
+apt-get install -y -qq --no-install-recommends $wanted >/dev/null
+
+wanted=$(missing)
+if [ -n "$wanted" ]; then
+    echo "installed, but still not found:$wanted" >&2
+    exit 1
+fi

@@ -1,0 +1,93 @@
+//! The shared page of a program that a test runs.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use tideover_contract::page::{self, View};
+
+/// An event of the page, in words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// `exhausted`, `recovered` ...
+    pub kind: &'static str,
+    /// `open64`, `pipe2` ...
+    pub call: String,
+    /// `raised`, `waited`, `hopeless` ...
+    pub outcome: &'static str,
+    /// errno of the first failure.
+    pub errno: i32,
+    /// Retries.
+    pub tries: u32,
+}
+
+/// A copy of a page as it was at one moment.
+#[derive(Clone, Debug)]
+pub struct Page(Vec<u8>);
+
+impl Page {
+    /// Where the page of a process is, for pages kept under `dir`.
+    pub fn path(dir: &Path, pid: u32) -> PathBuf {
+        // SAFETY: geteuid(2) always succeeds and touches no memory.
+        let uid = unsafe { libc::geteuid() };
+        dir.join(format!("tideover.{uid}")).join(pid.to_string())
+    }
+
+    /// Reads the page of a process; None if it has none.
+    pub fn read(dir: &Path, pid: u32) -> Option<Page> {
+        let bytes = fs::read(Self::path(dir, pid)).ok()?;
+        View::new(&bytes).ok()?;
+        Some(Page(bytes))
+    }
+
+    /// Reads it when it is there, within 10 s.
+    ///
+    /// # Panics
+    /// If it never comes.
+    pub fn wait(dir: &Path, pid: u32) -> Page {
+        let end = Instant::now() + Duration::from_secs(10);
+        loop {
+            match Self::read(dir, pid) {
+                Some(page) => return page,
+                None if Instant::now() > end => panic!("no page {} after 10 s", Self::path(dir, pid).display()),
+                None => std::thread::sleep(Duration::from_millis(5)),
+            }
+        }
+    }
+
+    /// The contract's view of it.
+    pub fn view(&self) -> View<'_> {
+        View::new(&self.0).expect("checked when it was read")
+    }
+
+    /// A counter of `exhaustion`, the section that these tests are about.
+    pub fn exhaustion(&self, name: &str) -> u64 {
+        self.counter("exhaustion", name)
+    }
+
+    /// Any counter.
+    ///
+    /// # Panics
+    /// If there is none of that name.
+    pub fn counter(&self, section: &str, name: &str) -> u64 {
+        assert!(
+            page::COUNTERS.iter().any(|c| c.section == section && c.name == name),
+            "there is no counter {section}.{name}"
+        );
+        self.view().value(section, name)
+    }
+
+    /// The last events, oldest first.
+    pub fn events(&self) -> Vec<Event> {
+        self.view()
+            .events()
+            .map(|e| Event {
+                kind: page::kind_name(e.kind),
+                call: String::from_utf8_lossy(e.call).into_owned(),
+                outcome: page::outcome_name(e.outcome),
+                errno: e.errno,
+                tries: e.tries,
+            })
+            .collect()
+    }
+}

@@ -1,0 +1,507 @@
+//! One program, run under limits, plain or preloaded.
+
+use std::ffi::{OsStr, OsString};
+use std::fmt;
+use std::io::{Read, Write};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::{Page, Scratch};
+
+/// Bytes of a program's output that are kept; the rest is read and dropped.
+const KEPT: usize = 8 << 20;
+/// Largest file that a program may write.
+const LARGEST_FILE: u64 = 256 << 20;
+
+/// A program and the conditions it runs under.
+#[derive(Clone, Debug)]
+pub struct Run {
+    program: OsString,
+    args: Vec<OsString>,
+    env: Vec<(OsString, OsString)>,
+    folder: Option<PathBuf>,
+    soft: Option<u64>,
+    hard: Option<u64>,
+    closed: Vec<i32>,
+    before: Vec<PathBuf>,
+    after: Vec<PathBuf>,
+    preload: bool,
+    library: Option<PathBuf>,
+    stdin: Vec<u8>,
+    timeout: Duration,
+    page_dir: Option<PathBuf>,
+}
+
+impl Run {
+    /// A program by path, or by name through the system folders and `PATH`.
+    pub fn new(program: impl AsRef<OsStr>) -> Run {
+        Run {
+            program: program.as_ref().into(),
+            args: vec![],
+            env: vec![],
+            folder: None,
+            soft: None,
+            hard: None,
+            closed: vec![],
+            before: vec![],
+            after: vec![],
+            preload: false,
+            library: None,
+            stdin: vec![],
+            timeout: Duration::from_secs(30),
+            page_dir: None,
+        }
+    }
+
+    /// Adds an argument.
+    pub fn arg(mut self, arg: impl AsRef<OsStr>) -> Run {
+        self.args.push(arg.as_ref().into());
+        self
+    }
+
+    /// Adds arguments.
+    pub fn args<S: AsRef<OsStr>>(mut self, args: impl IntoIterator<Item = S>) -> Run {
+        self.args.extend(args.into_iter().map(|a| a.as_ref().into()));
+        self
+    }
+
+    /// Sets an environment variable.
+    pub fn env(mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Run {
+        self.env.push((name.as_ref().into(), value.as_ref().into()));
+        self
+    }
+
+    /// Runs it in this folder.
+    pub fn folder(mut self, folder: impl AsRef<Path>) -> Run {
+        self.folder = Some(folder.as_ref().into());
+        self
+    }
+
+    /// Soft limit on descriptors.
+    pub fn soft(mut self, limit: u64) -> Run {
+        self.soft = Some(limit);
+        self
+    }
+
+    /// Hard limit on descriptors.
+    pub fn hard(mut self, limit: u64) -> Run {
+        self.hard = Some(limit);
+        self
+    }
+
+    /// Soft and hard limit: nothing can be raised.
+    pub fn limit(self, limit: u64) -> Run {
+        self.soft(limit).hard(limit)
+    }
+
+    /// Starts it with this descriptor closed.
+    pub fn closed(mut self, fd: i32) -> Run {
+        self.closed.push(fd);
+        self
+    }
+
+    /// Preloads libtideover.so.
+    pub fn preload(mut self, yes: bool) -> Run {
+        self.preload = yes;
+        self
+    }
+
+    /// Preloads this libtideover.so rather than the built one.
+    pub fn library(mut self, path: impl AsRef<Path>) -> Run {
+        self.library = Some(path.as_ref().into());
+        self
+    }
+
+    /// Another library in `LD_PRELOAD` before ours, also in the plain run.
+    pub fn preload_before(mut self, library: impl AsRef<Path>) -> Run {
+        self.before.push(library.as_ref().into());
+        self
+    }
+
+    /// Another library in `LD_PRELOAD` after ours, also in the plain run.
+    pub fn preload_after(mut self, library: impl AsRef<Path>) -> Run {
+        self.after.push(library.as_ref().into());
+        self
+    }
+
+    /// What it reads; then its standard input ends.
+    pub fn stdin(mut self, text: impl AsRef<[u8]>) -> Run {
+        self.stdin = text.as_ref().into();
+        self
+    }
+
+    /// Killed after this long, 30 s unless set.
+    pub fn timeout(mut self, timeout: Duration) -> Run {
+        self.timeout = timeout;
+        self
+    }
+
+    /// Keeps its page here rather than in a folder of its own.
+    pub fn page_dir(mut self, dir: impl AsRef<Path>) -> Run {
+        self.page_dir = Some(dir.as_ref().into());
+        self
+    }
+
+    /// What `LD_PRELOAD` will be; None for no preload at all.
+    pub fn preloads(&self) -> Option<OsString> {
+        let ours = self.preload.then(|| self.library.clone().unwrap_or_else(crate::library));
+        let all: Vec<OsString> = self.before.iter().chain(&ours).chain(&self.after).map(|p| p.into()).collect();
+        (!all.is_empty()).then(|| all.join(OsStr::new(":")))
+    }
+
+    /// Runs it to its end.
+    pub fn output(&self) -> Outcome {
+        let mut running = self.start();
+        let text = self.stdin.clone();
+        if let Some(mut stdin) = running.stdin.take() {
+            // A program may end without reading; that is its affair.
+            thread::spawn(move || drop(stdin.write_all(&text)));
+        }
+        running.finish()
+    }
+
+    /// Runs it without the library, then with it.
+    pub fn both(&self) -> Both {
+        Both { plain: self.clone().preload(false).output(), preloaded: self.clone().preload(true).output() }
+    }
+
+    /// Starts it; the test talks with it and then calls [`Running::finish`].
+    ///
+    /// # Panics
+    /// If it can't be started.
+    pub fn start(&self) -> Running {
+        let pages = Scratch::new();
+        let page_dir = self.page_dir.clone().unwrap_or_else(|| pages.path().into());
+        let mut command = Command::new(&self.program);
+        for (name, _) in std::env::vars_os() {
+            if name.as_encoded_bytes().starts_with(b"TIDEOVER_") {
+                command.env_remove(name);
+            }
+        }
+        command.args(&self.args).env_remove("LD_PRELOAD").env("LC_ALL", "C.UTF-8").env("TIDEOVER_PAGE_DIR", &page_dir);
+        if let Some(preloads) = self.preloads() {
+            command.env("LD_PRELOAD", preloads);
+        }
+        command.envs(self.env.iter().map(|(n, v)| (n, v)));
+        if let Some(folder) = &self.folder {
+            command.current_dir(folder);
+        }
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+        let (soft, hard, closed) = (self.soft, self.hard, self.closed.clone());
+        // SAFETY: the closure runs between fork and exec and makes only async-signal-safe calls: setrlimit,
+        // getrlimit, close_range, fcntl.
+        unsafe { command.pre_exec(move || restrict(soft, hard, &closed)) };
+        let mut child = command.spawn().unwrap_or_else(|e| panic!("{:?} does not start: {e}", self.program));
+
+        let (lines, told) = channel();
+        let stdout = collect(child.stdout.take().expect("piped"), Some(lines));
+        let stderr = collect(child.stderr.take().expect("piped"), None);
+        Running {
+            stdin: child.stdin.take(),
+            what: format!("{:?} {:?} preload={:?}", self.program, self.args, self.preloads()),
+            child,
+            stdout,
+            stderr,
+            told,
+            deadline: Instant::now() + self.timeout,
+            page_dir,
+            _pages: pages,
+        }
+    }
+}
+
+/// Sets the limits of the process that is about to become the program.
+fn restrict(soft: Option<u64>, hard: Option<u64>, closed: &[i32]) -> std::io::Result<()> {
+    let set = |what, soft, hard| {
+        let limit = libc::rlimit { rlim_cur: soft, rlim_max: hard };
+        // SAFETY: `limit` is a valid rlimit.
+        if unsafe { libc::setrlimit(what, &limit) } == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
+    };
+    let mut now = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: `now` is a valid rlimit.
+    if unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut now) } != 0 {
+        return Err(std::io::Error::last_os_error());
+    }
+    let hard = hard.unwrap_or(now.rlim_max);
+    set(libc::RLIMIT_NOFILE, soft.unwrap_or(now.rlim_cur).min(hard), hard)?;
+    set(libc::RLIMIT_FSIZE, LARGEST_FILE, LARGEST_FILE)?;
+    set(libc::RLIMIT_CORE, 0, 0)?;
+    // What whoever runs the tests has left open is not the program's. CLOEXEC rather than close(2): std keeps a pipe for
+    // errors in there until the exec.
+    // SAFETY: close_range(2) touches no memory.
+    unsafe { libc::syscall(libc::SYS_close_range, 3, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) };
+    for &fd in closed {
+        // SAFETY: fcntl with F_SETFD touches no memory.
+        unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) };
+    }
+    Ok(())
+}
+
+type Collected = (Arc<Mutex<Vec<u8>>>, thread::JoinHandle<()>);
+
+/// Reads a pipe to its end in a thread; with `lines`, also sends each line on as it comes.
+fn collect(mut from: impl Read + Send + 'static, lines: Option<std::sync::mpsc::Sender<String>>) -> Collected {
+    let into = Arc::new(Mutex::new(Vec::new()));
+    let kept = into.clone();
+    let reader = thread::spawn(move || {
+        let mut buffer = [0; 16384];
+        let mut line = Vec::new();
+        while let Ok(count @ 1..) = from.read(&mut buffer) {
+            let mut all = kept.lock().expect("no reader panics");
+            let room = KEPT - all.len();
+            all.extend_from_slice(&buffer[..count.min(room)]);
+            drop(all);
+            let Some(lines) = &lines else { continue };
+            for &byte in &buffer[..count] {
+                if byte == b'\n' {
+                    let _ = lines.send(String::from_utf8_lossy(&line).into_owned());
+                    line.clear();
+                } else if line.len() < 4096 {
+                    line.push(byte);
+                }
+            }
+        }
+    });
+    (into, reader)
+}
+
+/// A program that has been started.
+#[derive(Debug)]
+pub struct Running {
+    child: Child,
+    stdin: Option<ChildStdin>,
+    stdout: Collected,
+    stderr: Collected,
+    told: Receiver<String>,
+    deadline: Instant,
+    page_dir: PathBuf,
+    what: String,
+    _pages: Scratch,
+}
+
+impl Running {
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Where its page is kept.
+    pub fn page_dir(&self) -> &Path {
+        &self.page_dir
+    }
+
+    /// Its page as it is now.
+    ///
+    /// # Panics
+    /// If it has none.
+    pub fn page(&self) -> Page {
+        Page::wait(&self.page_dir, self.pid())
+    }
+
+    /// Waits for a line on its standard output that holds `text`, and gives the line.
+    ///
+    /// # Panics
+    /// If the program ends or its time is up before.
+    pub fn wait_for(&mut self, text: &str) -> String {
+        loop {
+            let left = self.deadline.saturating_duration_since(Instant::now());
+            match self.told.recv_timeout(left) {
+                Ok(line) if line.contains(text) => return line,
+                Ok(_) => {}
+                Err(RecvTimeoutError::Timeout) => {
+                    panic!("{} did not say {text:?} in time: {}", self.what, self.so_far())
+                }
+                Err(RecvTimeoutError::Disconnected) => {
+                    panic!("{} ended without saying {text:?}: {}", self.what, self.so_far())
+                }
+            }
+        }
+    }
+
+    /// Writes a line to its standard input.
+    ///
+    /// # Panics
+    /// If it does not read any more.
+    pub fn say(&mut self, line: &str) {
+        let stdin = self.stdin.as_mut().expect("its standard input is open");
+        stdin.write_all(format!("{line}\n").as_bytes()).unwrap_or_else(|e| panic!("{}: {e}", self.what));
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, number: i32) {
+        // SAFETY: kill(2) touches no memory; the child has not been waited for, so the pid is its own.
+        unsafe { libc::kill(self.child.id() as i32, number) };
+    }
+
+    /// Closes its standard input, waits for its end, and kills whatever it left behind.
+    pub fn finish(mut self) -> Outcome {
+        drop(self.stdin.take());
+        let group = -(self.child.id() as i32);
+        let mut timed_out = false;
+        // Not `wait` yet: while the zombie is there, its number can't become another process's group.
+        while !ended(self.child.id()) {
+            if Instant::now() > self.deadline {
+                timed_out = true;
+                break;
+            }
+            thread::sleep(Duration::from_millis(2));
+        }
+        // SAFETY: kill(2) touches no memory.
+        unsafe { libc::kill(group, libc::SIGKILL) };
+        let status = self.child.wait().expect("a child can be waited for");
+        let text = |(bytes, reader): Collected| {
+            // A grandchild that left the group may hold the pipe: what has come by then is what there is.
+            let end = Instant::now() + Duration::from_secs(2);
+            while !reader.is_finished() && Instant::now() < end {
+                thread::sleep(Duration::from_millis(1));
+            }
+            String::from_utf8_lossy(&bytes.lock().expect("no reader panics")).into_owned()
+        };
+        Outcome { what: self.what, status, timed_out, stdout: text(self.stdout), stderr: text(self.stderr) }
+    }
+
+    fn so_far(&self) -> String {
+        let text = |from: &Collected| String::from_utf8_lossy(&from.0.lock().expect("no reader panics")).into_owned();
+        format!("\n--- stdout\n{}\n--- stderr\n{}", text(&self.stdout), text(&self.stderr))
+    }
+}
+
+/// Has the process ended, without reaping it?
+fn ended(pid: u32) -> bool {
+    // SAFETY: all zeroes is a valid siginfo_t.
+    let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+    // SAFETY: `info` is valid for writing.
+    let result = unsafe { libc::waitid(libc::P_PID, pid, &mut info, libc::WEXITED | libc::WNOHANG | libc::WNOWAIT) };
+    // SAFETY: waitid has filled it in, or it is all zeroes.
+    result != 0 || unsafe { info.si_pid() } != 0
+}
+
+/// How a run ended.
+#[derive(Debug)]
+pub struct Outcome {
+    what: String,
+    /// Exit code or signal.
+    pub status: ExitStatus,
+    /// Was it killed because its time was up?
+    pub timed_out: bool,
+    /// What it wrote to standard output.
+    pub stdout: String,
+    /// What it wrote to standard error, the library's lines included.
+    pub stderr: String,
+}
+
+impl Outcome {
+    /// Exit code; None if a signal ended it.
+    pub fn code(&self) -> Option<i32> {
+        self.status.code()
+    }
+
+    /// Ended by itself with exit code 0?
+    pub fn succeeded(&self) -> bool {
+        self.status.success() && !self.timed_out
+    }
+
+    /// Asserts that it ended by itself with exit code 0.
+    #[track_caller]
+    pub fn passes(&self) -> &Outcome {
+        assert!(self.succeeded(), "should have passed: {self}");
+        self
+    }
+
+    /// Asserts that it ended by itself, not well, and not by a signal.
+    #[track_caller]
+    pub fn fails(&self) -> &Outcome {
+        let by_itself = !self.timed_out && self.status.code().is_some_and(|c| c != 0);
+        assert!(by_itself, "should have failed with an exit code: {self}");
+        self
+    }
+
+    /// Asserts that `text` is in its output, on either stream.
+    #[track_caller]
+    pub fn says(&self, text: &str) -> &Outcome {
+        assert!(self.stdout.contains(text) || self.stderr.contains(text), "should have said {text:?}: {self}");
+        self
+    }
+
+    /// Asserts that `text` is not in its output.
+    #[track_caller]
+    pub fn does_not_say(&self, text: &str) -> &Outcome {
+        assert!(!self.stdout.contains(text) && !self.stderr.contains(text), "should not have said {text:?}: {self}");
+        self
+    }
+
+    /// The library's lines on standard error.
+    pub fn ours(&self) -> Vec<&str> {
+        self.stderr.lines().filter(|l| l.starts_with("tideover[") || l.starts_with("tideover:")).collect()
+    }
+
+    /// Standard error without the library's lines.
+    pub fn theirs(&self) -> Vec<&str> {
+        self.stderr.lines().filter(|l| !l.starts_with("tideover[") && !l.starts_with("tideover:")).collect()
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let end = match (self.timed_out, self.status.signal()) {
+            (true, _) => "killed at its timeout".to_string(),
+            (_, Some(signal)) => format!("ended by signal {signal}"),
+            _ => format!("exit code {:?}", self.status.code()),
+        };
+        write!(f, "{}\n{end}\n--- stdout\n{}\n--- stderr\n{}", self.what, tail(&self.stdout), tail(&self.stderr))
+    }
+}
+
+/// The end of a text: enough to see what happened.
+fn tail(text: &str) -> &str {
+    let from = text.len().saturating_sub(4000);
+    let from = (from..text.len()).find(|&i| text.is_char_boundary(i)).unwrap_or(text.len());
+    &text[from..]
+}
+
+/// The same program without the library and with it.
+#[derive(Debug)]
+pub struct Both {
+    /// Without.
+    pub plain: Outcome,
+    /// With.
+    pub preloaded: Outcome,
+}
+
+impl Both {
+    /// Asserts that it fails without the library, saying `error`, and passes with it.
+    #[track_caller]
+    pub fn rescued(&self, error: &str) -> &Both {
+        self.plain.fails().says(error);
+        let preloaded = self.preloaded.passes();
+        // The library's own lines may name the error that it dealt with.
+        let said = preloaded.stdout.contains(error) || preloaded.theirs().iter().any(|line| line.contains(error));
+        assert!(!said, "should not have said {error:?}: {preloaded}");
+        self
+    }
+
+    /// Asserts that the program can't tell the library from its absence: same end, same output, and no line of ours.
+    #[track_caller]
+    pub fn same(&self) -> &Both {
+        self.same_but_for_messages();
+        assert!(self.preloaded.ours().is_empty(), "the library had nothing to say: {}", self.preloaded);
+        self
+    }
+
+    /// The same, but the library may say something on standard error.
+    #[track_caller]
+    pub fn same_but_for_messages(&self) -> &Both {
+        let (plain, preloaded) = (&self.plain, &self.preloaded);
+        let same = plain.status == preloaded.status
+            && plain.timed_out == preloaded.timed_out
+            && plain.stdout == preloaded.stdout
+            && plain.theirs() == preloaded.theirs();
+        assert!(same, "should be the same.\nplain: {plain}\npreloaded: {preloaded}");
+        self
+    }
+}

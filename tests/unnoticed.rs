@@ -1,0 +1,113 @@
+//! Programs that lack nothing: they must not be able to tell whether the library is there.
+
+use std::fs;
+use std::time::Duration;
+
+use tideover_tests::{Run, Scratch, fixture, program, workspace};
+
+fn sh(script: &str) -> Run {
+    Run::new(program("bash", "bash")).args(["-c", script])
+}
+
+#[test]
+fn ls_lists_a_tree() {
+    Run::new(program("ls", "coreutils")).args(["-lR", "/etc"]).timeout(Duration::from_secs(60)).both().same();
+}
+
+#[test]
+fn pipelines_and_redirections_of_a_shell() {
+    let script = r#"
+find /usr/share -maxdepth 2 | sort | uniq -c | awk '{ n += $1 } END { print n }'
+echo one >&2; { echo two; echo three >&2; } 2>&1 | cat -n
+exec 5<>/tmp/../etc/passwd; read -r line <&5; echo "$line"; exec 5>&-
+(exit 3); echo $?; cat < /no/such/file; echo $?
+cat <(echo process) <(echo substitution)
+ulimit -Sn; ulimit -Hn
+"#;
+    sh(script).soft(512).hard(2048).both().same();
+}
+
+#[test]
+fn a_program_that_lists_its_own_descriptors_does_not_see_us() {
+    let script = r#"
+import os, subprocess, sys
+print(sorted(os.listdir('/proc/self/fd')))
+print(subprocess.run(['ls', '/proc/self/fd'], capture_output=True, text=True, close_fds=False).stdout)
+print(os.open('/dev/null', os.O_RDONLY), os.dup(0), os.pipe())
+print(len([l for l in open('/proc/self/limits') if 'open files' in l]))
+import resource; print(resource.getrlimit(resource.RLIMIT_NOFILE))
+import threading; print(threading.active_count(), len(os.listdir('/proc/self/task')))
+"#;
+    Run::new(program("python3", "python3")).args(["-c", script]).soft(512).hard(2048).both().same();
+}
+
+#[test]
+fn python_runs_its_io_to_the_letter() {
+    let script = r#"
+import errno, os, socket, subprocess, tempfile, select, mmap, glob, shutil, asyncio
+def error(f, *a):
+    try: return f(*a)
+    except OSError as e: return errno.errorcode.get(e.errno, e.errno)
+print(error(os.open, '/no/such', os.O_RDONLY), error(os.open, '/etc', os.O_WRONLY), error(os.close, 999), error(os.dup, 999))
+print(error(os.dup2, 0, 100000000), error(os.open, '/etc/passwd', os.O_RDONLY | os.O_DIRECTORY), error(socket.socket, 77))
+print(error(os.pipe2, 0x40000000), error(os.memfd_create, 'x' * 300), error(os.eventfd, 0, 0x40000000))
+with tempfile.TemporaryDirectory() as d:
+    p = os.path.join(d, 'f')
+    fd = os.open(p, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o640); print(oct(os.fstat(fd).st_mode))
+    print(error(os.open, p, os.O_CREAT | os.O_EXCL))
+    os.write(fd, b'abc'); os.lseek(fd, 0, 0); print(os.read(fd, 9)); print(os.get_inheritable(fd)); os.close(fd)
+    fd = os.open(d, os.O_TMPFILE | os.O_RDWR, 0o600); print(oct(os.fstat(fd).st_mode)); os.close(fd)
+    print(sorted(os.path.basename(x) for x in glob.glob(d + '/*')))
+s = socket.socket(); s.bind(('127.0.0.1', 0)); s.listen(); s.setblocking(False); print(error(s.accept))
+c = socket.create_connection(s.getsockname()); s.setblocking(True); a, _ = s.accept(); a.send(b'hello'); print(c.recv(9))
+async def main():
+    p = await asyncio.create_subprocess_exec('echo', 'async', stdout=subprocess.PIPE); print(await p.communicate())
+asyncio.run(main())
+print(subprocess.run(['sh', '-c', 'cat; ulimit -Sn; exit 4'], input=b'in', capture_output=True))
+print(os.WEXITSTATUS(os.system('exit 5')), os.popen('echo popen').read())
+"#;
+    let both = Run::new(program("python3", "python3")).args(["-c", script]).soft(512).hard(2048).both();
+    both.same().preloaded.passes();
+}
+
+#[test]
+fn git_tells_the_status_and_log_of_this_repository_or_of_a_fresh_one() {
+    let scratch = Scratch::new();
+    let script = "git init -q . && git config user.email a@b && git config user.name a && echo 1 > f && git add f &&
+        GIT_AUTHOR_DATE='@1 +0000' GIT_COMMITTER_DATE='@1 +0000' git commit -q -m one && echo 2 > f && git status --short &&
+        git diff && git log --stat && git gc -q && git fsck && git grep 2; cd .. && rm -rf \"$OLDPWD\"/.git \"$OLDPWD\"/f";
+    let run = sh(script).folder(scratch.path()).env("HOME", scratch.path());
+    run.both().same().preloaded.passes();
+}
+
+#[test]
+fn tar_packs_and_unpacks_a_tree() {
+    let scratch = Scratch::new();
+    scratch.files("tree/file", 50);
+    let script = "tar cf packed.tar --sort=name --mtime=@0 tree && mkdir -p out && tar xvf packed.tar -C out &&
+        diff -r tree out/tree && sha256sum packed.tar; rm -rf out packed.tar";
+    sh(script).folder(scratch.path()).both().same().preloaded.passes();
+}
+
+#[test]
+fn a_compiler_compiles_the_same_bytes() {
+    let scratch = Scratch::new();
+    let source = workspace().join("tests/fixtures/calls.c");
+    fs::copy(source, scratch.join("calls.c")).expect("a source");
+    fs::copy(workspace().join("tests/fixtures/common.h"), scratch.join("common.h")).expect("its header");
+    let script = "cc -O1 -w -D_GNU_SOURCE -frandom-seed=1 -c calls.c -o calls.o && sha256sum calls.o";
+    sh(script).folder(scratch.path()).timeout(Duration::from_secs(60)).both().same().preloaded.passes();
+}
+
+#[test]
+fn sqlite_writes_and_reads_a_database() {
+    let scratch = Scratch::new();
+    let script = "sqlite3 d.db \"pragma journal_mode=wal; create table t(x); insert into t select value from
+        generate_series(1, 1000); select count(*), sum(x) from t; vacuum; pragma integrity_check;\" && rm -f d.db*";
+    sh(script).folder(scratch.path()).both().same().preloaded.passes();
+}
+
+#[test]
+fn threads_with_room_for_all_their_files() {
+    Run::new(fixture("threads")).args(["/etc/passwd", "5"]).limit(512).both().same().preloaded.passes();
+}
