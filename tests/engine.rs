@@ -182,6 +182,13 @@ fn a_reclaimer_that_lies_changes_no_error() {
 }
 
 #[test]
+fn a_reclaimer_that_a_signal_handler_jumps_out_of_runs_again_for_the_same_thread() {
+    let both = Run::new(fixture("reclaimers")).arg("jumping").limit(32).both();
+    both.plain.fails().says("open: EMFILE");
+    both.preloaded.passes().says("jumping 1").says("jumped out").says("jumping 2").says("open: ok");
+}
+
+#[test]
 fn a_reclaimer_that_was_unregistered_is_not_run() {
     let both = Run::new(fixture("reclaimers")).arg("unregistered").limit(32).both();
     both.preloaded.fails().does_not_say("gone\n").does_not_say("not unregistered").says("open: EMFILE");

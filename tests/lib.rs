@@ -6,13 +6,15 @@
 //! `TIDEOVER_*` reaches the program.
 
 pub mod fixture;
+pub mod outcome;
 pub mod page;
 pub mod run;
 pub mod scratch;
 
 pub use fixture::{fixture, preload_fixture};
+pub use outcome::{Both, Outcome};
 pub use page::Page;
-pub use run::{Both, Outcome, Run, Running};
+pub use run::{Run, Running};
 pub use scratch::Scratch;
 
 use std::path::{Path, PathBuf};

@@ -106,9 +106,8 @@ fn gdb_runs_a_guarded_program() {
 #[test]
 fn strace_follows_a_guarded_program() {
     let scratch = Scratch::new();
-    let run =
-        Run::new(program("strace", "strace")).args(["-f", "-o"]).arg(scratch.join("trace")).arg(fixture("threads"));
-    run.args(["/etc/passwd", "5"]).limit(64).timeout(Duration::from_secs(60)).both().rescued(TOO_MANY);
+    let run = Run::new(program("strace", "strace")).args(["-f", "-o"]).arg(scratch.join("trace")).arg(fixture("limit"));
+    run.arg("200").soft(64).hard(4096).timeout(Duration::from_secs(60)).both().rescued(TOO_MANY);
 }
 
 #[test]
