@@ -15,7 +15,7 @@ use crate::process::{self, Phase};
 use crate::reclaim::limit::{self, Remedy};
 use crate::reclaim::{self, Climb, Pressure};
 use crate::report::{ErrnoName, More, Repeated, Seconds};
-use crate::wait::{self, Backoff, Candidate, Step, Waiting};
+use crate::wait::{self, Backoff, Candidate, Refusal, Step, Waiting};
 use crate::{breaker, page, sys, usage};
 
 /// A call that makes descriptors, as far as the engine cares.
@@ -49,7 +49,7 @@ struct Attempt {
     /// What a success would be due to now.
     due_to: Outcome,
     /// May this call sleep? Asked once, when the ladder has nothing more.
-    refusal: Option<Option<Outcome>>,
+    refusal: Option<Option<Refusal>>,
     waiting: Waiting,
     slept: bool,
 }
@@ -167,11 +167,12 @@ impl Attempt {
                 }
             }
             if self.refusal.is_none() {
-                let patient = self.call.patient && self.waiting.has_any();
-                self.refusal = Some(wait::refusal(&Candidate { errno: self.errno, patient }));
+                let candidate =
+                    Candidate { errno: self.errno, patient: self.call.patient, waits: self.waiting.has_any() };
+                self.refusal = Some(wait::refusal(&candidate));
             }
-            if let Some(Some(outcome)) = self.refusal {
-                return Err(outcome);
+            if let Some(Some(refusal)) = self.refusal {
+                return Err(refusal.outcome);
             }
             self.slept = true;
             self.due_to = Outcome::Waited;
@@ -228,11 +229,10 @@ impl Attempt {
         let limit = limit::look().unwrap_or(rlimit { rlim_cur: 0, rlim_max: 0 });
         let used = usage::used(limit.rlim_cur);
         let (name, errno) = (self.call.name, ErrnoName(self.errno));
-        let tried = match outcome {
-            Outcome::GaveUp => "waited",
-            Outcome::Interrupted => "waited until a signal came",
-            Outcome::BreakerOpen => "not waited, the breaker is open",
-            _ => "nothing to free, and nobody else in the process can",
+        let tried = match (self.refusal, outcome) {
+            (Some(Some(refusal)), _) => refusal.why,
+            (_, Outcome::Interrupted) => "waited until a signal came",
+            _ => "waited in vain",
         };
         if self.errno == libc::ENFILE {
             log::warn!(

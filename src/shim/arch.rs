@@ -42,6 +42,15 @@ pub fn thread_pointer() -> usize {
     pointer
 }
 
+/// Roughly where this thread's stack ends now.
+#[inline(always)]
+pub fn stack_pointer() -> usize {
+    let pointer;
+    // SAFETY: reads a register.
+    unsafe { asm!("mov {0}, rsp", out(reg) pointer, options(nomem, nostack, preserves_flags)) };
+    pointer
+}
+
 /// syscall(2) without libc: does not touch errno, is no cancellation point, and does not come back through our own hook.
 /// Returns the kernel's answer: -4095..=-1 is an errno.
 ///

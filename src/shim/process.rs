@@ -43,6 +43,13 @@ pub fn set_phase(next: Phase) {
     }
 }
 
+/// The program has called exit(3).
+pub extern "C" fn set_phase_ending() {
+    if phase() == Phase::Active && is_ours() {
+        PHASE.store(Phase::Exiting as u32, Relaxed);
+    }
+}
+
 /// Takes note of the process id, at load and in the child of a fork.
 pub fn adopt() {
     PID.store(sys::getpid(), Relaxed);

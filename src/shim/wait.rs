@@ -28,15 +28,39 @@ static TICKETS: AtomicU64 = AtomicU64::new(1);
 pub struct Candidate {
     /// EMFILE or ENFILE.
     pub errno: i32,
-    /// The host did not ask for a non-blocking descriptor, and its policy has waits in it.
+    /// The host did not ask for a non-blocking descriptor.
     pub patient: bool,
+    /// Its policy has waits in it.
+    pub waits: bool,
+}
+
+/// Why a call must not sleep.
+#[derive(Clone, Copy)]
+pub struct Refusal {
+    /// How the call ends then.
+    pub outcome: Outcome,
+    /// For the message.
+    pub why: &'static str,
 }
 
 /// Why this call must not sleep; None if it may.
-pub fn refusal(candidate: &Candidate) -> Option<Outcome> {
-    let alone = || candidate.errno == libc::EMFILE && thread::count() <= 1;
-    let hopeless = !candidate.patient || thread::is_event_loop() || process::phase() == Phase::Exiting || alone();
-    if hopeless { Some(Outcome::Hopeless) } else { breaker::is_open().then_some(Outcome::BreakerOpen) }
+pub fn refusal(candidate: &Candidate) -> Option<Refusal> {
+    let hopeless = |why| Some(Refusal { outcome: Outcome::Hopeless, why });
+    if !candidate.waits {
+        hopeless("nothing to free, and waits are switched off")
+    } else if !candidate.patient {
+        hopeless("nothing to free, and the call must not block")
+    } else if thread::is_event_loop() {
+        hopeless("nothing to free, and an event loop must not sleep")
+    } else if process::phase() == Phase::Exiting {
+        hopeless("nothing to free, and the program is ending")
+    } else if candidate.errno == libc::EMFILE && thread::count() <= 1 {
+        hopeless("nothing to free, and no other thread that could close one")
+    } else if breaker::is_open() {
+        Some(Refusal { outcome: Outcome::BreakerOpen, why: "not waited, since so many waits were in vain" })
+    } else {
+        None
+    }
 }
 
 /// One call's waits. Between two steps the caller tries its call.

@@ -34,6 +34,7 @@ hooks! {
     setrlimit64(resource: c_int, new: *const rlimit) -> c_int = limiting(resource, 0, new);
     prlimit(pid: pid_t, resource: c_int, new: *const rlimit, old: *mut rlimit) -> c_int = limiting(resource, pid, new);
     prlimit64(pid: pid_t, resource: c_int, new: *const rlimit, old: *mut rlimit) -> c_int = limiting(resource, pid, new);
+    exit(status: c_int) -> () = ending();
     _exit(status: c_int) -> () = leaving();
     _Exit(status: c_int) -> () = leaving();
     quick_exit(status: c_int) -> () = leaving();
@@ -76,16 +77,19 @@ extern "C" fn after_failed_exec(limit: &Option<rlimit>) {
     sys::set_errno(errno);
 }
 
-/// posix_spawn(3): the answer is an errno, and a child that was made gets the original soft limit.
+/// posix_spawn(3): the answer is an errno. The child starts with the original soft limit; where other threads would miss the
+/// raised one meanwhile, it is given the original as soon as it is known.
 #[inline(always)]
 unsafe fn spawning(call: impl Fn() -> Call, mut real: impl FnMut() -> c_int, pid: *mut pid_t) -> c_int {
+    let limit = lend();
     let mut answer = Code(real());
+    lent(&limit);
     // SAFETY: right after the call; the pid is filled in on success.
     unsafe {
         if answer.failure().is_some() {
             answer = second_chance(answer, call, || Code(real()));
         }
-        if answer.0 == 0 && !pid.is_null() {
+        if answer.0 == 0 && !pid.is_null() && limit.is_none() {
             spawned(*pid);
         }
     }
@@ -148,6 +152,13 @@ pub(super) fn note_limit(answer: c_int, resource: c_int, pid: pid_t, new: *const
     {
         limit::taken_over();
     }
+}
+
+/// exit(3): from here on nobody waits for descriptors. (A return from main is not seen.)
+#[inline(always)]
+unsafe fn ending(_: impl Fn() -> Call, mut real: impl FnMut()) {
+    process::set_phase_ending();
+    real();
 }
 
 /// Ends the process without destructors.

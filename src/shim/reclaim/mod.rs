@@ -50,6 +50,8 @@ static FLIGHT: Mutex<()> = Mutex::new(());
 /// Thread pointer of the thread on the ladder, or 0; the same number in the child of a fork.
 static HOLDER: AtomicUsize = AtomicUsize::new(0);
 static HELD_SINCE: AtomicU64 = AtomicU64::new(0);
+/// End of its stack when it stepped on: what calls from within lies below.
+static FOOT: AtomicUsize = AtomicUsize::new(0);
 /// Counts ends of flights; waiters sleep on it.
 static LANDINGS: AtomicU32 = AtomicU32::new(0);
 
@@ -65,7 +67,21 @@ pub enum Climb {
 
 /// Is this thread on the ladder? Then a reclaimer, or a signal handler above one, has called.
 pub fn is_climbing() -> bool {
+    is_holder() && !has_jumped_off()
+}
+
+fn is_holder() -> bool {
     HOLDER.load(Relaxed) == arch::thread_pointer()
+}
+
+/// This thread holds the ladder, but calls from further out than it stepped on, or long after: it has left by longjmp(3).
+/// Then the ladder is free again.
+fn has_jumped_off() -> bool {
+    let gone = arch::stack_pointer() > FOOT.load(Relaxed) || sys::now().saturating_sub(HELD_SINCE.load(Relaxed)) > LOST;
+    if gone {
+        land();
+    }
+    gone
 }
 
 /// Goes up the ladder until a rung frees something.
@@ -121,6 +137,7 @@ fn take_off(now: u64) -> bool {
     core::mem::forget(guard);
     if taken {
         HELD_SINCE.store(now, Relaxed);
+        FOOT.store(arch::stack_pointer(), Relaxed);
         HOLDER.store(arch::thread_pointer(), Relaxed);
     }
     taken
@@ -137,7 +154,7 @@ fn land() {
 
 /// In the child of a fork: a thread that was on the ladder does not exist here, unless it is the one that forked.
 pub fn forked() {
-    if FLIGHT.is_locked() && !is_climbing() {
+    if FLIGHT.is_locked() && !is_holder() {
         HOLDER.store(0, Relaxed);
         // SAFETY: the holder does not exist in this process.
         unsafe { FLIGHT.force_unlock() };
