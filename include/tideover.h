@@ -130,6 +130,11 @@ typedef void (*tideover_event_fn)(const struct tideover_event *event, void *cont
 /* Adds a listener, for good. 0, or -1 when there are 8 already or `function` is NULL. */
 TIDEOVER_API int tideover_on_event(tideover_event_fn function, void *context);
 
+/* ---- Logs --------------------------------------------------------------------------------------------------------- */
+
+/* 1 if this descriptor's file is a log whose disk is full, so that its lines go elsewhere; else 0. */
+TIDEOVER_API int tideover_log_degraded(int fd);
+
 /* ---- The shared page ---------------------------------------------------------------------------------------------- */
 
 /* Each guarded process keeps its counters in a file of 4 KiB, <TIDEOVER_PAGE_DIR>/tideover.<uid>/<pid>. Native byte order.
@@ -190,7 +195,8 @@ struct tideover_page {
     uint32_t settings_count, reserved2;
     uint64_t last_event;
     struct tideover_page_event events[TIDEOVER_PAGE_EVENTS]; /* number n is at (n - 1) % TIDEOVER_PAGE_EVENTS */
-    uint64_t rest[200];
+    uint64_t refusals[64];    /* why files were not taken for logs; names in docs/counters.md */
+    uint64_t rest[136];
 };
 
 /* The live page of this process, to be read only. Never NULL: without a shared page it is a private one. */

@@ -86,8 +86,10 @@ fn giver(origin: Option<&OsStr>, name: &str) -> From {
 fn shown(index: usize, given: Option<&OsStr>, value: u64, from: From) -> Effective {
     let setting = &SETTINGS[index];
     let text = match (&setting.kind, given) {
-        (Kind::Path | Kind::Globs, Some(given)) => safe(given.as_bytes()),
-        (Kind::Path | Kind::Globs, None) if from == From::Default => setting.default.to_string(),
+        (Kind::Path | Kind::Globs | Kind::Text | Kind::Sink, Some(given)) => safe(given.as_bytes()),
+        (Kind::Path | Kind::Globs | Kind::Text | Kind::Sink, None) if from == From::Default => {
+            setting.default.to_string()
+        }
         (kind, _) => Shown(kind, value).to_string(),
     };
     Effective { index, value: text, from }

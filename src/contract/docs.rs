@@ -5,6 +5,7 @@ use std::fmt::Write;
 use std::path::Path;
 
 use crate::page::{COUNTERS, Shape};
+use crate::refusal::Refusal;
 use crate::settings::SETTINGS;
 
 fn settings() -> String {
@@ -38,6 +39,10 @@ fn counters() -> String {
             Shape::Bool => "bool",
         };
         let _ = writeln!(text, "| `{}.{}` | {kind} | {} |", counter.section, counter.name, counter.help);
+    }
+    text.push_str("\n## Why a file is not taken for a log\n\nCounted in `logs.refused.*`, one key for each reason that occurred.\n\n| key | reason |\n|---|---|\n");
+    for refusal in Refusal::ALL {
+        let _ = writeln!(text, "| `{}` | {} |", refusal.name(), refusal.text());
     }
     text
 }

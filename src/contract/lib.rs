@@ -12,4 +12,5 @@ pub mod glob;
 #[cfg(test)]
 mod header;
 pub mod page;
+pub mod refusal;
 pub mod settings;

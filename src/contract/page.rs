@@ -19,6 +19,8 @@ pub const SHARDS: usize = 8;
 pub const EVENTS: usize = 16;
 /// Room for settings in the page.
 pub const MAX_SETTINGS: usize = 48;
+/// Room for reasons in the page.
+pub const MAX_REFUSALS: usize = 64;
 /// Bytes of a call's name that an event keeps.
 pub const CALL_NAME: usize = 20;
 /// Bytes of the program's name that the page keeps.
@@ -266,7 +268,9 @@ pub struct Page {
     pub last_event: AtomicU64,
     /// Event number n is at `(n - 1) % EVENTS`.
     pub events: [Event; EVENTS],
-    rest: [AtomicU64; 200],
+    /// How often a file was not taken for a log after its disk was full, by [`crate::refusal::Refusal`].
+    pub refusals: [AtomicU64; MAX_REFUSALS],
+    rest: [AtomicU64; 136],
 }
 
 const _: () = {
@@ -274,6 +278,7 @@ const _: () = {
     assert!(offset_of!(Page, counters) == 128 && offset_of!(Page, shards) == 512);
     assert!(size_of::<Event>() == 64 && size_of::<Shard>() == 64);
     assert!(crate::settings::COUNT <= MAX_SETTINGS);
+    assert!(crate::refusal::Refusal::ALL.len() <= MAX_REFUSALS);
     assert!(size_of::<Counters>() == COUNTERS.len() * 8);
 };
 
@@ -283,7 +288,7 @@ macro_rules! fields {
 
 /// Name and offset in bytes of each field of the page, for the check of include/tideover.h.
 pub const FIELDS: &[(&str, usize)] = fields!(magic layout size pid state started_boot_ns started_ns uid version program
-    counters shards settings sources settings_count last_event events);
+    counters shards settings sources settings_count last_event events refusals);
 
 /// Name and offset in bytes of each field of an event, for the same check.
 pub const EVENT_FIELDS: &[(&str, usize)] = &[
@@ -340,7 +345,8 @@ impl Page {
                     call: [const { AtomicU32::new(0) }; CALL_NAME / 4],
                 }
             }; EVENTS],
-            rest: [const { AtomicU64::new(0) }; 200],
+            refusals: [const { AtomicU64::new(0) }; MAX_REFUSALS],
+            rest: [const { AtomicU64::new(0) }; 136],
         }
     }
 }
@@ -495,6 +501,13 @@ impl<'a> View<'a> {
             let source = self.0[offset_of!(Page, sources) + index];
             (self.u64_at(offset_of!(Page, settings) + index * 8), crate::settings::Source::from_byte(source))
         })
+    }
+
+    /// Reasons for which files were not taken for logs, with their counts, those that occurred.
+    pub fn refusals(self) -> impl Iterator<Item = (crate::refusal::Refusal, u64)> {
+        let count = move |index: usize| self.u64_at(offset_of!(Page, refusals) + index * 8);
+        let all = crate::refusal::Refusal::ALL.iter().enumerate();
+        all.map(move |(index, &refusal)| (refusal, count(index))).filter(|&(_, count)| count > 0)
     }
 
     /// The events that are whole, oldest first.

@@ -23,6 +23,26 @@ pub enum Kind {
     Path,
     /// Shell patterns, by comma.
     Globs,
+    /// A word, or bytes as `64K`, `50M`, `1G` within a range; the word counts as 0.
+    SizeOr(&'static str, u64, u64),
+    /// Bytes per time, as `64M/min`, `1M/s`; kept as bytes per minute.
+    Rate,
+    /// `stdout`, `stderr`, `off`, or an absolute path.
+    Sink,
+    /// Any text on one line.
+    Text,
+}
+
+/// What a [`Kind::Sink`] holds.
+pub mod sink {
+    /// The descriptor that was standard output at start.
+    pub const STDOUT: u64 = 0;
+    /// The descriptor that was standard error at start.
+    pub const STDERR: u64 = 1;
+    /// Nowhere: the true error is returned.
+    pub const OFF: u64 = 2;
+    /// A path.
+    pub const PATH: u64 = 3;
 }
 
 /// One millionth: the unit of [`Kind::Ratio`].
@@ -33,6 +53,9 @@ const MS: u64 = SECOND / 1000;
 const HOUR: u64 = 3600 * SECOND;
 /// Longest path that a setting can hold, in bytes.
 pub const MAX_PATH: usize = 200;
+/// Longest list of patterns, or text, in bytes.
+pub const MAX_TEXT: usize = 1000;
+const GIB: u64 = 1 << 30;
 
 /// A row of the table.
 #[derive(Debug)]
@@ -90,6 +113,22 @@ settings! {
         "warn when so large a part of the descriptors that can be had is in use; 0: never";
     FdCritical "fd_critical" "TIDEOVER_FD_CRITICAL" Kind::Ratio(0, MILLION), "0.9",
         "call it critical at this part; 0: never";
+    Logs "logs" "TIDEOVER_LOGS" Kind::Globs, "",
+        "paths that are logs, as shell patterns, beside those of the built-in rule";
+    LogsExcept "logs_except" "TIDEOVER_LOGS_EXCEPT" Kind::Globs, "",
+        "paths that are not logs, whatever else says so";
+    Fallback "fallback" "TIDEOVER_FALLBACK" Kind::Sink, "stdout",
+        "where log lines go while the log's disk is full";
+    FallbackLimit "fallback_limit" "TIDEOVER_FALLBACK_LIMIT" Kind::Rate, "64M/min",
+        "cap on what goes there; past it the true error is returned";
+    FallbackTotal "fallback_total" "TIDEOVER_FALLBACK_TOTAL" Kind::SizeOr("off", 1, 1 << 50), "16G",
+        "cap on what one process sends there in all";
+    FallbackPrefix "fallback_prefix" "TIDEOVER_FALLBACK_PREFIX" Kind::Text, "",
+        "put before each line there; {path} {name} {pid} are filled in";
+    RecoveryFree "recovery_free" "TIDEOVER_RECOVERY_FREE" Kind::SizeOr("auto", 1, 1024 * GIB), "auto",
+        "free space needed to go back to the file; auto: 5 % of the filesystem, at most 100M";
+    RecoveryInterval "recovery_interval" "TIDEOVER_RECOVERY_INTERVAL" Kind::Duration(MS, HOUR), "100ms",
+        "look for free space at most so often";
     Page "page" "TIDEOVER_PAGE" Kind::Flag, "on",
         "keep the counters in a shared page for `tideover ps` and `stat`";
     PageDir "page_dir" "TIDEOVER_PAGE_DIR" Kind::Path, "/dev/shm",
@@ -180,8 +219,41 @@ pub fn parse(kind: &Kind, text: &[u8]) -> Option<u64> {
         Kind::Choice(words) => words.iter().position(|w| w.as_bytes() == text).map(|i| i as u64),
         Kind::Path if text.is_empty() => Some(0),
         Kind::Path => (text[0] == b'/' && text.len() <= MAX_PATH && !text.contains(&b'\n')).then_some(1),
-        Kind::Globs => Some(u64::from(!text.is_empty())),
+        Kind::Globs | Kind::Text => {
+            (text.len() <= MAX_TEXT && !text.contains(&b'\n')).then_some(u64::from(!text.is_empty()))
+        }
+        Kind::SizeOr(word, _, _) if text == word.as_bytes() => Some(0),
+        Kind::SizeOr(_, low, high) => within(size(text)?, low, high),
+        Kind::Rate => {
+            let slash = text.iter().position(|&b| b == b'/')?;
+            let (bytes, per) = text.split_at_checked(slash)?;
+            let per_minute = size(bytes)?;
+            match per {
+                b"/min" | b"/m" => Some(per_minute),
+                b"/s" => per_minute.checked_mul(60),
+                b"/h" => Some(per_minute / 60),
+                _ => None,
+            }
+        }
+        Kind::Sink => match text {
+            b"stdout" => Some(sink::STDOUT),
+            b"stderr" => Some(sink::STDERR),
+            b"off" => Some(sink::OFF),
+            _ if text.is_empty() => None,
+            _ => parse(&Kind::Path, text).map(|_| sink::PATH),
+        },
     }
+}
+
+/// `64K`, `50M`, `1G`, `4096`, in bytes; None when malformed or too large.
+fn size(text: &[u8]) -> Option<u64> {
+    let (unit, digits) = match text.split_last()? {
+        (b'K' | b'k', digits) => (1 << 10, digits),
+        (b'M' | b'm', digits) => (1 << 20, digits),
+        (b'G' | b'g', digits) => (GIB, digits),
+        _ => (1, text),
+    };
+    decimal(digits, unit)
 }
 
 /// `digits[.digits]` times `unit`, without floating point; None when malformed or too large.
@@ -199,11 +271,12 @@ fn decimal(text: &[u8], unit: u64) -> Option<u64> {
         })
     };
     let mut value = digits(whole)?.checked_mul(unit)?;
-    let mut place = unit;
+    let mut parts = 1u64;
     for &digit in fraction.unwrap_or(b"") {
         digit.is_ascii_digit().then_some(())?;
-        place /= 10;
-        value = value.checked_add(u64::from(digit - b'0') * place)?;
+        // Beyond what the unit can hold, digits change nothing.
+        parts = parts.saturating_mul(10);
+        value = value.checked_add(u64::from(digit - b'0') * unit / parts)?;
     }
     Some(value)
 }
@@ -227,6 +300,12 @@ impl fmt::Display for Kind {
             }
             Kind::Path => write!(f, "an absolute path of at most {MAX_PATH} bytes"),
             Kind::Globs => f.write_str("shell patterns separated by commas"),
+            Kind::SizeOr(word, low, high) => {
+                write!(f, "{word}, or a size such as 64K, 50M, 1G, from {} to {}", Bytes(low), Bytes(high))
+            }
+            Kind::Rate => f.write_str("a size per time such as 64M/min, 1M/s"),
+            Kind::Sink => f.write_str("stdout, stderr, off, or an absolute path"),
+            Kind::Text => write!(f, "a line of at most {MAX_TEXT} bytes"),
         }
     }
 }
@@ -241,7 +320,13 @@ impl fmt::Display for Shown<'_> {
             (Kind::Ratio(..), value) => Millionths(value).fmt(f),
             (Kind::Duration(..), value) => Nanoseconds(value).fmt(f),
             (Kind::Choice(words), value) => f.write_str(words.get(value as usize).unwrap_or(&"?")),
-            (Kind::Path | Kind::Globs, value) => f.write_str(if value == 0 { "" } else { "set" }),
+            (Kind::Path | Kind::Globs | Kind::Text, value) => f.write_str(if value == 0 { "" } else { "set" }),
+            (Kind::SizeOr(word, _, _), 0) => f.write_str(word),
+            (Kind::SizeOr(..), value) => Bytes(value).fmt(f),
+            (Kind::Rate, value) => write!(f, "{}/min", Bytes(value)),
+            (Kind::Sink, value) => {
+                f.write_str(["stdout", "stderr", "off", "a path"].get(value as usize).unwrap_or(&"?"))
+            }
         }
     }
 }
@@ -256,6 +341,19 @@ impl fmt::Display for Millionths {
             width -= 1;
         }
         write!(f, "{}.{fraction:0width$}", self.0 / MILLION)
+    }
+}
+
+/// Prints a size in the largest unit that gives a whole number: `64M`.
+struct Bytes(u64);
+
+impl fmt::Display for Bytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let units = [(GIB, "G"), (1 << 20, "M"), (1 << 10, "K")];
+        match units.into_iter().find(|(u, _)| self.0 != 0 && self.0.is_multiple_of(*u)) {
+            Some((unit, name)) => write!(f, "{}{name}", self.0 / unit),
+            None => write!(f, "{}", self.0),
+        }
     }
 }
 
@@ -283,7 +381,7 @@ mod tests {
             assert!(parse(&setting.kind, setting.default.as_bytes()).is_some(), "{} has a bad default", setting.name);
             assert_eq!(by_env(env.as_bytes()), Some(index));
             assert_eq!(by_name(&setting.name.replace('_', "-")), Some(index));
-            if !matches!(setting.kind, Kind::Path | Kind::Globs | Kind::Flag) {
+            if !matches!(setting.kind, Kind::Path | Kind::Globs | Kind::Flag | Kind::Text) {
                 assert_eq!(Shown(&setting.kind, default_value(index)).to_string(), setting.default);
             }
         }
@@ -307,6 +405,20 @@ mod tests {
         assert_eq!(parse(&Kind::Path, b"relative"), None);
         assert_eq!(parse(&Kind::Path, &[b'/'; MAX_PATH + 1]), None);
         assert_eq!(parse(&Kind::Flag, b"\xff"), None);
+        assert_eq!(parse(&Kind::Rate, b"64M/min"), Some(64 << 20));
+        assert_eq!(parse(&Kind::Rate, b"1K/s"), Some(60 << 10));
+        assert_eq!(parse(&Kind::Rate, b"0/min"), Some(0));
+        assert_eq!(parse(&Kind::SizeOr("auto", 1, GIB), b"auto"), Some(0));
+        assert_eq!(parse(&Kind::SizeOr("auto", 1, GIB), b"1.5M"), Some(3 << 19));
+        assert_eq!(parse(&Kind::Sink, b"/var/spare.log"), Some(sink::PATH));
+        for bad in ["64M", "/min", "64M/day", "M/min"] {
+            assert_eq!(parse(&Kind::Rate, bad.as_bytes()), None, "{bad:?}");
+        }
+        for (kind, bad) in
+            [(Kind::SizeOr("auto", 1, GIB), "2G"), (Kind::SizeOr("auto", 1, GIB), "K"), (Kind::Sink, "x")]
+        {
+            assert_eq!(parse(&kind, bad.as_bytes()), None, "{bad:?}");
+        }
     }
 
     #[test]

@@ -111,6 +111,12 @@ pub unsafe extern "C" fn tideover_on_event(function: Option<Listener>, context: 
     })
 }
 
+/// 1 if this descriptor's file is a log whose lines go elsewhere now, else 0.
+#[unsafe(no_mangle)]
+pub extern "C" fn tideover_log_degraded(fd: c_int) -> c_int {
+    barrier(0, || c_int::from(crate::logs::is_degraded(fd)))
+}
+
 impl RetryPolicy {
     fn backoff(&self) -> Backoff {
         let millis = |ms: u32| u64::from(ms.max(1)) * (SECOND / 1000);

@@ -16,10 +16,12 @@ mod barrier;
 mod breaker;
 #[cfg(not(test))]
 mod capi;
+mod descriptors;
 mod elf;
 mod events;
 #[cfg(not(test))]
 mod hooks;
+mod logs;
 mod page;
 mod process;
 mod real;

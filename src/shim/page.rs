@@ -56,6 +56,7 @@ fn shard() -> &'static contract::Shard {
 #[inline(always)]
 pub fn opened(fd: i32) {
     shard().opened.fetch_add(1, Relaxed);
+    crate::descriptors::forget(fd);
     if fd >= NOTABLE.load(Relaxed) {
         notable(fd);
     }

@@ -78,6 +78,7 @@ pub extern "C" fn forked() {
     reclaim::forked();
     wait::forked();
     page::forked();
+    crate::logs::files::forked();
 }
 
 /// Before the process ends by a way that runs no destructors.

@@ -4,7 +4,7 @@ use core::cell::UnsafeCell;
 use core::ffi::{CStr, c_char};
 use core::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
 
-use tideover_contract::settings::{self, COUNT, Id, Kind, MAX_PATH, Source};
+use tideover_contract::settings::{self, COUNT, Id, Kind, MAX_PATH, MAX_TEXT, Source};
 
 use crate::text::Text;
 
@@ -12,27 +12,39 @@ use crate::text::Text;
 const NOT_SETTINGS: [&[u8]; 2] = [b"TIDEOVER_LIB", b"TIDEOVER_ORIGIN"];
 
 type PathText = Text<{ MAX_PATH + 1 }>;
+type LineText = Text<{ MAX_TEXT + 1 }>;
 
 /// Values by [`Id`]; text beside them. Written by the constructor only.
 pub struct Settings {
     values: [AtomicU64; COUNT],
     sources: [AtomicU8; COUNT],
-    paths: UnsafeCell<Paths>,
+    texts: UnsafeCell<Texts>,
 }
 
-struct Paths {
+struct Texts {
     page_dir: PathText,
     log_file: PathText,
+    fallback: PathText,
+    prefix: LineText,
+    logs: LineText,
+    logs_except: LineText,
 }
 
-// SAFETY: `paths` is written before the constructor sets the phase that lets anybody read it.
+// SAFETY: `texts` is written before the constructor sets the phase that lets anybody read it.
 unsafe impl Sync for Settings {}
 
 /// The settings in force.
 pub static SETTINGS: Settings = Settings {
     values: [const { AtomicU64::new(0) }; COUNT],
     sources: [const { AtomicU8::new(0) }; COUNT],
-    paths: UnsafeCell::new(Paths { page_dir: PathText::new(), log_file: PathText::new() }),
+    texts: UnsafeCell::new(Texts {
+        page_dir: PathText::new(),
+        log_file: PathText::new(),
+        fallback: PathText::new(),
+        prefix: LineText::new(),
+        logs: LineText::new(),
+        logs_except: LineText::new(),
+    }),
 };
 
 /// What the environment says about who is meant, and what was wrong with it. Borrowed from the environment, which a host may
@@ -67,19 +79,39 @@ impl Settings {
         self.sources[index].load(Relaxed)
     }
 
-    fn paths(&self) -> &Paths {
+    fn texts(&self) -> &Texts {
         // SAFETY: written only by `read`, before anybody reads.
-        unsafe { &*self.paths.get() }
+        unsafe { &*self.texts.get() }
     }
 
     /// TIDEOVER_PAGE_DIR.
     pub fn page_dir(&self) -> &[u8] {
-        self.paths().page_dir.as_bytes()
+        self.texts().page_dir.as_bytes()
     }
 
     /// TIDEOVER_LOG_FILE, if one is set.
     pub fn log_file(&self) -> Option<&CStr> {
-        Some(self.paths().log_file.as_c_str()).filter(|path| !path.is_empty())
+        Some(self.texts().log_file.as_c_str()).filter(|path| !path.is_empty())
+    }
+
+    /// TIDEOVER_FALLBACK, when it is a path.
+    pub fn fallback_path(&self) -> &CStr {
+        self.texts().fallback.as_c_str()
+    }
+
+    /// TIDEOVER_FALLBACK_PREFIX.
+    pub fn fallback_prefix(&self) -> &[u8] {
+        self.texts().prefix.as_bytes()
+    }
+
+    /// TIDEOVER_LOGS.
+    pub fn logs(&self) -> &[u8] {
+        self.texts().logs.as_bytes()
+    }
+
+    /// TIDEOVER_LOGS_EXCEPT.
+    pub fn logs_except(&self) -> &[u8] {
+        self.texts().logs_except.as_bytes()
     }
 
     /// Reads the environment. `trusted` is false in set-uid programs: then all is as if nothing were set.
@@ -91,7 +123,9 @@ impl Settings {
         let environment = Environment { next: if trusted { environment } else { core::ptr::null() }, life: &[] };
         for (index, setting) in settings::SETTINGS.iter().enumerate() {
             self.values[index].store(settings::default_value(index), Relaxed);
-            self.put_path(index, setting.default.as_bytes());
+            if matches!(setting.kind, Kind::Path) {
+                self.put_text(index, setting.default.as_bytes());
+            }
         }
         let mut read = Read { only: &[], except: &[], environment };
         for (name, value) in environment {
@@ -100,7 +134,7 @@ impl Settings {
                 Some(parsed) => {
                     self.values[index].store(parsed, Relaxed);
                     self.sources[index].store(Source::Environment as u8, Relaxed);
-                    self.put_path(index, value.trim_ascii());
+                    self.put_text(index, value.trim_ascii());
                     if index == Id::Only as usize {
                         read.only = value;
                     } else if index == Id::Except as usize {
@@ -113,16 +147,18 @@ impl Settings {
         read
     }
 
-    fn put_path(&self, index: usize, value: &[u8]) {
+    fn put_text(&self, index: usize, value: &[u8]) {
         // SAFETY: called by `read` only, see there.
-        let paths = unsafe { &mut *self.paths.get() };
-        let target = match index {
-            i if i == Id::PageDir as usize => &mut paths.page_dir,
-            i if i == Id::LogFile as usize => &mut paths.log_file,
-            _ => return,
-        };
-        *target = PathText::new();
-        let _ = target.push(value);
+        let texts = unsafe { &mut *self.texts.get() };
+        match index {
+            i if i == Id::PageDir as usize => texts.page_dir.set(value),
+            i if i == Id::LogFile as usize => texts.log_file.set(value),
+            i if i == Id::Fallback as usize => texts.fallback.set(value),
+            i if i == Id::FallbackPrefix as usize => texts.prefix.set(value),
+            i if i == Id::Logs as usize => texts.logs.set(value),
+            i if i == Id::LogsExcept as usize => texts.logs_except.set(value),
+            _ => {}
+        }
     }
 }
 

@@ -64,6 +64,7 @@ fn begin() {
     page::create();
     page::settle();
     reclaim::limit::start();
+    crate::logs::start();
     process::set_phase(Phase::Active);
 }
 

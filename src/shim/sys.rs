@@ -61,6 +61,11 @@ pub fn write(fd: c_int, bytes: &[u8]) -> Result<usize, Errno> {
     call!(SYS_write, fd, bytes.as_ptr(), bytes.len())
 }
 
+/// write(2), once, of what a host passed.
+pub fn write_raw(fd: c_int, data: *const c_void, count: usize) -> Result<usize, Errno> {
+    call!(SYS_write, fd, data, count)
+}
+
 /// sendto(2) without address, never raising SIGPIPE, never blocking.
 pub fn send(fd: c_int, bytes: &[u8]) -> Result<usize, Errno> {
     call!(SYS_sendto, fd, bytes.as_ptr(), bytes.len(), libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT, 0, 0)
@@ -81,6 +86,62 @@ pub fn stat(path: &CStr, follow: bool) -> Result<libc::stat, Errno> {
     call!(SYS_newfstatat, libc::AT_FDCWD, path.as_ptr(), status.as_mut_ptr(), flags)?;
     // SAFETY: as in fstat.
     Ok(unsafe { status.assume_init() })
+}
+
+/// Bytes of a filesystem.
+pub struct Filesystem {
+    /// In all.
+    pub total: u64,
+    /// Free for this user.
+    pub free: u64,
+}
+
+/// fstatfs(2).
+pub fn filesystem(fd: c_int) -> Result<Filesystem, Errno> {
+    let mut status = core::mem::MaybeUninit::<libc::statfs>::zeroed();
+    call!(SYS_fstatfs, fd, status.as_mut_ptr())?;
+    // SAFETY: as in fstat.
+    let status = unsafe { status.assume_init() };
+    // Blocks are counted in fragments where these differ.
+    let unit = if status.f_frsize > 0 { status.f_frsize } else { status.f_bsize } as u64;
+    Ok(Filesystem { total: status.f_blocks.saturating_mul(unit), free: status.f_bavail.saturating_mul(unit) })
+}
+
+/// readlink(2) into `to`: the part that was filled in.
+pub fn read_link<'a>(path: &CStr, to: &'a mut [u8]) -> Result<&'a [u8], Errno> {
+    let length = call!(SYS_readlinkat, libc::AT_FDCWD, path.as_ptr(), to.as_mut_ptr(), to.len())?;
+    Ok(to.get(..length).unwrap_or(&[]))
+}
+
+/// pread(2) into `to`: the part that was filled in.
+pub fn read_at(fd: c_int, to: &mut [u8], offset: u64) -> Result<&[u8], Errno> {
+    let length = call!(SYS_pread64, fd, to.as_mut_ptr(), to.len(), offset)?;
+    Ok(to.get(..length).unwrap_or(&[]))
+}
+
+/// getdents64(2): the part of `to` that was filled in.
+pub fn read_directory(fd: c_int, to: &mut [u8]) -> Result<&[u8], Errno> {
+    let length = call!(SYS_getdents64, fd, to.as_mut_ptr(), to.len())?;
+    Ok(to.get(..length).unwrap_or(&[]))
+}
+
+/// fcntl(2) F_DUPFD_CLOEXEC.
+pub fn duplicate(fd: c_int, lowest: c_int) -> Result<c_int, Errno> {
+    call!(SYS_fcntl, fd, libc::F_DUPFD_CLOEXEC, lowest).map(|fd| fd as c_int)
+}
+
+/// getsockopt(2) SO_DOMAIN: AF_UNIX, AF_INET ...
+pub fn socket_domain(fd: c_int) -> Result<c_int, Errno> {
+    let (mut domain, mut size) = (0 as c_int, size_of::<c_int>() as libc::socklen_t);
+    call!(SYS_getsockopt, fd, libc::SOL_SOCKET, libc::SO_DOMAIN, &raw mut domain, &raw mut size)?;
+    Ok(domain)
+}
+
+/// Is the size of files limited (RLIMIT_FSIZE)? Then a write too many is SIGXFSZ.
+pub fn file_size_is_limited() -> bool {
+    let mut limit = rlimit { rlim_cur: 0, rlim_max: 0 };
+    let asked = call!(SYS_prlimit64, 0, libc::RLIMIT_FSIZE, 0, &raw mut limit);
+    asked.is_err() || limit.rlim_cur != libc::RLIM_INFINITY
 }
 
 /// mkdir(2).
@@ -105,6 +166,11 @@ pub fn fill<T>(fd: c_int, content: &T) -> Result<(), Errno> {
 pub fn map_shared(fd: c_int, length: usize) -> Result<*mut c_void, Errno> {
     let flags = libc::MAP_SHARED | libc::MAP_POPULATE;
     call!(SYS_mmap, 0, length, libc::PROT_READ | libc::PROT_WRITE, flags, fd, 0).map(|p| p as *mut c_void)
+}
+
+/// mprotect(2).
+pub fn protect(address: usize, length: usize, how: c_int) -> Result<(), Errno> {
+    call!(SYS_mprotect, address, length, how).map(drop)
 }
 
 /// fcntl(2) F_GETFL.

@@ -15,6 +15,12 @@ impl<const N: usize> Text<N> {
         Text { bytes: [0; N], length: 0 }
     }
 
+    /// Holds this instead, as far as it fits.
+    pub fn set(&mut self, text: &[u8]) {
+        *self = Self::new();
+        let _ = self.push(text);
+    }
+
     /// Appends what fits; true if it was all.
     pub fn push(&mut self, more: &[u8]) -> bool {
         let room = N - 1 - self.length;
@@ -49,10 +55,38 @@ impl<const N: usize> fmt::Write for Text<N> {
     }
 }
 
+/// Prints nanoseconds of CLOCK_REALTIME as RFC 3339 text in UTC, to the second.
+pub struct Time(pub u64);
+
+impl fmt::Display for Time {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seconds = self.0 / 1_000_000_000;
+        let (days, rest) = (seconds / 86_400, seconds % 86_400);
+        // Days to a date, with years that begin in March (Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms").
+        let shifted = days + 719_468;
+        let (era, of_era) = (shifted / 146_097, shifted % 146_097);
+        let year = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
+        let of_year = of_era - (365 * year + year / 4 - year / 100);
+        let march = (5 * of_year + 2) / 153;
+        let (day, month) = (of_year - (153 * march + 2) / 5 + 1, if march < 10 { march + 3 } else { march - 9 });
+        let year = year + era * 400 + u64::from(month <= 2);
+        let (hour, minute, second) = (rest / 3600, rest / 60 % 60, rest % 60);
+        write!(f, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use core::fmt::Write;
+
+    #[test]
+    fn times_are_dates() {
+        let seconds = |s: u64| Time(s * 1_000_000_000).to_string();
+        assert_eq!(seconds(0), "1970-01-01T00:00:00Z");
+        assert_eq!(seconds(951_782_400), "2000-02-29T00:00:00Z");
+        assert_eq!(seconds(1_795_171_623), "2026-11-20T10:47:03Z");
+    }
 
     #[test]
     fn text_is_cut_and_stays_terminated() {

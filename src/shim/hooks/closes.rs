@@ -5,17 +5,52 @@ use core::ffi::{c_int, c_uint};
 use libc::{DIR, FILE};
 
 use super::{closing, closing_many, hooks};
+use crate::acquire::Call;
+use crate::logs::sink;
 
 hooks! {
-    close(fd: c_int) -> c_int = closing();
-    __close(fd: c_int) -> c_int = closing();
-    fclose(stream: *mut FILE) -> c_int = closing();
-    _IO_fclose(stream: *mut FILE) -> c_int = closing();
-    closedir(stream: *mut DIR) -> c_int = closing();
-    pclose(stream: *mut FILE) -> c_int = closing_many();
-    mq_close(queue: c_int) -> c_int = closing();
-    close_range(first: c_uint, last: c_uint, flags: c_int) -> c_int = closing_many();
-    closefrom(first: c_int) -> () = closing_many();
-    fcloseall() -> c_int = closing_many();
-    closelog() -> () = closing_many();
+    close(fd: c_int) -> c_int = closing(fd);
+    __close(fd: c_int) -> c_int = closing(fd);
+    fclose(stream: *mut FILE) -> c_int = closing(number(stream));
+    _IO_fclose(stream: *mut FILE) -> c_int = closing(number(stream));
+    closedir(stream: *mut DIR) -> c_int = closing(-1);
+    pclose(stream: *mut FILE) -> c_int = closing(number(stream));
+    mq_close(queue: c_int) -> c_int = closing(queue);
+    close_range(first: c_uint, last: c_uint, flags: c_int) -> c_int = closing_range(first, last, flags);
+    closefrom(first: c_int) -> () = closing_many(first.max(0) as c_uint, c_uint::MAX);
+    fcloseall() -> c_int = closing_many(c_uint::MAX, c_uint::MAX);
+    closelog() -> () = closing_many(c_uint::MAX, c_uint::MAX);
+    daemon(keep_folder: c_int, keep_streams: c_int) -> c_int = detaching(keep_streams);
+}
+
+/// Descriptor of a stream, or -1 (memory streams have none, and fclose(NULL) is the host's own crash).
+#[inline(always)]
+unsafe fn number(stream: *mut FILE) -> c_int {
+    // SAFETY: the host's stream, which it is about to close.
+    if stream.is_null() { -1 } else { unsafe { libc::fileno(stream) } }
+}
+
+/// close_range(2): with CLOSE_RANGE_CLOEXEC nothing is closed yet.
+#[inline(always)]
+unsafe fn closing_range(
+    call: impl Fn() -> Call,
+    mut real: impl FnMut() -> c_int,
+    first: c_uint,
+    last: c_uint,
+    flags: c_int,
+) -> c_int {
+    if flags & libc::CLOSE_RANGE_CLOEXEC as c_int != 0 || first > last {
+        return real();
+    }
+    // SAFETY: as the caller promised.
+    unsafe { closing_many(call, real, first, last) }
+}
+
+/// daemon(3) puts /dev/null over the standard streams, inside libc.
+#[inline(always)]
+unsafe fn detaching(_: impl Fn() -> Call, mut real: impl FnMut() -> c_int, keep_streams: c_int) -> c_int {
+    if keep_streams == 0 {
+        sink::before_losing(0, 2);
+    }
+    real()
 }

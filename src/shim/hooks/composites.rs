@@ -19,8 +19,8 @@ hooks! {
     fopen(path: Name, mode: Mode) -> *mut FILE = stream();
     fopen64(path: Name, mode: Mode) -> *mut FILE = stream();
     _IO_fopen(path: Name, mode: Mode) -> *mut FILE = stream();
-    freopen(path: Name, mode: Mode, old: *mut FILE) -> *mut FILE = with_room();
-    freopen64(path: Name, mode: Mode, old: *mut FILE) -> *mut FILE = with_room();
+    freopen(path: Name, mode: Mode, old: *mut FILE) -> *mut FILE = reopening(old);
+    freopen64(path: Name, mode: Mode, old: *mut FILE) -> *mut FILE = reopening(old);
     tmpfile() -> *mut FILE = stream();
     tmpfile64() -> *mut FILE = stream();
     mkstemp(template: *mut c_char) -> c_int = temporary(template, 0);
@@ -83,6 +83,18 @@ unsafe fn with_room<R: Answer>(call: impl Fn() -> Call, mut real: impl FnMut() -
         make_room(call());
     }
     real()
+}
+
+/// freopen(3): the old file's number gets a new file.
+#[inline(always)]
+unsafe fn reopening(call: impl Fn() -> Call, real: impl FnMut() -> *mut FILE, old: *mut FILE) -> *mut FILE {
+    // SAFETY: the host's stream, which it is about to reopen.
+    unsafe {
+        let fd = if old.is_null() { -1 } else { libc::fileno(old) };
+        crate::logs::sink::before_losing(fd as u32, fd as u32);
+        crate::descriptors::forget(fd);
+        with_room(call, real)
+    }
 }
 
 /// Tries whether a descriptor can be had, with all the engine's help, and lets it go.

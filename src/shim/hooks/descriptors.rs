@@ -6,16 +6,17 @@ use libc::{sigset_t, termios, winsize};
 
 use super::{blocking, descriptor, hooks, pair, through};
 use crate::acquire::Call;
-use crate::page;
+use crate::logs::sink;
+use crate::{descriptors, page};
 
 hooks! {
-    dup(fd: c_int) -> c_int = descriptor();
-    dup2(fd: c_int, to: c_int) -> c_int = onto();
-    __dup2(fd: c_int, to: c_int) -> c_int = onto();
-    dup3(fd: c_int, to: c_int, flags: c_int) -> c_int = onto();
-    fcntl(fd: c_int, command: c_int, argument: c_long) -> c_int = control(command);
-    fcntl64(fd: c_int, command: c_int, argument: c_long) -> c_int = control(command);
-    __fcntl(fd: c_int, command: c_int, argument: c_long) -> c_int = control(command);
+    dup(fd: c_int) -> c_int = copying(fd);
+    dup2(fd: c_int, to: c_int) -> c_int = onto(fd, to);
+    __dup2(fd: c_int, to: c_int) -> c_int = onto(fd, to);
+    dup3(fd: c_int, to: c_int, flags: c_int) -> c_int = onto(fd, to);
+    fcntl(fd: c_int, command: c_int, argument: c_long) -> c_int = control(fd, command);
+    fcntl64(fd: c_int, command: c_int, argument: c_long) -> c_int = control(fd, command);
+    __fcntl(fd: c_int, command: c_int, argument: c_long) -> c_int = control(fd, command);
     pipe(fds: *mut c_int) -> c_int = pair(fds);
     __pipe(fds: *mut c_int) -> c_int = pair(fds);
     pipe2(fds: *mut c_int, flags: c_int) -> c_int = pair(fds) if blocking(flags);
@@ -43,20 +44,35 @@ hooks! {
 
 /// dup2(2) and dup3(2): the host names the number, so that EMFILE and EBADF from them mean "too high", which no waiting mends.
 #[inline(always)]
-unsafe fn onto(_: impl Fn() -> Call, mut real: impl FnMut() -> c_int) -> c_int {
+unsafe fn onto(_: impl Fn() -> Call, mut real: impl FnMut() -> c_int, from: c_int, to: c_int) -> c_int {
+    if from != to {
+        sink::before_losing(to as u32, to as u32);
+    }
     let fd = real();
     if fd >= 0 {
         page::replaced();
+        descriptors::copy(from, fd);
+    }
+    fd
+}
+
+/// A copy at a number of the kernel's choice.
+#[inline(always)]
+unsafe fn copying(call: impl Fn() -> Call, real: impl FnMut() -> c_int, from: c_int) -> c_int {
+    // SAFETY: as the caller promised.
+    let fd = unsafe { descriptor(call, real) };
+    if fd >= 0 {
+        descriptors::copy(from, fd);
     }
     fd
 }
 
 /// fcntl(2): only the commands that make a copy.
 #[inline(always)]
-unsafe fn control(call: impl Fn() -> Call, mut real: impl FnMut() -> c_int, command: c_int) -> c_int {
+unsafe fn control(call: impl Fn() -> Call, mut real: impl FnMut() -> c_int, fd: c_int, command: c_int) -> c_int {
     match command {
         // SAFETY: as the caller promised.
-        libc::F_DUPFD | libc::F_DUPFD_CLOEXEC => unsafe { descriptor(call, real) },
+        libc::F_DUPFD | libc::F_DUPFD_CLOEXEC => unsafe { copying(call, real, fd) },
         _ => real(),
     }
 }

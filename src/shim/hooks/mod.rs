@@ -13,13 +13,15 @@ mod processes;
 mod sockets;
 mod syscall;
 mod variadic;
+mod writes;
 
-use core::ffi::{c_int, c_void};
+use core::ffi::{c_int, c_long, c_void};
 
 use libc::{DIR, FILE};
 
 use crate::acquire::{Call, Tried, carry, is_exhaustion};
-use crate::sys::errno;
+use crate::logs::sink;
+use crate::sys::{errno, set_errno};
 use crate::{page, wait};
 
 /// A family's table. After `=` stands the kind of answer, a function of this module or of the family's; after `if`, the
@@ -89,12 +91,18 @@ impl Answer for c_int {
     }
 }
 
-impl Answer for libc::c_long {
+impl Answer for c_long {
     unsafe fn failure(self) -> Option<c_int> {
         (self < 0).then(errno)
     }
     fn descriptor(self) -> c_int {
         self as c_int
+    }
+}
+
+impl Answer for libc::ssize_t {
+    unsafe fn failure(self) -> Option<c_int> {
+        (self < 0).then(errno)
     }
 }
 
@@ -247,7 +255,13 @@ unsafe fn through<R: Answer>(_: impl Fn() -> Call, mut real: impl FnMut() -> R) 
 
 /// Closes one descriptor: whoever waits for one is woken.
 #[inline(always)]
-unsafe fn closing(_: impl Fn() -> Call, mut real: impl FnMut() -> c_int) -> c_int {
+unsafe fn closing(_: impl Fn() -> Call, mut real: impl FnMut() -> c_int, fd: c_int) -> c_int {
+    if sink::is_ours(fd) {
+        set_errno(libc::EBADF);
+        return -1;
+    }
+    sink::before_losing(fd as u32, fd as u32);
+    crate::descriptors::forget(fd);
     let answer = real();
     // EINTR, EIO and ENOSPC from close(2) mean that the descriptor is gone.
     if answer == 0 || errno() != libc::EBADF {
@@ -259,7 +273,9 @@ unsafe fn closing(_: impl Fn() -> Call, mut real: impl FnMut() -> c_int) -> c_in
 
 /// Closes many.
 #[inline(always)]
-unsafe fn closing_many<R: Answer>(_: impl Fn() -> Call, mut real: impl FnMut() -> R) -> R {
+unsafe fn closing_many<R: Answer>(_: impl Fn() -> Call, mut real: impl FnMut() -> R, first: u32, last: u32) -> R {
+    sink::before_losing(first, last);
+    crate::descriptors::forget_range(first, last);
     let answer = real();
     wait::wake_all();
     answer

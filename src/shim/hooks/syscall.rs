@@ -136,10 +136,14 @@ unsafe fn by_number(
             }
         }
         Concern::Frees => {
+            crate::descriptors::forget(arguments[0] as c_int);
             page::closed();
             wait::closed();
         }
-        Concern::FreesMany => wait::wake_all(),
+        Concern::FreesMany => {
+            crate::descriptors::forget_range(arguments[0] as u32, arguments[1] as u32);
+            wait::wake_all();
+        }
         Concern::Limits(resource, pid, new) => {
             super::processes::note_limit(answer as c_int, resource as c_int, pid as c_int, new as *const libc::rlimit);
         }

@@ -1,0 +1,26 @@
+//! How much may be diverted. A program that appends until ENOSPC would never see it: a prototype filled another disk with 74 GB.
+
+use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use tideover_contract::settings::{Id, SECOND};
+
+use crate::settings::SETTINGS;
+use crate::{page, sys};
+
+static WINDOW: AtomicU64 = AtomicU64::new(0);
+static IN_WINDOW: AtomicU64 = AtomicU64::new(0);
+
+/// May so many bytes go elsewhere? If so, they are counted against the caps.
+pub fn admits(bytes: u64) -> bool {
+    let total = SETTINGS.get(Id::FallbackTotal);
+    if total != 0 && page::counters().diverted_bytes.load(Relaxed).saturating_add(bytes) > total {
+        return false;
+    }
+    let minute = sys::now() / (60 * SECOND) + 1;
+    if WINDOW.swap(minute, Relaxed) != minute {
+        IN_WINDOW.store(0, Relaxed);
+    }
+    let limit = SETTINGS.get(Id::FallbackLimit);
+    let counted = |used: u64| Some(used.saturating_add(bytes)).filter(|&sum| sum <= limit);
+    IN_WINDOW.fetch_update(Relaxed, Relaxed, counted).is_ok()
+}

@@ -1,0 +1,182 @@
+//! The files whose lines go elsewhere now, by device and inode: a program that opens its log for each line (redis) has another
+//! descriptor each time.
+
+use Ordering::{Acquire, Relaxed, Release};
+use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
+
+use tideover_contract::settings::{Id, SECOND};
+
+use crate::settings::SETTINGS;
+use crate::{page, sys};
+
+/// At most so many at a time; of one more, the true error is returned.
+const FILES: usize = 64;
+/// A file that nobody wrote to for so long is forgotten: it was rotated away, or its program's part that wrote it has ended.
+const FORGOTTEN: u64 = 3600 * SECOND;
+/// Longest gap between two probes of a quota, which shows only when a write succeeds.
+const LONGEST_GAP: u64 = 10 * SECOND;
+
+const FREE: u32 = 0;
+const CLAIMED: u32 = 1;
+const DIVERTED: u32 = 2;
+const RETURNING: u32 = 3;
+
+/// How many files are diverted: while it is 0, writes look at nothing else.
+static COUNT: AtomicU32 = AtomicU32::new(0);
+
+/// A diverted file.
+pub struct File {
+    state: AtomicU32,
+    device: AtomicU64,
+    inode: AtomicU64,
+    /// errno that began it: ENOSPC or EDQUOT.
+    pub errno: AtomicI32,
+    /// Since when, CLOCK_REALTIME and CLOCK_MONOTONIC, nanoseconds.
+    pub since: AtomicU64,
+    begun: AtomicU64,
+    /// What went elsewhere.
+    pub lines: AtomicU64,
+    /// See `lines`.
+    pub bytes: AtomicU64,
+    /// The last diverted byte was no newline: the rest of that line must follow it.
+    pub mid_line: AtomicBool,
+    next_look: AtomicU64,
+    gap: AtomicU64,
+    touched: AtomicU64,
+}
+
+static TABLE: [File; FILES] = [const {
+    File {
+        state: AtomicU32::new(FREE),
+        device: AtomicU64::new(0),
+        inode: AtomicU64::new(0),
+        errno: AtomicI32::new(0),
+        since: AtomicU64::new(0),
+        begun: AtomicU64::new(0),
+        lines: AtomicU64::new(0),
+        bytes: AtomicU64::new(0),
+        mid_line: AtomicBool::new(false),
+        next_look: AtomicU64::new(0),
+        gap: AtomicU64::new(0),
+        touched: AtomicU64::new(0),
+    }
+}; FILES];
+
+/// Is any file diverted? One load.
+#[inline(always)]
+pub fn any() -> bool {
+    COUNT.load(Relaxed) != 0
+}
+
+/// The entry of a file, if it is diverted.
+pub fn find(status: &libc::stat) -> Option<&'static File> {
+    TABLE.iter().find(|file| {
+        file.state.load(Acquire) >= DIVERTED
+            && file.inode.load(Relaxed) == status.st_ino
+            && file.device.load(Relaxed) == status.st_dev
+    })
+}
+
+/// The entry of a file that is to be diverted from now on, and whether it is new; None if there is no room.
+pub fn enter(status: &libc::stat, errno: i32) -> Option<(&'static File, bool)> {
+    if let Some(file) = find(status) {
+        return Some((file, false));
+    }
+    let now = sys::now();
+    let free = |file: &File| file.state.compare_exchange(FREE, CLAIMED, Acquire, Relaxed).is_ok();
+    let file = TABLE.iter().find(|file| free(file)).or_else(|| {
+        forget_old(now);
+        TABLE.iter().find(|file| free(file))
+    })?;
+    file.device.store(status.st_dev, Relaxed);
+    file.inode.store(status.st_ino, Relaxed);
+    file.errno.store(errno, Relaxed);
+    file.since.store(sys::clock(libc::CLOCK_REALTIME), Relaxed);
+    file.begun.store(now, Relaxed);
+    file.lines.store(0, Relaxed);
+    file.bytes.store(0, Relaxed);
+    file.mid_line.store(false, Relaxed);
+    let interval = SETTINGS.get(Id::RecoveryInterval);
+    file.gap.store(interval, Relaxed);
+    file.next_look.store(now + interval, Relaxed);
+    file.touched.store(now, Relaxed);
+    file.state.store(DIVERTED, Release);
+    if COUNT.fetch_add(1, Relaxed) == 0 {
+        page::counters().degraded.store(1, Relaxed);
+        page::counters().degraded_since.store(file.since.load(Relaxed), Relaxed);
+    }
+    Some((file, true))
+}
+
+impl File {
+    /// Counts what went elsewhere.
+    pub fn diverted(&self, lines: u64, bytes: u64, whole_lines: bool) {
+        self.lines.fetch_add(lines, Relaxed);
+        self.bytes.fetch_add(bytes, Relaxed);
+        self.mid_line.store(!whole_lines, Relaxed);
+        self.touched.store(sys::now(), Relaxed);
+    }
+
+    /// Is it time to look whether the file can be written again? For one thread at a time.
+    pub fn is_look_due(&self) -> bool {
+        let now = sys::now();
+        let next = self.next_look.load(Relaxed);
+        now >= next && self.next_look.compare_exchange(next, now + self.gap.load(Relaxed), Relaxed, Relaxed).is_ok()
+    }
+
+    /// A probe failed: the next comes later.
+    pub fn probe_failed(&self) {
+        let gap = self.gap.load(Relaxed).saturating_mul(2).min(LONGEST_GAP.max(SETTINGS.get(Id::RecoveryInterval)));
+        self.gap.store(gap, Relaxed);
+        self.next_look.store(sys::now() + gap, Relaxed);
+    }
+
+    /// Nanoseconds since it was diverted.
+    pub fn age(&self) -> u64 {
+        sys::now().saturating_sub(self.begun.load(Relaxed))
+    }
+
+    /// This thread tries to go back to the file; others go on diverting meanwhile.
+    pub fn begin_return(&self) -> bool {
+        self.state.compare_exchange(DIVERTED, RETURNING, Acquire, Relaxed).is_ok()
+    }
+
+    /// It did not work.
+    pub fn abandon_return(&self) {
+        self.state.store(DIVERTED, Release);
+    }
+
+    /// The file has its lines again.
+    pub fn returned(&self) {
+        self.release();
+        page::add(&page::counters().recoveries, 1);
+    }
+
+    fn release(&self) {
+        self.state.store(FREE, Release);
+        if COUNT.fetch_sub(1, Relaxed) == 1 {
+            page::counters().degraded.store(0, Relaxed);
+            page::counters().degraded_since.store(0, Relaxed);
+        }
+    }
+}
+
+/// Makes room in the table.
+fn forget_old(now: u64) {
+    for file in &TABLE {
+        let old = now.saturating_sub(file.touched.load(Relaxed)) > FORGOTTEN;
+        if old && file.state.compare_exchange(DIVERTED, CLAIMED, Acquire, Relaxed).is_ok() {
+            file.release();
+        }
+    }
+}
+
+/// In the child of a fork: a thread that was about to return does not exist here.
+pub fn forked() {
+    for file in &TABLE {
+        let _ = file.state.compare_exchange(RETURNING, DIVERTED, Relaxed, Relaxed);
+    }
+    if any() {
+        page::counters().degraded.store(1, Relaxed);
+    }
+}

@@ -1,0 +1,545 @@
+//! Log lines survive a full disk.
+//!
+//! The way of a failed write: [`hooks::writes`](crate::hooks) or [`stdio`] -> the real write fails -> [`rule`]: is this a log? ->
+//! [`sink`]: the remainder goes elsewhere -> ... -> [`space`]: there is room again -> back to the file. [`files`] knows what is
+//! diverted, [`cap`] bounds it.
+//!
+//! Decided only after a write has failed: nothing is tracked but a byte per descriptor. Bytes that reached the file are never
+//! sent twice; the host gets its full count.
+
+pub mod cap;
+pub mod files;
+pub mod payload;
+pub mod rule;
+pub mod sink;
+pub mod space;
+pub mod stdio;
+
+use core::ffi::c_void;
+use core::fmt::Write;
+
+use libc::{c_int, iovec, ssize_t};
+use tideover_contract::page::{EventKind, Outcome};
+use tideover_contract::settings::{Id, sink as sinks};
+
+use crate::barrier::barrier;
+use crate::descriptors::{self, LOG, OTHER};
+use crate::events::{self, Event};
+use crate::real::Real;
+use crate::report::{ErrnoName, More, Printable, Repeated, Seconds};
+use crate::settings::SETTINGS;
+use crate::text::Text;
+use crate::{page, process, sys};
+use files::File;
+use payload::Payload;
+use rule::{Facts, History, Refusal};
+use sink::Sink;
+
+/// IOV_MAX: writev(2) takes no more buffers.
+const MOST_BUFFERS: c_int = 1024;
+/// Longest path that is looked at; a longer one is no log.
+const PATH: usize = 1024;
+/// How much of the file's beginning is looked at.
+const HEAD: usize = 512;
+
+static DIVERTING: Repeated = Repeated::new();
+static RETURNED: Repeated = Repeated::new();
+static NOWHERE: Repeated = Repeated::new();
+static CAPPED: Repeated = Repeated::new();
+
+/// At load, while there is one thread.
+pub fn start() {
+    sink::start();
+    if SETTINGS.get(Id::Fallback) != sinks::OFF {
+        // SAFETY: called once, by the constructor.
+        unsafe { stdio::install() };
+        if !stdio::installed() {
+            log::info!("this libc's stdio is not as expected: logs written through it are not diverted");
+        }
+    }
+}
+
+/// What a write did.
+#[repr(C)]
+pub struct Written {
+    /// For the host: as write(2) answers, errno set on -1.
+    answer: ssize_t,
+    /// Of these, bytes that reached the file.
+    reached: usize,
+}
+
+/// write(2) as the host wants it, by stdio or while files are diverted. The real call is made from here: it is a cancellation
+/// point, and nothing is held.
+///
+/// # Safety
+/// As write(2).
+unsafe fn write_through(fd: c_int, data: *const c_void, count: usize, cancellable: bool) -> Written {
+    let vector = [iovec { iov_base: data.cast_mut(), iov_len: count }];
+    if files::any() {
+        let done = instead(fd, vector.as_ptr(), 1);
+        if done.answer >= 0 {
+            return done;
+        }
+    }
+    let answer = if cancellable {
+        static REAL: Real = Real::new();
+        // SAFETY: that is its type, and as promised by the caller.
+        unsafe {
+            let real: unsafe extern "C" fn(c_int, *const c_void, usize) -> ssize_t =
+                core::mem::transmute(REAL.address(c"write", false));
+            real(fd, data, count)
+        }
+    } else {
+        sys::write_raw(fd, data, count).map_or_else(
+            |errno| {
+                sys::set_errno(errno);
+                -1
+            },
+            |written| written as ssize_t,
+        )
+    };
+    if answer == count as ssize_t {
+        return Written { answer, reached: count };
+    }
+    fell_short(fd, vector.as_ptr(), 1, answer)
+}
+
+/// write(2) while files are diverted.
+#[cold]
+#[inline(never)]
+pub extern "C" fn write_with_care(fd: c_int, data: *const c_void, count: usize) -> ssize_t {
+    // SAFETY: the host's own arguments.
+    unsafe { write_through(fd, data, count, true) }.answer
+}
+
+/// write(2) that answered less than it was given.
+#[cold]
+#[inline(never)]
+pub extern "C" fn write_fell_short(fd: c_int, data: *const c_void, count: usize, answer: ssize_t) -> ssize_t {
+    let vector = [iovec { iov_base: data.cast_mut(), iov_len: count }];
+    fell_short(fd, vector.as_ptr(), 1, answer).answer
+}
+
+/// writev(2) while files are diverted; -1: make the real call.
+#[cold]
+#[inline(never)]
+pub extern "C" fn vector_with_care(fd: c_int, buffers: *const iovec, count: c_int) -> ssize_t {
+    // Counts that the kernel would refuse are the kernel's to refuse.
+    if buffers.is_null() || !(1..=MOST_BUFFERS).contains(&count) {
+        return -1;
+    }
+    instead(fd, buffers, count as usize).answer
+}
+
+/// writev(2), after the real call.
+#[inline(always)]
+pub fn vector_fell_short(fd: c_int, buffers: *const iovec, count: c_int, answer: ssize_t) -> ssize_t {
+    // SAFETY: the kernel has read them, or failed.
+    let given = |i| unsafe { (*buffers.add(i)).iov_len };
+    if answer >= 0 && (0..count as usize).map(given).fold(0, usize::wrapping_add) == answer as usize {
+        return answer;
+    }
+    if buffers.is_null() || !(1..=MOST_BUFFERS).contains(&count) {
+        return answer;
+    }
+    fell_short(fd, buffers, count as usize, answer).answer
+}
+
+/// While files are diverted: takes this write if it is to one of them. Answer -1: make the real call.
+#[cold]
+#[inline(never)]
+extern "C" fn instead(fd: c_int, buffers: *const iovec, count: usize) -> Written {
+    let saved = sys::errno();
+    let done = barrier(None, || {
+        if descriptors::marks(fd) & OTHER != 0 || !process::may_act() {
+            return None;
+        }
+        let status = sys::fstat(fd).ok()?;
+        if status.st_mode & libc::S_IFMT != libc::S_IFREG {
+            descriptors::add(fd, OTHER);
+            return None;
+        }
+        let file = files::find(&status)?;
+        // SAFETY: the host's own buffers.
+        let payload = unsafe { Payload::new(core::slice::from_raw_parts(buffers, count)) };
+        let log = Log::look(fd, &status)?;
+        // The same inode is not yet the same log: this descriptor may have asked for durability, or be another file by now.
+        if descriptors::marks(fd) & LOG == 0 {
+            log.judge(payload).ok()?;
+            descriptors::add(fd, LOG);
+        }
+        log.divert_or_return(file, payload)
+    });
+    sys::set_errno(saved);
+    done.unwrap_or(Written { answer: -1, reached: 0 })
+}
+
+/// A real write answered with less than it was given, or -1.
+#[cold]
+#[inline(never)]
+pub extern "C" fn fell_short(fd: c_int, buffers: *const iovec, count: usize, answer: ssize_t) -> Written {
+    let reached = answer.max(0) as usize;
+    let native = Written { answer, reached };
+    let errno = sys::errno();
+    if answer < 0 && errno != libc::ENOSPC && errno != libc::EDQUOT {
+        return native;
+    }
+    let done = barrier(None, || {
+        if !process::may_act() || (answer >= 0 && descriptors::marks(fd) & OTHER != 0) {
+            return None;
+        }
+        // SAFETY: the host's own buffers.
+        let payload = unsafe { Payload::new(core::slice::from_raw_parts(buffers, count)) };
+        shortened(fd, payload, answer, errno)
+    });
+    sys::set_errno(errno);
+    done.unwrap_or(native)
+}
+
+fn shortened(fd: c_int, payload: Payload<'_>, answer: ssize_t, errno: c_int) -> Option<Written> {
+    let status = sys::fstat(fd).ok()?;
+    if status.st_mode & libc::S_IFMT != libc::S_IFREG {
+        descriptors::add(fd, OTHER);
+        return None;
+    }
+    let reached = answer.max(0) as usize;
+    if answer < 0 {
+        page::add(if errno == libc::ENOSPC { &page::counters().enospc } else { &page::counters().edquot }, 1);
+    } else if reached >= payload.len() || sys::file_size_is_limited() {
+        return None;
+    }
+    let log = Log::look(fd, &status)?;
+    if let Err(refusal) = log.judge(payload) {
+        if answer < 0 {
+            page::add(&page::page().refusals[refusal as usize], 1);
+            log::debug!("{}: {} is passed on: {}", log.name(), ErrnoName(errno), refusal.text());
+        }
+        return None;
+    }
+    // A write that was cut says nothing of the reason: the rest of it will.
+    let mut reached = reached;
+    let mut errno = errno;
+    if answer >= 0 {
+        for piece in payload.after(reached).pieces() {
+            match sys::write(fd, piece) {
+                Ok(written) => {
+                    reached += written;
+                    if written < piece.len() {
+                        continue;
+                    }
+                }
+                Err(wrong) => {
+                    errno = wrong;
+                    break;
+                }
+            }
+        }
+        if reached >= payload.len() {
+            return Some(Written { answer: reached as ssize_t, reached });
+        }
+        if errno != libc::ENOSPC && errno != libc::EDQUOT {
+            return Some(Written { answer: reached as ssize_t, reached });
+        }
+    }
+    descriptors::add(fd, LOG);
+    let total = payload.len();
+    match log.divert(payload.after(reached), errno, reached > 0) {
+        Some(()) => Some(Written { answer: total as ssize_t, reached }),
+        None if reached > 0 => Some(Written { answer: reached as ssize_t, reached }),
+        None => None,
+    }
+}
+
+/// Is this descriptor's file diverted now?
+pub fn is_degraded(fd: c_int) -> bool {
+    files::any() && sys::fstat(fd).is_ok_and(|status| files::find(&status).is_some())
+}
+
+/// An open regular file, with what /proc knows of it.
+struct Log<'a> {
+    fd: c_int,
+    status: &'a libc::stat,
+    path: Text<PATH>,
+}
+
+impl<'a> Log<'a> {
+    /// None if it has no path to be judged by: no /proc, or one that is too long.
+    fn look(fd: c_int, status: &'a libc::stat) -> Option<Log<'a>> {
+        let mut link = Text::<40>::new();
+        let _ = write!(link, "/proc/self/fd/{fd}");
+        let mut bytes = [0u8; PATH];
+        let found = sys::read_link(link.as_c_str(), &mut bytes).ok()?;
+        if found.len() >= PATH - 1 || found.first() != Some(&b'/') {
+            return None;
+        }
+        let mut path = Text::new();
+        path.set(found);
+        Some(Log { fd, status, path })
+    }
+
+    fn name(&self) -> Printable<'_> {
+        Printable(self.path.as_bytes())
+    }
+
+    fn judge(&self, payload: Payload<'_>) -> Result<(), Refusal> {
+        let mut head = [0u8; HEAD];
+        let facts = Facts {
+            path: self.path.as_bytes(),
+            flags: sys::status_flags(self.fd).unwrap_or(0),
+            regular: true,
+            standard: sink::is_standard(self.status),
+            stderr: sink::is_stderr(self.status),
+            history: History::from_bits(descriptors::marks(self.fd) as u8),
+            positioned: false,
+            payload: payload.first(),
+            head: self.head(&mut head),
+            include: SETTINGS.logs(),
+            exclude: SETTINGS.logs_except(),
+        };
+        rule::judge(&facts, || database_beside(self.path.as_bytes()))
+    }
+
+    /// The file's first bytes; empty if it can't be read.
+    fn head<'b>(&self, to: &'b mut [u8]) -> &'b [u8] {
+        let Some(fd) = self.reopen() else { return &[] };
+        let length = sys::read_at(fd, to, 0).map_or(0, <[u8]>::len);
+        sys::close(fd);
+        to.get(..length).unwrap_or(&[])
+    }
+
+    /// The file once more, for reading: logs are open for writing only.
+    fn reopen(&self) -> Option<c_int> {
+        let mut link = Text::<40>::new();
+        let _ = write!(link, "/proc/self/fd/{}", self.fd);
+        sys::open(link.as_c_str(), libc::O_RDONLY | libc::O_CLOEXEC | libc::O_NONBLOCK | libc::O_NOCTTY, 0).ok()
+    }
+
+    /// Does the file end in the middle of a line?
+    fn is_torn(&self) -> bool {
+        let Some(fd) = self.reopen() else { return false };
+        let size = sys::fstat(fd).map_or(0, |status| status.st_size as u64);
+        let mut last = [b'\n'];
+        let torn = size > 0 && sys::read_at(fd, &mut last, size - 1).is_ok_and(|byte| byte != b"\n");
+        sys::close(fd);
+        torn
+    }
+
+    fn sink(&self) -> Option<Sink> {
+        let is_log = |fd: c_int, status: &libc::stat| {
+            Log::look(fd, status).is_some_and(|log| {
+                let text = [iovec { iov_base: c"\n".as_ptr().cast_mut().cast(), iov_len: 1 }];
+                // SAFETY: static text.
+                log.judge(unsafe { Payload::new(&text) }).is_ok()
+            })
+        };
+        sink::choose(self.status.st_dev, &is_log)
+    }
+
+    /// Sends a payload elsewhere. None: it can't, and the host must get the true error.
+    fn divert(&self, payload: Payload<'_>, errno: c_int, torn: bool) -> Option<()> {
+        let bytes = payload.len();
+        let Some(sink) = self.sink() else {
+            if let Some(more) = NOWHERE.due() {
+                log::warn!(
+                    "{}: {}, and there is nowhere to send its lines; TIDEOVER_FALLBACK= names a file on another disk{}",
+                    self.name(),
+                    ErrnoName(errno),
+                    More(more)
+                );
+            }
+            return None;
+        };
+        if !cap::admits(bytes as u64) {
+            if let Some(more) = CAPPED.due() {
+                log::warn!(
+                    "{}: more is written than TIDEOVER_FALLBACK_LIMIT admits: the error is passed on{}",
+                    self.name(),
+                    More(more)
+                );
+            }
+            return None;
+        }
+        let (file, new) = files::enter(self.status, errno)?;
+        if new {
+            self.announce(errno, sink.name);
+        }
+        let mid_line = file.mid_line.load(core::sync::atomic::Ordering::Relaxed) || (new && torn);
+        let mut prefix = Text::<300>::new();
+        self.fill_prefix(&mut prefix);
+        let dropped = sink.deliver(payload, prefix.as_bytes(), mid_line);
+        let (lines, whole) = payload.lines();
+        file.diverted(lines, bytes as u64, whole);
+        let counters = page::counters();
+        page::add(&counters.diverted_writes, 1);
+        page::add(&counters.diverted_bytes, (bytes - dropped) as u64);
+        page::add(&counters.diverted_lines, lines);
+        page::add(&counters.dropped_bytes, dropped as u64);
+        Some(())
+    }
+
+    fn fill_prefix(&self, to: &mut Text<300>) {
+        let path = self.path.as_bytes();
+        let base = path.rsplit(|&b| b == b'/').next().unwrap_or(path);
+        let mut rest = SETTINGS.fallback_prefix();
+        while let Some((&first, after)) = rest.split_first() {
+            if let Some(tail) = rest.strip_prefix(b"{path}") {
+                to.push(path);
+                rest = tail;
+            } else if let Some(tail) = rest.strip_prefix(b"{name}") {
+                to.push(base);
+                rest = tail;
+            } else if let Some(tail) = rest.strip_prefix(b"{pid}") {
+                let _ = write!(to, "{}", process::pid());
+                rest = tail;
+            } else {
+                to.push(&[first]);
+                rest = after;
+            }
+        }
+    }
+
+    /// A write to a diverted file: elsewhere, or back into the file if there is room again.
+    fn divert_or_return(&self, file: &File, payload: Payload<'_>) -> Option<Written> {
+        use core::sync::atomic::Ordering::Relaxed;
+        let errno = file.errno.load(Relaxed);
+        let total = payload.len();
+        let all = |reached| Some(Written { answer: total as ssize_t, reached });
+        // The rest of a line goes where its beginning went.
+        let tail = if file.mid_line.load(Relaxed) { payload.line().unwrap_or(total) } else { 0 };
+        if tail < total
+            && file.is_look_due()
+            && (errno == libc::EDQUOT || space::has_room(self.fd))
+            && file.begin_return()
+        {
+            if tail > 0 {
+                let mut head = [iovec { iov_base: core::ptr::null_mut(), iov_len: 0 }];
+                if let Some(line) = payload.first().get(..tail) {
+                    head[0] = iovec { iov_base: line.as_ptr().cast_mut().cast(), iov_len: tail };
+                }
+                // SAFETY: a part of the host's own buffer.
+                self.divert(unsafe { Payload::new(&head) }, errno, true)?;
+            }
+            match self.write_back(file, payload.after(tail)) {
+                Some(reached) if tail + reached == total => return all(reached),
+                Some(reached) => {
+                    file.abandon_return();
+                    file.probe_failed();
+                    self.divert(payload.after(tail + reached), errno, reached > 0)?;
+                    return all(reached);
+                }
+                None => {
+                    file.abandon_return();
+                    file.probe_failed();
+                    self.divert(payload.after(tail), errno, false)?;
+                    return all(0);
+                }
+            }
+        }
+        self.divert(payload, errno, false)?;
+        all(0)
+    }
+
+    /// Ends a torn line, says in the file what went where, and writes the payload. Returns how much of the payload is in the file,
+    /// all of it if the file has its lines again; None if not a byte.
+    fn write_back(&self, file: &File, payload: Payload<'_>) -> Option<usize> {
+        let mut note = Text::<400>::new();
+        if self.is_torn() {
+            let _ = note.push(b"\n");
+        }
+        self.fill_note(&mut note, file, payload.first().first() == Some(&b'{'));
+        let note_bytes = note.as_bytes();
+        let mut written = sys::write(self.fd, note_bytes).unwrap_or(0);
+        if written < note_bytes.len() {
+            return None;
+        }
+        written = 0;
+        for piece in payload.pieces() {
+            match sys::write(self.fd, piece) {
+                Ok(part) => {
+                    written += part;
+                    if part < piece.len() {
+                        return Some(written);
+                    }
+                }
+                Err(_) => return Some(written),
+            }
+        }
+        let (lines, age) = (file.lines.load(core::sync::atomic::Ordering::Relaxed), file.age());
+        file.returned();
+        self.welcome(lines, age);
+        Some(written)
+    }
+
+    /// The line in the file: how much went where, between when and when. An object where the log is made of objects.
+    fn fill_note(&self, to: &mut Text<400>, file: &File, json: bool) {
+        use core::sync::atomic::Ordering::Relaxed;
+        let (lines, bytes) = (file.lines.load(Relaxed), file.bytes.load(Relaxed));
+        let from = crate::text::Time(file.since.load(Relaxed));
+        let until = crate::text::Time(sys::clock(libc::CLOCK_REALTIME));
+        let place = self.sink().map_or("nowhere", |sink| sink.name);
+        let why = if file.errno.load(Relaxed) == libc::EDQUOT { "over quota" } else { "disk full" };
+        let _ = if json {
+            writeln!(
+                to,
+                "{{\"tideover\":\"{why}\",\"lines\":{lines},\"bytes\":{bytes},\"sent_to\":\"{place}\",\"from\":\"{from}\",\"until\":\"{until}\"}}"
+            )
+        } else {
+            writeln!(to, "tideover: {why}: {lines} lines ({bytes} bytes) went to {place} between {from} and {until}")
+        };
+    }
+
+    fn announce(&self, errno: c_int, place: &str) {
+        let why = if errno == libc::EDQUOT { "over quota" } else { "disk full" };
+        if let Some(more) = DIVERTING.due() {
+            log::warn!("{}: {why} ({}), its lines go to {place}{}", self.name(), ErrnoName(errno), More(more));
+        }
+        self.emit(EventKind::Degraded, errno, 0);
+    }
+
+    fn welcome(&self, lines: u64, age: u64) {
+        if let Some(more) = RETURNED.due() {
+            log::warn!("{}: recovered after {}, {lines} lines went elsewhere{}", self.name(), Seconds(age), More(more));
+        }
+        self.emit(EventKind::Restored, 0, age);
+    }
+
+    fn emit(&self, kind: EventKind, errno: c_int, waited: u64) {
+        events::emit(&Event { kind, call: "write", errno, fd: self.fd, tries: 0, waited, outcome: Outcome::None });
+    }
+}
+
+/// Does the folder of this file hold a database's files?
+fn database_beside(path: &[u8]) -> bool {
+    let length = path.iter().rposition(|&b| b == b'/').unwrap_or(0).max(1);
+    let mut folder = Text::<PATH>::new();
+    folder.set(path.get(..length).unwrap_or(b"/"));
+    let flags = libc::O_RDONLY | libc::O_DIRECTORY | libc::O_CLOEXEC;
+    // A folder that can't be listed is no sign of a database; its log could be opened all the same.
+    let Ok(fd) = sys::open(folder.as_c_str(), flags, 0) else { return false };
+    let mut found = false;
+    let mut entries = [0u8; 1024];
+    // A log folder of a million files is not read to its end: databases have theirs early, and by the dozen.
+    for _ in 0..64 {
+        match sys::read_directory(fd, &mut entries) {
+            Ok(&[]) | Err(_) => break,
+            Ok(part) => found = names(part).any(rule::is_database_file),
+        }
+        if found {
+            break;
+        }
+    }
+    sys::close(fd);
+    found
+}
+
+/// The names in what getdents64(2) returned.
+fn names(mut entries: &[u8]) -> impl Iterator<Item = &[u8]> {
+    const LENGTH: usize = 16;
+    const NAME: usize = 19;
+    core::iter::from_fn(move || {
+        let length = u16::from_ne_bytes(entries.get(LENGTH..LENGTH + 2)?.try_into().ok()?) as usize;
+        let name = entries.get(NAME..length)?.split(|&b| b == 0).next()?;
+        entries = entries.get(length..)?;
+        Some(name)
+    })
+}

@@ -1,0 +1,89 @@
+//! What a write was to write: one buffer or several, as the host passed them, and how far it has come.
+
+use libc::iovec;
+
+/// A host's buffers, from a byte on.
+#[derive(Clone, Copy)]
+pub struct Payload<'a> {
+    buffers: &'a [iovec],
+    skip: usize,
+}
+
+impl<'a> Payload<'a> {
+    /// All of these buffers.
+    ///
+    /// # Safety
+    /// Each is readable, as writev(2) wants them.
+    pub unsafe fn new(buffers: &'a [iovec]) -> Payload<'a> {
+        Payload { buffers, skip: 0 }
+    }
+
+    /// Without the first `more` bytes.
+    pub fn after(self, more: usize) -> Payload<'a> {
+        Payload { buffers: self.buffers, skip: self.skip + more }
+    }
+
+    /// How many bytes are left.
+    pub fn len(self) -> usize {
+        self.buffers.iter().map(|b| b.iov_len).fold(0, usize::saturating_add).saturating_sub(self.skip)
+    }
+
+    /// The bytes, piece by piece; no piece is empty.
+    pub fn pieces(self) -> impl Iterator<Item = &'a [u8]> + Clone {
+        let mut skip = self.skip;
+        self.buffers.iter().filter_map(move |buffer| {
+            let start = skip.min(buffer.iov_len);
+            skip -= start;
+            // SAFETY: promised to `new`; a buffer without bytes is not looked at.
+            (buffer.iov_len > start).then(|| unsafe {
+                core::slice::from_raw_parts(buffer.iov_base.cast::<u8>().add(start), buffer.iov_len - start)
+            })
+        })
+    }
+
+    /// The first piece: enough to see what kind of text it is.
+    pub fn first(self) -> &'a [u8] {
+        self.pieces().next().unwrap_or(&[])
+    }
+
+    /// Length of the first line with its newline; None if there is no newline.
+    pub fn line(self) -> Option<usize> {
+        let mut before = 0;
+        for piece in self.pieces() {
+            match piece.iter().position(|&b| b == b'\n') {
+                Some(at) => return Some(before + at + 1),
+                None => before += piece.len(),
+            }
+        }
+        None
+    }
+
+    /// How many newlines there are, and whether the last byte is one.
+    pub fn lines(self) -> (u64, bool) {
+        let mut count = 0;
+        let mut last = b'\n';
+        for piece in self.pieces() {
+            count += piece.iter().filter(|&&b| b == b'\n').count() as u64;
+            last = piece.last().copied().unwrap_or(last);
+        }
+        (count, last == b'\n')
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_are_skipped_across_buffers() {
+        let buffer = |text: &'static str| iovec { iov_base: text.as_ptr() as *mut _, iov_len: text.len() };
+        let buffers = [buffer("ab"), buffer(""), buffer("c\nd"), buffer("e")];
+        // SAFETY: static text.
+        let payload = unsafe { Payload::new(&buffers) };
+        let text = |payload: Payload<'_>| payload.pieces().flatten().map(|&b| b as char).collect::<String>();
+        assert_eq!((payload.len(), text(payload)), (6, "abc\nde".into()));
+        assert_eq!((payload.after(3).len(), text(payload.after(3))), (3, "\nde".into()));
+        assert_eq!((payload.line(), payload.after(4).line()), (Some(4), None));
+        assert_eq!((payload.lines(), payload.after(9).len()), ((1, false), 0));
+    }
+}
