@@ -1,5 +1,6 @@
-/* How long /bin/true takes, in several environments by turns.
- * start ROUNDS ENV...   ENV: variables separated by blanks, may be empty. Prints a line of ROUNDS microseconds for each. */
+/* How long a command takes from start to end, in several environments by turns.
+ * start ROUNDS COMMAND ENV...   COMMAND: path and arguments, ENV: variables, each separated by blanks; ENV may be empty.
+ * Prints a line of ROUNDS microseconds for each environment. */
 #define _GNU_SOURCE
 #include <spawn.h>
 #include <stdio.h>
@@ -8,16 +9,23 @@
 #include <sys/wait.h>
 #include <time.h>
 
-enum { MOST = 16, VARIABLES = 8 };
+enum { MOST = 16, WORDS = 8 };
+static char *command[WORDS + 1];
+
+static void split(char *text, char **words)
+{
+    int n = 0;
+    for (char *word = strtok(text, " "); word && n < WORDS; word = strtok(NULL, " "))
+        words[n++] = word;
+}
 
 static double once(char **environment)
 {
-    char *arguments[] = { "true", NULL };
     struct timespec begin, end;
     pid_t child;
     int status = -1;
     clock_gettime(CLOCK_MONOTONIC, &begin);
-    if (posix_spawn(&child, "/bin/true", NULL, NULL, arguments, environment) == 0)
+    if (posix_spawn(&child, command[0], NULL, NULL, command, environment) == 0)
         waitpid(child, &status, 0);
     clock_gettime(CLOCK_MONOTONIC, &end);
     if (status != 0)
@@ -27,15 +35,13 @@ static double once(char **environment)
 
 int main(int argc, char **argv)
 {
-    int rounds = argc > 2 ? atoi(argv[1]) : 0, kinds = argc - 2;
-    static char *environments[MOST][VARIABLES + 1];
+    int rounds = argc > 3 ? atoi(argv[1]) : 0, kinds = argc - 3;
+    static char *environments[MOST][WORDS + 1];
     if (rounds <= 0 || kinds > MOST)
         return 2;
-    for (int k = 0; k < kinds; k++) {
-        int n = 0;
-        for (char *word = strtok(argv[2 + k], " "); word && n < VARIABLES; word = strtok(NULL, " "))
-            environments[k][n++] = word;
-    }
+    split(argv[2], command);
+    for (int k = 0; k < kinds; k++)
+        split(argv[3 + k], environments[k]);
     double *took = malloc(sizeof *took * rounds * kinds);
     for (int round = -20; round < rounds; round++)
         for (int i = 0; i < kinds; i++) {

@@ -138,7 +138,7 @@ TIDEOVER_API int tideover_log_degraded(int fd);
 /* ---- The shared page ---------------------------------------------------------------------------------------------- */
 
 /* Each guarded process keeps its counters in a file of 4 KiB, <TIDEOVER_PAGE_DIR>/tideover.<uid>/<pid>. Native byte order.
- * Every field is written atomically by itself; read(2) the file rather than map it, and believe nothing in it. */
+ * The file is empty until the process has something to count. Every field is written atomically by itself; read(2) the file rather than map it, and believe nothing in it. */
 
 #define TIDEOVER_PAGE_MAGIC "TIDEOVER" /* the first eight bytes */
 #define TIDEOVER_PAGE_LAYOUT 1

@@ -5,12 +5,16 @@
 //! folder of shared pages, so tests neither see nor disturb other guarded processes; nothing of the caller's `LD_PRELOAD` and
 //! `TIDEOVER_*` reaches the program.
 
+pub mod disk;
 pub mod fixture;
+pub mod numbered;
+pub mod outage;
 pub mod outcome;
 pub mod page;
 pub mod run;
 pub mod scratch;
 
+pub use disk::{Disk, Kind};
 pub use fixture::{fixture, preload_fixture};
 pub use outcome::{Both, Outcome};
 pub use page::Page;

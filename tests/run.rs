@@ -2,6 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::io::{Read, Write};
+use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -32,6 +33,7 @@ pub struct Run {
     preload: bool,
     library: Option<PathBuf>,
     stdin: Vec<u8>,
+    stdout: Option<Arc<OwnedFd>>,
     timeout: Duration,
     page_dir: Option<PathBuf>,
 }
@@ -52,6 +54,7 @@ impl Run {
             preload: false,
             library: None,
             stdin: vec![],
+            stdout: None,
             timeout: Duration::from_secs(30),
             page_dir: None,
         }
@@ -134,6 +137,12 @@ impl Run {
         self
     }
 
+    /// Its standard output, rather than a pipe that the test reads.
+    pub fn stdout(mut self, to: impl Into<OwnedFd>) -> Run {
+        self.stdout = Some(Arc::new(to.into()));
+        self
+    }
+
     /// Killed after this long, 30 s unless set.
     pub fn timeout(mut self, timeout: Duration) -> Run {
         self.timeout = timeout;
@@ -151,6 +160,11 @@ impl Run {
         let ours = self.preload.then(|| self.library.clone().unwrap_or_else(crate::library));
         let all: Vec<OsString> = self.before.iter().chain(&ours).chain(&self.after).map(|p| p.into()).collect();
         (!all.is_empty()).then(|| all.join(OsStr::new(":")))
+    }
+
+    /// The program and its arguments.
+    pub fn command(&self) -> Vec<OsString> {
+        std::iter::once(&self.program).chain(&self.args).cloned().collect()
     }
 
     /// Runs it to its end.
@@ -191,6 +205,9 @@ impl Run {
             command.current_dir(folder);
         }
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+        if let Some(to) = &self.stdout {
+            command.stdout(to.try_clone().expect("a descriptor is left"));
+        }
         let (soft, hard, closed) = (self.soft, self.hard, self.closed.clone());
         // SAFETY: the closure runs between fork and exec and makes only async-signal-safe calls: setrlimit,
         // getrlimit, close_range, fcntl.
@@ -198,7 +215,11 @@ impl Run {
         let mut child = command.spawn().unwrap_or_else(|e| panic!("{:?} does not start: {e}", self.program));
 
         let (lines, told) = channel();
-        let stdout = collect(child.stdout.take().expect("piped"), Some(lines));
+        let stdout: Box<dyn Read + Send> = match child.stdout.take() {
+            Some(pipe) => Box::new(pipe),
+            None => Box::new(std::io::empty()),
+        };
+        let stdout = collect(stdout, Some(lines));
         let stderr = collect(child.stderr.take().expect("piped"), None);
         Running {
             stdin: child.stdin.take(),
@@ -329,6 +350,21 @@ impl Running {
     pub fn say(&mut self, line: &str) {
         let stdin = self.stdin.as_mut().expect("its standard input is open");
         stdin.write_all(format!("{line}\n").as_bytes()).unwrap_or_else(|e| panic!("{}: {e}", self.what));
+    }
+
+    /// The same for a program that may be gone: false if it does not read any more.
+    pub fn offer(&mut self, line: &str) -> bool {
+        self.stdin.as_mut().is_some_and(|stdin| stdin.write_all(format!("{line}\n").as_bytes()).is_ok())
+    }
+
+    /// Has it ended?
+    pub fn ended(&self) -> bool {
+        ended(self.child.id())
+    }
+
+    /// What it has written to standard output so far.
+    pub fn stdout_so_far(&self) -> String {
+        String::from_utf8_lossy(&self.stdout.0.lock().expect("no reader panics")).into_owned()
     }
 
     /// Sends it a signal.

@@ -56,6 +56,10 @@ pub fn from_environment(get: impl Fn(&str) -> Option<OsString>) -> Vec<Effective
 /// What a guarded process has: its page, and for texts, which the page can't hold, the environment it was started with.
 pub fn from_page(page: View, environment: Option<&Environment>) -> Vec<Effective> {
     let get = |name: &str| environment.and_then(|environment| environment.get(name));
+    if page.version().is_empty() {
+        // Nothing counted yet, so the page has no content: it will have what the environment says.
+        return from_environment(get);
+    }
     let origin = get(origin::VARIABLE);
     let effective = |(index, setting): (usize, &tideover_contract::settings::Setting)| {
         let given = get(setting.env);

@@ -7,13 +7,13 @@
 use crate::command::cause;
 use crate::failure::Failure;
 use crate::lifetime::{Life, judge};
-use crate::process::{alive, tick_ns};
+use crate::process::{alive, boot_time_ns, tick_ns};
 use rustix::fd::OwnedFd;
 use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat, fstat, openat, statat, unlinkat};
 use rustix::process::geteuid;
 use std::ffi::CStr;
 use std::path::{Path, PathBuf};
-use tideover_contract::page::{LAYOUT, NotAPage, SIZE, View};
+use tideover_contract::page::{LAYOUT, NotAPage, SIZE, View, uncounted};
 use tideover_contract::settings::{Id, SETTINGS};
 
 /// A page, as it was when it was read.
@@ -145,11 +145,24 @@ fn read(folder: &OwnedFd, name: &CStr, user: u32) -> Option<(Stat, Box<[u8; SIZE
     let file = openat(folder, name, flags, Mode::empty()).ok()?;
     let stat = fstat(&file).ok()?;
     let regular = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
-    if !regular || (stat.st_uid != user && stat.st_uid != 0) || usize::try_from(stat.st_size) != Ok(SIZE) {
+    if !regular || (stat.st_uid != user && stat.st_uid != 0) {
+        return None;
+    }
+    if stat.st_size == 0 {
+        return Some((stat, Box::new(uncounted_page(name, user, &stat))));
+    }
+    if usize::try_from(stat.st_size) != Ok(SIZE) {
         return None;
     }
     let mut bytes = Box::new([0u8; SIZE]);
     (rustix::io::read(&file, &mut bytes[..]) == Ok(SIZE)).then_some((stat, bytes))
+}
+
+/// A process makes its file when it starts, and fills it when it has something to count.
+fn uncounted_page(name: &CStr, user: u32, stat: &Stat) -> [u8; SIZE] {
+    let pid = name.to_str().ok().and_then(number).unwrap_or(0);
+    let made = (stat.st_ctime as u64).saturating_mul(1_000_000_000).saturating_add(stat.st_ctime_nsec);
+    uncounted(pid, user, made.saturating_sub(boot_time_ns()), made, crate::process::name(pid).as_bytes())
 }
 
 /// Removes what was read, unless a new process of that number has put its own page there meanwhile.

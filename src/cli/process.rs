@@ -7,6 +7,16 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use tideover_contract::settings::SECOND;
 
+/// Nanoseconds of CLOCK_REALTIME at which CLOCK_BOOTTIME was 0.
+pub fn boot_time_ns() -> u64 {
+    use rustix::time::{ClockId, clock_gettime};
+    let now = |clock| {
+        let time = clock_gettime(clock);
+        (time.tv_sec as u64).saturating_mul(1_000_000_000).saturating_add(time.tv_nsec as u64)
+    };
+    now(ClockId::Realtime).saturating_sub(now(ClockId::Boottime))
+}
+
 /// Length of a clock tick, the unit of start times in /proc, in nanoseconds.
 pub fn tick_ns() -> u64 {
     SECOND / clock_ticks_per_second().max(1)

@@ -364,6 +364,27 @@ pub fn store_text(to: &[AtomicU8], text: &[u8]) {
     }
 }
 
+/// The content that stands for an empty file: the page of a process that has not had anything to count yet. The program's name
+/// is not known to it; a reader finds it in /proc.
+pub fn uncounted(pid: u32, uid: u32, started_boot_ns: u64, started_ns: u64, program: &[u8]) -> [u8; SIZE] {
+    let mut bytes = [0; SIZE];
+    let mut put = |offset: usize, content: &[u8]| {
+        for (to, from) in bytes.iter_mut().skip(offset).zip(content) {
+            *to = *from;
+        }
+    };
+    put(offset_of!(Page, magic), &MAGIC.to_ne_bytes());
+    put(offset_of!(Page, layout), &LAYOUT.to_ne_bytes());
+    put(offset_of!(Page, size), &(SIZE as u32).to_ne_bytes());
+    put(offset_of!(Page, pid), &pid.to_ne_bytes());
+    put(offset_of!(Page, uid), &uid.to_ne_bytes());
+    put(offset_of!(Page, state), &state::LIVE.to_ne_bytes());
+    put(offset_of!(Page, started_boot_ns), &started_boot_ns.to_ne_bytes());
+    put(offset_of!(Page, started_ns), &started_ns.to_ne_bytes());
+    put(offset_of!(Page, program), program.get(..PROGRAM_NAME).unwrap_or(program));
+    bytes
+}
+
 /// A page as a reader sees it: bytes that may be torn, truncated or forged. No method panics on any content.
 #[derive(Clone, Copy)]
 pub struct View<'a>(&'a [u8; SIZE]);

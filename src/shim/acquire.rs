@@ -114,6 +114,7 @@ impl Attempt {
             // The memory is the parent's: not even a count.
             return None;
         }
+        page::ensure();
         let counters = page::counters();
         if reclaim::is_climbing() {
             page::add(&counters.bypassed, 1);

@@ -4,7 +4,20 @@ fn main() {
     // A preload whose DT_NEEDED is missing kills every host, and loading libgcc_s costs each process about 95 us. Rust asks
     // for `-lgcc_s`: give it a linker script of that name that means the static unwinder.
     let out = std::env::var("OUT_DIR").expect("cargo sets OUT_DIR");
-    std::fs::write(format!("{out}/libgcc_s.so"), "INPUT(-lgcc_eh -lgcc -lc)\n").expect("OUT_DIR is writable");
+    std::fs::write(format!("{out}/libgcc_s.so"), "INPUT(-ltideover_unwind -lgcc -lc)\n").expect("OUT_DIR is writable");
+    // Its _Unwind_Backtrace gives way to the one in unused.rs.
+    let output = |program: &str, args: &[&str]| {
+        let done = std::process::Command::new(program).args(args).output().unwrap_or_else(|e| panic!("{program}: {e}"));
+        assert!(done.status.success(), "{program} {args:?}: {}", String::from_utf8_lossy(&done.stderr));
+        String::from_utf8_lossy(&done.stdout).trim().to_string()
+    };
+    let unwinder = output("cc", &["-print-file-name=libgcc_eh.a"]);
+    let ours = format!("{out}/libtideover_unwind.a");
+    output("objcopy", &["--weaken-symbol=_Unwind_Backtrace", &unwinder, &ours]);
+    // No .bss: memory beyond the file costs an mmap in the start of every process.
+    let layout = "SECTIONS { .data : { *(.data .data.* .bss .bss.* COMMON) } } INSERT AFTER .dynamic;\n";
+    std::fs::write(format!("{out}/layout.ld"), layout).expect("OUT_DIR is writable");
+    println!("cargo:rustc-cdylib-link-arg=-Wl,-T,{out}/layout.ld");
     println!("cargo:rustc-link-search=native={out}");
     // For lld, which rustc uses on this target since 1.90.
     let args = [
@@ -12,6 +25,13 @@ fn main() {
         "-Wl,--no-rosegment",
         "-Wl,-z,norelro",
         "-Wl,-z,now",
+        // Data that begins with a page of its own is a page less to copy.
+        "-Wl,-z,separate-loadable-segments",
+        // crtbeginS.o and its kin: four look-ups of names that nobody defines.
+        "-nostartfiles",
+        // Our own names mean us: a second copy must see its own version function (start.rs), and execl our own execve. Not
+        // -Bsymbolic, with which dlsym(RTLD_DEFAULT) would find the caller's copy first.
+        "-Wl,-Bsymbolic-functions",
         // The hooks differ in little but their names: equal code is kept once.
         "-Wl,--icf=all",
         "-Wl,--hash-style=gnu",

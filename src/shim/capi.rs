@@ -47,6 +47,7 @@ pub extern "C" fn tideover_version() -> *const c_char {
 /// The live page, to be read only.
 #[unsafe(no_mangle)]
 pub extern "C" fn tideover_page_self() -> *const Page {
+    barrier((), page::ensure);
     page::page()
 }
 

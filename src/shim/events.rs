@@ -66,6 +66,7 @@ pub fn listen(listener: Listener, context: *mut c_void) -> bool {
 
 /// Writes the event into the ring and tells the listeners.
 pub fn emit(event: &Event<'_>) {
+    page::ensure();
     let ring = page::page();
     let number = ring.last_event.fetch_add(1, Relaxed) + 1;
     let slot = &ring.events[((number - 1) % EVENTS as u64) as usize];

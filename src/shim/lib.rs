@@ -32,6 +32,8 @@ mod start;
 mod sys;
 mod text;
 mod thread;
+#[cfg(not(test))]
+mod unused;
 mod usage;
 mod wait;
 

@@ -22,8 +22,14 @@ static NOTABLE: AtomicI32 = AtomicI32::new(i32::MIN);
 /// How many more descriptors the child of a fork may make before it gets a page: most children redirect a few and exec.
 static GRACE: AtomicU32 = AtomicU32::new(0);
 const CHILDREN_GRACE: u32 = 4;
+/// With no descriptor free for the page's file, it is tried again after so many.
+const RETRY_AFTER: u32 = 16;
 /// User id in the path of the page's file, plus one; 0: there is no file. A program may change its id later.
 static OWNER: AtomicU32 = AtomicU32::new(0);
+
+/// When the process was loaded or forked.
+static STARTED: AtomicU64 = AtomicU64::new(0);
+static STARTED_BOOT: AtomicU64 = AtomicU64::new(0);
 
 type Path = Text<256>;
 
@@ -47,9 +53,8 @@ pub fn add(counter: &AtomicU64, more: u64) {
 
 #[inline(always)]
 fn shard() -> &'static contract::Shard {
-    // Fibonacci hashing: thread control blocks differ in the middle bits. The top three bits choose one of eight.
-    let hash = (arch::thread_pointer() as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-    &page().shards[(hash >> 61) as usize % contract::SHARDS]
+    // Thread control blocks lie a stack and a guard page apart: their page numbers differ in the low bits.
+    &page().shards[(arch::thread_pointer() >> 12) % contract::SHARDS]
 }
 
 /// A call gave the host a descriptor of this number.
@@ -89,9 +94,7 @@ fn take_note(fd: i32) {
         if GRACE.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1)).is_ok() {
             return;
         }
-        if NOTABLE.compare_exchange(i32::MIN, 0, Relaxed, Relaxed).is_ok() {
-            create();
-        }
+        move_in();
     }
     NOTABLE.fetch_max(fd.saturating_add(1), Relaxed);
     counters().high_water.fetch_max(fd as u64 + 1, Relaxed);
@@ -113,57 +116,101 @@ fn directory(uid: u32) -> Path {
     path
 }
 
-/// Makes the page's file and moves to it. On any failure one line says why, and the private page stays.
-pub fn create() {
+/// At load: makes the page's file, empty, so that readers see the process. Its 4 KiB, which cost as much again, are made with the
+/// first descriptor or event.
+pub fn announce() {
     let uid = sys::geteuid();
-    if !SETTINGS.flag(settings::Id::Page) {
-        return fill(&PRIVATE, uid);
+    STARTED_BOOT.store(sys::clock(libc::CLOCK_BOOTTIME), Relaxed);
+    STARTED.store(sys::clock(libc::CLOCK_REALTIME), Relaxed);
+    if SETTINGS.flag(settings::Id::Page) {
+        match make_file(uid) {
+            Ok(fd) => {
+                sys::close(fd);
+                OWNER.store(uid + 1, Relaxed);
+            }
+            Err(failure) => complain(failure, uid),
+        }
+    } else {
+        fill(&PRIVATE, uid);
+        NOTABLE.store(0, Relaxed);
     }
-    match map(uid) {
+}
+
+/// There is something to count: from here on in the shared page, if there can be one.
+pub fn ensure() {
+    if NOTABLE.load(Relaxed) == i32::MIN && process::may_act() && GRACE.load(Relaxed) == 0 {
+        move_in();
+    }
+}
+
+/// Allocates the page's file, maps it, and moves there. On failure the private page stays; what can be otherwise later (no
+/// descriptor free) is tried again.
+fn move_in() {
+    let uid = OWNER.load(Relaxed).checked_sub(1).unwrap_or_else(sys::geteuid);
+    let made = if OWNER.load(Relaxed) != 0 { open_file(uid) } else { make_file(uid) };
+    let mapped = made.and_then(|fd| {
+        let mapped = map(fd);
+        sys::close(fd);
+        mapped
+    });
+    match mapped {
         Ok(shared) => {
             fill(shared, uid);
             OWNER.store(uid + 1, Relaxed);
             PAGE.store((&raw const *shared).cast_mut(), Relaxed);
             shared.state.store(state::LIVE, Relaxed);
         }
-        Err((what, errno)) => {
-            fill(&PRIVATE, uid);
-            log::warn!(
-                "no shared page, counters stay private: {what} {}: {}; TIDEOVER_PAGE_DIR= names another directory, TIDEOVER_PAGE=0 does without",
-                crate::report::Printable(directory(uid).as_bytes()),
-                crate::report::ErrnoName(errno),
-            );
+        Err((_, libc::EMFILE | libc::ENFILE)) => {
+            GRACE.store(RETRY_AFTER, Relaxed);
+            return;
+        }
+        Err(failure) => {
+            remove();
+            complain(failure, uid);
         }
     }
+    let _ = NOTABLE.compare_exchange(i32::MIN, 0, Relaxed, Relaxed);
+}
+
+fn complain((what, errno): Failure, uid: u32) {
+    fill(&PRIVATE, uid);
+    NOTABLE.store(0, Relaxed);
+    log::warn!(
+        "no shared page, counters stay private: {what} {}: {}; TIDEOVER_PAGE_DIR= names another directory, TIDEOVER_PAGE=0 does without",
+        crate::report::Printable(directory(uid).as_bytes()),
+        crate::report::ErrnoName(errno),
+    );
 }
 
 /// What could not be done, and why.
 type Failure = (&'static str, sys::Errno);
 
-/// The file, mapped. Made anew: a file of this name is left over from a dead process with our number, or from the program
-/// that this process was before execve(2).
-fn map(uid: u32) -> Result<&'static Page, Failure> {
+/// The file, empty. Made anew: one of this name is left over from a dead process with our number, or from the program that this
+/// process was before execve(2).
+fn make_file(uid: u32) -> Result<i32, Failure> {
     check_directory(directory(uid).as_c_str(), uid)?;
     let path = path(uid);
     let flags = libc::O_RDWR | libc::O_CREAT | libc::O_EXCL | libc::O_NOFOLLOW | libc::O_CLOEXEC;
     let open = || sys::open(path.as_c_str(), flags, 0o600);
-    let fd = match open() {
+    match open() {
         Err(libc::EEXIST) => sys::unlink(path.as_c_str()).and_then(|()| open()),
         other => other,
     }
-    .map_err(|errno| ("creating a file in", errno))?;
-    // Allocated before it is mapped: a store into an unallocated page of a full tmpfs is SIGBUS. What the private page has
-    // counted goes along.
+    .map_err(|errno| ("creating a file in", errno))
+}
+
+/// The file that [`announce`] made.
+fn open_file(uid: u32) -> Result<i32, Failure> {
+    let flags = libc::O_RDWR | libc::O_NOFOLLOW | libc::O_CLOEXEC;
+    sys::open(path(uid).as_c_str(), flags, 0).map_err(|errno| ("opening our file in", errno))
+}
+
+/// Allocated before it is mapped: a store into an unallocated page of a full tmpfs is SIGBUS. What the private page has counted
+/// goes along.
+fn map(fd: i32) -> Result<&'static Page, Failure> {
     let mapped = sys::fill(fd, &PRIVATE).and_then(|()| sys::map_shared(fd, contract::SIZE));
-    sys::close(fd);
-    match mapped {
-        // SAFETY: SIZE bytes of zeros, page-aligned, writable, shared only with readers; zeros are a valid Page.
-        Ok(address) => Ok(unsafe { &*address.cast::<Page>() }),
-        Err(errno) => {
-            let _ = sys::unlink(path.as_c_str());
-            Err(("allocating 4 KiB in", errno))
-        }
-    }
+    // SAFETY: SIZE bytes of a copy of a Page, page-aligned, writable, shared only with readers.
+    mapped.map(|address| unsafe { &*address.cast::<Page>() }).map_err(|errno| ("allocating 4 KiB in", errno))
 }
 
 /// The directory must be ours alone: others could replace our files in it, or lead us elsewhere by a link.
@@ -189,8 +236,8 @@ fn fill(to: &Page, uid: u32) {
     to.size.store(contract::SIZE as u32, Relaxed);
     to.pid.store(process::pid() as u32, Relaxed);
     to.uid.store(uid, Relaxed);
-    to.started_boot_ns.store(sys::clock(libc::CLOCK_BOOTTIME), Relaxed);
-    to.started_ns.store(sys::clock(libc::CLOCK_REALTIME), Relaxed);
+    to.started_boot_ns.store(STARTED_BOOT.load(Relaxed), Relaxed);
+    to.started_ns.store(STARTED.load(Relaxed), Relaxed);
     contract::store_text(&to.version, env!("CARGO_PKG_VERSION").as_bytes());
     contract::store_text(&to.program, crate::start::program());
     for index in 0..settings::COUNT {
@@ -219,15 +266,22 @@ pub fn forked() {
     }
     PAGE.store((&raw const PRIVATE).cast_mut(), Relaxed);
     OWNER.store(0, Relaxed);
-    NOTABLE.store(i32::MIN, Relaxed);
+    if SETTINGS.flag(settings::Id::Page) {
+        NOTABLE.store(i32::MIN, Relaxed);
+    }
     GRACE.store(CHILDREN_GRACE, Relaxed);
+    STARTED_BOOT.store(sys::clock(libc::CLOCK_BOOTTIME), Relaxed);
+    STARTED.store(sys::clock(libc::CLOCK_REALTIME), Relaxed);
     carry(&PRIVATE.counters, &known);
 }
 
-/// Tells readers that the process is in execve(2), or no longer.
+/// Tells readers that the process is in execve(2), or no longer. A file without content can't say so: it goes, and is made again
+/// when there is something to count.
 pub fn set_state(state: u32) {
-    if OWNER.load(Relaxed) != 0 {
+    if OWNER.load(Relaxed) != 0 && !core::ptr::eq(page(), &PRIVATE) {
         page().state.store(state, Relaxed);
+    } else {
+        remove();
     }
 }
 
@@ -237,11 +291,6 @@ pub fn remove() {
     if owner != 0 {
         let _ = sys::unlink(path(owner - 1).as_c_str());
     }
-}
-
-/// The page is made: from here on, only new heights are notable.
-pub fn settle() {
-    NOTABLE.store(0, Relaxed);
 }
 
 /// The library does nothing in this process: nothing is notable.

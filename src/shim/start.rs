@@ -61,8 +61,7 @@ fn begin() {
     unsafe { libc::pthread_atfork(None, None, Some(process::forked)) };
     #[cfg(not(test))]
     crate::hooks::resolve_common();
-    page::create();
-    page::settle();
+    page::announce();
     reclaim::limit::start();
     crate::logs::start();
     process::set_phase(Phase::Active);

@@ -164,8 +164,18 @@ pub fn fill<T>(fd: c_int, content: &T) -> Result<(), Errno> {
 
 /// mmap(2) of a whole file, shared and writable.
 pub fn map_shared(fd: c_int, length: usize) -> Result<*mut c_void, Errno> {
-    let flags = libc::MAP_SHARED | libc::MAP_POPULATE;
-    call!(SYS_mmap, 0, length, libc::PROT_READ | libc::PROT_WRITE, flags, fd, 0).map(|p| p as *mut c_void)
+    call!(SYS_mmap, 0, length, libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED, fd, 0).map(|p| p as *mut c_void)
+}
+
+/// mmap(2) of fresh memory, zeroed.
+pub fn map_private(length: usize) -> Result<*mut c_void, Errno> {
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+    call!(SYS_mmap, 0, length, libc::PROT_READ | libc::PROT_WRITE, flags, usize::MAX, 0).map(|p| p as *mut c_void)
+}
+
+/// munmap(2) of what [`map_private`] returned.
+pub fn unmap(address: *mut c_void, length: usize) {
+    let _ = call!(SYS_munmap, address, length);
 }
 
 /// mprotect(2).

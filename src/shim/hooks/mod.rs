@@ -35,16 +35,17 @@ macro_rules! hooks {
             use core::ffi::CStr;
             $crate::hooks::hook! {
                 unsafe fn $name($($arg: $type),*) -> $answer => hook {
+                    type Function = unsafe extern "C" fn($($type),*) -> $answer;
                     // SAFETY: the arguments are the host's own, handed on as they are.
                     unsafe {
-                        let real: unsafe extern "C" fn($($type),*) -> $answer = core::mem::transmute(real());
                         let call = move || $crate::acquire::Call {
                             name: stringify!($name),
                             patient: true $(&& $patient)?,
                             greedy: false,
                             backoff: None,
                         };
-                        $kind(call, move || real($($arg),*) $(, $extra)*)
+                        // Looked at again for each call: kept across it, the address would cost a register to save.
+                        $kind(call, move || core::mem::transmute::<usize, Function>(real())($($arg),*) $(, $extra)*)
                     }
                 }
             }

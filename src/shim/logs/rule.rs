@@ -1,19 +1,19 @@
 //! Is the file whose write has just failed for want of space a log? A pure function over facts; in doubt it says no, and the
 //! host gets its true error.
 //!
-//! No fact decides alone. Redis's append-only file, a git reflog and an mbox are opened exactly as a text log is, a reused
-//! LevelDB WAL has the flags of LevelDB's own log, and Cassandra appends lines of text to `nb_txn_flush_8af7.log`. So all of
-//! these must hold: how it was opened (1), what was asked of it (2), what it is not called (3), what it is called (4), what is
-//! in it (5), and what lies beside it (6).
+//! No fact decides alone. Redis's append-only file, a git reflog and an mbox are opened exactly as a text log is, a
+//! reused LevelDB WAL has the flags of LevelDB's own log, and Cassandra appends lines of text to `nb_txn_flush_8af7.log`. So
+//! all of these must hold: how it was opened (1), what was asked of it (2), what it is not called (3), what it is called (4),
+//! what is in it (5), and what lies beside it (6).
 //!
-//! The user's globs: TIDEOVER_LOGS_EXCEPT beats everything. TIDEOVER_LOGS stands for (4) and overrules each refusal marked
-//! `Yields` below, which are those that a log of unusual habits runs into: mode "w", fsync per line, control characters. It does
-//! not overrule
+//! The user's globs: TIDEOVER_LOGS_EXCEPT beats everything. TIDEOVER_LOGS stands for (4) and overrules each refusal whose
+//! [`Weight`] is `Yields`: those that a log of unusual habits runs into, such as mode "w", fsync per line, control
+//! characters. It does not overrule
 //! - what makes a file a database's, a repository's or a stream without lines, by name or by content: `TIDEOVER_LOGS=/srv/*`
 //!   also covers /srv/db/000003.log and /srv/backup.tar.gz;
 //! - what can't be diverted: no name, a position of its own, a buffer that must be aligned;
-//! - a file that lacks O_APPEND and was asked to be durable. One of the two is a log's habit, both are a WAL's (LevelDB,
-//!   RocksDB, etcd, MariaDB's binlog, Kafka), also of the databases that no table names.
+//! - a file that lacks O_APPEND and was asked to be durable. One of the two is a log's habit, both are a WAL's
+//!   (RocksDB, etcd, MariaDB's binlog, LevelDB with sync), also of the databases that no table names.
 #![forbid(unsafe_code)]
 
 use libc::{O_APPEND, O_DIRECT, O_SYNC, O_TMPFILE};
@@ -127,19 +127,25 @@ const DENIED: &[Group] = &[
     Group {
         refusal: Refusal::Database,
         names: b"*-bin.[0-9]*, *bin.0[0-9]*, binlog.[0-9]*, relay*.[0-9]*, ib_logfile*, *ib_redo*, ibdata*, ibtmp*, \
-            aria_log*, undo*, redo*, tc.log, ddl*recovery*.log, ddl_log.log, *.ibd, *.frm, *.MY[DI], *.MA[DI], *.info",
+            aria_log*, undo*, redo*, tc.log, ddl*recovery*.log, ddl_log.log, *.ibd, *.frm, *.MY[DI], *.MA[DI]",
         directories: b"binlog, binlogs",
     },
     // PostgreSQL: the WAL and the states of transactions. Its collector's files lie in log/ or pg_log/ and stay allowed.
     Group { refusal: Refusal::Database, names: b"", directories: b"pg_wal, pg_xlog, pg_xact, pg_clog, pg_replslot" },
     // LevelDB, RocksDB and their kin beside their NNNNNN.log, which `is_segment` knows. LOG is theirs too, and is a log.
-    Group { refusal: Refusal::Database, names: b"MANIFEST-*, CURRENT, *.sst, *.ldb, *.raftlog, OPTIONS-[0-9]*", directories: b"" },
-    // Java's: Cassandra's and Scylla's commit log, and Cassandra's list of what a compaction replaces, which is appended
-    // text; KahaDB; Solr, Elasticsearch; RocketMQ; Atomikos; HOWL; HBase. Derby and braft keep theirs in a directory named log.
     Group {
         refusal: Refusal::Database,
-        names: b"*CommitLog-*, *_txn_*.log, db-[0-9]*.log, db.redo, tlog.[0-9]*, *.tlog, tmlog*.log, howl*.log, \
-            log*.ctrl, log_inprogress_*, log_[0-9]*_[0-9]*, edits_*, *.timeindex, *.txnindex, *.snapshot, *-checkpoint",
+        names: b"MANIFEST-*, CURRENT, *.sst, *.ldb, *.raftlog, OPTIONS-[0-9]*",
+        directories: b"",
+    },
+    // Java's: Cassandra's and Scylla's commit log, and Cassandra's list of what a compaction replaces, which is appended
+    // text; KahaDB; Solr, Elasticsearch; RocketMQ; Atomikos; HOWL; HDFS. Derby and braft keep theirs in a directory named
+    // log.
+    Group {
+        refusal: Refusal::Database,
+        names: b"*CommitLog-*, *_txn_*.log, db-[0-9]*.log, db.redo, tlog.[0-9]*, *.tlog, tmlog*.log, \
+            howl_[0-9]*.log, log*.ctrl, log_inprogress_*, edits_inprogress_*, *.timeindex, *.txnindex, *.snapshot, \
+            *-checkpoint",
         directories: b"commitlog, translog, tlog, kahadb, journals",
     },
     // MongoDB (journal/, WiredTigerLog.N), systemd (*.journal), RabbitMQ and Mnesia (LATEST.LOG).
@@ -154,14 +160,16 @@ const DENIED: &[Group] = &[
     // Dovecot's and Cyrus's indexes: dovecot.index.log is a journal; dovecot.log and dovecot-info.log are logs.
     Group {
         refusal: Refusal::Database,
-        names: b"dovecot*index*, dovecot.mailbox.log*, dovecot-uidlist*, dovecot-keywords*, cyrus.*",
+        names: b"dovecot*index*, dovecot.mailbox.log*, dovecot-uidlist*, dovecot-keywords*, \
+            cyrus.index*, cyrus.cache*, cyrus.header",
         directories: b"",
     },
-    // git (bare ones too: `is_reflog`), Mercurial, Subversion, Bazaar, CVS, Jujutsu: nothing in them is a log of messages.
+    // git (`*.git` is also `.git`; `is_reflog` knows the bare ones), Mercurial, Subversion, Bazaar, CVS, Jujutsu: nothing in
+    // them is a log of messages.
     Group {
         refusal: Refusal::Repository,
         names: b"",
-        directories: b".git, *.git, reftable, .hg, .svn, .bzr, CVSROOT, .jj",
+        directories: b"*.git, reftable, .hg, .svn, .bzr, CVSROOT, .jj",
     },
     // OpenSSH appends to known_hosts. A key that seems to be added and is not locks somebody out, or keeps asking.
     Group { refusal: Refusal::Keys, names: b"known_hosts*, authorized_keys*", directories: b".ssh, .gnupg" },
@@ -187,9 +195,13 @@ const DENIED: &[Group] = &[
         directories: b"mail, Mail, spool, Maildir, .maildir, Maildir-*",
     },
     // bash, zsh, fish, Python, psql, mysql, less, PowerShell. PostgreSQL's timeline history is caught as well.
-    Group { refusal: Refusal::Typed, names: b"*history*, .histfile, *hst", directories: b"" },
+    Group { refusal: Refusal::Typed, names: b"*history*, .histfile, .*hst", directories: b"" },
     // login and its like, auditd: evidence, in files of their own making; auditd has its own answer to a full disk.
-    Group { refusal: Refusal::Accounting, names: b"wtmp*, btmp*, utmp*, lastlog*, faillog*, tallylog*, pacct*, audit.log*", directories: b"" },
+    Group {
+        refusal: Refusal::Accounting,
+        names: b"wtmp*, btmp*, utmp*, lastlog*, faillog*, tallylog*, pacct*, audit.log*",
+        directories: b"",
+    },
 ];
 
 /// Rule 4. Names that no database gives its data. Whatever lies beside them, these are logs: `LOG` of LevelDB beside its
@@ -219,8 +231,10 @@ const DATABASE_FILES: &[u8] =
 /// Not counted among them: the list of MariaDB's binlogs, which are refused by name, lies beside its general and slow logs.
 const BINLOG_INDEXES: &[u8] = b"*bin.index, *binlog.index";
 
+type Recognise = fn(&[u8]) -> bool;
+
 /// Rule 5. Contents that look like text and are not a log's; in what is written, or at the beginning of the file.
-const CONTENTS: &[(fn(&[u8]) -> bool, Refusal)] = &[
+const CONTENTS: &[(Recognise, Refusal)] = &[
     (is_commands, Refusal::Commands),
     (is_snapshot, Refusal::Snapshot),
     (is_ref_change, Refusal::Reflog),
@@ -242,9 +256,9 @@ pub fn judge(facts: &Facts<'_>, database_beside: impl FnOnce() -> bool) -> Resul
     let unless_included =
         |refused: bool, refusal: Refusal| refuse(refused && !(included && refusal.weight() == Weight::Yields), refusal);
 
-    refuse(facts.flags & O_TMPFILE == O_TMPFILE, Refusal::Nameless)?;
-    refuse(facts.flags & O_DIRECT != 0, Refusal::Direct)?;
-    refuse(facts.positioned, Refusal::Positioned)?;
+    unless_included(facts.flags & O_TMPFILE == O_TMPFILE, Refusal::Nameless)?;
+    unless_included(facts.flags & O_DIRECT != 0, Refusal::Direct)?;
+    unless_included(facts.positioned, Refusal::Positioned)?;
     // O_SYNC has the bits of O_DSYNC.
     let synchronous = (facts.flags & O_SYNC != 0).then_some(Refusal::Synchronous);
     match (facts.flags & O_APPEND != 0 || facts.standard, synchronous.or(facts.history.reason())) {
@@ -254,8 +268,8 @@ pub fn judge(facts: &Facts<'_>, database_beside: impl FnOnce() -> bool) -> Resul
         (true, None) => {}
     }
 
-    refuse(is_segment(name.base), Refusal::Segment)?;
-    refuse(name.is_reflog(), Refusal::Repository)?;
+    unless_included(is_segment(name.base), Refusal::Segment)?;
+    unless_included(name.is_reflog(), Refusal::Repository)?;
     for group in DENIED {
         unless_included(name.is_of(group), group.refusal)?;
     }
@@ -271,11 +285,11 @@ pub fn judge(facts: &Facts<'_>, database_beside: impl FnOnce() -> bool) -> Resul
     for &(is_content, refusal) in CONTENTS {
         unless_included(is_content(payload) || is_content(head), refusal)?;
     }
-    refuse(payload.contains(&0), Refusal::Binary)?;
+    unless_included(payload.contains(&0), Refusal::Binary)?;
     unless_included(payload.iter().any(is_control), Refusal::Control)?;
     // Overruled: copytruncate under a writer without O_APPEND leaves a log that begins with NUL bytes.
     unless_included(head.iter().any(is_control), Refusal::BinaryHead)?;
-    refuse(!surely && database_beside(), Refusal::DatabaseBeside)
+    unless_included(!surely && database_beside(), Refusal::DatabaseBeside)
 }
 
 /// Does a file of this name say that the logs of its directory belong to a database?
@@ -311,7 +325,7 @@ impl<'a> Name<'a> {
 
     /// Does a list of the user's name it?
     fn is_in(&self, globs: &[u8]) -> bool {
-        globs.split(|&byte| byte == b',').map(<[u8]>::trim_ascii).filter(|glob| !glob.is_empty()).any(|glob| {
+        globs.split(|&byte| byte == b',').map(<[u8]>::trim_ascii).any(|glob| {
             let text = if glob.contains(&b'/') { self.path } else { self.base };
             glob::matches(glob, text)
         })

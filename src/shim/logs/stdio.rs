@@ -50,22 +50,26 @@ pub unsafe fn install() {
         }
         let narrow = *stdout.cast::<u8>().add(FILE_SIZE).cast::<*const AtomicUsize>();
         let tables = [narrow, wide.cast_const()];
-        if tables.iter().all(|&table| !table.is_null() && (*table.add(WRITE)).load(Relaxed) == native) {
-            let done = tables.into_iter().all(|table| replace(&*table.add(WRITE)));
-            INSTALLED.store(done, Relaxed);
+        let slots = tables.map(|table| if table.is_null() { core::ptr::null() } else { table.add(WRITE) });
+        if slots.iter().all(|&slot| !slot.is_null() && (*slot).load(Relaxed) == native) {
+            INSTALLED.store(replace(slots.map(|slot| &*slot)), Relaxed);
         }
     }
 }
 
-/// Stores into a page that is read-only after relocation.
-fn replace(slot: &AtomicUsize) -> bool {
+/// Stores into pages that are read-only after relocation. The tables are neighbours: one change of protection for both, which is
+/// most of what this costs a process at its start (`make bench`).
+fn replace(slots: [&AtomicUsize; 2]) -> bool {
     const PAGE: usize = 4096;
-    let page = slot.as_ptr() as usize & !(PAGE - 1);
-    if sys::protect(page, PAGE, libc::PROT_READ | libc::PROT_WRITE).is_err() {
+    let [first, second] = slots.map(|slot| slot.as_ptr() as usize & !(PAGE - 1));
+    let (start, length) = (first.min(second), first.abs_diff(second) + PAGE);
+    if length > 4 * PAGE || sys::protect(start, length, libc::PROT_READ | libc::PROT_WRITE).is_err() {
         return false;
     }
-    slot.store(file_write as *const () as usize, Relaxed);
-    let _ = sys::protect(page, PAGE, libc::PROT_READ);
+    for slot in slots {
+        slot.store(file_write as *const () as usize, Relaxed);
+    }
+    let _ = sys::protect(start, length, libc::PROT_READ);
     true
 }
 

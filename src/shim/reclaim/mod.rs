@@ -191,8 +191,8 @@ mod tests {
     fn the_ladder_carries_one_thread_and_survives_a_lost_one() {
         let now = sys::now();
         assert!(take_off(now));
-        assert!(is_climbing());
-        let other = std::thread::spawn(move || (take_off(now), is_climbing(), take_off(now + LOST + 1), is_climbing()));
+        assert!(is_holder());
+        let other = std::thread::spawn(move || (take_off(now), is_holder(), take_off(now + LOST + 1), is_holder()));
         assert_eq!(other.join().unwrap(), (false, false, true, true));
         land();
         assert!(FLIGHT.is_locked(), "the thread that was taken for lost must not free what another one holds");

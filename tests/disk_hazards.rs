@@ -1,0 +1,414 @@
+//! Outages that do not keep to the script: rotation, space that comes and goes, threads, kill -9, fork, exec and dup.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tideover_tests::numbered::Account;
+use tideover_tests::outage::{BACK, Fed, Logger, ended, log_with_siblings, nothing_lost, outage};
+use tideover_tests::{Disk, Kind, Outcome, Run, Scratch, fixture, program};
+
+fn log_on(disk: &Disk) -> PathBuf {
+    let log = disk.join("app.log");
+    fs::write(&log, "").expect("there is space");
+    log
+}
+
+fn python(put: &str, log: &Path) -> Run {
+    let script = format!(
+        "import sys\nlog = sys.argv[1]\n{put}\nfor line in sys.stdin:\n    line = line.rstrip('\\n')\n    \
+         if line.startswith(':'): open(line[1:], 'w').close()\n    else: put(line)\n"
+    );
+    Run::new(program("python3", "python3")).env("PYTHONUNBUFFERED", "").args(["-c", &script]).arg(log).preload(true)
+}
+
+/// A handler that opens its log anew when another file is in its place, as logrotate expects it.
+const WATCHED: &str = "import logging, logging.handlers\n\
+     logging.basicConfig(handlers=[logging.handlers.WatchedFileHandler(log)], level='INFO', format='%(message)s')\n\
+     put = logging.info";
+
+fn writer(log: &Path) -> Run {
+    Run::new(fixture("disk_append")).arg("write").arg(log).preload(true)
+}
+
+fn logrotate(folder: &Scratch, log: &Path, how: &str) -> String {
+    let configuration = folder.write("rotate.conf", &format!("{} {{\n rotate 5\n {how}\n}}\n", log.display()));
+    fs::set_permissions(&configuration, std::os::unix::fs::PermissionsExt::from_mode(0o644)).expect("it is ours");
+    let output = Command::new(program("logrotate", "logrotate"))
+        .args(["-f", "-v", "-s"])
+        .arg(folder.join("state"))
+        .arg(&configuration)
+        .output()
+        .expect("logrotate runs");
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[test]
+fn logrotate_renames_the_log_while_the_disk_is_full() {
+    for kind in [Kind::Tmpfs, Kind::Ext4] {
+        let (disk, folder) = (Disk::new(kind), Scratch::new());
+        let log = log_on(&disk);
+        let mut fed = Fed::start(&python(WATCHED, &log));
+        fed.log(1..=100);
+        disk.fill();
+        fed.log(101..=200);
+        let said = logrotate(&folder, &log, "create\n nodateext");
+        assert!(disk.join("app.log.1").exists(), "{said}");
+        fed.log(201..=300);
+        disk.free();
+        thread::sleep(BACK);
+        fed.log(301..=400);
+        let outcome = fed.end();
+        outcome.passes();
+        let account = Account::new(&log_with_siblings(&log), &outcome.stdout);
+        println!("rename while full, {kind:?}: {}", account.places());
+        account.complete(1..=400, 1).in_order().back_in_the_file(301..=400).markers_tell_all();
+    }
+}
+
+#[test]
+fn logrotate_copies_and_truncates_the_log_while_the_disk_is_full() {
+    // The copy goes to another disk; cutting the log makes room for the next lines.
+    let (disk, folder) = (Disk::new(Kind::Tmpfs), Scratch::new());
+    let log = log_on(&disk);
+    let mut fed = Fed::start(&writer(&log));
+    fed.log(1..=200);
+    disk.fill();
+    fed.log(201..=300);
+    let old = folder.join("old");
+    fs::create_dir(&old).expect("it can be made");
+    let said = logrotate(&folder, &log, &format!("copytruncate\n nodateext\n olddir {}", old.display()));
+    assert!(old.join("app.log.1").exists(), "{said}");
+    thread::sleep(BACK);
+    fed.log(301..=400);
+    let outcome = fed.end();
+    outcome.passes();
+    let text = ended(&fs::read_to_string(old.join("app.log.1")).expect("it is there"))
+        + &fs::read_to_string(&log).expect("it is there");
+    let account = Account::new(&text, &outcome.stdout);
+    println!("copytruncate elsewhere while full: {}", account.places());
+    account.complete(1..=400, 1).in_order().back_in_the_file(301..=400).markers_tell_all();
+}
+
+#[test]
+fn logrotate_that_fails_to_copy_on_the_full_disk_changes_nothing() {
+    let (disk, folder) = (Disk::new(Kind::Tmpfs), Scratch::new());
+    let log = log_on(&disk);
+    let mut fed = Fed::start(&writer(&log));
+    fed.log(1..=200);
+    disk.fill();
+    fed.log(201..=300);
+    let said = logrotate(&folder, &log, "copytruncate\n nodateext");
+    assert!(said.contains("error"), "there is no space for the copy: {said}");
+    let _ = fs::remove_file(disk.join("app.log.1"));
+    fed.log(301..=350);
+    disk.free();
+    thread::sleep(BACK);
+    fed.log(351..=400);
+    let outcome = fed.end();
+    outcome.passes();
+    let account = Account::new(&fs::read_to_string(&log).expect("it is there"), &outcome.stdout);
+    account.complete(1..=400, 2).in_order().markers_tell_all();
+}
+
+#[test]
+fn a_log_that_is_removed_while_the_disk_is_full() {
+    // As after `rm app.log` in a hurry: the program goes on, its lines are elsewhere until it opens the log anew.
+    let disk = Disk::new(Kind::Tmpfs);
+    let log = log_on(&disk);
+    let mut fed = Fed::start(&python(WATCHED, &log));
+    fed.log(1..=100);
+    disk.fill();
+    fed.log(101..=200);
+    let before = fs::read_to_string(&log).expect("it is there");
+    fs::remove_file(&log).expect("it is there");
+    fed.log(201..=210);
+    disk.free();
+    thread::sleep(BACK);
+    fed.log(211..=300);
+    let outcome = fed.end();
+    outcome.passes();
+    let now = fs::read_to_string(&log).expect("it was made anew");
+    let account = Account::new(&(ended(&before) + &now), &outcome.stdout);
+    account.complete(1..=300, 1).in_order();
+}
+
+#[test]
+fn space_that_comes_and_goes_each_second() {
+    let disk = Disk::new(Kind::Tmpfs);
+    let log = log_on(&disk);
+    let mut fed = Fed::start(&writer(&log).timeout(Duration::from_secs(60)));
+    let mut next = 1;
+    let mut feed_for = |fed: &mut Fed, time: Duration| {
+        let end = Instant::now() + time;
+        while Instant::now() < end {
+            assert!(fed.log(next..=next + 1), "it lives");
+            next += 2;
+            thread::sleep(Duration::from_millis(10));
+        }
+    };
+    for _ in 0..10 {
+        disk.fill();
+        feed_for(&mut fed, Duration::from_millis(500));
+        disk.free();
+        feed_for(&mut fed, Duration::from_millis(500));
+    }
+    let page = fed.writer().page();
+    let outcome = fed.end();
+    outcome.passes();
+    let account = Account::new(&fs::read_to_string(&log).expect("it is there"), &outcome.stdout);
+    println!("1 Hz: {} lines, {}, {} recoveries", next - 1, account.places(), page.counter("logs", "recoveries"));
+    account.complete(1..=next - 1, 10).in_order().markers_tell_all();
+    assert_eq!(page.counter("logs", "recoveries"), 10, "one for each time that space came");
+    assert_eq!(account.markers.len(), 10);
+    assert!(outcome.ours().len() <= 4, "it does not chatter: {outcome}");
+}
+
+#[test]
+fn a_little_space_is_no_space() {
+    // 4 KiB on a disk of 256 KiB is below the mark: going back for 40 lines would tear another one.
+    let disk = Disk::new(Kind::Tmpfs);
+    let log = log_on(&disk);
+    let mut fed = Fed::start(&writer(&log));
+    fed.log(1..=100);
+    disk.fill();
+    fed.log(101..=200);
+    for k in 0..10 {
+        if k % 2 == 0 {
+            disk.free_some(4096)
+        } else {
+            disk.fill()
+        }
+        thread::sleep(BACK);
+        fed.log(201 + k * 10..=210 + k * 10);
+    }
+    let page = fed.writer().page();
+    assert_eq!(page.counter("logs", "recoveries"), 0, "it stays where it is");
+    disk.free();
+    thread::sleep(BACK);
+    fed.log(301..=400);
+    let outcome = fed.end();
+    let account = Account::new(&fs::read_to_string(&log).expect("it is there"), &outcome.stdout);
+    account.complete(1..=400, 1).in_order().back_in_the_file(301..=400).markers_tell_all();
+}
+
+#[test]
+fn the_mark_can_be_set() {
+    let disk = Disk::new(Kind::Tmpfs);
+    let log = log_on(&disk);
+    let mut fed = Fed::start(&writer(&log).env("TIDEOVER_RECOVERY_FREE", "4K"));
+    fed.log(1..=100);
+    disk.fill();
+    fed.log(101..=200);
+    disk.free_some(8192);
+    thread::sleep(BACK);
+    fed.log(201..=210);
+    let page = fed.writer().page();
+    assert_eq!(page.counter("logs", "recoveries"), 1, "8 KiB are enough");
+    let outcome = fed.end();
+    let account = Account::new(&fs::read_to_string(&log).expect("it is there"), &outcome.stdout);
+    account.complete(1..=210, 1).back_in_the_file(201..=210);
+}
+
+#[test]
+fn sixteen_threads_write_one_log() {
+    for how in ["shared", "own", "stdio"] {
+        let disk = Disk::new(Kind::Tmpfs);
+        let log = log_on(&disk);
+        let run = Run::new(fixture("disk_threads")).arg(how).arg(&log);
+        let told = outage(&disk, &log, 400, Fed::start(&run.preload(true)));
+        let account = told.on_stdout();
+        println!("16 threads, {how}: {}", account.places());
+        told.outcome.passes();
+        account.complete(told.all(), 1).markers_tell_all();
+        let late: Vec<&u32> = account.in_sink.iter().filter(|&&n| n > 800).collect();
+        assert!(late.is_empty(), "after the outage all are in the file: {late:?}");
+    }
+}
+
+#[test]
+fn killed_in_the_middle() {
+    let disk = Disk::new(Kind::Tmpfs);
+    let log = log_on(&disk);
+    let mut fed = Fed::start(&writer(&log));
+    fed.log(1..=100);
+    disk.fill();
+    fed.log(101..=200);
+    fed.writer().signal(libc::SIGKILL);
+    let first = fed.end();
+    disk.free();
+    let mut fed = Fed::start(&writer(&log));
+    fed.log(201..=300);
+    let second = fed.end();
+    second.passes();
+    let text = fs::read_to_string(&log).expect("it is there");
+    let account = Account::new(&text, &format!("{}{}", first.stdout, second.stdout));
+    let lost = account.lost(1..=300);
+    // Nobody was there to end the torn line, so the next process's first line follows it on the same line.
+    assert!(lost.len() <= 1, "lost {lost:?}\n{account}");
+    assert!(account.doubled().is_empty() && second.stdout.is_empty(), "{account}");
+}
+
+/// Standard error without the library's messages.
+fn theirs(outcome: &Outcome) -> String {
+    outcome.theirs().iter().map(|l| format!("{l}\n")).collect()
+}
+
+/// A shell opens the log once, and everything else inherits it: forks, programs that it executes, other numbers.
+const INHERITED: &str = r#"
+exec 5>>"$1"
+exec 6>&5
+n=0
+while IFS= read -r line; do
+    case $line in
+    :*) : > "${line#:}"; continue ;;
+    esac
+    n=$((n + 1))
+    case $((n % 5)) in
+    0) echo "$line" >&5 ;;
+    1) (echo "$line" >&6) ;;
+    2) /bin/echo "$line" >&5 ;;
+    3) sh -c 'echo "$0" >&6' "$line" ;;
+    4) /usr/bin/printf '%s\n' "$line" >&6 ;;
+    esac
+done
+exit 0"#;
+
+#[test]
+fn a_log_inherited_over_dup_fork_and_exec() {
+    for kind in [Kind::Tmpfs, Kind::Ext4] {
+        let disk = Disk::new(kind);
+        let log = log_on(&disk);
+        let run = Run::new(program("bash", "bash")).args(["-c", INHERITED, "bash"]).arg(&log).preload(true);
+        let told = outage(&disk, &log, 60, Fed::start(&run));
+        // What /bin/echo's own output was at its start is the log, so its lines are on standard error.
+        let account = told.account(&(told.outcome.stdout.clone() + &theirs(&told.outcome)));
+        println!("inherited: {}", account.places());
+        told.outcome.passes();
+        account.complete(told.all(), 1);
+        assert!(account.in_file.is_sorted(), "{account}");
+    }
+}
+
+#[test]
+fn a_stand_in_inherited_over_dup_fork_and_exec() {
+    for kind in [Kind::Xfs, Kind::Btrfs] {
+        let disk = Disk::new(kind);
+        disk.fill();
+        let log = disk.join("new.log");
+        let run = Run::new(program("bash", "bash")).args(["-c", INHERITED, "bash"]).arg(&log).preload(true);
+        let mut fed = Fed::start(&run);
+        fed.log(1..=50);
+        disk.free();
+        thread::sleep(BACK);
+        fed.log(51..=100);
+        let outcome = fed.end();
+        outcome.passes();
+        let text = fs::read_to_string(&log).expect("it was made");
+        let account = Account::new(&text, &(outcome.stdout.clone() + &theirs(&outcome)));
+        println!("stand-in inherited, {kind:?}: {}", account.places());
+        account.complete(1..=100, 0);
+        assert!(account.in_file.ends_with(&(52..=100).collect::<Vec<u32>>()), "{account}");
+    }
+}
+
+#[test]
+fn two_processes_write_one_log() {
+    let disk = Disk::new(Kind::Tmpfs);
+    let log = log_on(&disk);
+    let (mut one, mut two) = (Fed::start(&writer(&log)), Fed::start(&writer(&log)));
+    let mut next = 1;
+    let mut turns = |one: &mut Fed, two: &mut Fed, count: u32| {
+        for _ in 0..count {
+            one.log(next..=next);
+            two.log(next + 1..=next + 1);
+            next += 2;
+        }
+    };
+    turns(&mut one, &mut two, 50);
+    disk.fill();
+    turns(&mut one, &mut two, 50);
+    disk.free();
+    thread::sleep(BACK);
+    turns(&mut one, &mut two, 50);
+    let (one, two) = (one.end(), two.end());
+    one.passes();
+    two.passes();
+    let text = fs::read_to_string(&log).expect("it is there");
+    let account = Account::new(&text, &format!("{}{}", one.stdout, two.stdout));
+    // The second's torn line, if any, follows the first's: each cuts at most one.
+    account.complete(1..=300, 2).markers_tell_all();
+    assert!(account.in_file.is_sorted(), "{account}");
+}
+
+#[test]
+fn two_outages_tear_at_most_a_line_each() {
+    let disk = Disk::new(Kind::Ext4);
+    let log = log_on(&disk);
+    let mut fed = Fed::start(&writer(&log));
+    for k in 0..3 {
+        fed.log(k * 200 + 1..=k * 200 + 100);
+        disk.fill();
+        fed.log(k * 200 + 101..=k * 200 + 200);
+        disk.free();
+        thread::sleep(BACK);
+    }
+    fed.log(601..=700);
+    let outcome = fed.end();
+    let account = Account::new(&fs::read_to_string(&log).expect("it is there"), &outcome.stdout);
+    account.complete(1..=700, 3).in_order().byte_for_byte(1..=700).back_in_the_file(601..=700).markers_tell_all();
+    assert_eq!(account.markers.len(), 3);
+}
+
+#[test]
+fn json_lines_parse_after_an_outage() {
+    // moby#29511: a log of JSON lines with half a line in it is unreadable to its reader.
+    let put = "import json\nout = open(log, 'a', buffering=1)\n\
+               def put(line): out.write(json.dumps({'message': line, 'level': 'info'}) + '\\n')";
+    let disk = Disk::new(Kind::Tmpfs);
+    let log = log_on(&disk);
+    let told = outage(&disk, &log, 100, Fed::start(&python(put, &log)));
+    told.outcome.passes();
+    let account = told.on_stdout();
+    account.complete(told.all(), 1).in_order().markers_tell_all();
+    let whole = told.file.lines().filter(|l| l.starts_with("{\"message\"") && l.ends_with('}')).count();
+    let odd = told.file.lines().count() - whole;
+    assert!(odd <= 2, "the torn line and ours: {account}");
+    assert!(account.markers.iter().all(|m| m.text.starts_with('{') && m.text.ends_with('}')), "{account}");
+}
+
+#[test]
+fn the_rule_holds_with_a_log_that_is_never_full() {
+    let told = {
+        let disk = Disk::new(Kind::Tmpfs);
+        let log = log_on(&disk);
+        let mut fed = Fed::start(&writer(&log));
+        fed.log(1..=300);
+        let outcome = fed.end();
+        (fs::read_to_string(&log).expect("it is there"), outcome)
+    };
+    assert!(told.1.ours().is_empty() && told.1.stdout.is_empty(), "{}", told.1);
+    Account::new(&told.0, "").complete(1..=300, 0).byte_for_byte(1..=300);
+}
+
+#[test]
+fn a_marker_is_parsed() {
+    let marker = tideover_tests::numbered::Marker::parse(
+        "tideover: 1,204 lines (123,456 bytes) of this log went to stdout between 10:00:00 and 10:01:46",
+    );
+    assert_eq!(marker.map(|m| (m.lines, m.bytes)), Some((1204, 123_456)));
+}
+
+#[test]
+fn nothing_lost_notices_loss() {
+    // The oracle itself, on what a program without the library leaves behind.
+    let disk = Disk::new(Kind::Tmpfs);
+    let log = log_on(&disk);
+    let told = outage(&disk, &log, 100, Fed::start(&writer(&log).preload(false)));
+    let account = told.on_stdout();
+    assert!(account.lost(told.all()).len() > 50, "{account}");
+    let notices = std::panic::catch_unwind(|| nothing_lost(&told, &told.on_stdout()));
+    assert!(notices.is_err());
+}

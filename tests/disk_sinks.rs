@@ -1,0 +1,480 @@
+//! Where lines go that do not fit into their log, and what happens when they can't go there.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, File, OpenOptions};
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
+
+use tideover_tests::numbered::{Account, OURS, line};
+use tideover_tests::outage::{Fed, Told, nothing_lost, outage};
+use tideover_tests::{Both, Disk, Kind, Run, Scratch, fixture, program};
+
+/// fixtures/disk_append.c, one write(2) for each line.
+fn writer(log: &Path) -> Run {
+    Run::new(fixture("disk_append")).arg("write").arg(log).preload(true)
+}
+
+fn log_on(disk: &Disk) -> PathBuf {
+    let log = disk.join("app.log");
+    fs::write(&log, "").expect("there is space");
+    log
+}
+
+/// A preloaded writer through an outage on a small tmpfs.
+fn through(prepare: impl Fn(Run, &Disk) -> Run) -> Told {
+    let disk = Disk::new(Kind::Tmpfs);
+    let log = log_on(&disk);
+    let run = prepare(writer(&log), &disk);
+    outage(&disk, &log, 100, Fed::start(&run))
+}
+
+/// What of the program's standard error are lines that were sent there.
+fn sent_to_stderr(told: &Told) -> String {
+    told.outcome.theirs().iter().filter(|l| !l.contains(" failed, longest ")).map(|l| format!("{l}\n")).collect()
+}
+
+#[track_caller]
+fn all_on_stderr(told: &Told) {
+    told.outcome.passes();
+    let account = told.account(&sent_to_stderr(told));
+    nothing_lost(told, &account);
+    account.markers_tell_all();
+    assert_eq!(told.outcome.stdout, "", "{}", told.outcome);
+}
+
+/// A pipe: to read, to write.
+fn pipe() -> (File, OwnedFd) {
+    let mut ends = [0; 2];
+    // SAFETY: room for two descriptors.
+    assert_eq!(unsafe { libc::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC) }, 0);
+    // SAFETY: pipe2 has just made them.
+    unsafe { (File::from_raw_fd(ends[0]), OwnedFd::from_raw_fd(ends[1])) }
+}
+
+#[test]
+fn standard_error_when_asked_for() {
+    all_on_stderr(&through(|run, _| run.env("TIDEOVER_FALLBACK", "stderr")));
+}
+
+#[test]
+fn standard_error_when_standard_output_is_on_the_same_full_disk() {
+    all_on_stderr(&through(|run, disk| {
+        let other = OpenOptions::new().append(true).create(true).open(disk.join("out.log")).expect("there is space");
+        run.stdout(other)
+    }));
+}
+
+#[test]
+fn standard_error_when_standard_output_is_closed() {
+    all_on_stderr(&through(|run, _| run.closed(1)));
+}
+
+#[test]
+fn standard_error_when_nobody_reads_standard_output_any_more() {
+    // And no SIGPIPE.
+    all_on_stderr(&through(|run, _| {
+        let (reader, writer) = pipe();
+        drop(reader);
+        run.stdout(writer)
+    }));
+}
+
+#[test]
+fn standard_error_when_standard_output_is_a_file_of_data() {
+    let folder = Scratch::new();
+    let data = folder.join("out.csv");
+    all_on_stderr(&through(|run, _| run.stdout(File::create(&data).expect("it can be made"))));
+    assert_eq!(fs::read_to_string(data).expect("it is there"), "", "a data stream gets no log lines");
+}
+
+#[test]
+fn standard_error_when_standard_output_is_a_tcp_connection() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let told =
+        through(|run, _| run.stdout(TcpStream::connect(listener.local_addr().expect("bound")).expect("it listens")));
+    all_on_stderr(&told);
+    let mut received = String::new();
+    listener.accept().expect("connected").0.read_to_string(&mut received).expect("it ends");
+    assert_eq!(received, "", "a protocol gets no log lines");
+}
+
+#[test]
+fn standard_output_that_is_a_log_on_another_disk() {
+    let folder = Scratch::new();
+    let other = folder.join("out.log");
+    let told = through(|run, _| {
+        run.stdout(OpenOptions::new().append(true).create(true).open(&other).expect("there is space"))
+    });
+    let account = told.account(&fs::read_to_string(&other).expect("it is there"));
+    nothing_lost(&told, &account);
+    account.markers_tell_all();
+}
+
+#[test]
+fn standard_output_that_is_a_unix_socket() {
+    let (ours, theirs) = UnixStream::pair().expect("a pair");
+    let received = thread::spawn(move || {
+        let mut all = String::new();
+        (&ours).read_to_string(&mut all).expect("it ends");
+        all
+    });
+    let told = {
+        let theirs = OwnedFd::from(theirs);
+        through(move |run, _| run.stdout(theirs.try_clone().expect("a descriptor is left")))
+    };
+    let account = told.account(&received.join().expect("the reader does not panic"));
+    nothing_lost(&told, &account);
+    account.markers_tell_all();
+}
+
+/// Lines arrive where standard output was at start, whatever the program makes of descriptor 1 later.
+fn kept(how: &str) {
+    let script = format!(
+        "import os, sys\nlog = os.open(sys.argv[1], os.O_WRONLY | os.O_APPEND)\n{how}\n\
+         for line in sys.stdin:\n    \
+         if line.startswith(':'): open(line[1:-1], 'w').close()\n    else: os.write(log, line.encode())\n\
+         os._exit(0)"
+    );
+    let disk = Disk::new(Kind::Tmpfs);
+    let log = log_on(&disk);
+    let run = Run::new(program("python3", "python3")).args(["-c", &script]).arg(&log).preload(true);
+    let told = outage(&disk, &log, 100, Fed::start(&run));
+    nothing_lost(&told, &told.on_stdout());
+}
+
+#[test]
+fn standard_output_as_it_was_before_the_program_pointed_it_at_dev_null() {
+    kept("null = os.open('/dev/null', os.O_WRONLY); os.dup2(null, 1)");
+}
+
+#[test]
+fn standard_output_as_it_was_before_the_program_closed_it() {
+    kept("os.close(1)");
+}
+
+#[test]
+fn standard_output_as_it_was_before_the_program_closed_every_descriptor() {
+    kept("os.closerange(4, 100000); os.closerange(1, 3)");
+}
+
+#[test]
+fn standard_output_as_it_was_before_the_program_reused_the_number() {
+    let folder = Scratch::new();
+    let data = folder.join("data");
+    kept(&format!("os.close(1); data = os.open({:?}, os.O_WRONLY | os.O_CREAT)", data.display().to_string()));
+    assert_eq!(fs::read_to_string(data).expect("it is there"), "", "a file of the program's gets no log lines");
+}
+
+#[test]
+fn a_stalled_reader_never_blocks_the_program() {
+    let (reader, writer) = pipe();
+    // SAFETY: fcntl(2) with numbers touches no memory.
+    unsafe { libc::fcntl(writer.as_raw_fd(), libc::F_SETPIPE_SZ, 4096) };
+    let told = through(|run, _| run.stdout(writer.try_clone().expect("a descriptor is left")));
+    drop(writer);
+    told.outcome.passes().says("0 failed");
+    let said = told.outcome.stderr.split("longest ").nth(1).and_then(|s| s.split(' ').next()).expect("it says so");
+    let longest: u32 = said.parse().expect("a number");
+    assert!(longest < 50_000, "a write took {longest} us: {}", told.outcome);
+
+    let mut came = String::new();
+    (&reader).read_to_string(&mut came).expect("it ends");
+    assert!(came.len() <= 4096);
+    let account = told.account(&came);
+    println!("stalled reader: {}", account.places());
+    assert!(account.doubled().is_empty(), "{account}");
+    // Everything is in the file, in the pipe, on standard error, or counted as dropped.
+    let stderr = sent_to_stderr(&told);
+    let ours: usize = told.file.lines().filter(|l| l.starts_with(OURS)).map(|l| l.len() + 1).sum();
+    let torn = account.rejoined.len() + account.pieces.iter().filter(|p| p.starts_with("file")).count();
+    let kept = told.file.len() - ours - torn + came.len() + stderr.len();
+    let given = told.lines as usize * (line(1).len() + 1);
+    assert_eq!(told.logs("dropped_bytes"), (given - kept) as u64, "given {given}, kept {kept}\n{account}");
+    assert!(stderr.is_empty(), "a stalled reader is no reason to go elsewhere: {}", told.outcome);
+    assert!(told.logs("dropped_bytes") > 0);
+}
+
+#[test]
+fn a_reader_that_keeps_up_gets_every_line_of_a_fast_program() {
+    for socket in [false, true] {
+        let disk = Disk::new(Kind::Tmpfs);
+        let log = log_on(&disk);
+        disk.fill();
+        let text: String = (1..=20_000).map(|n| line(n) + "\n").collect();
+        let run = writer(&log).stdin(text);
+        let (outcome, came) = if socket {
+            let (ours, theirs) = UnixStream::pair().expect("a pair");
+            let received = thread::spawn(move || {
+                let mut all = String::new();
+                (&ours).read_to_string(&mut all).expect("it ends");
+                all
+            });
+            let run = run.stdout(theirs);
+            let outcome = run.output();
+            drop(run);
+            (outcome, received.join().expect("the reader does not panic"))
+        } else {
+            let outcome = run.output();
+            let came = outcome.stdout.clone();
+            (outcome, came)
+        };
+        let account = Account::new("", &came);
+        println!("a fast program, socket {socket}: {} of 20000", account.in_sink.len());
+        outcome.passes();
+        account.complete(1..=20_000, 0).in_order();
+    }
+}
+
+#[test]
+fn a_path() {
+    let folder = Scratch::new();
+    let sink = folder.join("overflow.txt");
+    let told = through(|run, _| run.env("TIDEOVER_FALLBACK", &sink));
+    let account = told.account(&fs::read_to_string(&sink).expect("it was made"));
+    nothing_lost(&told, &account);
+    account.markers_tell_all();
+    assert_eq!(told.outcome.stdout, "");
+}
+
+#[test]
+fn a_path_that_already_has_content() {
+    let folder = Scratch::new();
+    let sink = folder.write("overflow.txt", "before\n");
+    let told = through(|run, _| run.env("TIDEOVER_FALLBACK", &sink));
+    let content = fs::read_to_string(&sink).expect("it was made");
+    let after = content.strip_prefix("before\n").expect("what was there stays");
+    nothing_lost(&told, &told.account(after));
+}
+
+/// The lines are on standard output or standard error, and the library has said why.
+#[track_caller]
+fn elsewhere_with_a_reason(told: &Told, reason: &str) {
+    let said = told.outcome.ours().iter().any(|l| l.contains(reason));
+    assert!(said, "a line should name {reason:?}: {}", told.outcome);
+    let account = told.account(&format!("{}{}", told.outcome.stdout, sent_to_stderr(told)));
+    nothing_lost(told, &account);
+}
+
+#[test]
+fn a_path_that_cannot_be_opened() {
+    let told = through(|run, _| run.env("TIDEOVER_FALLBACK", "/nonexistent/folder/overflow.txt"));
+    elsewhere_with_a_reason(&told, "/nonexistent/folder/overflow.txt");
+}
+
+#[test]
+fn a_path_that_is_a_folder() {
+    let told = through(|run, _| run.env("TIDEOVER_FALLBACK", "/tmp"));
+    elsewhere_with_a_reason(&told, "/tmp");
+}
+
+#[test]
+fn a_path_on_the_same_full_disk() {
+    let told = through(|run, disk| run.env("TIDEOVER_FALLBACK", disk.join("overflow.txt")));
+    let account = told.account(&format!("{}{}", told.outcome.stdout, sent_to_stderr(&told)));
+    nothing_lost(&told, &account);
+}
+
+/// On a disk that stays full: the program without the library and with it.
+fn on_a_full_disk(name: &OsStr, prepare: impl Fn(Run) -> Run) -> Both {
+    let once = |preload: bool| {
+        let disk = Disk::new(Kind::Tmpfs);
+        let log = disk.path().join(name);
+        fs::write(&log, "").expect("there is space");
+        disk.fill();
+        let text: String = (1..=100).map(|n| line(n) + "\n").collect();
+        let outcome = prepare(writer(&log).preload(preload).stdin(text)).output();
+        (outcome, fs::read_to_string(&log).expect("it is there"))
+    };
+    let (plain, preloaded) = (once(false), once(true));
+    plain.0.fails().says("100 failed").says(""); // nothing fits into a file without a page
+    assert_eq!(plain.1, preloaded.1, "the file");
+    Both { plain: plain.0, preloaded: preloaded.0 }
+}
+
+/// The slowest line's time differs from run to run.
+#[track_caller]
+fn untouched(both: &Both) {
+    let end = |o: &tideover_tests::Outcome| {
+        let theirs = o.theirs().concat();
+        (o.code(), o.timed_out, o.stdout.clone(), theirs.split(", longest").next().map(str::to_string))
+    };
+    assert_eq!(end(&both.plain), end(&both.preloaded), "{}\n{}", both.plain, both.preloaded);
+}
+
+#[track_caller]
+fn diverted(both: &Both) {
+    both.preloaded.passes().says("0 failed");
+    let account = Account::new("", &both.preloaded.stdout);
+    account.complete(1..=100, 0);
+}
+
+#[test]
+fn off_means_the_true_error() {
+    untouched(&on_a_full_disk("app.log".as_ref(), |run| run.env("TIDEOVER_FALLBACK", "off")));
+}
+
+#[test]
+fn a_cap_of_nothing_means_the_true_error() {
+    for cap in ["0", "0/min"] {
+        untouched(&on_a_full_disk("app.log".as_ref(), |run| run.env("TIDEOVER_FALLBACK_LIMIT", cap)));
+    }
+}
+
+#[test]
+fn past_the_cap_the_true_error() {
+    let both = on_a_full_disk("app.log".as_ref(), |run| run.env("TIDEOVER_FALLBACK_LIMIT", "4K/min"));
+    let came = both.preloaded.fails().stdout.lines().count();
+    assert!((39..=41).contains(&came), "4 KiB are 40 lines: {}", both.preloaded);
+    both.preloaded.says(&format!("{} failed", 100 - came));
+    Account::new("", &both.preloaded.stdout).complete(1..=came as u32, 0);
+}
+
+#[test]
+fn a_program_that_appends_until_the_disk_is_full_ends() {
+    for how in ["write", "stdio"] {
+        let disk = Disk::new(Kind::Tmpfs);
+        let log = disk.join("app.log");
+        let until = Run::new(fixture("disk_until")).arg(how).arg(&log);
+        let plain = until.output();
+        fs::remove_file(&log).expect("it was made");
+        let preloaded = until.preload(true).env("TIDEOVER_FALLBACK_LIMIT", "1M/min").output();
+        plain.passes().says("then ENOSPC");
+        preloaded.passes().says("then ENOSPC");
+        let size = preloaded.stdout.len();
+        assert!((900_000..=1 << 20).contains(&size), "{size} bytes went to standard output");
+    }
+}
+
+#[test]
+fn a_prefix_before_each_line() {
+    let disk = Disk::new(Kind::Tmpfs);
+    let log = log_on(&disk);
+    let run = writer(&log).env("TIDEOVER_FALLBACK_PREFIX", "[{name} {pid} {path}] ");
+    let fed = Fed::start(&run);
+    let pid = tideover_tests::outage::Logger::writer(&fed).pid();
+    let told = outage(&disk, &log, 100, fed);
+    let prefix = format!("[app.log {pid} {}] ", log.display());
+    let mut bare = String::new();
+    for (i, line) in told.outcome.stdout.lines().enumerate() {
+        // The rest of the line that was cut goes on where its head ends.
+        let rest = i == 0 && !line.contains("INFO");
+        let text = if rest { Some(line.strip_prefix(&prefix).unwrap_or(line)) } else { line.strip_prefix(&prefix) };
+        bare += text.unwrap_or_else(|| panic!("{line:?} does not start with {prefix:?}"));
+        bare.push('\n');
+    }
+    nothing_lost(&told, &told.account(&bare));
+}
+
+#[test]
+fn patterns_say_what_is_a_log() {
+    diverted(&on_a_full_disk("events.txt".as_ref(), |run| run.env("TIDEOVER_LOGS", "*/events.txt")));
+    diverted(&on_a_full_disk("events.txt".as_ref(), |run| run.env("TIDEOVER_LOGS", "/nothing,*.txt")));
+    untouched(&on_a_full_disk("events.txt".as_ref(), |run| run));
+    untouched(&on_a_full_disk("app.log".as_ref(), |run| run.env("TIDEOVER_LOGS_EXCEPT", "*.log")));
+    let both = |run: Run| run.env("TIDEOVER_LOGS", "*.log").env("TIDEOVER_LOGS_EXCEPT", "*/app.*");
+    untouched(&on_a_full_disk("app.log".as_ref(), both));
+    // No pattern makes a log of a database.
+    untouched(&on_a_full_disk("appendonly.aof".as_ref(), |run| run.env("TIDEOVER_LOGS", "*")));
+}
+
+#[test]
+fn a_pattern_that_does_not_parse_gets_a_clear_line() {
+    let both = on_a_full_disk("app.log".as_ref(), |run| run.env("TIDEOVER_LOGS", "*.txt[a-"));
+    assert!(both.preloaded.ours().iter().any(|l| l.contains("TIDEOVER_LOGS")), "{}", both.preloaded);
+    diverted(&both);
+    // What can't be understood as an exception must not make a log of something that was to be excepted.
+    let both = on_a_full_disk("app.log".as_ref(), |run| run.env("TIDEOVER_LOGS_EXCEPT", "*.l[o"));
+    assert!(both.preloaded.ours().iter().any(|l| l.contains("TIDEOVER_LOGS_EXCEPT")), "{}", both.preloaded);
+}
+
+#[test]
+fn names_with_newlines_and_bytes_that_are_not_text() {
+    for name in [&b"two\nlines.log"[..], b"not\xffutf\xfe8.log", b"esc\x1b[31m.log"] {
+        let name = OsString::from_vec(name.to_vec());
+        let both = on_a_full_disk(&name, |run| run);
+        diverted(&both);
+        for line in both.preloaded.stderr.lines() {
+            let known = line.starts_with("tideover[") || line.contains(" failed, longest ");
+            assert!(known && !line.contains('\x1b'), "a message is one line of text: {}", both.preloaded);
+        }
+    }
+}
+
+#[test]
+fn a_log_through_a_symlink() {
+    let disk = Disk::new(Kind::Tmpfs);
+    fs::create_dir(disk.join("logs")).expect("there is space");
+    let log = disk.join("logs/app-2024.log");
+    fs::write(&log, "").expect("there is space");
+    let folder = Scratch::new();
+    let link = folder.join("current");
+    std::os::unix::fs::symlink(&log, &link).expect("a link can be made");
+    let told = outage(&disk, &log, 100, Fed::start(&writer(&link)));
+    nothing_lost(&told, &told.on_stdout());
+}
+
+#[test]
+fn without_proc_the_true_error() {
+    let both = on_a_full_disk("app.log".as_ref(), |run| {
+        let preload = run.preloads().unwrap_or_default();
+        // The program alone is preloaded: mount(8) and the shell need a /proc themselves.
+        let shell = Run::new(program("unshare", "util-linux"))
+            .args(["-m", "sh", "-c", "umount -l /proc && LD_PRELOAD=$0 exec \"$@\""])
+            .arg(preload)
+            .args(run.command());
+        shell.stdin((1..=100).map(|n| line(n) + "\n").collect::<String>())
+    });
+    untouched(&both);
+}
+
+#[test]
+fn the_page_and_the_messages_tell_of_an_outage() {
+    for kind in [Kind::Tmpfs, Kind::Quota] {
+        let disk = Disk::new(kind);
+        let log = log_on(&disk);
+        let mut fed = Fed::start(&writer(&log));
+        use tideover_tests::outage::Logger;
+        fed.log(1..=10);
+        let before = fed.writer().page();
+        assert_eq!((before.counter("logs", "degraded"), before.counter("logs", "enospc")), (0, 0));
+        disk.fill();
+        fed.log(11..=110);
+        let meanwhile = fed.writer().page();
+        assert_eq!(meanwhile.counter("logs", "degraded"), 1);
+        assert!(meanwhile.counter("logs", "degraded_since") > 0);
+        let (none, some) = if kind == Kind::Quota { ("enospc", "edquot") } else { ("edquot", "enospc") };
+        assert_eq!(meanwhile.counter("logs", none), 0);
+        assert!(meanwhile.counter("logs", some) > 0);
+        assert!(meanwhile.counter("logs", "diverted_writes") > 0);
+        disk.free();
+        thread::sleep(Duration::from_millis(150));
+        fed.log(111..=120);
+        let after = fed.writer().page();
+        assert_eq!((after.counter("logs", "degraded"), after.counter("logs", "recoveries")), (0, 1));
+        let outcome = fed.end();
+        outcome.passes();
+        let ours = outcome.ours();
+        assert!(ours.iter().any(|l| l.contains("disk full") || l.contains("quota")), "{outcome}");
+        assert!(ours.iter().any(|l| l.contains("recovered")), "{outcome}");
+        assert!(ours.len() <= 3, "{outcome}");
+    }
+}
+
+#[test]
+fn an_empty_disk_leaves_no_trace() {
+    let disk = Disk::new(Kind::Tmpfs);
+    let log = log_on(&disk);
+    let text: String = (1..=100).map(|n| line(n) + "\n").collect();
+    let mut file = OpenOptions::new().append(true).open(&log).expect("it is there");
+    let outcome = writer(&log).stdin(&text).output();
+    outcome.passes();
+    assert!(outcome.ours().is_empty() && outcome.stdout.is_empty(), "{outcome}");
+    assert_eq!(fs::read_to_string(&log).expect("it is there"), text);
+    file.write_all(b"").expect("it is open");
+}

@@ -1,0 +1,239 @@
+//! Numbered lines: what a program was asked to log, and where each line has come to.
+//!
+//! A line holds a payload, `~00017.text.00017~`, that is recognised whatever a program puts around it. An outage may cut one line
+//! in two, its head in the file and its rest elsewhere; the account joins them again.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::ops::RangeInclusive;
+
+/// What the library's own lines in a log start with.
+pub const OURS: &str = "tideover: ";
+
+const PAYLOAD: usize = 74;
+
+/// The recognisable part of line `n`: 74 characters that may stand in a URL, an SQL string and a user's name.
+pub fn payload(n: u32) -> String {
+    let text = "the-quick-brown-fox-jumps-over-the-lazy-dog-and-goes-on-from-there";
+    format!("~{n:05}.{}.{n:05}~", &text[..PAYLOAD - 14])
+}
+
+/// Line `n` for a program that writes what it is given: 99 characters and no newline.
+pub fn line(n: u32) -> String {
+    format!("{:<99}", format!("INFO app: request {} ok", payload(n))).replace("  ", "..")
+}
+
+/// A line that the library has put into the log when the log came back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Marker {
+    /// All of it.
+    pub text: String,
+    /// Lines that it says went elsewhere.
+    pub lines: u64,
+    /// Bytes that it says went elsewhere.
+    pub bytes: u64,
+}
+
+impl Marker {
+    /// Reads one: a number before a word that begins with "line", and one before a word that begins with "byte"; in a log of
+    /// JSON lines an object of its own.
+    pub fn parse(text: &str) -> Option<Marker> {
+        if let Some(object) = text.strip_prefix("{\"tideover\":") {
+            let value = |key: &str| {
+                let after = object.split_once(&format!("\"{key}\":"))?.1;
+                after.split([',', '}']).next()?.parse().ok()
+            };
+            return Some(Marker { text: text.into(), lines: value("lines")?, bytes: value("bytes")? });
+        }
+        text.strip_prefix(OURS)?;
+        let words: Vec<&str> =
+            text.split(|c: char| c.is_whitespace() || "()".contains(c)).filter(|w| !w.is_empty()).collect();
+        let before = |unit: &str| {
+            let at = words.iter().position(|w| w.starts_with(unit))?;
+            words.get(at.checked_sub(1)?)?.replace(',', "").parse().ok()
+        };
+        Some(Marker { text: text.into(), lines: before("line")?, bytes: before("byte")? })
+    }
+}
+
+/// What is in a log and in the place where the rest went.
+#[derive(Debug)]
+pub struct Account {
+    file: String,
+    sink: String,
+    /// Numbers of the whole lines in the file, in their order there.
+    pub in_file: Vec<u32>,
+    /// Numbers of the whole lines elsewhere, in their order there.
+    pub in_sink: Vec<u32>,
+    /// Numbers of the lines that were cut, head in the file and rest elsewhere.
+    pub rejoined: Vec<u32>,
+    /// Pieces that belong nowhere.
+    pub pieces: Vec<String>,
+    /// The library's lines in the file.
+    pub markers: Vec<Marker>,
+}
+
+impl Account {
+    /// Reads the log (its rotated siblings before it, oldest first) and what came out elsewhere.
+    pub fn new(file: &str, sink: &str) -> Account {
+        let markers = file.lines().filter_map(Marker::parse).collect();
+        let body = |text: &str| -> Vec<String> {
+            text.lines().filter(|l| Marker::parse(l).is_none()).map(str::to_string).collect()
+        };
+        let (in_file, heads) = numbers(&body(file));
+        let (in_sink, rests) = numbers(&body(sink));
+        let mut rejoined = vec![];
+        let mut pieces = vec![];
+        // Outages come one after another, so the k-th head belongs to one of the rests that have not found theirs.
+        let mut rests = rests;
+        for head in heads {
+            let found = rests.iter().position(|rest| joined(&head, rest).is_some());
+            match found {
+                Some(at) => rejoined.extend(joined(&head, &rests.remove(at))),
+                None => pieces.push(format!("file: {head:?}")),
+            }
+        }
+        pieces.extend(rests.into_iter().map(|rest| format!("elsewhere: {rest:?}")));
+        Account { file: file.into(), sink: sink.into(), in_file, in_sink, rejoined, pieces, markers }
+    }
+
+    fn count(&self) -> BTreeMap<u32, u32> {
+        let mut seen = BTreeMap::new();
+        for &n in self.in_file.iter().chain(&self.in_sink).chain(&self.rejoined) {
+            *seen.entry(n).or_default() += 1;
+        }
+        seen
+    }
+
+    /// Numbers that are nowhere.
+    pub fn lost(&self, all: RangeInclusive<u32>) -> Vec<u32> {
+        let seen = self.count();
+        all.filter(|n| !seen.contains_key(n)).collect()
+    }
+
+    /// Numbers that are there more than once.
+    pub fn doubled(&self) -> Vec<u32> {
+        self.count().into_iter().filter(|&(_, times)| times > 1).map(|(n, _)| n).collect()
+    }
+
+    /// Asserts that every number is there exactly once and that no piece is left over; at most `outages` lines were cut.
+    #[track_caller]
+    pub fn complete(&self, all: RangeInclusive<u32>, outages: usize) -> &Account {
+        let (lost, doubled) = (self.lost(all), self.doubled());
+        assert!(lost.is_empty(), "lost {lost:?}\n{self}");
+        assert!(doubled.is_empty(), "doubled {doubled:?}\n{self}");
+        assert!(self.pieces.is_empty(), "left over {:?}\n{self}", self.pieces);
+        assert!(self.rejoined.len() <= outages, "cut {:?} in {outages} outages\n{self}", self.rejoined);
+        self
+    }
+
+    /// Asserts that the numbers stand in order in each of the two places.
+    #[track_caller]
+    pub fn in_order(&self) -> &Account {
+        assert!(self.in_file.is_sorted(), "in the file: {:?}\n{self}", self.in_file);
+        assert!(self.in_sink.is_sorted(), "elsewhere: {:?}\n{self}", self.in_sink);
+        self
+    }
+
+    /// Asserts that the file and the other place together hold, byte for byte, the lines that were given to the program, but
+    /// for the library's own lines and a newline that ends a torn one.
+    #[track_caller]
+    pub fn byte_for_byte(&self, all: RangeInclusive<u32>) -> &Account {
+        let torn = |text: &str| -> Vec<String> {
+            let lines = text.lines().filter(|l| Marker::parse(l).is_none());
+            lines.filter(|l| !whole(l)).map(str::to_string).collect()
+        };
+        let (heads, rests) = (torn(&self.file), torn(&self.sink));
+        // A head that is a whole line has an empty rest: its newline.
+        let rests: Vec<&String> = rests.iter().filter(|r| !r.is_empty()).collect();
+        assert_eq!(heads.len(), rests.len(), "heads {heads:?}, rests {rests:?}\n{self}");
+        for (head, rest) in heads.iter().zip(&rests) {
+            let cut = format!("{head}{rest}");
+            assert!(whole(&cut), "not a line: {cut:?}\n{self}");
+        }
+        self.complete(all, usize::MAX)
+    }
+
+    /// Asserts that the library's lines in the file say how many lines and bytes went elsewhere: all that did.
+    #[track_caller]
+    pub fn markers_tell_all(&self) -> &Account {
+        let lines: u64 = self.markers.iter().map(|m| m.lines).sum();
+        let bytes: u64 = self.markers.iter().map(|m| m.bytes).sum();
+        let (told, seen) = ((lines, bytes), (self.sink.lines().count() as u64, self.sink.len() as u64));
+        assert_eq!(told, seen, "lines and bytes, told and seen: {:?}\n{self}", self.markers);
+        self
+    }
+
+    /// Asserts that from the last of the library's lines in the file on, the numbers are these.
+    #[track_caller]
+    pub fn back_in_the_file(&self, numbers: RangeInclusive<u32>) -> &Account {
+        let after = self.file.rfind(&format!("\n{OURS}")).or_else(|| self.file.starts_with(OURS).then_some(0));
+        let after = after.unwrap_or_else(|| panic!("no line starts with {OURS:?}: {self}"));
+        let (seen, _) = self::numbers(&[self.file[after..].to_string()]);
+        assert_eq!(seen, numbers.collect::<Vec<u32>>(), "after the library's line\n{self}");
+        self
+    }
+
+    /// How many bytes came out elsewhere.
+    pub fn sink_bytes(&self) -> u64 {
+        self.sink.len() as u64
+    }
+
+    /// For a table: how many are in the file, elsewhere, and cut.
+    pub fn places(&self) -> String {
+        format!("file {:3}, elsewhere {:3}, cut {}", self.in_file.len(), self.in_sink.len(), self.rejoined.len())
+    }
+}
+
+impl fmt::Display for Account {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let show = |text: &str| {
+            let lines: Vec<&str> = text.lines().collect();
+            let from = lines.len().saturating_sub(12);
+            let odd = |l: &&&str| numbers(&[(**l).to_string()]).0.len() != 1;
+            let odd: Vec<&&str> = lines[..from].iter().filter(odd).take(12).collect();
+            format!("{} lines; unusual: {odd:#?}; last: {:#?}", lines.len(), &lines[from..])
+        };
+        writeln!(f, "{}, lines of ours {:?}", self.places(), self.markers)?;
+        write!(f, "--- file: {}\n--- elsewhere: {}", show(&self.file), show(&self.sink))
+    }
+}
+
+/// Is it exactly a line that [`line`] makes?
+fn whole(text: &str) -> bool {
+    let at = text.find('~').and_then(|at| text.get(at + 1..at + 6));
+    at.and_then(|digits| digits.parse().ok()).is_some_and(|n| text == line(n))
+}
+
+/// The numbers of whole payloads in these lines, and the lines in which a payload is cut.
+fn numbers(lines: &[String]) -> (Vec<u32>, Vec<String>) {
+    let mut found = vec![];
+    let mut cut = vec![];
+    for text in lines {
+        let mut left = text.as_str();
+        let mut torn = false;
+        while let Some(at) = left.find('~') {
+            let tail = &left[at..];
+            match tail.get(1..6).and_then(|digits| digits.parse().ok()) {
+                Some(n) if tail.starts_with(&payload(n)) => {
+                    found.push(n);
+                    left = &tail[PAYLOAD..];
+                }
+                _ => {
+                    torn = true;
+                    left = &tail[1..];
+                }
+            }
+        }
+        if torn {
+            cut.push(text.clone());
+        }
+    }
+    (found, cut)
+}
+
+/// The number of the payload that a head and a rest make together, and neither has alone.
+fn joined(head: &str, rest: &str) -> Option<u32> {
+    let (mut all, cut) = numbers(&[format!("{head}{rest}")]);
+    if all.len() == 1 && cut.is_empty() { all.pop() } else { None }
+}
