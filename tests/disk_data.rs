@@ -119,7 +119,7 @@ fn rocksdb() {
         |disk: &Disk| Run::new(program("ldb", "rocksdb-tools")).arg(format!("--db={}", disk.join("rocks").display()));
     let rows: String = (0..4000).map(|i| format!("key{i:05} ==> {}\n", "v".repeat(200))).collect();
     for room in [0, 300 << 10] {
-        untouched(
+        let both = untouched(
             Kind::Xfs,
             room,
             |disk| {
@@ -132,9 +132,9 @@ fn rocksdb() {
                 let scan = ldb(disk).args(["scan", "--max_keys=100000"]).output();
                 format!("{}{}", first.stdout, scan.stdout.lines().count())
             },
-        )
-        .plain
-        .says("No space left on device");
+        );
+        // Debian's build ends with a failed assertion when its log can't be written.
+        assert!(!both.plain.succeeded(), "{}", both.plain);
     }
 }
 

@@ -478,3 +478,18 @@ fn an_empty_disk_leaves_no_trace() {
     assert_eq!(fs::read_to_string(&log).expect("it is there"), text);
     file.write_all(b"").expect("it is open");
 }
+
+#[test]
+fn the_c_api_says_whether_a_log_is_degraded() {
+    let disk = Disk::new(Kind::Tmpfs);
+    let log = log_on(&disk);
+    let script = "import ctypes, os, sys\nlog = os.open(sys.argv[1], os.O_WRONLY | os.O_APPEND)\n\
+         degraded = ctypes.CDLL(None).tideover_log_degraded\n\
+         for line in sys.stdin:\n    \
+         if line.startswith(':'): print(degraded(log), degraded(0), degraded(-1), file=sys.stderr); open(line[1:-1], 'w').close()\n    \
+         else: os.write(log, line.encode())";
+    let run = Run::new(program("python3", "python3")).args(["-c", script]).arg(&log).preload(true);
+    let told = outage(&disk, &log, 100, Fed::start(&run));
+    told.outcome.passes();
+    assert_eq!(told.outcome.theirs(), ["0 0 0", "1 0 0", "0 0 0"], "{}", told.outcome);
+}

@@ -35,7 +35,11 @@ impl Page {
 
     /// Reads the page of a process; None if it has none.
     pub fn read(dir: &Path, pid: u32) -> Option<Page> {
-        let bytes = fs::read(Self::path(dir, pid)).ok()?;
+        let mut bytes = fs::read(Self::path(dir, pid)).ok()?;
+        if bytes.is_empty() {
+            // Nothing counted yet.
+            bytes = page::uncounted(pid, 0, 0, 0, b"").to_vec();
+        }
         View::new(&bytes).ok()?;
         Some(Page(bytes))
     }

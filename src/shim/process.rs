@@ -1,6 +1,6 @@
 //! Whose process is this, and may the library act in it?
 
-use core::sync::atomic::{AtomicI32, AtomicU32, Ordering::Relaxed};
+use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering::Relaxed};
 
 use crate::barrier::barrier;
 use crate::{page, reclaim, sys, wait};
@@ -24,6 +24,14 @@ pub enum Phase {
 static PHASE: AtomicU32 = AtomicU32::new(Phase::Starting as u32);
 /// The process that the state in this memory describes. A vfork child shares the memory but not the number.
 static PID: AtomicI32 = AtomicI32::new(0);
+
+/// This process was made by fork(2) and has not executed a program since.
+static FORKED: AtomicBool = AtomicBool::new(false);
+
+/// See [`FORKED`].
+pub fn is_forked() -> bool {
+    FORKED.load(Relaxed)
+}
 
 /// The present phase.
 pub fn phase() -> Phase {
@@ -75,10 +83,11 @@ pub fn may_act() -> bool {
 /// the parent's and must not be written any more.
 pub extern "C" fn forked() {
     adopt();
+    FORKED.store(true, Relaxed);
     reclaim::forked();
     wait::forked();
     page::forked();
-    crate::logs::files::forked();
+    crate::logs::forked();
 }
 
 /// Before the process ends by a way that runs no destructors.

@@ -40,6 +40,12 @@ pub fn getpid() -> c_int {
     unsafe { syscall(libc::SYS_getpid, [0; 6]) as c_int }
 }
 
+/// getppid(2).
+pub fn getppid() -> c_int {
+    // SAFETY: takes no arguments, can't fail.
+    unsafe { syscall(libc::SYS_getppid, [0; 6]) as c_int }
+}
+
 /// geteuid(2).
 pub fn geteuid() -> c_uint {
     // SAFETY: takes no arguments, can't fail.

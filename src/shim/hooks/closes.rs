@@ -6,7 +6,6 @@ use libc::{DIR, FILE};
 
 use super::{closing, closing_many, hooks};
 use crate::acquire::Call;
-use crate::logs::sink;
 
 hooks! {
     close(fd: c_int) -> c_int = closing(fd);
@@ -20,7 +19,6 @@ hooks! {
     closefrom(first: c_int) -> () = closing_many(first.max(0) as c_uint, c_uint::MAX);
     fcloseall() -> c_int = closing_many(c_uint::MAX, c_uint::MAX);
     closelog() -> () = closing_many(c_uint::MAX, c_uint::MAX);
-    daemon(keep_folder: c_int, keep_streams: c_int) -> c_int = detaching(keep_streams);
 }
 
 /// Descriptor of a stream, or -1 (memory streams have none, and fclose(NULL) is the host's own crash).
@@ -44,13 +42,4 @@ unsafe fn closing_range(
     }
     // SAFETY: as the caller promised.
     unsafe { closing_many(call, real, first, last) }
-}
-
-/// daemon(3) puts /dev/null over the standard streams, inside libc.
-#[inline(always)]
-unsafe fn detaching(_: impl Fn() -> Call, mut real: impl FnMut() -> c_int, keep_streams: c_int) -> c_int {
-    if keep_streams == 0 {
-        sink::before_losing(0, 2);
-    }
-    real()
 }

@@ -91,7 +91,7 @@ unsafe fn reopening(call: impl Fn() -> Call, real: impl FnMut() -> *mut FILE, ol
     // SAFETY: the host's stream, which it is about to reopen.
     unsafe {
         let fd = if old.is_null() { -1 } else { libc::fileno(old) };
-        crate::logs::sink::before_losing(fd as u32, fd as u32);
+        crate::logs::sink::before_replacing(fd);
         crate::descriptors::forget(fd);
         with_room(call, real)
     }

@@ -46,7 +46,7 @@ hooks! {
 #[inline(always)]
 unsafe fn onto(_: impl Fn() -> Call, mut real: impl FnMut() -> c_int, from: c_int, to: c_int) -> c_int {
     if from != to {
-        sink::before_losing(to as u32, to as u32);
+        sink::before_replacing(to);
     }
     let fd = real();
     if fd >= 0 {

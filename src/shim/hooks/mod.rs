@@ -261,7 +261,6 @@ unsafe fn closing(_: impl Fn() -> Call, mut real: impl FnMut() -> c_int, fd: c_i
         set_errno(libc::EBADF);
         return -1;
     }
-    sink::before_losing(fd as u32, fd as u32);
     crate::descriptors::forget(fd);
     let answer = real();
     // EINTR, EIO and ENOSPC from close(2) mean that the descriptor is gone.
@@ -275,7 +274,6 @@ unsafe fn closing(_: impl Fn() -> Call, mut real: impl FnMut() -> c_int, fd: c_i
 /// Closes many.
 #[inline(always)]
 unsafe fn closing_many<R: Answer>(_: impl Fn() -> Call, mut real: impl FnMut() -> R, first: u32, last: u32) -> R {
-    sink::before_losing(first, last);
     crate::descriptors::forget_range(first, last);
     let answer = real();
     wait::wake_all();

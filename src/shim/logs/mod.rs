@@ -59,6 +59,12 @@ pub fn start() {
     }
 }
 
+/// In the child of a fork.
+pub fn forked() {
+    files::forked();
+    sink::forked();
+}
+
 /// What a write did.
 #[repr(C)]
 pub struct Written {

@@ -4,15 +4,22 @@
 //! counted.
 
 use core::ffi::CStr;
+use core::fmt::Write;
 use core::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering::Relaxed};
 
+use tideover_contract::glob;
 use tideover_contract::settings::{Id, sink};
 
 use super::payload::Payload;
 use crate::report::{Printable, Repeated};
 use crate::settings::SETTINGS;
+use crate::text::Text;
 use crate::{page, process, sys};
 
+/// Programs that put files over their standard output and back all the time.
+const SHELLS: &[u8] = b"sh, bash, dash, zsh, ksh*, mksh, ash, busybox, fish";
+/// Copies that a program made of a standard stream are looked for up to this number.
+const COPIES: i32 = 32;
 /// A pipe takes so much at once without blocking when poll(2) says it is writable.
 const AT_ONCE: usize = 4096;
 
@@ -22,7 +29,8 @@ struct Stream {
     open: AtomicU32,
     device: AtomicU64,
     inode: AtomicU64,
-    /// A copy of our own, made when the host was about to replace the stream; -1: none.
+    /// A copy of our own, made when the host was about to replace the stream; negative: none, but the parent of this fork has
+    /// one at the complement.
     kept: AtomicI32,
 }
 
@@ -58,13 +66,42 @@ impl Stream {
             && status.st_ino == self.inode.load(Relaxed)
     }
 
-    /// A descriptor of it that still is what it was at load.
-    fn descriptor(&self) -> Option<(i32, libc::stat)> {
-        [self.number, self.kept.load(Relaxed)].into_iter().filter(|&fd| fd >= 0).find_map(|fd| {
-            let status = sys::fstat(fd).ok()?;
-            self.is(&status).then_some((fd, status))
+    /// A descriptor of it: the number itself, a copy that the program made (shells keep their stdout at 10 while a builtin's
+    /// goes to a file), our own, or one that an ancestor still has open.
+    fn descriptor(&self) -> Option<Found> {
+        let kept = self.kept.load(Relaxed);
+        let own = [self.number, kept].into_iter().chain(3..COPIES);
+        own.filter(|&fd| fd >= 0)
+            .find_map(|fd| {
+                let status = sys::fstat(fd).ok()?;
+                (self.is(&status) && is_writable(fd)).then_some(Found { fd, status, opened: false })
+            })
+            .or_else(|| [sys::getppid(), 1].into_iter().find_map(|pid| self.of_process(pid, kept)))
+    }
+
+    /// The same, of another process: opened for one write, and not held, so that whoever waits for the end of our standard output
+    /// is not kept waiting.
+    fn of_process(&self, pid: i32, kept: i32) -> Option<Found> {
+        [self.number, if kept < 0 { !kept } else { kept }].into_iter().find_map(|number| {
+            let mut path = Text::<48>::new();
+            let _ = write!(path, "/proc/{pid}/fd/{number}");
+            let status = sys::stat(path.as_c_str(), true).ok().filter(|status| self.is(status))?;
+            let flags = libc::O_WRONLY | libc::O_APPEND | libc::O_CLOEXEC | libc::O_NONBLOCK | libc::O_NOCTTY;
+            let fd = sys::open(path.as_c_str(), flags, 0).ok()?;
+            Some(Found { fd, status, opened: true })
         })
     }
+}
+
+/// An open standard stream.
+struct Found {
+    fd: i32,
+    status: libc::stat,
+    opened: bool,
+}
+
+fn is_writable(fd: i32) -> bool {
+    sys::status_flags(fd).is_ok_and(|flags| flags & libc::O_ACCMODE != libc::O_RDONLY)
 }
 
 /// Is this the file that standard output or error was at start?
@@ -77,26 +114,30 @@ pub fn is_stderr(status: &libc::stat) -> bool {
     STDERR.is(status)
 }
 
-/// The host is about to close or replace descriptors from `first` to `last`: if our sink is among them, a copy is kept, high up
-/// and close-on-exec. Not before: programs that count their descriptors must not see us.
+/// The host is about to put another file at this number. If that is our sink, a copy is kept, high up and close-on-exec: the
+/// PostgreSQL server does so with its standard output. Not before: programs that count their descriptors must not see us. Not
+/// when the number is closed, and not in children: whoever reads our standard output may be waiting for its end (`$(daemon)`).
 #[inline(always)]
-pub fn before_losing(first: u32, last: u32) {
-    if first <= 2 && last >= 1 {
-        keep(first, last);
+pub fn before_replacing(fd: i32) {
+    if fd == 1 || fd == 2 {
+        keep(fd);
     }
 }
 
 #[cold]
 #[inline(never)]
-extern "C" fn keep(first: u32, last: u32) {
+extern "C" fn keep(fd: i32) {
     crate::barrier::barrier((), || {
         let wanted = match SETTINGS.get(Id::Fallback) {
             sink::STDOUT => &STDOUT,
             sink::STDERR => &STDERR,
             _ => return,
         };
-        let number = wanted.number as u32;
-        if !(first..=last).contains(&number) || wanted.kept.load(Relaxed) >= 0 || !process::may_act() {
+        if fd != wanted.number || wanted.kept.load(Relaxed) >= 0 || process::is_forked() || !process::may_act() {
+            return;
+        }
+        // A shell puts files over its standard output for each command, and keeps its own copy meanwhile.
+        if glob::any(SHELLS, crate::start::program()) {
             return;
         }
         let Ok(status) = sys::fstat(wanted.number) else { return };
@@ -136,8 +177,9 @@ pub struct Sink {
 /// none, and the host must get the true error.
 pub fn choose(full: u64, is_log: &dyn Fn(i32, &libc::stat) -> bool) -> Option<Sink> {
     let stream = |stream: &Stream, name| {
-        let (fd, status) = stream.descriptor()?;
-        usable(fd, &status, full, is_log).then_some(Sink { fd, socket: is_socket(&status), opened: false, name })
+        let found = stream.descriptor()?;
+        let sink = Sink { fd: found.fd, socket: is_socket(&found.status), opened: found.opened, name };
+        usable(found.fd, &found.status, full, is_log).then_some(sink)
     };
     match SETTINGS.get(Id::Fallback) {
         sink::OFF => None,
@@ -238,6 +280,18 @@ impl Drop for Sink {
     fn drop(&mut self) {
         if self.opened {
             sys::close(self.fd);
+        }
+    }
+}
+
+/// In the child of a fork: our copy is closed, for the child may outlive its parent as a daemon. The parent's can be reached
+/// as long as there is a parent.
+pub fn forked() {
+    for stream in [&STDOUT, &STDERR] {
+        let kept = stream.kept.load(Relaxed);
+        if kept >= 0 {
+            sys::close(kept);
+            stream.kept.store(!kept, Relaxed);
         }
     }
 }
