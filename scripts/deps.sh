@@ -36,6 +36,30 @@ libmimalloc2.0      library libmimalloc.so.2.0
 valgrind            command valgrind
 strace              command strace
 gdb                 command gdb
+g++                 command g++
+e2fsprogs           command mkfs.ext4
+xfsprogs            command mkfs.xfs
+btrfs-progs         command mkfs.btrfs
+dash                command dash
+zsh                 command zsh
+perl                command perl
+gawk                command gawk
+lua5.4              command lua5.4
+ruby                command ruby
+php-cli             command php
+nodejs              command node
+openjdk-17-jre-headless command java
+ecj                 command ecj
+nginx               command nginx
+apache2-bin         command apache2
+postgresql          file    /usr/lib/postgresql
+mariadb-server-core command mariadbd
+mariadb-client-core command mariadb
+logrotate           command logrotate
+python3-plyvel      file    /usr/lib/python3/dist-packages/plyvel
+rocksdb-tools       command ldb
+wget                command wget
+curl                command curl
 '
 
 # Is it there?  have command gcc / have file /usr/bin/python3 / have library libfiu.so.0

@@ -38,7 +38,8 @@ impl Page {
         let mut bytes = fs::read(Self::path(dir, pid)).ok()?;
         if bytes.is_empty() {
             // Nothing counted yet.
-            bytes = page::uncounted(pid, 0, 0, 0, b"").to_vec();
+            let name = fs::read(format!("/proc/{pid}/comm")).unwrap_or_default();
+            bytes = page::uncounted(pid, 0, 0, 0, name.trim_ascii()).to_vec();
         }
         View::new(&bytes).ok()?;
         Some(Page(bytes))
