@@ -22,6 +22,8 @@ fn no_difference(name: &str, both: &Both, may_speak: bool) {
         .map(|(a, b)| format!("  plain {a}\n  preloaded {b}"))
         .collect();
     assert!(differing.is_empty(), "{} differences:\n{}", differing.len(), differing.join("\n"));
+    let last = |lines: &[&str]| lines.last().map(|l| l.to_string());
+    assert_eq!(plain.len(), preloaded.len(), "one ends early: {:?}, {:?}", last(&plain), last(&preloaded));
     assert!(plain.len() > 400, "the fixture tells of everything: {}", both.plain);
     both.same_but_for_messages();
     both.plain.passes();

@@ -64,7 +64,9 @@ fn logrotate_renames_the_log_while_the_disk_is_full() {
         outcome.passes();
         let account = Account::new(&log_with_siblings(&log), &outcome.stdout);
         println!("rename while full, {kind:?}: {}", account.places());
-        account.complete(1..=400, 1).in_order().back_in_the_file(301..=400).markers_tell_all();
+        account.complete(1..=400, 1).in_order().back_in_the_file(301..=400);
+        // What had gone elsewhere before the rotation is told nowhere: the file that it was meant for is closed.
+        assert_eq!(account.markers.iter().map(|m| m.lines).sum::<u64>(), 100, "{account}");
     }
 }
 
@@ -377,6 +379,164 @@ fn json_lines_parse_after_an_outage() {
     let odd = told.file.lines().count() - whole;
     assert!(odd <= 2, "the torn line and ours: {account}");
     assert!(account.markers.iter().all(|m| m.text.starts_with('{') && m.text.ends_with('}')), "{account}");
+}
+
+#[test]
+fn blocks_of_lines_are_cut_at_most_once() {
+    // One write for all lines since the last pause, 10 KB each: longer than a pipe takes at once.
+    let put = "import os\nout = os.open(log, os.O_WRONLY | os.O_APPEND)\nlines = []\nput = lines.append\n\
+               def flush():\n    data = ''.join(l + '\\n' for l in lines).encode()\n    lines.clear()\n    \
+               while data: data = data[os.write(out, data):]\n\
+               for line in sys.stdin:\n    line = line.rstrip('\\n')\n    \
+               if line.startswith(':'): flush(); open(line[1:], 'w').close()\n    else: put(line)";
+    for kind in [Kind::Tmpfs, Kind::Ext4] {
+        let disk = Disk::new(kind);
+        let log = log_on(&disk);
+        let told = outage(&disk, &log, 100, Fed::start(&python(put, &log)));
+        told.outcome.passes();
+        let account = told.on_stdout();
+        nothing_lost(&told, &account);
+        account.markers_tell_all();
+    }
+}
+
+#[test]
+fn a_number_that_was_a_log_and_is_data_now_gets_the_true_error() {
+    let disk = Disk::new(Kind::Tmpfs);
+    let log = log_on(&disk);
+    fs::write(disk.join("table.csv"), "").expect("there is space");
+    for change in [
+        "os.close(log); data = os.open('table.csv', os.O_WRONLY | os.O_APPEND)",
+        "data = os.open('table.csv', os.O_WRONLY | os.O_APPEND); os.dup2(data, log); data = log",
+        "data = os.open('table.csv', os.O_WRONLY | os.O_APPEND); os.closerange(log, log + 1); data = fcntl.fcntl(data, fcntl.F_DUPFD, log)",
+    ] {
+        let script = format!(
+            "import os, sys, fcntl\nlog = os.open('app.log', os.O_WRONLY | os.O_APPEND)\nwas = log\n\
+             for i in range(100): assert os.write(log, b'a line of a log, of some length, as lines of logs are\\n') == 54\n\
+             {change}\nassert data == was, (data, was)\nfailed = 0\n\
+             for i in range(100):\n    \
+             try: os.write(data, b'a row of data, which is no line of a log\\n')\n    \
+             except OSError as e: failed += e.errno == 28\n\
+             print(failed, 'refused', file=sys.stderr)"
+        );
+        if !disk.join("filler").exists() {
+            disk.fill();
+        }
+        let run = Run::new(program("python3", "python3")).folder(disk.path()).args(["-c", &script]).preload(true);
+        let outcome = run.output();
+        outcome.passes().says("100 refused");
+        assert!(!outcome.stdout.contains("row of data"), "{outcome}");
+        assert!(outcome.stdout.contains("a line of a log"), "{outcome}");
+        assert_eq!(fs::read(&log).map(|text| text.len()).ok(), Some(0));
+    }
+}
+
+#[test]
+fn no_descriptor_is_needed() {
+    // Every number is taken, and the limit can't be raised.
+    let put = "import os\nout = os.open(log, os.O_WRONLY | os.O_APPEND)\ntaken = []\n\
+               def put(line): os.write(out, (line + '\\n').encode())\n\
+               def take():\n    \
+               try:\n        while True: taken.append(os.dup(0))\n    except OSError: pass\n\
+               take()\n\
+               for line in sys.stdin:\n    line = line.rstrip('\\n')\n    \
+               if line.startswith(':'): os.close(taken.pop()); open(line[1:], 'w').close(); take()\n    else: put(line)";
+    let disk = Disk::new(Kind::Tmpfs);
+    let log = log_on(&disk);
+    let told = outage(&disk, &log, 100, Fed::start(&python(put, &log).limit(40)));
+    told.outcome.passes();
+    nothing_lost(&told, &told.on_stdout());
+}
+
+#[test]
+fn a_signal_handler_that_logs() {
+    let disk = Disk::new(Kind::Tmpfs);
+    let log = log_on(&disk);
+    let run = Run::new(fixture("disk_signals")).arg(&log).preload(true).timeout(Duration::from_secs(20));
+    let mut fed = Fed::start(&run);
+    fed.log(1..=50);
+    disk.fill();
+    for k in 0..50 {
+        fed.log(51 + k * 10..=60 + k * 10);
+        thread::sleep(Duration::from_millis(2));
+    }
+    disk.free();
+    thread::sleep(BACK);
+    fed.log(551..=600);
+    let outcome = fed.end();
+    outcome.passes();
+    let text = fs::read_to_string(&log).expect("it is there");
+    // The handler's lines may come between the head of a line that is cut and its rest.
+    let account = Account::new(&text, &outcome.stdout);
+    println!("signals: {}; {}", account.places(), outcome.stderr.lines().last().unwrap_or_default());
+    assert!(account.doubled().is_empty() && account.lost(1..=600).is_empty(), "{account}");
+    let handled: usize =
+        outcome.stderr.split(" handled").next().and_then(|s| s.rsplit(' ').next()?.parse().ok()).expect("a count");
+    let whole = |text: &str| text.matches("signal ").count();
+    assert_eq!(whole(&text) + whole(&outcome.stdout), handled, "each line of the handler's is somewhere");
+}
+
+#[test]
+fn children_forked_while_threads_log() {
+    let disk = Disk::new(Kind::Tmpfs);
+    let log = log_on(&disk);
+    disk.fill();
+    let run = Run::new(fixture("disk_forks")).arg(&log).timeout(Duration::from_secs(60));
+    let outcome = run.preload(true).env("TIDEOVER_FALLBACK_LIMIT", "10G/min").output();
+    outcome.passes().says("200 children logged");
+    assert_eq!(fs::metadata(&log).expect("it is there").len(), 0);
+}
+
+#[test]
+fn a_page_that_has_no_room() {
+    // prometheus#16785: /dev/shm is full before the program starts, or becomes so.
+    let (disk, pages) = (Disk::new(Kind::Tmpfs), Disk::new(Kind::Tmpfs));
+    let log = log_on(&disk);
+    for early in [true, false] {
+        if early {
+            pages.fill();
+        }
+        let mut fed = Fed::start(&writer(&log).page_dir(pages.path()));
+        fed.log(1..=10);
+        if !early {
+            pages.fill();
+        }
+        disk.fill();
+        fed.log(11..=110);
+        let outcome = fed.end();
+        outcome.passes();
+        let account = Account::new(&fs::read_to_string(&log).expect("it is there"), &outcome.stdout);
+        account.complete(1..=110, 1);
+        disk.free();
+        pages.free();
+        fs::write(&log, "").expect("there is space");
+    }
+}
+
+#[test]
+fn a_limit_on_the_size_of_files_stays_what_it_is() {
+    // What stops the write is the limit, not the disk: natively a short write, then EFBIG.
+    let disk = Disk::new(Kind::Tmpfs);
+    let script = "import os, resource, signal, sys\nsignal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n\
+         resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\nlog = os.open('app.log', os.O_WRONLY | os.O_APPEND)\n\
+         for i in range(20):\n    \
+         try: print(os.write(log, b'x' * 89 + b'\\n'), file=sys.stderr)\n    except OSError as e: print(e, file=sys.stderr)";
+    let once = |preload| {
+        log_on(&disk);
+        Run::new(program("python3", "python3")).folder(disk.path()).args(["-c", script]).preload(preload).output()
+    };
+    let both = tideover_tests::Both { plain: once(false), preloaded: once(true) };
+    both.same().plain.says("File too large").says("10\n");
+}
+
+#[test]
+fn a_limit_on_the_size_of_files_that_is_far_away_changes_nothing() {
+    let disk = Disk::new(Kind::Tmpfs);
+    let log = log_on(&disk);
+    let shell = Run::new(program("sh", "dash")).args(["-c", "ulimit -f 20000; exec \"$@\"", "sh"]);
+    let told = outage(&disk, &log, 100, Fed::start(&shell.args(writer(&log).command()).preload(true)));
+    told.outcome.passes();
+    nothing_lost(&told, &told.on_stdout());
 }
 
 #[test]

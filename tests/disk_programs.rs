@@ -31,11 +31,27 @@ fn survives(name: &str, kind: Kind, run: impl Fn(&Path) -> Run) {
 
 /// For programs whose standard output is the log: the lines are on standard error.
 fn survives_on_stderr(name: &str, kind: Kind, run: impl Fn(&Path) -> Run) {
+    survives_on_stderr_with(name, ">>", kind, run);
+}
+
+fn survives_on_stderr_with(name: &str, redirection: &str, kind: Kind, run: impl Fn(&Path) -> Run) {
+    let script = format!("log=$1; shift; exec \"$@\" {redirection}\"$log\"");
     let (_, told) = through(name, kind, |log| {
         let real = run(log);
-        let shell = Run::new(program("sh", "dash")).args(["-c", "log=$1; shift; exec \"$@\" >>\"$log\"", "sh"]);
+        let shell = Run::new(program("sh", "dash")).args(["-c", &script, "sh"]);
         shell.arg(log).args(real.command())
     });
+    let account = told.on_stderr();
+    nothing_lost(&told, &account);
+    account.markers_tell_all();
+    assert!(told.outcome.succeeded(), "{}", told.outcome);
+    told_in_page(&told, &account);
+}
+
+/// For shells whose standard output has become the log: what it was before is gone, so the lines are on standard error.
+fn survives_in_a_shell(name: &str, run: impl Fn(&Path) -> Run) {
+    let (_, told) = through(name, Kind::Tmpfs, run);
+    assert_eq!(told.outcome.stdout, "", "{}", told.outcome);
     let account = told.on_stderr();
     nothing_lost(&told, &account);
     account.markers_tell_all();
@@ -85,7 +101,7 @@ fn bash_appends_line_by_line() {
 
 #[test]
 fn bash_with_its_output_in_the_log() {
-    survives("bash: exec >> log", Kind::Tmpfs, |log| shell("bash", "bash", ONCE, log));
+    survives_in_a_shell("bash: exec >> log", |log| shell("bash", "bash", ONCE, log));
 }
 
 #[test]
@@ -95,7 +111,7 @@ fn dash_appends_line_by_line() {
 
 #[test]
 fn dash_with_its_output_in_the_log() {
-    survives("dash: exec >> log", Kind::Tmpfs, |log| shell("dash", "dash", ONCE, log));
+    survives_in_a_shell("dash: exec >> log", |log| shell("dash", "dash", ONCE, log));
 }
 
 #[test]
@@ -105,7 +121,7 @@ fn zsh_appends_line_by_line() {
 
 #[test]
 fn zsh_with_its_output_in_the_log() {
-    survives("zsh: exec >> log", Kind::Tmpfs, |log| shell("zsh", "zsh", ONCE, log));
+    survives_in_a_shell("zsh: exec >> log", |log| shell("zsh", "zsh", ONCE, log));
 }
 
 /// The common part of the scripts below: `put` logs one line.
@@ -143,6 +159,13 @@ fn python_opens_the_log_for_each_line() {
 fn python_prints_to_its_redirected_output() {
     let put = "def put(line): print(line, flush=True)";
     survives_on_stderr("python: print >> log", Kind::Tmpfs, |log| python(put, log));
+}
+
+#[test]
+fn python_prints_to_a_log_that_was_opened_afresh() {
+    // `> log` rather than `>> log`: not O_APPEND, but the file that standard output was at start.
+    let put = "def put(line): print(line, flush=True)";
+    survives_on_stderr_with("python: print > log", ">", Kind::Tmpfs, |log| python(put, log));
 }
 
 #[test]
@@ -312,7 +335,7 @@ fn c(how: &str, log: &Path) -> Run {
 
 #[test]
 fn c_in_every_way_to_write_a_line() {
-    for how in ["line", "full", "none", "write", "writev", "reopen", "dprintf", "wide"] {
+    for how in ["line", "full", "none", "write", "writev", "reopen", "dprintf", "wide", "tell"] {
         survives(&format!("C: {how}"), Kind::Tmpfs, |log| c(how, log));
     }
 }

@@ -133,8 +133,8 @@ fn standard_output_that_is_a_unix_socket() {
     account.markers_tell_all();
 }
 
-/// Lines arrive where standard output was at start, whatever the program makes of descriptor 1 later.
-fn kept(how: &str) {
+/// A program that does something to its standard output before it logs.
+fn meddles(how: &str) -> Told {
     let script = format!(
         "import os, sys\nlog = os.open(sys.argv[1], os.O_WRONLY | os.O_APPEND)\n{how}\n\
          for line in sys.stdin:\n    \
@@ -144,31 +144,63 @@ fn kept(how: &str) {
     let disk = Disk::new(Kind::Tmpfs);
     let log = log_on(&disk);
     let run = Run::new(program("python3", "python3")).args(["-c", &script]).arg(&log).preload(true);
-    let told = outage(&disk, &log, 100, Fed::start(&run));
-    nothing_lost(&told, &told.on_stdout());
+    outage(&disk, &log, 100, Fed::start(&run))
 }
 
 #[test]
 fn standard_output_as_it_was_before_the_program_pointed_it_at_dev_null() {
-    kept("null = os.open('/dev/null', os.O_WRONLY); os.dup2(null, 1)");
+    for how in ["os.dup2(null, 1)", "os.dup2(null, 1, inheritable=False)", "os.dup2(null, 0); os.dup2(null, 1)"] {
+        // Standard input is what the lines come through: only descriptor 1 may go.
+        let how = how.replace("os.dup2(null, 0); ", "os.dup2(null, 9); ");
+        let told = meddles(&format!("null = os.open('/dev/null', os.O_WRONLY); {how}"));
+        nothing_lost(&told, &told.on_stdout());
+    }
 }
 
 #[test]
-fn standard_output_as_it_was_before_the_program_closed_it() {
-    kept("os.close(1)");
+fn standard_error_when_the_program_has_closed_standard_output() {
+    // It is not kept open: whoever reads it may be waiting for its end.
+    all_on_stderr(&meddles("os.close(1)"));
 }
 
 #[test]
-fn standard_output_as_it_was_before_the_program_closed_every_descriptor() {
-    kept("os.closerange(4, 100000); os.closerange(1, 3)");
-}
-
-#[test]
-fn standard_output_as_it_was_before_the_program_reused_the_number() {
+fn standard_error_when_the_program_has_reused_the_number_of_standard_output() {
     let folder = Scratch::new();
     let data = folder.join("data");
-    kept(&format!("os.close(1); data = os.open({:?}, os.O_WRONLY | os.O_CREAT)", data.display().to_string()));
+    let path = data.display().to_string();
+    all_on_stderr(&meddles(&format!("os.close(1); data = os.open({path:?}, os.O_WRONLY | os.O_CREAT)")));
     assert_eq!(fs::read_to_string(data).expect("it is there"), "", "a file of the program's gets no log lines");
+}
+
+#[test]
+fn the_true_error_when_there_is_nowhere_left_to_go() {
+    // Here it ends a program that does not expect it.
+    let told = meddles("os.closerange(4, 100000); os.closerange(1, 3)");
+    told.outcome.fails();
+    let account = told.account("");
+    assert_eq!(account.lost(told.all()).first(), account.in_file.last().map(|n| n + 1).as_ref(), "{account}");
+}
+
+#[test]
+fn the_end_of_standard_output_comes_when_a_daemon_lets_go_of_it() {
+    // `$(daemon)`: the parent ends, the child has pointed its output elsewhere and goes on; the reader must not wait for it.
+    let disk = Disk::new(Kind::Tmpfs);
+    let log = log_on(&disk);
+    disk.fill();
+    let script = "import os, sys, time\nlog = os.open(sys.argv[1], os.O_WRONLY | os.O_APPEND)\nos.write(log, b'before\\n')\n\
+         if os.fork(): os._exit(0)\nos.setsid()\nnull = os.open('/dev/null', os.O_RDWR)\n\
+         for fd in range(3): os.dup2(null, fd)\n\
+         for i in range(30): time.sleep(0.1); os.write(log, b'a line\\n')";
+    let shell = "out=$(python3 -c \"$0\" \"$1\"); echo \"got $out\"";
+    let started = std::time::Instant::now();
+    let outcome = Run::new(program("bash", "bash"))
+        .env("PATH", "/usr/bin:/bin")
+        .args(["-c", shell, script])
+        .arg(&log)
+        .preload(true)
+        .output();
+    assert!(started.elapsed() < Duration::from_secs(2), "it waited for the daemon: {outcome}");
+    outcome.passes().says("got before");
 }
 
 #[test]

@@ -27,8 +27,7 @@ const RETRY_AFTER: u32 = 16;
 /// User id in the path of the page's file, plus one; 0: there is no file. A program may change its id later.
 static OWNER: AtomicU32 = AtomicU32::new(0);
 
-/// When the process was loaded or forked.
-static STARTED: AtomicU64 = AtomicU64::new(0);
+/// When the process was loaded or forked, CLOCK_BOOTTIME.
 static STARTED_BOOT: AtomicU64 = AtomicU64::new(0);
 
 type Path = Text<256>;
@@ -61,7 +60,6 @@ fn shard() -> &'static contract::Shard {
 #[inline(always)]
 pub fn opened(fd: i32) {
     shard().opened.fetch_add(1, Relaxed);
-    crate::descriptors::forget(fd);
     if fd >= NOTABLE.load(Relaxed) {
         notable(fd);
     }
@@ -90,6 +88,7 @@ fn take_note(fd: i32) {
     if !process::may_act() {
         return;
     }
+    crate::logs::stdio::install();
     if NOTABLE.load(Relaxed) == i32::MIN {
         if GRACE.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1)).is_ok() {
             return;
@@ -121,7 +120,6 @@ fn directory(uid: u32) -> Path {
 pub fn announce() {
     let uid = sys::geteuid();
     STARTED_BOOT.store(sys::clock(libc::CLOCK_BOOTTIME), Relaxed);
-    STARTED.store(sys::clock(libc::CLOCK_REALTIME), Relaxed);
     if SETTINGS.flag(settings::Id::Page) {
         match make_file(uid) {
             Ok(fd) => {
@@ -237,7 +235,8 @@ fn fill(to: &Page, uid: u32) {
     to.pid.store(process::pid() as u32, Relaxed);
     to.uid.store(uid, Relaxed);
     to.started_boot_ns.store(STARTED_BOOT.load(Relaxed), Relaxed);
-    to.started_ns.store(STARTED.load(Relaxed), Relaxed);
+    let age = sys::clock(libc::CLOCK_BOOTTIME).saturating_sub(STARTED_BOOT.load(Relaxed));
+    to.started_ns.store(sys::clock(libc::CLOCK_REALTIME).saturating_sub(age), Relaxed);
     contract::store_text(&to.version, env!("CARGO_PKG_VERSION").as_bytes());
     contract::store_text(&to.program, crate::start::program());
     for index in 0..settings::COUNT {
@@ -271,7 +270,6 @@ pub fn forked() {
     }
     GRACE.store(CHILDREN_GRACE, Relaxed);
     STARTED_BOOT.store(sys::clock(libc::CLOCK_BOOTTIME), Relaxed);
-    STARTED.store(sys::clock(libc::CLOCK_REALTIME), Relaxed);
     carry(&PRIVATE.counters, &known);
 }
 

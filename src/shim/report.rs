@@ -6,11 +6,12 @@
 //! (hhvm#119: ten minutes at the limit filled a disk with 211 GB of the same line).
 
 use core::fmt::{self, Write};
-use core::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering::Relaxed};
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
 use log::{LevelFilter, Log, Metadata, Record};
 use tideover_contract::settings::{Id, SECOND};
 
+use crate::logs::sink;
 use crate::settings::SETTINGS;
 use crate::text::Text;
 use crate::{process, sys};
@@ -19,23 +20,13 @@ const STDERR: i32 = 2;
 /// How long a kind of message is quiet after its first line; doubles each time.
 const QUIET: u64 = 30 * SECOND;
 
-/// Identity of stderr at load; all zero if it was closed.
-static STDERR_DEVICE: AtomicU64 = AtomicU64::new(0);
-static STDERR_INODE: AtomicU64 = AtomicU64::new(0);
-static STDERR_OPEN: AtomicI32 = AtomicI32::new(0);
-
 struct Lines;
 
-/// Sets the level, remembers stderr, and turns the panic message into a line of ours.
+/// Sets the level and the logger.
 pub fn start() {
     let levels = [LevelFilter::Off, LevelFilter::Error, LevelFilter::Warn, LevelFilter::Info, LevelFilter::Debug];
     log::set_max_level(levels.get(SETTINGS.get(Id::Log) as usize).copied().unwrap_or(LevelFilter::Warn));
     let _ = log::set_logger(&Lines);
-    if let Ok(status) = sys::fstat(STDERR) {
-        STDERR_DEVICE.store(status.st_dev, Relaxed);
-        STDERR_INODE.store(status.st_ino, Relaxed);
-        STDERR_OPEN.store(1, Relaxed);
-    }
 }
 
 impl Log for Lines {
@@ -65,10 +56,9 @@ fn deliver(line: &[u8]) {
     }
     let Ok(status) = sys::fstat(STDERR) else { return };
     let kind = status.st_mode & libc::S_IFMT;
-    let same = STDERR_OPEN.load(Relaxed) != 0
-        && (status.st_dev, status.st_ino) == (STDERR_DEVICE.load(Relaxed), STDERR_INODE.load(Relaxed));
+    let same = sink::is_stderr(&status);
     let appended = || {
-        STDERR_OPEN.load(Relaxed) != 0
+        sink::had_stderr()
             && kind == libc::S_IFREG
             && sys::status_flags(STDERR).is_ok_and(|flags| flags & libc::O_APPEND != 0)
     };

@@ -53,6 +53,8 @@ fn begin() {
         return page::ignore();
     }
     process::adopt();
+    // First: messages go to stderr only if it is what it was.
+    let to_file = crate::logs::sink::start();
     report::start();
     #[cfg(not(test))]
     crate::barrier::start();
@@ -63,7 +65,7 @@ fn begin() {
     crate::hooks::resolve_common();
     page::announce();
     reclaim::limit::start();
-    crate::logs::start();
+    crate::logs::start(to_file);
     process::set_phase(Phase::Active);
 }
 

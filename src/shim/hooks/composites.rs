@@ -19,6 +19,8 @@ hooks! {
     fopen(path: Name, mode: Mode) -> *mut FILE = stream();
     fopen64(path: Name, mode: Mode) -> *mut FILE = stream();
     _IO_fopen(path: Name, mode: Mode) -> *mut FILE = stream();
+    fdopen(fd: c_int, mode: Mode) -> *mut FILE = adopting();
+    _IO_fdopen(fd: c_int, mode: Mode) -> *mut FILE = adopting();
     freopen(path: Name, mode: Mode, old: *mut FILE) -> *mut FILE = reopening(old);
     freopen64(path: Name, mode: Mode, old: *mut FILE) -> *mut FILE = reopening(old);
     tmpfile() -> *mut FILE = stream();
@@ -82,6 +84,13 @@ unsafe fn with_room<R: Answer>(call: impl Fn() -> Call, mut real: impl FnMut() -
     if page::is_tight() {
         make_room(call());
     }
+    real()
+}
+
+/// fdopen(3): makes no descriptor, but stdio may write to an inherited one from here on.
+#[inline(always)]
+unsafe fn adopting(_: impl Fn() -> Call, mut real: impl FnMut() -> *mut FILE) -> *mut FILE {
+    crate::logs::stdio::install();
     real()
 }
 

@@ -288,18 +288,8 @@ fn blocking(flags: c_int) -> bool {
 
 /// Looks up the functions that nearly every program calls, so that no hook has to later: dlsym(3) takes the loader's lock.
 pub fn resolve_common() {
-    let common: [fn() -> usize; 10] = [
-        files::open::real,
-        files::open64::real,
-        files::openat::real,
-        closes::close::real,
-        composites::fopen::real,
-        closes::fclose::real,
-        composites::opendir::real,
-        closes::closedir::real,
-        descriptors::dup2::real,
-        sockets::socket::real,
-    ];
+    let common: [fn() -> usize; 5] =
+        [files::open::real, files::open64::real, files::openat::real, closes::close::real, closes::fclose::real];
     for look_up in common {
         look_up();
     }

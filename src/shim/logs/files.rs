@@ -22,7 +22,7 @@ const DIVERTED: u32 = 2;
 const RETURNING: u32 = 3;
 
 /// How many files are diverted: while it is 0, writes look at nothing else.
-static COUNT: AtomicU32 = AtomicU32::new(0);
+pub static COUNT: AtomicU32 = AtomicU32::new(0);
 
 /// A diverted file.
 pub struct File {

@@ -17,6 +17,7 @@ pub mod stdio;
 
 use core::ffi::c_void;
 use core::fmt::Write;
+use core::sync::atomic::{AtomicPtr, Ordering::Relaxed};
 
 use libc::{c_int, iovec, ssize_t};
 use tideover_contract::page::{EventKind, Outcome};
@@ -47,15 +48,15 @@ static RETURNED: Repeated = Repeated::new();
 static NOWHERE: Repeated = Repeated::new();
 static CAPPED: Repeated = Repeated::new();
 
-/// At load, while there is one thread.
-pub fn start() {
-    sink::start();
-    if SETTINGS.get(Id::Fallback) != sinks::OFF {
-        // SAFETY: called once, by the constructor.
-        unsafe { stdio::install() };
-        if !stdio::installed() {
-            log::info!("this libc's stdio is not as expected: logs written through it are not diverted");
-        }
+/// At load. `to_file`: a standard stream is a file.
+pub fn start(to_file: bool) {
+    if SETTINGS.get(Id::Fallback) == sinks::OFF {
+        return;
+    }
+    if !stdio::find() {
+        log::info!("this libc's stdio is not as expected: logs written through it are not diverted");
+    } else if to_file {
+        stdio::install();
     }
 }
 
@@ -74,6 +75,25 @@ pub struct Written {
     reached: usize,
 }
 
+type RealWrite = unsafe extern "C" fn(c_int, *const c_void, usize) -> ssize_t;
+
+/// The real write(2); at first, a function that finds it. So the most frequent hook of all needs no test for that.
+pub static REAL_WRITE: AtomicPtr<()> = AtomicPtr::new(find_write as *mut ());
+
+unsafe extern "C" fn find_write(fd: c_int, data: *const c_void, count: usize) -> ssize_t {
+    static REAL: Real = Real::new();
+    REAL_WRITE.store(REAL.address(c"write", false) as *mut (), Relaxed);
+    // SAFETY: the host's own arguments.
+    unsafe { real_write()(fd, data, count) }
+}
+
+/// See [`REAL_WRITE`].
+#[inline(always)]
+fn real_write() -> RealWrite {
+    // SAFETY: never anything but a function of this type.
+    unsafe { core::mem::transmute(REAL_WRITE.load(Relaxed)) }
+}
+
 /// write(2) as the host wants it, by stdio or while files are diverted. The real call is made from here: it is a cancellation
 /// point, and nothing is held.
 ///
@@ -88,13 +108,8 @@ unsafe fn write_through(fd: c_int, data: *const c_void, count: usize, cancellabl
         }
     }
     let answer = if cancellable {
-        static REAL: Real = Real::new();
-        // SAFETY: that is its type, and as promised by the caller.
-        unsafe {
-            let real: unsafe extern "C" fn(c_int, *const c_void, usize) -> ssize_t =
-                core::mem::transmute(REAL.address(c"write", false));
-            real(fd, data, count)
-        }
+        // SAFETY: as promised by the caller.
+        unsafe { real_write()(fd, data, count) }
     } else {
         sys::write_raw(fd, data, count).map_or_else(
             |errno| {
@@ -369,7 +384,7 @@ impl<'a> Log<'a> {
         if new {
             self.announce(errno, sink.name);
         }
-        let mid_line = file.mid_line.load(core::sync::atomic::Ordering::Relaxed) || (new && torn);
+        let mid_line = file.mid_line.load(Relaxed) || (new && torn);
         let mut prefix = Text::<300>::new();
         self.fill_prefix(&mut prefix);
         let dropped = sink.deliver(payload, prefix.as_bytes(), mid_line);
@@ -406,7 +421,6 @@ impl<'a> Log<'a> {
 
     /// A write to a diverted file: elsewhere, or back into the file if there is room again.
     fn divert_or_return(&self, file: &File, payload: Payload<'_>) -> Option<Written> {
-        use core::sync::atomic::Ordering::Relaxed;
         let errno = file.errno.load(Relaxed);
         let total = payload.len();
         let all = |reached| Some(Written { answer: total as ssize_t, reached });
@@ -470,7 +484,7 @@ impl<'a> Log<'a> {
                 Err(_) => return Some(written),
             }
         }
-        let (lines, age) = (file.lines.load(core::sync::atomic::Ordering::Relaxed), file.age());
+        let (lines, age) = (file.lines.load(Relaxed), file.age());
         file.returned();
         self.welcome(lines, age);
         Some(written)
@@ -478,7 +492,6 @@ impl<'a> Log<'a> {
 
     /// The line in the file: how much went where, between when and when. An object where the log is made of objects.
     fn fill_note(&self, to: &mut Text<400>, file: &File, json: bool) {
-        use core::sync::atomic::Ordering::Relaxed;
         let (lines, bytes) = (file.lines.load(Relaxed), file.bytes.load(Relaxed));
         let from = crate::text::Time(file.since.load(Relaxed));
         let until = crate::text::Time(sys::clock(libc::CLOCK_REALTIME));

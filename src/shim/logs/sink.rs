@@ -48,15 +48,18 @@ static STDOUT: Stream = stream(1);
 static STDERR: Stream = stream(2);
 static UNUSABLE_PATH: Repeated = Repeated::new();
 
-/// At load: remembers the standard streams.
-pub fn start() {
+/// At load: remembers the standard streams. Is one of them a file?
+pub fn start() -> bool {
+    let mut to_file = false;
     for stream in [&STDOUT, &STDERR] {
         if let Ok(status) = sys::fstat(stream.number) {
             stream.device.store(status.st_dev, Relaxed);
             stream.inode.store(status.st_ino, Relaxed);
             stream.open.store(1, Relaxed);
+            to_file |= status.st_mode & libc::S_IFMT == libc::S_IFREG;
         }
     }
+    to_file
 }
 
 impl Stream {
@@ -112,6 +115,11 @@ pub fn is_standard(status: &libc::stat) -> bool {
 /// Is this the file that standard error was at start?
 pub fn is_stderr(status: &libc::stat) -> bool {
     STDERR.is(status)
+}
+
+/// Was there a standard error at start?
+pub fn had_stderr() -> bool {
+    STDERR.open.load(Relaxed) != 0
 }
 
 /// The host is about to put another file at this number. If that is our sink, a copy is kept, high up and close-on-exec: the

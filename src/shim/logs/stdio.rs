@@ -2,14 +2,15 @@
 //! 482 write only through it. The way in is one pointer: the `__write` slot of the tables behind every FILE.
 //!
 //! Checked before it is touched: the slot must hold the exported `_IO_file_write`. Where it does not (musl, a future glibc),
-//! stdio is left alone and `installed` says so.
+//! stdio is left alone.
 
 use core::ffi::c_void;
-use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use libc::{FILE, off64_t, ssize_t};
 
 use super::write_through;
+use crate::barrier::barrier;
 use crate::sys;
 
 /// Bytes of glibc's FILE on 64-bit systems; the pointer to the table follows it.
@@ -25,52 +26,59 @@ const NOT_CANCELLABLE: i32 = 2;
 /// Index of `__write` in the table.
 const WRITE: usize = 15;
 
-static INSTALLED: AtomicBool = AtomicBool::new(false);
-
+/// Addresses of the slots, narrow and wide; 0 when the check failed, or they are filled already.
+static SLOTS: [AtomicUsize; 2] = [const { AtomicUsize::new(0) }; 2];
 unsafe extern "C" {
     static stdout: *mut FILE;
 }
 
-/// Are the tables ours?
-pub fn installed() -> bool {
-    INSTALLED.load(Relaxed)
-}
-
-/// Puts our function into both tables, narrow and wide.
-///
-/// # Safety
-/// Once, from the constructor, while there is one thread.
-pub unsafe fn install() {
+/// At load: finds the slots, and checks what is in them. False if they are not what they should be.
+pub fn find() -> bool {
     // SAFETY: look-ups of names that exist in glibc; where they don't, nothing follows.
     unsafe {
         let native = libc::dlsym(libc::RTLD_NEXT, c"_IO_file_write".as_ptr()) as usize;
         let wide = libc::dlsym(libc::RTLD_NEXT, c"_IO_wfile_jumps".as_ptr()).cast::<AtomicUsize>();
         if native == 0 || wide.is_null() || stdout.is_null() {
-            return;
+            return false;
         }
         let narrow = *stdout.cast::<u8>().add(FILE_SIZE).cast::<*const AtomicUsize>();
-        let tables = [narrow, wide.cast_const()];
-        let slots = tables.map(|table| if table.is_null() { core::ptr::null() } else { table.add(WRITE) });
-        if slots.iter().all(|&slot| !slot.is_null() && (*slot).load(Relaxed) == native) {
-            INSTALLED.store(replace(slots.map(|slot| &*slot)), Relaxed);
+        let slots = [narrow, wide.cast_const()].map(|table| table.wrapping_add(WRITE));
+        let right = !narrow.is_null() && slots.iter().all(|&slot| (*slot).load(Relaxed) == native);
+        for (known, slot) in SLOTS.iter().zip(slots) {
+            known.store(if right { slot as usize } else { 0 }, Relaxed);
         }
+        right
     }
+}
+
+/// Puts our function into both tables, if that was not done: when the program has a file that stdio might write. It costs a page
+/// and a split of libc's mapping, which programs that write to nothing but a terminal or a pipe need not pay.
+#[cold]
+#[inline(never)]
+pub extern "C" fn install() {
+    barrier((), || {
+        let slots = [SLOTS[0].swap(0, Relaxed), SLOTS[1].swap(0, Relaxed)];
+        if slots.iter().all(|&slot| slot != 0) {
+            // SAFETY: found and checked by `find`; libc stays mapped.
+            replace(slots.map(|slot| unsafe { &*(slot as *const AtomicUsize) }));
+        }
+    });
 }
 
 /// Stores into pages that are read-only after relocation. The tables are neighbours: one change of protection for both, which is
 /// most of what this costs a process at its start (`make bench`).
-fn replace(slots: [&AtomicUsize; 2]) -> bool {
+fn replace(slots: [&AtomicUsize; 2]) {
     const PAGE: usize = 4096;
     let [first, second] = slots.map(|slot| slot.as_ptr() as usize & !(PAGE - 1));
     let (start, length) = (first.min(second), first.abs_diff(second) + PAGE);
     if length > 4 * PAGE || sys::protect(start, length, libc::PROT_READ | libc::PROT_WRITE).is_err() {
-        return false;
+        log::info!("libc's tables can't be written: logs written through stdio are not diverted");
+        return;
     }
     for slot in slots {
         slot.store(file_write as *const () as usize, Relaxed);
     }
     let _ = sys::protect(start, length, libc::PROT_READ);
-    true
 }
 
 /// `_IO_new_file_write`, with our write in it. The FILE is locked: no stdio, no malloc. Advances the offset only by what
