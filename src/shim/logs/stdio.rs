@@ -53,9 +53,16 @@ pub fn find() -> bool {
 
 /// Puts our function into both tables, if that was not done: when the program has a file that stdio might write. It costs a page
 /// and a split of libc's mapping, which programs that write to nothing but a terminal or a pipe need not pay.
+#[inline(always)]
+pub fn install() {
+    if SLOTS[0].load(Relaxed) != 0 {
+        install_now();
+    }
+}
+
 #[cold]
 #[inline(never)]
-pub extern "C" fn install() {
+extern "C" fn install_now() {
     barrier((), || {
         let slots = [SLOTS[0].swap(0, Relaxed), SLOTS[1].swap(0, Relaxed)];
         if slots.iter().all(|&slot| slot != 0) {
