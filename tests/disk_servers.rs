@@ -93,7 +93,7 @@ struct Redis(BufReader<TcpStream>);
 impl Talk for Redis {
     fn log(&mut self, n: u32) -> bool {
         let mut answer = String::new();
-        write!(self.0.get_mut(), "DEBUG LOG {}\r\n", payload(n)).is_ok()
+        self.0.get_mut().write_all(format!("DEBUG LOG {}\r\n", payload(n)).as_bytes()).is_ok()
             && self.0.read_line(&mut answer).is_ok()
             && answer.starts_with("+OK")
     }
@@ -128,7 +128,7 @@ impl Http {
     fn get(&self, path: &str) -> bool {
         let Ok(mut client) = TcpStream::connect(("127.0.0.1", self.0)) else { return false };
         let mut answer = String::new();
-        write!(client, "GET {path} HTTP/1.0\r\n\r\n").is_ok()
+        client.write_all(format!("GET {path} HTTP/1.0\r\n\r\n").as_bytes()).is_ok()
             && client.read_to_string(&mut answer).is_ok()
             && answer.starts_with("HTTP/1.1 ")
     }

@@ -143,11 +143,13 @@ pub fn socket_domain(fd: c_int) -> Result<c_int, Errno> {
     Ok(domain)
 }
 
-/// Is the size of files limited (RLIMIT_FSIZE)? Then a write too many is SIGXFSZ.
-pub fn file_size_is_limited() -> bool {
+/// RLIMIT_FSIZE, bytes: a write past it is SIGXFSZ.
+pub fn file_size_limit() -> u64 {
     let mut limit = rlimit { rlim_cur: 0, rlim_max: 0 };
-    let asked = call!(SYS_prlimit64, 0, libc::RLIMIT_FSIZE, 0, &raw mut limit);
-    asked.is_err() || limit.rlim_cur != libc::RLIM_INFINITY
+    match call!(SYS_prlimit64, 0, libc::RLIMIT_FSIZE, 0, &raw mut limit) {
+        Ok(_) => limit.rlim_cur,
+        Err(_) => 0,
+    }
 }
 
 /// mkdir(2).

@@ -226,7 +226,7 @@ fn shortened(fd: c_int, payload: Payload<'_>, answer: ssize_t, errno: c_int) -> 
     let reached = answer.max(0) as usize;
     if answer < 0 {
         page::add(if errno == libc::ENOSPC { &page::counters().enospc } else { &page::counters().edquot }, 1);
-    } else if reached >= payload.len() || sys::file_size_is_limited() {
+    } else if reached >= payload.len() {
         return None;
     }
     let log = Log::look(fd, &status)?;
@@ -237,30 +237,27 @@ fn shortened(fd: c_int, payload: Payload<'_>, answer: ssize_t, errno: c_int) -> 
         }
         return None;
     }
-    // A write that was cut says nothing of the reason: the rest of it will.
-    let mut reached = reached;
-    let mut errno = errno;
+    // A write that was cut says nothing of the reason: the rest of it will. Not past RLIMIT_FSIZE, which would be SIGXFSZ.
+    let (mut reached, mut errno) = (reached, errno);
     if answer >= 0 {
-        for piece in payload.after(reached).pieces() {
-            match sys::write(fd, piece) {
-                Ok(written) => {
-                    reached += written;
-                    if written < piece.len() {
-                        continue;
-                    }
-                }
-                Err(wrong) => {
-                    errno = wrong;
-                    break;
-                }
+        let rest = (payload.len() - reached) as u64;
+        if (status.st_size as u64).saturating_add(rest) > sys::file_size_limit() {
+            return None;
+        }
+        errno = loop {
+            match sys::write(fd, payload.after(reached).first()) {
+                Ok(0) => break libc::ENOSPC,
+                Ok(more) => reached += more,
+                Err(wrong) => break wrong,
             }
-        }
-        if reached >= payload.len() {
-            return Some(Written { answer: reached as ssize_t, reached });
-        }
+            if reached >= payload.len() {
+                return Some(Written { answer: reached as ssize_t, reached });
+            }
+        };
         if errno != libc::ENOSPC && errno != libc::EDQUOT {
             return Some(Written { answer: reached as ssize_t, reached });
         }
+        page::add(if errno == libc::ENOSPC { &page::counters().enospc } else { &page::counters().edquot }, 1);
     }
     descriptors::add(fd, LOG);
     let total = payload.len();
