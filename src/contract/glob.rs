@@ -38,6 +38,27 @@ pub fn any(list: &[u8], text: &[u8]) -> bool {
     list.split(|&b| b == b',').map(<[u8]>::trim_ascii).any(|p| !p.is_empty() && matches(p, text))
 }
 
+/// Is every `[` of a list closed, and no `\\` its last byte?
+pub fn is_well_formed(list: &[u8]) -> bool {
+    list.split(|&b| b == b',').all(|pattern| {
+        let mut rest = pattern;
+        loop {
+            rest = match rest {
+                [] => return true,
+                [b'\\', after @ ..] => match after {
+                    [] => return false,
+                    [_, after @ ..] => after,
+                },
+                [b'[', ..] => match set(rest, 0) {
+                    Some((_, used)) => rest.get(used..).unwrap_or(&[]),
+                    None => return false,
+                },
+                [_, after @ ..] => after,
+            };
+        }
+    })
+}
+
 /// How many pattern bytes match `byte`, if they do.
 fn one(pattern: &[u8], byte: u8) -> Option<usize> {
     match pattern[0] {
@@ -98,6 +119,16 @@ mod tests {
         let no = [("python3", "python3.11"), ("*.log", "a.log.1"), ("[a-c]", "d"), ("", "x"), ("?", ""), ("a*b", "ac")];
         for (p, t) in no {
             assert!(!matches(p.as_bytes(), t.as_bytes()), "{p} should not match {t}");
+        }
+    }
+
+    #[test]
+    fn patterns_that_end_too_early_are_found() {
+        for good in ["", "*", "[a-z]*,?", "[]]", "\\[", "[!a]b"] {
+            assert!(is_well_formed(good.as_bytes()), "{good}");
+        }
+        for bad in ["[", "a,[b", "*.l[o", "x\\", "[]"] {
+            assert!(!is_well_formed(bad.as_bytes()), "{bad}");
         }
     }
 

@@ -219,12 +219,16 @@ pub fn parse(kind: &Kind, text: &[u8]) -> Option<u64> {
         Kind::Choice(words) => words.iter().position(|w| w.as_bytes() == text).map(|i| i as u64),
         Kind::Path if text.is_empty() => Some(0),
         Kind::Path => (text[0] == b'/' && text.len() <= MAX_PATH && !text.contains(&b'\n')).then_some(1),
+        Kind::Globs if !crate::glob::is_well_formed(text) => None,
         Kind::Globs | Kind::Text => {
             (text.len() <= MAX_TEXT && !text.contains(&b'\n')).then_some(u64::from(!text.is_empty()))
         }
         Kind::SizeOr(word, _, _) if text == word.as_bytes() => Some(0),
         Kind::SizeOr(_, low, high) => within(size(text)?, low, high),
         Kind::Rate => {
+            if text == b"0" {
+                return Some(0);
+            }
             let slash = text.iter().position(|&b| b == b'/')?;
             let (bytes, per) = text.split_at_checked(slash)?;
             let per_minute = size(bytes)?;
@@ -299,11 +303,11 @@ impl fmt::Display for Kind {
                 Ok(())
             }
             Kind::Path => write!(f, "an absolute path of at most {MAX_PATH} bytes"),
-            Kind::Globs => f.write_str("shell patterns separated by commas"),
+            Kind::Globs => f.write_str("shell patterns separated by commas, each [ with its ]"),
             Kind::SizeOr(word, low, high) => {
                 write!(f, "{word}, or a size such as 64K, 50M, 1G, from {} to {}", Bytes(low), Bytes(high))
             }
-            Kind::Rate => f.write_str("a size per time such as 64M/min, 1M/s"),
+            Kind::Rate => f.write_str("a size per time such as 64M/min, 1M/s, or 0"),
             Kind::Sink => f.write_str("stdout, stderr, off, or an absolute path"),
             Kind::Text => write!(f, "a line of at most {MAX_TEXT} bytes"),
         }
@@ -408,6 +412,8 @@ mod tests {
         assert_eq!(parse(&Kind::Rate, b"64M/min"), Some(64 << 20));
         assert_eq!(parse(&Kind::Rate, b"1K/s"), Some(60 << 10));
         assert_eq!(parse(&Kind::Rate, b"0/min"), Some(0));
+        assert_eq!(parse(&Kind::Rate, b"0"), Some(0));
+        assert_eq!(parse(&Kind::Globs, b"*.l[o"), None);
         assert_eq!(parse(&Kind::SizeOr("auto", 1, GIB), b"auto"), Some(0));
         assert_eq!(parse(&Kind::SizeOr("auto", 1, GIB), b"1.5M"), Some(3 << 19));
         assert_eq!(parse(&Kind::Sink, b"/var/spare.log"), Some(sink::PATH));

@@ -128,23 +128,39 @@ impl Settings {
             }
         }
         let mut read = Read { only: &[], except: &[], environment };
+        let mut excepted = false;
         for (name, value) in environment {
             let Some(index) = settings::by_env(name) else { continue };
             match settings::parse(&settings::SETTINGS[index].kind, value) {
                 Some(parsed) => {
                     self.values[index].store(parsed, Relaxed);
                     self.sources[index].store(Source::Environment as u8, Relaxed);
-                    self.put_text(index, value.trim_ascii());
+                    let exact = matches!(settings::SETTINGS[index].kind, Kind::Text);
+                    self.put_text(index, if exact { value } else { value.trim_ascii() });
                     if index == Id::Only as usize {
                         read.only = value;
                     } else if index == Id::Except as usize {
                         read.except = value;
                     }
                 }
-                None => self.sources[index].store(Source::Refused as u8, Relaxed),
+                None => {
+                    self.sources[index].store(Source::Refused as u8, Relaxed);
+                    // An exception that can't be understood must not make a log of what it was to except.
+                    if index == Id::LogsExcept as usize {
+                        excepted = true;
+                    }
+                }
             }
         }
+        if excepted {
+            self.switch_off_fallback();
+        }
         read
+    }
+
+    /// Nothing is diverted in this process.
+    pub fn switch_off_fallback(&self) {
+        self.values[Id::Fallback as usize].store(settings::sink::OFF, Relaxed);
     }
 
     fn put_text(&self, index: usize, value: &[u8]) {
@@ -173,7 +189,9 @@ impl Read<'_> {
                     setting.env,
                     shown(value),
                     setting.kind,
-                    if matches!(setting.kind, Kind::Path) && setting.default.is_empty() {
+                    if index == Id::LogsExcept as usize {
+                        "the safe way: no log is diverted"
+                    } else if setting.default.is_empty() {
                         "none"
                     } else {
                         settings::SETTINGS[index].default

@@ -72,6 +72,16 @@ pub fn write_raw(fd: c_int, data: *const c_void, count: usize) -> Result<usize, 
     call!(SYS_write, fd, data, count)
 }
 
+/// Can these bytes be read? A host may pass a bad pointer, and expects EFAULT, not a crash. Asked by rt_sigprocmask(2) with an
+/// operation that does not exist: it reads eight bytes, and then fails with EINVAL.
+pub fn is_readable(data: *const c_void, length: usize) -> bool {
+    const PAGE: usize = 4096;
+    const NO_OPERATION: c_int = 99;
+    let (start, end) = (data as usize, (data as usize).saturating_add(length));
+    let readable = |at: usize| call!(SYS_rt_sigprocmask, NO_OPERATION, at & !7, 0, 8) != Err(libc::EFAULT);
+    length == 0 || (readable(start) && (start / PAGE + 1..=(end - 1) / PAGE).all(|page| readable(page * PAGE)))
+}
+
 /// sendto(2) without address, never raising SIGPIPE, never blocking.
 pub fn send(fd: c_int, bytes: &[u8]) -> Result<usize, Errno> {
     call!(SYS_sendto, fd, bytes.as_ptr(), bytes.len(), libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT, 0, 0)
@@ -203,7 +213,12 @@ pub fn descriptor_flags(fd: c_int) -> Result<c_int, Errno> {
 
 /// poll(2) without waiting: how many of these have something to say.
 pub fn poll_now(fds: &mut [libc::pollfd]) -> Result<usize, Errno> {
-    call!(SYS_poll, fds.as_mut_ptr(), fds.len(), 0)
+    poll_for(fds, 0)
+}
+
+/// poll(2) for so many milliseconds.
+pub fn poll_for(fds: &mut [libc::pollfd], milliseconds: c_int) -> Result<usize, Errno> {
+    call!(SYS_poll, fds.as_mut_ptr(), fds.len(), milliseconds)
 }
 
 /// A pollfd.

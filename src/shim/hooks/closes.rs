@@ -6,6 +6,7 @@ use libc::{DIR, FILE};
 
 use super::{closing, closing_many, hooks};
 use crate::acquire::Call;
+use crate::sys;
 
 hooks! {
     close(fd: c_int) -> c_int = closing(fd);
@@ -24,8 +25,13 @@ hooks! {
 /// Descriptor of a stream, or -1 (memory streams have none, and fclose(NULL) is the host's own crash).
 #[inline(always)]
 unsafe fn number(stream: *mut FILE) -> c_int {
+    let errno = sys::errno();
     // SAFETY: the host's stream, which it is about to close.
-    if stream.is_null() { -1 } else { unsafe { libc::fileno(stream) } }
+    let fd = if stream.is_null() { -1 } else { unsafe { libc::fileno(stream) } };
+    if fd < 0 {
+        sys::set_errno(errno);
+    }
+    fd
 }
 
 /// close_range(2): with CLOSE_RANGE_CLOEXEC nothing is closed yet.

@@ -40,6 +40,8 @@ pub struct File {
     pub bytes: AtomicU64,
     /// The last diverted byte was no newline: the rest of that line must follow it.
     pub mid_line: AtomicBool,
+    /// The file ended in the middle of a line when it began.
+    pub torn: AtomicBool,
     next_look: AtomicU64,
     gap: AtomicU64,
     touched: AtomicU64,
@@ -56,6 +58,7 @@ static TABLE: [File; FILES] = [const {
         lines: AtomicU64::new(0),
         bytes: AtomicU64::new(0),
         mid_line: AtomicBool::new(false),
+        torn: AtomicBool::new(false),
         next_look: AtomicU64::new(0),
         gap: AtomicU64::new(0),
         touched: AtomicU64::new(0),

@@ -20,6 +20,7 @@ use core::fmt::Write;
 use core::sync::atomic::{AtomicPtr, Ordering::Relaxed};
 
 use libc::{c_int, iovec, ssize_t};
+use tideover_contract::glob;
 use tideover_contract::page::{EventKind, Outcome};
 use tideover_contract::settings::{Id, sink as sinks};
 
@@ -36,6 +37,10 @@ use payload::Payload;
 use rule::{Facts, History, Refusal};
 use sink::Sink;
 
+/// Programs whose output is somebody's data whatever the file is called: `wget -c http://host/server.log`. tee has its lines on
+/// standard output already.
+const COPIERS: &[u8] = b"dd, cp, mv, install, tar, bsdtar, cpio, rsync, scp, sftp, wget, curl, aria2c, cat, tee, head, tail, \
+    sort, uniq, split, shuf, cut, tr, zip, unzip, gzip, bzip2, xz, zstd, git, nc, ncat, socat, pv, sponge, base64, openssl, gpg";
 /// IOV_MAX: writev(2) takes no more buffers.
 const MOST_BUFFERS: c_int = 1024;
 /// Longest path that is looked at; a longer one is no log.
@@ -50,6 +55,9 @@ static CAPPED: Repeated = Repeated::new();
 
 /// At load. `to_file`: a standard stream is a file.
 pub fn start(to_file: bool) {
+    if glob::any(COPIERS, crate::start::program()) {
+        SETTINGS.switch_off_fallback();
+    }
     if SETTINGS.get(Id::Fallback) == sinks::OFF {
         return;
     }
@@ -182,7 +190,7 @@ extern "C" fn instead(fd: c_int, buffers: *const iovec, count: usize) -> Written
         }
         let file = files::find(&status)?;
         // SAFETY: the host's own buffers.
-        let payload = unsafe { Payload::new(core::slice::from_raw_parts(buffers, count)) };
+        let payload = unsafe { Payload::of_host(buffers, count) }?;
         let log = Log::look(fd, &status)?;
         // The same inode is not yet the same log: this descriptor may have asked for durability, or be another file by now.
         if descriptors::marks(fd) & LOG == 0 {
@@ -210,7 +218,7 @@ pub extern "C" fn fell_short(fd: c_int, buffers: *const iovec, count: usize, ans
             return None;
         }
         // SAFETY: the host's own buffers.
-        let payload = unsafe { Payload::new(core::slice::from_raw_parts(buffers, count)) };
+        let payload = unsafe { Payload::of_host(buffers, count) }?;
         shortened(fd, payload, answer, errno)
     });
     sys::set_errno(errno);
@@ -332,9 +340,9 @@ impl<'a> Log<'a> {
         sys::open(link.as_c_str(), libc::O_RDONLY | libc::O_CLOEXEC | libc::O_NONBLOCK | libc::O_NOCTTY, 0).ok()
     }
 
-    /// Does the file end in the middle of a line?
-    fn is_torn(&self) -> bool {
-        let Some(fd) = self.reopen() else { return false };
+    /// Does the file end in the middle of a line? `known`: what is known without a descriptor to look.
+    fn is_torn(&self, known: bool) -> bool {
+        let Some(fd) = self.reopen() else { return known };
         let size = sys::fstat(fd).map_or(0, |status| status.st_size as u64);
         let mut last = [b'\n'];
         let torn = size > 0 && sys::read_at(fd, &mut last, size - 1).is_ok_and(|byte| byte != b"\n");
@@ -379,6 +387,7 @@ impl<'a> Log<'a> {
         }
         let (file, new) = files::enter(self.status, errno)?;
         if new {
+            file.torn.store(torn, Relaxed);
             self.announce(errno, sink.name);
         }
         let mid_line = file.mid_line.load(Relaxed) || (new && torn);
@@ -460,7 +469,7 @@ impl<'a> Log<'a> {
     /// all of it if the file has its lines again; None if not a byte.
     fn write_back(&self, file: &File, payload: Payload<'_>) -> Option<usize> {
         let mut note = Text::<400>::new();
-        if self.is_torn() {
+        if self.is_torn(file.torn.load(Relaxed)) {
             let _ = note.push(b"\n");
         }
         self.fill_note(&mut note, file, payload.first().first() == Some(&b'{'));

@@ -2,6 +2,8 @@
 
 use libc::iovec;
 
+use crate::sys;
+
 /// A host's buffers, from a byte on.
 #[derive(Clone, Copy)]
 pub struct Payload<'a> {
@@ -16,6 +18,19 @@ impl<'a> Payload<'a> {
     /// Each is readable, as writev(2) wants them.
     pub unsafe fn new(buffers: &'a [iovec]) -> Payload<'a> {
         Payload { buffers, skip: 0 }
+    }
+
+    /// What a host passed to write(2) or writev(2), if it can be read at all.
+    ///
+    /// # Safety
+    /// What can be read stays as it is during the call.
+    pub unsafe fn of_host(buffers: *const iovec, count: usize) -> Option<Payload<'a>> {
+        if !sys::is_readable(buffers.cast(), count.saturating_mul(size_of::<iovec>())) {
+            return None;
+        }
+        // SAFETY: just asked.
+        let buffers = unsafe { core::slice::from_raw_parts(buffers, count) };
+        buffers.iter().all(|b| sys::is_readable(b.iov_base, b.iov_len)).then_some(Payload { buffers, skip: 0 })
     }
 
     /// Without the first `more` bytes.

@@ -5,7 +5,7 @@
 
 use core::ffi::CStr;
 use core::fmt::Write;
-use core::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering::Relaxed};
+use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering::Relaxed};
 
 use tideover_contract::glob;
 use tideover_contract::settings::{Id, sink};
@@ -46,6 +46,10 @@ const fn stream(number: i32) -> Stream {
 
 static STDOUT: Stream = stream(1);
 static STDERR: Stream = stream(2);
+/// How long a write waits for its reader, milliseconds.
+const PATIENCE: i32 = 3;
+/// The reader has not read for so long; until it does, lines are dropped at once.
+static STALLED: AtomicBool = AtomicBool::new(false);
 static UNUSABLE_PATH: Repeated = Repeated::new();
 
 /// At load: remembers the standard streams. Is one of them a file?
@@ -258,8 +262,12 @@ impl Sink {
 
     /// One write that does not block: all of it, or false.
     fn put(&self, prefix: &[u8], part: &[u8]) -> bool {
+        // A reader that is a little slower than the writer is waited for; one that has stopped is not, more than once.
         let mut ready = [sys::pollfd(self.fd, libc::POLLOUT)];
-        if sys::poll_now(&mut ready).is_err() || ready[0].revents != libc::POLLOUT {
+        let patience = if STALLED.load(Relaxed) { 0 } else { PATIENCE };
+        let writable = sys::poll_for(&mut ready, patience).is_ok() && ready[0].revents == libc::POLLOUT;
+        STALLED.store(!writable, Relaxed);
+        if !writable {
             return false;
         }
         if prefix.is_empty() {

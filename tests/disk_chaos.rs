@@ -1,0 +1,204 @@
+//! Outages in random order, reproducible by their seed (`TIDEOVER_TEST_SEED`): whatever happens, each line is somewhere, once.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tideover_tests::numbered::Account;
+use tideover_tests::outage::{BACK, Fed, Logger};
+use tideover_tests::{Disk, Kind, Outcome, Run, fixture, program};
+
+/// xorshift.
+struct Dice(u64);
+
+impl Dice {
+    fn new(salt: u64) -> Dice {
+        let seed = std::env::var("TIDEOVER_TEST_SEED").ok().and_then(|s| s.parse().ok()).unwrap_or_else(|| {
+            let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970");
+            u64::from(now.subsec_nanos()) << 16 ^ now.as_secs()
+        });
+        println!("TIDEOVER_TEST_SEED={seed}");
+        Dice((seed ^ salt.wrapping_mul(0x9e37_79b9_7f4a_7c15)).max(1))
+    }
+
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % limit
+    }
+}
+
+fn log_on(disk: &Disk) -> PathBuf {
+    let log = disk.join("app.log");
+    fs::write(&log, "").expect("there is space");
+    log
+}
+
+/// A disk that is filled and freed at random.
+struct Space<'a> {
+    disk: &'a Disk,
+    full: bool,
+    outages: usize,
+}
+
+impl Space<'_> {
+    fn change(&mut self, dice: &mut Dice) {
+        match (self.full, dice.below(4)) {
+            (false, _) => {
+                self.disk.fill();
+                self.full = true;
+                self.outages += 1;
+            }
+            (true, 0) => {
+                // Less than the mark, and soon used up.
+                self.disk.free_some(1024 * (1 + dice.below(8)));
+                self.outages += 1;
+            }
+            (true, 1) => {
+                self.disk.fill();
+                self.outages += 1;
+            }
+            (true, _) => {
+                self.disk.free();
+                self.full = false;
+            }
+        }
+    }
+}
+
+fn check(name: &str, text: &str, outcomes: &[Outcome], lines: u32, outages: usize) {
+    let mut elsewhere = String::new();
+    for outcome in outcomes {
+        outcome.passes();
+        elsewhere += &outcome.stdout;
+    }
+    let account = Account::new(text, &elsewhere);
+    println!("chaos, {name}: {lines} lines, {outages} outages, {}", account.places());
+    account.complete(1..=lines, outages);
+    if outcomes.len() == 1 {
+        account.in_order();
+    }
+    let told: u64 = account.markers.iter().map(|m| m.lines).sum();
+    assert_eq!(told, elsewhere.lines().count() as u64, "the lines of ours tell of all: {account}");
+}
+
+fn one_writer(name: &str, kind: Kind, salt: u64, run: impl Fn(&Path) -> Run) {
+    if !kind.is_possible() {
+        return;
+    }
+    let mut dice = Dice::new(salt);
+    let disk = Disk::new(kind);
+    let log = log_on(&disk);
+    let mut fed = Fed::start(&run(&log).preload(true).timeout(Duration::from_secs(60)));
+    let mut space = Space { disk: &disk, full: false, outages: 0 };
+    let mut next = 1;
+    let end = Instant::now() + Duration::from_secs(3);
+    while Instant::now() < end && next < 1200 {
+        match dice.below(5) {
+            0 => space.change(&mut dice),
+            1 => thread::sleep(Duration::from_millis(dice.below(130))),
+            _ => {
+                let count = 1 + dice.below(25) as u32;
+                assert!(fed.log(next..=next + count - 1), "it lives");
+                next += count;
+            }
+        }
+    }
+    if space.full {
+        disk.free();
+    }
+    thread::sleep(BACK);
+    fed.log(next..=next + 9);
+    let outcome = fed.end();
+    let text = fs::read_to_string(&log).expect("it is there");
+    check(name, &text, &[outcome], next + 9, space.outages);
+}
+
+fn c(how: &'static str) -> impl Fn(&Path) -> Run {
+    move |log| Run::new(fixture("disk_append")).arg(how).arg(log)
+}
+
+#[test]
+fn one_writer_by_write() {
+    one_writer("write", Kind::Tmpfs, 1, c("write"));
+    one_writer("write", Kind::Ext4, 2, c("write"));
+}
+
+#[test]
+fn one_writer_by_stdio() {
+    one_writer("stdio", Kind::Tmpfs, 3, c("full"));
+    one_writer("reopened", Kind::Ext4, 4, c("reopen"));
+}
+
+#[test]
+fn one_writer_over_quota() {
+    one_writer("write", Kind::Quota, 5, c("write"));
+}
+
+#[test]
+fn one_writer_in_bash() {
+    let script =
+        "while IFS= read -r l; do case $l in :*) : > \"${l#:}\" ;; *) echo \"$l\" >> \"$1\" ;; esac; done; exit 0";
+    one_writer("bash", Kind::Tmpfs, 6, |log| Run::new(program("bash", "bash")).args(["-c", script, "bash"]).arg(log));
+}
+
+#[test]
+fn three_writers() {
+    let mut dice = Dice::new(7);
+    let disk = Disk::new(Kind::Tmpfs);
+    let log = log_on(&disk);
+    let over = AtomicBool::new(false);
+    let mut space = Space { disk: &disk, full: false, outages: 0 };
+    const EACH: u32 = 10_000;
+    let start = |how: &str| {
+        let run = Run::new(fixture("disk_append")).arg(how).arg(&log);
+        Fed::start(&run.preload(true).timeout(Duration::from_secs(60)))
+    };
+    let write = |mut fed: Fed, first: u32| {
+        let mut next = first;
+        while !over.load(Ordering::Relaxed) && next < first + 300 {
+            assert!(fed.log(next..=next + 2), "it lives");
+            next += 3;
+            thread::sleep(Duration::from_millis(10));
+        }
+        thread::sleep(BACK);
+        assert!(fed.log(next..=next), "it lives");
+        (fed.end(), next)
+    };
+    let writers = [(start("write"), 1), (start("line"), EACH + 1), (start("writev"), 2 * EACH + 1)];
+    let ended = thread::scope(|scope| {
+        let write = &write;
+        let threads: Vec<_> = writers.into_iter().map(|(fed, first)| scope.spawn(move || write(fed, first))).collect();
+        let end = Instant::now() + Duration::from_secs(3);
+        while Instant::now() < end {
+            space.change(&mut dice);
+            thread::sleep(Duration::from_millis(50 + dice.below(200)));
+        }
+        if space.full {
+            disk.free();
+        }
+        over.store(true, Ordering::Relaxed);
+        threads.into_iter().map(|t| t.join().expect("no writer panics")).collect::<Vec<_>>()
+    });
+    let text = fs::read_to_string(&log).expect("it is there");
+    let mut elsewhere = String::new();
+    let mut lost = vec![];
+    for (outcome, _) in &ended {
+        outcome.passes();
+        elsewhere += &outcome.stdout;
+    }
+    let account = Account::new(&text, &elsewhere);
+    for (i, (_, last)) in ended.iter().enumerate() {
+        lost.extend(account.lost(i as u32 * EACH + 1..=*last));
+    }
+    println!("chaos, three writers: {} outages, {}", space.outages, account.places());
+    assert!(
+        lost.is_empty() && account.doubled().is_empty(),
+        "lost {lost:?}, doubled {:?}\n{account}",
+        account.doubled()
+    );
+    assert!(account.pieces.is_empty(), "left over {:?}\n{account}", account.pieces);
+}
