@@ -37,9 +37,9 @@ valgrind            command valgrind
 strace              command strace
 gdb                 command gdb
 g++                 command g++
-e2fsprogs           command mkfs.ext4
-xfsprogs            command mkfs.xfs
-btrfs-progs         command mkfs.btrfs
+e2fsprogs           file    /usr/sbin/mkfs.ext4
+xfsprogs            file    /usr/sbin/mkfs.xfs
+btrfs-progs         file    /usr/sbin/mkfs.btrfs
 dash                command dash
 zsh                 command zsh
 perl                command perl
@@ -50,12 +50,12 @@ php-cli             command php
 nodejs              command node
 openjdk-17-jre-headless command java
 ecj                 command ecj
-nginx               command nginx
-apache2-bin         command apache2
-postgresql          file    /usr/lib/postgresql
-mariadb-server-core command mariadbd
+nginx               file    /usr/sbin/nginx
+apache2-bin         file    /usr/sbin/apache2
+postgresql          file    /usr/lib/postgresql/*/bin/postgres
+mariadb-server-core file    /usr/sbin/mariadbd
 mariadb-client-core command mariadb
-logrotate           command logrotate
+logrotate           file    /usr/sbin/logrotate
 python3-plyvel      file    /usr/lib/python3/dist-packages/plyvel
 rocksdb-tools       command ldb
 wget                command wget
@@ -66,7 +66,13 @@ curl                command curl
 have() {
     case $1 in
     command) command -v "$2" >/dev/null 2>&1 ;;
-    file) [ -e "$2" ] ;;
+    file)
+        # shellcheck disable=SC2086 # a pattern
+        for found in $2; do
+            [ ! -e "$found" ] || return 0
+        done
+        return 1
+        ;;
     library)
         for folder in /usr/lib /usr/lib64 /usr/lib/*-linux-gnu /usr/local/lib; do
             [ ! -e "$folder/$2" ] || return 0

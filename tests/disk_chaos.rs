@@ -82,7 +82,10 @@ fn check(name: &str, text: &str, outcomes: &[Outcome], lines: u32, outages: usiz
         account.in_order();
     }
     let told: u64 = account.markers.iter().map(|m| m.lines).sum();
-    assert_eq!(told, elsewhere.lines().count() as u64, "the lines of ours tell of all: {account}");
+    let seen = elsewhere.lines().count() as u64;
+    // A quota does not say when there is room again: it is tried at growing gaps, and may not have been tried yet.
+    let complete = if name == "quota" { told <= seen } else { told == seen };
+    assert!(complete, "the lines of ours tell of {told}, {seen} were seen: {account}");
 }
 
 fn one_writer(name: &str, kind: Kind, salt: u64, run: impl Fn(&Path) -> Run) {
@@ -135,7 +138,7 @@ fn one_writer_by_stdio() {
 
 #[test]
 fn one_writer_over_quota() {
-    one_writer("write", Kind::Quota, 5, c("write"));
+    one_writer("quota", Kind::Quota, 5, c("write"));
 }
 
 #[test]

@@ -296,7 +296,8 @@ fn a_log_inherited_over_dup_fork_and_exec() {
 
 #[test]
 fn a_stand_in_inherited_over_dup_fork_and_exec() {
-    for kind in [Kind::Xfs, Kind::Btrfs].into_iter().filter(|k| k.is_possible()) {
+    // Not on btrfs, which may not make a file for anybody, long after its space is free again.
+    for kind in [Kind::Xfs, Kind::Quota].into_iter().filter(|k| k.is_possible()) {
         let disk = Disk::new(kind);
         disk.fill();
         let log = disk.join("new.log");

@@ -109,7 +109,11 @@ pub struct Filesystem {
     /// In all.
     pub total: u64,
     /// Free for this user.
-    pub free: u64,
+    pub available: u64,
+    /// In no file.
+    pub unused: u64,
+    /// Magic number of its kind.
+    pub kind: i64,
 }
 
 /// fstatfs(2).
@@ -120,7 +124,12 @@ pub fn filesystem(fd: c_int) -> Result<Filesystem, Errno> {
     let status = unsafe { status.assume_init() };
     // Blocks are counted in fragments where these differ.
     let unit = if status.f_frsize > 0 { status.f_frsize } else { status.f_bsize } as u64;
-    Ok(Filesystem { total: status.f_blocks.saturating_mul(unit), free: status.f_bavail.saturating_mul(unit) })
+    Ok(Filesystem {
+        total: status.f_blocks.saturating_mul(unit),
+        available: status.f_bavail.saturating_mul(unit),
+        unused: status.f_bfree.saturating_mul(unit),
+        kind: status.f_type,
+    })
 }
 
 /// readlink(2) into `to`: the part that was filled in.
@@ -139,6 +148,32 @@ pub fn read_at(fd: c_int, to: &mut [u8], offset: u64) -> Result<&[u8], Errno> {
 pub fn read_directory(fd: c_int, to: &mut [u8]) -> Result<&[u8], Errno> {
     let length = call!(SYS_getdents64, fd, to.as_mut_ptr(), to.len())?;
     Ok(to.get(..length).unwrap_or(&[]))
+}
+
+/// memfd_create(2), to be sealed.
+pub fn memory_file(name: &CStr, close_on_exec: bool) -> Result<c_int, Errno> {
+    let flags = libc::MFD_ALLOW_SEALING | if close_on_exec { libc::MFD_CLOEXEC } else { 0 };
+    call!(SYS_memfd_create, name.as_ptr(), flags).map(|fd| fd as c_int)
+}
+
+/// fcntl(2) F_ADD_SEALS: no writes any more.
+pub fn seal(fd: c_int) -> Result<(), Errno> {
+    call!(SYS_fcntl, fd, libc::F_ADD_SEALS, libc::F_SEAL_WRITE | libc::F_SEAL_GROW).map(drop)
+}
+
+/// fchmod(2).
+pub fn change_mode(fd: c_int, mode: c_uint) -> Result<(), Errno> {
+    call!(SYS_fchmod, fd, mode).map(drop)
+}
+
+/// fcntl(2) F_SETFL.
+pub fn set_status_flags(fd: c_int, flags: c_int) -> Result<(), Errno> {
+    call!(SYS_fcntl, fd, libc::F_SETFL, flags).map(drop)
+}
+
+/// dup3(2).
+pub fn duplicate_onto(fd: c_int, to: c_int, close_on_exec: bool) -> Result<(), Errno> {
+    call!(SYS_dup3, fd, to, if close_on_exec { libc::O_CLOEXEC } else { 0 }).map(drop)
 }
 
 /// fcntl(2) F_DUPFD_CLOEXEC.

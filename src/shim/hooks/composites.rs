@@ -16,9 +16,9 @@ type Mode = *const c_char;
 type Name = *const c_char;
 
 hooks! {
-    fopen(path: Name, mode: Mode) -> *mut FILE = stream();
-    fopen64(path: Name, mode: Mode) -> *mut FILE = stream();
-    _IO_fopen(path: Name, mode: Mode) -> *mut FILE = stream();
+    fopen(path: Name, mode: Mode) -> *mut FILE = opening(path, mode);
+    fopen64(path: Name, mode: Mode) -> *mut FILE = opening(path, mode);
+    _IO_fopen(path: Name, mode: Mode) -> *mut FILE = opening(path, mode);
     fdopen(fd: c_int, mode: Mode) -> *mut FILE = adopting();
     _IO_fdopen(fd: c_int, mode: Mode) -> *mut FILE = adopting();
     freopen(path: Name, mode: Mode, old: *mut FILE) -> *mut FILE = reopening(old);
@@ -85,6 +85,38 @@ unsafe fn with_room<R: Answer>(call: impl Fn() -> Call, mut real: impl FnMut() -
         make_room(call());
     }
     real()
+}
+
+/// fopen(3): a log that can't be created for want of space gets a stand-in.
+#[inline(always)]
+unsafe fn opening(call: impl Fn() -> Call, real: impl FnMut() -> *mut FILE, path: Name, mode: Mode) -> *mut FILE {
+    // SAFETY: as the caller promised.
+    let file = unsafe { stream(call, real) };
+    if file.is_null() { stand_in(path, mode) } else { file }
+}
+
+#[cold]
+#[inline(never)]
+extern "C" fn stand_in(path: Name, mode: Mode) -> *mut FILE {
+    /// What fopen(3) gives a file that it makes, before the umask.
+    const MODE: u32 = 0o666;
+    let errno = errno();
+    if errno != libc::ENOSPC && errno != libc::EDQUOT {
+        return core::ptr::null_mut();
+    }
+    // SAFETY: a C string of the host's, which fopen(3) has read.
+    let letters = unsafe { core::ffi::CStr::from_ptr(mode) }.to_bytes();
+    if letters.first() != Some(&b'a') {
+        return core::ptr::null_mut();
+    }
+    let access = if letters.contains(&b'+') { libc::O_RDWR } else { libc::O_WRONLY };
+    let close = if letters.contains(&b'e') { libc::O_CLOEXEC } else { 0 };
+    let fd = crate::logs::standin::open(libc::AT_FDCWD, path, access | close | libc::O_CREAT | libc::O_APPEND, MODE);
+    if fd < 0 {
+        return core::ptr::null_mut();
+    }
+    // SAFETY: a descriptor that was just made, and the host's mode.
+    unsafe { libc::fdopen(fd, mode) }
 }
 
 /// fdopen(3): makes no descriptor, but stdio may write to an inherited one from here on.

@@ -5,19 +5,21 @@ use core::ffi::{c_char, c_int, c_void};
 use libc::mode_t;
 
 use super::{blocking, descriptor, hooks};
+use crate::acquire::Call;
+use crate::logs::standin;
 
 /// Not in the libc crate for this target.
 type FileHandle = c_void;
 
 hooks! {
-    open(path: *const c_char, flags: c_int, mode: mode_t) -> c_int = descriptor() if blocking(flags);
-    open64(path: *const c_char, flags: c_int, mode: mode_t) -> c_int = descriptor() if blocking(flags);
-    __open(path: *const c_char, flags: c_int, mode: mode_t) -> c_int = descriptor() if blocking(flags);
-    __open64(path: *const c_char, flags: c_int, mode: mode_t) -> c_int = descriptor() if blocking(flags);
+    open(path: *const c_char, flags: c_int, mode: mode_t) -> c_int = opening(libc::AT_FDCWD, path, flags, mode) if blocking(flags);
+    open64(path: *const c_char, flags: c_int, mode: mode_t) -> c_int = opening(libc::AT_FDCWD, path, flags, mode) if blocking(flags);
+    __open(path: *const c_char, flags: c_int, mode: mode_t) -> c_int = opening(libc::AT_FDCWD, path, flags, mode) if blocking(flags);
+    __open64(path: *const c_char, flags: c_int, mode: mode_t) -> c_int = opening(libc::AT_FDCWD, path, flags, mode) if blocking(flags);
     __open_2(path: *const c_char, flags: c_int) -> c_int = descriptor() if blocking(flags);
     __open64_2(path: *const c_char, flags: c_int) -> c_int = descriptor() if blocking(flags);
-    openat(at: c_int, path: *const c_char, flags: c_int, mode: mode_t) -> c_int = descriptor() if blocking(flags);
-    openat64(at: c_int, path: *const c_char, flags: c_int, mode: mode_t) -> c_int = descriptor() if blocking(flags);
+    openat(at: c_int, path: *const c_char, flags: c_int, mode: mode_t) -> c_int = opening(at, path, flags, mode) if blocking(flags);
+    openat64(at: c_int, path: *const c_char, flags: c_int, mode: mode_t) -> c_int = opening(at, path, flags, mode) if blocking(flags);
     __openat_2(at: c_int, path: *const c_char, flags: c_int) -> c_int = descriptor() if blocking(flags);
     __openat64_2(at: c_int, path: *const c_char, flags: c_int) -> c_int = descriptor() if blocking(flags);
     openat2(at: c_int, path: *const c_char, how: *const c_void, size: usize) -> c_int = descriptor();
@@ -29,4 +31,19 @@ hooks! {
     mq_open(name: *const c_char, flags: c_int, mode: mode_t, attributes: *mut c_void) -> c_int
         = descriptor() if blocking(flags);
     __mq_open_2(name: *const c_char, flags: c_int) -> c_int = descriptor() if blocking(flags);
+}
+
+/// open(2) of a name: a log that can't be created for want of space gets a stand-in.
+#[inline(always)]
+unsafe fn opening(
+    call: impl Fn() -> Call,
+    real: impl FnMut() -> c_int,
+    at: c_int,
+    path: *const c_char,
+    flags: c_int,
+    mode: mode_t,
+) -> c_int {
+    // SAFETY: as the caller promised.
+    let fd = unsafe { descriptor(call, real) };
+    if fd >= 0 { fd } else { standin::open(at, path, flags, mode) }
 }

@@ -71,18 +71,44 @@ pub fn any() -> bool {
     COUNT.load(Relaxed) != 0
 }
 
+/// What a file is known by.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Key {
+    device: u64,
+    inode: u64,
+}
+
+impl Key {
+    /// A file that exists.
+    pub fn of_file(status: &libc::stat) -> Key {
+        Key { device: status.st_dev, inode: status.st_ino }
+    }
+
+    /// A file that can't be made yet: known by its path, since each open makes another stand-in.
+    pub fn of_path(path: &[u8]) -> Key {
+        // FNV-1a; no device has this number.
+        let hash =
+            path.iter().fold(0xcbf2_9ce4_8422_2325, |h: u64, &b| (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3));
+        Key { device: u64::MAX, inode: hash }
+    }
+}
+
 /// The entry of a file, if it is diverted.
-pub fn find(status: &libc::stat) -> Option<&'static File> {
+pub fn find(key: Key) -> Option<&'static File> {
     TABLE.iter().find(|file| {
         file.state.load(Acquire) >= DIVERTED
-            && file.inode.load(Relaxed) == status.st_ino
-            && file.device.load(Relaxed) == status.st_dev
+            && (Key { device: file.device.load(Relaxed), inode: file.inode.load(Relaxed) }) == key
     })
 }
 
+/// Is any file diverted that could not be made?
+pub fn any_unmade() -> bool {
+    TABLE.iter().any(|file| file.state.load(Acquire) >= DIVERTED && file.device.load(Relaxed) == u64::MAX)
+}
+
 /// The entry of a file that is to be diverted from now on, and whether it is new; None if there is no room.
-pub fn enter(status: &libc::stat, errno: i32) -> Option<(&'static File, bool)> {
-    if let Some(file) = find(status) {
+pub fn enter(key: Key, errno: i32) -> Option<(&'static File, bool)> {
+    if let Some(file) = find(key) {
         return Some((file, false));
     }
     let now = sys::now();
@@ -91,8 +117,8 @@ pub fn enter(status: &libc::stat, errno: i32) -> Option<(&'static File, bool)> {
         forget_old(now);
         TABLE.iter().find(|file| free(file))
     })?;
-    file.device.store(status.st_dev, Relaxed);
-    file.inode.store(status.st_ino, Relaxed);
+    file.device.store(key.device, Relaxed);
+    file.inode.store(key.inode, Relaxed);
     file.errno.store(errno, Relaxed);
     file.since.store(sys::clock(libc::CLOCK_REALTIME), Relaxed);
     file.begun.store(now, Relaxed);
@@ -127,8 +153,11 @@ impl File {
         now >= next && self.next_look.compare_exchange(next, now + self.gap.load(Relaxed), Relaxed, Relaxed).is_ok()
     }
 
-    /// A probe failed: the next comes later.
+    /// A probe failed: where only probes can tell, the next comes later.
     pub fn probe_failed(&self) {
+        if self.errno.load(Relaxed) != libc::EDQUOT {
+            return;
+        }
         let gap = self.gap.load(Relaxed).saturating_mul(2).min(LONGEST_GAP.max(SETTINGS.get(Id::RecoveryInterval)));
         self.gap.store(gap, Relaxed);
         self.next_look.store(sys::now() + gap, Relaxed);

@@ -13,6 +13,7 @@ pub mod payload;
 pub mod rule;
 pub mod sink;
 pub mod space;
+pub mod standin;
 pub mod stdio;
 
 use core::ffi::c_void;
@@ -32,7 +33,7 @@ use crate::report::{ErrnoName, More, Printable, Repeated, Seconds};
 use crate::settings::SETTINGS;
 use crate::text::Text;
 use crate::{page, process, sys};
-use files::File;
+use files::{File, Key};
 use payload::Payload;
 use rule::{Facts, History, Refusal};
 use sink::Sink;
@@ -188,7 +189,12 @@ extern "C" fn instead(fd: c_int, buffers: *const iovec, count: usize) -> Written
             descriptors::add(fd, OTHER);
             return None;
         }
-        let file = files::find(&status)?;
+        let file = match files::find(Key::of_file(&status)) {
+            Some(file) => file,
+            // A log that could not be made is there now.
+            None if files::any_unmade() => files::find(Key::of_path(Log::look(fd, &status)?.path.as_bytes()))?,
+            None => return None,
+        };
         // SAFETY: the host's own buffers.
         let payload = unsafe { Payload::of_host(buffers, count) }?;
         let log = Log::look(fd, &status)?;
@@ -210,7 +216,7 @@ pub extern "C" fn fell_short(fd: c_int, buffers: *const iovec, count: usize, ans
     let reached = answer.max(0) as usize;
     let native = Written { answer, reached };
     let errno = sys::errno();
-    if answer < 0 && errno != libc::ENOSPC && errno != libc::EDQUOT {
+    if answer < 0 && !matches!(errno, libc::ENOSPC | libc::EDQUOT | libc::EPERM) {
         return native;
     }
     let done = barrier(None, || {
@@ -219,10 +225,32 @@ pub extern "C" fn fell_short(fd: c_int, buffers: *const iovec, count: usize, ans
         }
         // SAFETY: the host's own buffers.
         let payload = unsafe { Payload::of_host(buffers, count) }?;
+        if answer < 0 && errno == libc::EPERM {
+            return stood_in(fd, payload);
+        }
         shortened(fd, payload, answer, errno)
     });
     sys::set_errno(errno);
     done.unwrap_or(native)
+}
+
+/// A write came back with EPERM: is this a stand-in? Then the real file is tried, and what it does not take goes elsewhere.
+fn stood_in(fd: c_int, payload: Payload<'_>) -> Option<Written> {
+    let status = sys::fstat(fd).ok()?;
+    let mut log = Log::look(fd, &status)?;
+    let mut path = Text::<PATH>::new();
+    path.set(standin::original(log.path.as_bytes())?);
+    log.key = Key::of_path(path.as_bytes());
+    log.path = path;
+    log.device = sys::stat(folder(log.path.as_bytes()).as_c_str(), true).map_or(status.st_dev, |s| s.st_dev);
+    let diverted = files::find(log.key);
+    let due = diverted.is_none_or(File::is_look_due);
+    let errno = match if due { standin::replace(fd, log.path.as_bytes(), &status) } else { Err(libc::ENOSPC) } {
+        Ok(()) => return log.take_place(diverted, payload),
+        Err(errno) => errno,
+    };
+    let total = payload.len();
+    log.divert(payload, errno, false).map(|()| Written { answer: total as ssize_t, reached: 0 })
 }
 
 fn shortened(fd: c_int, payload: Payload<'_>, answer: ssize_t, errno: c_int) -> Option<Written> {
@@ -278,7 +306,7 @@ fn shortened(fd: c_int, payload: Payload<'_>, answer: ssize_t, errno: c_int) -> 
 
 /// Is this descriptor's file diverted now?
 pub fn is_degraded(fd: c_int) -> bool {
-    files::any() && sys::fstat(fd).is_ok_and(|status| files::find(&status).is_some())
+    files::any() && sys::fstat(fd).is_ok_and(|status| files::find(Key::of_file(&status)).is_some())
 }
 
 /// An open regular file, with what /proc knows of it.
@@ -286,6 +314,10 @@ struct Log<'a> {
     fd: c_int,
     status: &'a libc::stat,
     path: Text<PATH>,
+    /// The filesystem that is full.
+    device: u64,
+    /// What the file is known by while it is diverted.
+    key: Key,
 }
 
 impl<'a> Log<'a> {
@@ -300,7 +332,7 @@ impl<'a> Log<'a> {
         }
         let mut path = Text::new();
         path.set(found);
-        Some(Log { fd, status, path })
+        Some(Log { fd, status, path, device: status.st_dev, key: Key::of_file(status) })
     }
 
     fn name(&self) -> Printable<'_> {
@@ -358,7 +390,7 @@ impl<'a> Log<'a> {
                 log.judge(unsafe { Payload::new(&text) }).is_ok()
             })
         };
-        sink::choose(self.status.st_dev, &is_log)
+        sink::choose(self.device, &is_log)
     }
 
     /// Sends a payload elsewhere. None: it can't, and the host must get the true error.
@@ -385,7 +417,7 @@ impl<'a> Log<'a> {
             }
             return None;
         }
-        let (file, new) = files::enter(self.status, errno)?;
+        let (file, new) = files::enter(self.key, errno)?;
         if new {
             file.torn.store(torn, Relaxed);
             self.announce(errno, sink.name);
@@ -465,6 +497,35 @@ impl<'a> Log<'a> {
         all(0)
     }
 
+    /// The real file is where the stand-in was: it gets the note of what went elsewhere, and the payload.
+    fn take_place(&self, diverted: Option<&File>, payload: Payload<'_>) -> Option<Written> {
+        let status = sys::fstat(self.fd).ok()?;
+        descriptors::forget(self.fd);
+        let real =
+            Log { fd: self.fd, status: &status, path: Text::new(), device: self.device, key: Key::of_file(&status) };
+        let total = payload.len();
+        let written = match diverted {
+            Some(file) if file.begin_return() => {
+                let mut named = real;
+                named.path.set(self.path.as_bytes());
+                let written = named.write_back(file, payload);
+                if written != Some(total) {
+                    // The stand-in's entry is no more; the file has one of its own from here on.
+                    file.abandon_return();
+                }
+                written.unwrap_or(0)
+            }
+            _ => sys::write(self.fd, payload.first()).unwrap_or(0),
+        };
+        if written >= total {
+            return Some(Written { answer: total as ssize_t, reached: total });
+        }
+        let log = Log::look(self.fd, &status)?;
+        descriptors::add(self.fd, LOG);
+        log.divert(payload.after(written), libc::ENOSPC, written > 0)?;
+        Some(Written { answer: total as ssize_t, reached: written })
+    }
+
     /// Ends a torn line, says in the file what went where, and writes the payload. Returns how much of the payload is in the file,
     /// all of it if the file has its lines again; None if not a byte.
     fn write_back(&self, file: &File, payload: Payload<'_>) -> Option<usize> {
@@ -533,11 +594,17 @@ impl<'a> Log<'a> {
     }
 }
 
+/// The folder that an absolute path lies in.
+fn folder(path: &[u8]) -> Text<PATH> {
+    let length = path.iter().rposition(|&b| b == b'/').unwrap_or(0).max(1);
+    let mut folder = Text::new();
+    folder.set(path.get(..length).unwrap_or(b"/"));
+    folder
+}
+
 /// Does the folder of this file hold a database's files?
 fn database_beside(path: &[u8]) -> bool {
-    let length = path.iter().rposition(|&b| b == b'/').unwrap_or(0).max(1);
-    let mut folder = Text::<PATH>::new();
-    folder.set(path.get(..length).unwrap_or(b"/"));
+    let folder = folder(path);
     let flags = libc::O_RDONLY | libc::O_DIRECTORY | libc::O_CLOEXEC;
     // A folder that can't be listed is no sign of a database; its log could be opened all the same.
     let Ok(fd) = sys::open(folder.as_c_str(), flags, 0) else { return false };

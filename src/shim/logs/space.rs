@@ -6,12 +6,19 @@ use tideover_contract::settings::Id;
 use crate::settings::SETTINGS;
 use crate::sys;
 
+/// BTRFS_SUPER_MAGIC.
+const BTRFS: i64 = 0x9123_683e;
 const MOST: u64 = 100 << 20;
 const PART: u64 = 20;
 
-/// Has the filesystem of this descriptor as much free as going back needs? A quota does not show here.
+/// Has the filesystem of this descriptor as much free as going back needs? A quota does not show here. btrfs says that nothing
+/// is available while its metadata is crowded, also long after data was removed: there, what is free counts, and the write that
+/// follows finds out.
 pub fn has_room(fd: i32) -> bool {
-    sys::filesystem(fd).is_ok_and(|fs| fs.free >= high_mark(fs.total, SETTINGS.get(Id::RecoveryFree)))
+    sys::filesystem(fd).is_ok_and(|fs| {
+        let free = if fs.kind == BTRFS { fs.unused } else { fs.available };
+        free >= high_mark(fs.total, SETTINGS.get(Id::RecoveryFree))
+    })
 }
 
 /// Free bytes needed to go back: what the user said, or 5 % of the filesystem and at most 100 MiB.
