@@ -13,6 +13,8 @@
 
 enum { BATCH = 100 };
 static int made[BATCH], clients[BATCH], listener, file, epoll;
+static FILE *stream;
+static char text[91];
 
 static void must(int ok, const char *what)
 {
@@ -38,6 +40,8 @@ static int do_epoll_wait(int i)
     struct epoll_event event;
     return (void)i, epoll_wait(epoll, &event, 1, 0);
 }
+static int do_fprintf(int i) { return fprintf(stream, "%08d %.*s\n", i, 90, text); }
+static int do_fprintf_flush(int i) { return do_fprintf(i) < 0 ? -1 : fflush(stream); }
 
 static void nothing(void) {}
 static void open_all(void) { for (int i = 0; i < BATCH; i++) must(do_open(i) >= 0, "open"); }
@@ -70,6 +74,9 @@ static const struct call {
     { "epoll_wait", nothing, do_epoll_wait, nothing },
     /* Never closes: each number is the highest so far. */
     { "open-higher", nothing, do_open, nothing },
+    /* Lines of 100 bytes. */
+    { "fprintf", nothing, do_fprintf, nothing },
+    { "fprintf-flush", nothing, do_fprintf_flush, nothing },
 };
 
 __attribute__((noinline)) static int measured(int (*call)(int))
@@ -94,6 +101,12 @@ int main(int argc, char **argv)
     must(bind(listener, (struct sockaddr *)&any, sizeof any.sun_family) == 0 && listen(listener, BATCH) == 0, "listen");
     file = open("/dev/null", O_WRONLY);
     epoll = epoll_create1(0);
+    if (strncmp(chosen->name, "fprintf", 7) == 0) {
+        char name[4096];
+        snprintf(name, sizeof name, "%s.log", argv[0]);
+        memset(text, 'x', 90);
+        must((stream = fopen(name, "a")) != NULL, name);
+    }
 
     chosen->before();
     for (int i = 0; i < BATCH; i++)

@@ -149,6 +149,12 @@ fn one_writer_in_bash() {
 }
 
 #[test]
+fn one_writer_where_opening_may_fail() {
+    one_writer("reopened on xfs", Kind::Xfs, 8, c("reopen"));
+    one_writer("reopened on btrfs", Kind::Btrfs, 9, c("reopen"));
+}
+
+#[test]
 fn three_writers() {
     let mut dice = Dice::new(7);
     let disk = Disk::new(Kind::Tmpfs);

@@ -634,6 +634,78 @@ fn dd_cp_and_tar() {
     }
 }
 
+/// Where nothing can be created: only a log that is opened to be appended to may seem to be. Everything else is refused.
+fn new_files_on(kind: Kind) {
+    if !kind.is_possible() {
+        return;
+    }
+    let source = |disk: &Disk| {
+        fs::write(disk.join("there.log"), "already there\n").expect("there is space");
+        // Data is written while there is space; btrfs and xfs could not even take notice of it later.
+        fs::write(disk.join("source.log"), "a line of text\n".repeat(3000)).expect("there is space");
+    };
+    let scripts = [
+        "echo text > data.csv",
+        "echo text >> data.csv",
+        "echo text > new.log",
+        "set -o noclobber; echo text > new.log",
+        "cp source.log new.log",
+        "cp --reflink=never source.log new.log",
+        "dd if=source.log of=new.log bs=4k status=none",
+        "dd if=source.log of=new.log bs=4k oflag=append status=none",
+        "install source.log new.log",
+        "tar -cf packed.tar source.log",
+        "tar -cf new.log source.log",
+        "touch new.log",
+        "sqlite3 new.db 'create table t(x)' 2> /dev/null",
+        "python3 -c 'open(\"new.log\", \"x\")' 2> /dev/null",
+        "python3 -c 'open(\"new.log\", \"w\")' 2> /dev/null",
+        // A name that a log has, but what is written is none: the error comes with the write rather than the open.
+        "python3 -c 'f = open(\"new.log\", \"ab+\"); f.write(bytes(range(256))); f.flush()' 2> /dev/null",
+        "python3 -c 'f = open(\"new.log\", \"ab\", 0); f.write(b\"From me@example.org\\n\")' 2> /dev/null",
+        "python3 -c 'import os; f = open(\"new.log\", \"ab\"); f.write(b\"text\"); os.fsync(f); f.flush()' 2> /dev/null",
+        "python3 -c 'f = open(\"new.log\", \"ab\", 0); f.truncate(100)' 2> /dev/null",
+        "python3 -c 'import os; f = open(\"new.log\", \"ab\", 0); os.pwrite(f.fileno(), b\"text\", 0)' 2> /dev/null",
+        "python3 -c 'import os; f = os.open(\"new.log\", os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_SYNC)' 2> /dev/null",
+        "python3 -c 'import os; f = os.open(\"new.log\", os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_EXCL)' 2> /dev/null",
+        "for name in appendonly.aof x-journal 000004.log mbox known_hosts .bash_history; do echo text >> $name; done",
+        "mkdir folder",
+        "ln -s there.log link.log",
+        "mkfifo fifo.log",
+    ];
+    for script in scripts {
+        let both = untouched(
+            kind,
+            0,
+            source,
+            bash(&format!("PATH=/usr/bin:/bin; {script}; echo \"exit $?\" >&2; ls -A | grep -v filler >&2")),
+            |disk| {
+                let mut names: Vec<_> =
+                    fs::read_dir(disk.path()).expect("a folder").flatten().map(|e| e.file_name()).collect();
+                names.sort();
+                format!("{names:?} {}", content("there.log")(disk))
+            },
+        );
+        let failed = !both.plain.stderr.contains("exit 0");
+        println!("{kind:?}: {script:<60} {}", if failed { "refused" } else { "possible" });
+    }
+}
+
+#[test]
+fn new_files_on_a_full_xfs() {
+    new_files_on(Kind::Xfs);
+}
+
+#[test]
+fn new_files_on_a_full_btrfs() {
+    new_files_on(Kind::Btrfs);
+}
+
+#[test]
+fn new_files_over_quota() {
+    new_files_on(Kind::Quota);
+}
+
 // --- downloads that are resumed
 
 /// Serves 200,000 bytes of text, from where it is asked to, until dropped.

@@ -129,6 +129,14 @@ settings! {
         "free space needed to go back to the file; auto: 5 % of the filesystem, at most 100M";
     RecoveryInterval "recovery_interval" "TIDEOVER_RECOVERY_INTERVAL" Kind::Duration(MS, HOUR), "100ms",
         "look for free space at most so often";
+    Cleanup "cleanup" "TIDEOVER_CLEANUP" Kind::SizeOr("off", 1, 1 << 50), "off",
+        "bytes to free on a full disk by removing the log's own oldest rotated siblings";
+    Truncate "truncate" "TIDEOVER_TRUNCATE" Kind::SizeOr("off", 1, 1 << 50), "off",
+        "size above which a log on a full disk is itself cut to its last 10 %";
+    OnFull "on_full" "TIDEOVER_ON_FULL" Kind::Choice(&["fail", "wait"]), "fail",
+        "wait: calls other than writes to logs wait for space on a full disk";
+    FullWait "full_wait" "TIDEOVER_FULL_WAIT" Kind::Duration(MS, 365 * 24 * HOUR), "1h",
+        "at most so long, then the true error";
     Page "page" "TIDEOVER_PAGE" Kind::Flag, "on",
         "keep the counters in a shared page for `tideover ps` and `stat`";
     PageDir "page_dir" "TIDEOVER_PAGE_DIR" Kind::Path, "/dev/shm",
@@ -151,6 +159,9 @@ pub mod raise {
     /// Even when the program uses select(2).
     pub const FORCE: u64 = 2;
 }
+
+/// Index of "wait" in [`Id::OnFull`]'s words.
+pub const ON_FULL_WAIT: u64 = 1;
 
 /// Where an effective value came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

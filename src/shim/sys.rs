@@ -144,6 +144,16 @@ pub fn read_at(fd: c_int, to: &mut [u8], offset: u64) -> Result<&[u8], Errno> {
     Ok(to.get(..length).unwrap_or(&[]))
 }
 
+/// pwrite(2), once.
+pub fn write_at(fd: c_int, bytes: &[u8], offset: u64) -> Result<usize, Errno> {
+    call!(SYS_pwrite64, fd, bytes.as_ptr(), bytes.len(), offset)
+}
+
+/// ftruncate(2).
+pub fn truncate(fd: c_int, length: u64) -> Result<(), Errno> {
+    call!(SYS_ftruncate, fd, length).map(drop)
+}
+
 /// getdents64(2): the part of `to` that was filled in.
 pub fn read_directory(fd: c_int, to: &mut [u8]) -> Result<&[u8], Errno> {
     let length = call!(SYS_getdents64, fd, to.as_mut_ptr(), to.len())?;

@@ -144,7 +144,7 @@ pub fn leave() {
 
 /// A handler without SA_RESTART asks for blocked calls to be interrupted; timers of profilers and the like have it, and must
 /// not cut waits short.
-fn handlers_interrupt() -> bool {
+pub fn handlers_interrupt() -> bool {
     (1..=64).any(sys::interrupts)
 }
 

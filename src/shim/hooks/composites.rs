@@ -89,10 +89,21 @@ unsafe fn with_room<R: Answer>(call: impl Fn() -> Call, mut real: impl FnMut() -
 
 /// fopen(3): a log that can't be created for want of space gets a stand-in.
 #[inline(always)]
-unsafe fn opening(call: impl Fn() -> Call, real: impl FnMut() -> *mut FILE, path: Name, mode: Mode) -> *mut FILE {
+unsafe fn opening(call: impl Fn() -> Call, mut real: impl FnMut() -> *mut FILE, path: Name, mode: Mode) -> *mut FILE {
     // SAFETY: as the caller promised.
-    let file = unsafe { stream(call, real) };
-    if file.is_null() { stand_in(path, mode) } else { file }
+    unsafe {
+        let file = stream(&call, &mut real);
+        if file.is_null() { without_space(call, real, path, mode) } else { file }
+    }
+}
+
+/// fopen(3) failed: if for want of space, the file gets a stand-in, or the call waits.
+#[cold]
+#[inline(never)]
+unsafe fn without_space(call: impl Fn() -> Call, real: impl FnMut() -> *mut FILE, path: Name, mode: Mode) -> *mut FILE {
+    let file = stand_in(path, mode);
+    // SAFETY: as the caller promised; the errno is fopen's.
+    if file.is_null() { unsafe { super::when_there_is_space(file, call().name, real) } } else { file }
 }
 
 #[cold]

@@ -23,8 +23,8 @@ hooks! {
     __openat_2(at: c_int, path: *const c_char, flags: c_int) -> c_int = descriptor() if blocking(flags);
     __openat64_2(at: c_int, path: *const c_char, flags: c_int) -> c_int = descriptor() if blocking(flags);
     openat2(at: c_int, path: *const c_char, how: *const c_void, size: usize) -> c_int = descriptor();
-    creat(path: *const c_char, mode: mode_t) -> c_int = descriptor();
-    creat64(path: *const c_char, mode: mode_t) -> c_int = descriptor();
+    creat(path: *const c_char, mode: mode_t) -> c_int = opening(libc::AT_FDCWD, path, libc::O_CREAT, mode);
+    creat64(path: *const c_char, mode: mode_t) -> c_int = opening(libc::AT_FDCWD, path, libc::O_CREAT, mode);
     open_by_handle_at(mount: c_int, handle: *mut FileHandle, flags: c_int) -> c_int = descriptor() if blocking(flags);
     open_tree(at: c_int, path: *const c_char, flags: libc::c_uint) -> c_int = descriptor();
     shm_open(name: *const c_char, flags: c_int, mode: mode_t) -> c_int = descriptor();
@@ -37,13 +37,28 @@ hooks! {
 #[inline(always)]
 unsafe fn opening(
     call: impl Fn() -> Call,
-    real: impl FnMut() -> c_int,
+    mut real: impl FnMut() -> c_int,
     at: c_int,
     path: *const c_char,
     flags: c_int,
     mode: mode_t,
 ) -> c_int {
     // SAFETY: as the caller promised.
-    let fd = unsafe { descriptor(call, real) };
-    if fd >= 0 { fd } else { standin::open(at, path, flags, mode) }
+    unsafe {
+        let fd = descriptor(&call, &mut real);
+        if fd >= 0 { fd } else { without_space(call, real, (at, path, flags, mode)) }
+    }
+}
+
+/// open(2) failed: if for want of space, the file gets a stand-in, or the call waits.
+#[cold]
+#[inline(never)]
+unsafe fn without_space(
+    call: impl Fn() -> Call,
+    real: impl FnMut() -> c_int,
+    (at, path, flags, mode): (c_int, *const c_char, c_int, mode_t),
+) -> c_int {
+    let fd = standin::open(at, path, flags, mode);
+    // SAFETY: as the caller promised; the errno is open's.
+    if fd >= 0 { fd } else { unsafe { super::when_there_is_space(-1, call().name, real) } }
 }

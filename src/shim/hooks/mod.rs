@@ -11,6 +11,7 @@ mod files;
 mod loops;
 mod processes;
 mod sockets;
+mod spaces;
 mod syscall;
 mod variadic;
 mod writes;
@@ -20,7 +21,7 @@ use core::ffi::{c_int, c_long, c_void};
 use libc::{DIR, FILE};
 
 use crate::acquire::{Call, Tried, carry, is_exhaustion};
-use crate::logs::sink;
+use crate::logs::{pause, sink};
 use crate::sys::{errno, set_errno};
 use crate::{page, wait};
 
@@ -145,6 +146,30 @@ pub(crate) unsafe fn second_chance<R: Answer, F: FnMut() -> R>(first: R, call: i
         }
         _ => first,
     }
+}
+
+/// A call failed. If its disk was full and the user wants that, it waits for space (TIDEOVER_ON_FULL=wait).
+#[cold]
+#[inline(never)]
+pub(crate) unsafe fn when_there_is_space<R: Answer, F: FnMut() -> R>(first: R, name: &'static str, real: F) -> R {
+    // SAFETY: right after the call.
+    match unsafe { first.failure() } {
+        Some(wrong) if pause::is_wanted(wrong) => {
+            let mut trial = Trial { real, answer: first };
+            // SAFETY: `again` gets the type that it is for.
+            let stands = unsafe { pause::carry(name, wrong, again::<R, F>, (&raw mut trial).cast()) };
+            if stands { trial.answer } else { first }
+        }
+        _ => first,
+    }
+}
+
+/// Answers -1 when its disk is full, and may wait for space.
+#[inline(always)]
+unsafe fn spacious<R: Answer>(call: impl Fn() -> Call, mut real: impl FnMut() -> R) -> R {
+    let answer = real();
+    // SAFETY: right after the call.
+    unsafe { if answer.failure().is_some() { when_there_is_space(answer, call().name, real) } else { answer } }
 }
 
 /// A real call with its arguments, and what it answered last.

@@ -13,23 +13,23 @@ use crate::logs::rule::History;
 
 hooks! {
     writev(fd: c_int, buffers: *const iovec, count: c_int) -> ssize_t = gathering(fd, buffers, count);
-    pwrite(fd: c_int, data: *const c_void, count: size_t, at: off64_t) -> ssize_t = showing(fd, History::PWRITE);
-    pwrite64(fd: c_int, data: *const c_void, count: size_t, at: off64_t) -> ssize_t = showing(fd, History::PWRITE);
-    __pwrite64(fd: c_int, data: *const c_void, count: size_t, at: off64_t) -> ssize_t = showing(fd, History::PWRITE);
-    pwritev(fd: c_int, buffers: *const iovec, count: c_int, at: off64_t) -> ssize_t = showing(fd, History::PWRITE);
-    pwritev64(fd: c_int, buffers: *const iovec, count: c_int, at: off64_t) -> ssize_t = showing(fd, History::PWRITE);
-    pwritev2(fd: c_int, buffers: *const iovec, count: c_int, at: off64_t, flags: c_int) -> ssize_t = showing(fd, History::PWRITE);
+    pwrite(fd: c_int, data: *const c_void, count: size_t, at: off64_t) -> ssize_t = placing(fd, History::PWRITE);
+    pwrite64(fd: c_int, data: *const c_void, count: size_t, at: off64_t) -> ssize_t = placing(fd, History::PWRITE);
+    __pwrite64(fd: c_int, data: *const c_void, count: size_t, at: off64_t) -> ssize_t = placing(fd, History::PWRITE);
+    pwritev(fd: c_int, buffers: *const iovec, count: c_int, at: off64_t) -> ssize_t = placing(fd, History::PWRITE);
+    pwritev64(fd: c_int, buffers: *const iovec, count: c_int, at: off64_t) -> ssize_t = placing(fd, History::PWRITE);
+    pwritev2(fd: c_int, buffers: *const iovec, count: c_int, at: off64_t, flags: c_int) -> ssize_t = placing(fd, History::PWRITE);
     pwritev64v2(fd: c_int, buffers: *const iovec, count: c_int, at: off64_t, flags: c_int) -> ssize_t
-        = showing(fd, History::PWRITE);
+        = placing(fd, History::PWRITE);
     fsync(fd: c_int) -> c_int = showing(fd, History::FSYNC);
     fdatasync(fd: c_int) -> c_int = showing(fd, History::FDATASYNC);
     sync_file_range(fd: c_int, at: off64_t, count: off64_t, flags: c_uint) -> c_int = showing(fd, History::SYNC_FILE_RANGE);
-    fallocate(fd: c_int, mode: c_int, at: off64_t, count: off64_t) -> c_int = showing(fd, History::FALLOCATE);
-    fallocate64(fd: c_int, mode: c_int, at: off64_t, count: off64_t) -> c_int = showing(fd, History::FALLOCATE);
-    posix_fallocate(fd: c_int, at: off64_t, count: off64_t) -> c_int = showing(fd, History::FALLOCATE);
-    posix_fallocate64(fd: c_int, at: off64_t, count: off64_t) -> c_int = showing(fd, History::FALLOCATE);
-    ftruncate(fd: c_int, length: off64_t) -> c_int = showing(fd, if length > 0 { History::FTRUNCATE } else { History::default() });
-    ftruncate64(fd: c_int, length: off64_t) -> c_int = showing(fd, if length > 0 { History::FTRUNCATE } else { History::default() });
+    fallocate(fd: c_int, mode: c_int, at: off64_t, count: off64_t) -> c_int = placing(fd, History::FALLOCATE);
+    fallocate64(fd: c_int, mode: c_int, at: off64_t, count: off64_t) -> c_int = placing(fd, History::FALLOCATE);
+    posix_fallocate(fd: c_int, at: off64_t, count: off64_t) -> c_int = allocating(fd, History::FALLOCATE);
+    posix_fallocate64(fd: c_int, at: off64_t, count: off64_t) -> c_int = allocating(fd, History::FALLOCATE);
+    ftruncate(fd: c_int, length: off64_t) -> c_int = placing(fd, if length > 0 { History::FTRUNCATE } else { History::default() });
+    ftruncate64(fd: c_int, length: off64_t) -> c_int = placing(fd, if length > 0 { History::FTRUNCATE } else { History::default() });
     mmap(at: *mut c_void, length: size_t, access: c_int, flags: c_int, fd: c_int, offset: off64_t) -> *mut c_void
         = showing(fd, mapped(access, flags));
     mmap64(at: *mut c_void, length: size_t, access: c_int, flags: c_int, fd: c_int, offset: off64_t) -> *mut c_void
@@ -97,8 +97,9 @@ unsafe fn gathering(
             return answer;
         }
     }
-    let answer = real();
-    logs::vector_fell_short(fd, buffers, count, answer)
+    let answer = logs::vector_fell_short(fd, buffers, count, real());
+    // SAFETY: as the caller promised; the errno is writev's.
+    if answer < 0 && logs::is_full(fd) { unsafe { super::when_there_is_space(answer, "writev", real) } } else { answer }
 }
 
 /// A call that shows something of its descriptor's file.
@@ -108,6 +109,23 @@ unsafe fn showing<R: Answer>(_: impl Fn() -> Call, mut real: impl FnMut() -> R, 
         descriptors::add(fd, u16::from(done.bits()));
     }
     real()
+}
+
+/// The same, where the call needs space, and may wait for it.
+#[inline(always)]
+unsafe fn placing<R: Answer>(call: impl Fn() -> Call, mut real: impl FnMut() -> R, fd: c_int, done: History) -> R {
+    // SAFETY: as the caller promised.
+    unsafe {
+        let answer = showing(&call, &mut real, fd, done);
+        if answer.failure().is_some() { super::when_there_is_space(answer, call().name, real) } else { answer }
+    }
+}
+
+/// posix_fallocate(3) answers with an errno.
+#[inline(always)]
+unsafe fn allocating(call: impl Fn() -> Call, mut real: impl FnMut() -> c_int, fd: c_int, done: History) -> c_int {
+    // SAFETY: as the caller promised.
+    unsafe { placing(call, || super::Code(real()), fd, done).0 }
 }
 
 /// A mapping through which the file is written.

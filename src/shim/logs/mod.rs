@@ -8,7 +8,9 @@
 //! sent twice; the host gets its full count.
 
 pub mod cap;
+mod cleanup;
 pub mod files;
+pub mod pause;
 pub mod payload;
 pub mod rule;
 pub mod sink;
@@ -23,8 +25,9 @@ use core::sync::atomic::{AtomicPtr, Ordering::Relaxed};
 use libc::{c_int, iovec, ssize_t};
 use tideover_contract::glob;
 use tideover_contract::page::{EventKind, Outcome};
-use tideover_contract::settings::{Id, sink as sinks};
+use tideover_contract::settings::{Id, ON_FULL_WAIT, sink as sinks};
 
+use crate::acquire::Tried;
 use crate::barrier::barrier;
 use crate::descriptors::{self, LOG, OTHER};
 use crate::events::{self, Event};
@@ -59,7 +62,7 @@ pub fn start(to_file: bool) {
     if glob::any(COPIERS, crate::start::program()) {
         SETTINGS.switch_off_fallback();
     }
-    if SETTINGS.get(Id::Fallback) == sinks::OFF {
+    if SETTINGS.get(Id::Fallback) == sinks::OFF && SETTINGS.get(Id::OnFull) != ON_FULL_WAIT {
         return;
     }
     if !stdio::find() {
@@ -131,7 +134,8 @@ unsafe fn write_through(fd: c_int, data: *const c_void, count: usize, cancellabl
     if answer == count as ssize_t {
         return Written { answer, reached: count };
     }
-    fell_short(fd, vector.as_ptr(), 1, answer)
+    let done = fell_short(fd, vector.as_ptr(), 1, answer);
+    if done.answer < 0 { wait_for_space(fd, data, count, done) } else { done }
 }
 
 /// write(2) while files are diverted.
@@ -147,7 +151,51 @@ pub extern "C" fn write_with_care(fd: c_int, data: *const c_void, count: usize) 
 #[inline(never)]
 pub extern "C" fn write_fell_short(fd: c_int, data: *const c_void, count: usize, answer: ssize_t) -> ssize_t {
     let vector = [iovec { iov_base: data.cast_mut(), iov_len: count }];
-    fell_short(fd, vector.as_ptr(), 1, answer).answer
+    let done = fell_short(fd, vector.as_ptr(), 1, answer);
+    if done.answer < 0 { wait_for_space(fd, data, count, done).answer } else { done.answer }
+}
+
+/// A write that is to wait for space, and what it answered last.
+struct Waiting {
+    fd: c_int,
+    data: *const c_void,
+    count: usize,
+    answer: ssize_t,
+}
+
+unsafe extern "C" fn write_again(waiting: *mut c_void) -> Tried {
+    // SAFETY: `wait_for_space` passes its own.
+    unsafe {
+        let waiting = &mut *waiting.cast::<Waiting>();
+        waiting.answer = real_write()(waiting.fd, waiting.data, waiting.count);
+        Tried { wrong: if waiting.answer < 0 { sys::errno() } else { 0 }, descriptor: -1 }
+    }
+}
+
+/// TIDEOVER_ON_FULL=wait, for a write to a file that is no log.
+fn wait_for_space(fd: c_int, data: *const c_void, count: usize, first: Written) -> Written {
+    let errno = sys::errno();
+    if !pause::is_wanted(errno) || !is_file(fd) {
+        return first;
+    }
+    let mut waiting = Waiting { fd, data, count, answer: first.answer };
+    // SAFETY: `write_again` gets the type that it is for.
+    let stands = unsafe { pause::carry("write", errno, write_again, (&raw mut waiting).cast()) };
+    if stands { Written { answer: waiting.answer, reached: waiting.answer.max(0) as usize } } else { first }
+}
+
+/// Did the last call fail because this descriptor's disk is full?
+#[cold]
+pub fn is_full(fd: c_int) -> bool {
+    let errno = sys::errno();
+    let full = pause::is_wanted(errno) && is_file(fd);
+    sys::set_errno(errno);
+    full
+}
+
+/// A regular file: devices that are always full (/dev/full) are not waited for.
+pub fn is_file(fd: c_int) -> bool {
+    sys::fstat(fd).is_ok_and(|status| status.st_mode & libc::S_IFMT == libc::S_IFREG)
 }
 
 /// writev(2) while files are diverted; -1: make the real call.
@@ -265,6 +313,9 @@ fn shortened(fd: c_int, payload: Payload<'_>, answer: ssize_t, errno: c_int) -> 
     } else if reached >= payload.len() {
         return None;
     }
+    if SETTINGS.get(Id::Fallback) == sinks::OFF {
+        return None;
+    }
     let log = Log::look(fd, &status)?;
     if let Err(refusal) = log.judge(payload) {
         if answer < 0 {
@@ -297,6 +348,12 @@ fn shortened(fd: c_int, payload: Payload<'_>, answer: ssize_t, errno: c_int) -> 
     }
     descriptors::add(fd, LOG);
     let total = payload.len();
+    if cleanup::is_asked_for() && files::find(log.key).is_none() && cleanup::make_room(&log) {
+        let rest = payload.after(reached);
+        if sys::write(fd, rest.first()) == Ok(rest.len()) {
+            return Some(Written { answer: total as ssize_t, reached: total });
+        }
+    }
     match log.divert(payload.after(reached), errno, reached > 0) {
         Some(()) => Some(Written { answer: total as ssize_t, reached }),
         None if reached > 0 => Some(Written { answer: reached as ssize_t, reached }),
@@ -333,6 +390,10 @@ impl<'a> Log<'a> {
         let mut path = Text::new();
         path.set(found);
         Some(Log { fd, status, path, device: status.st_dev, key: Key::of_file(status) })
+    }
+
+    fn size(&self) -> u64 {
+        self.status.st_size as u64
     }
 
     fn name(&self) -> Printable<'_> {
