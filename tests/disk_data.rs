@@ -706,6 +706,42 @@ fn new_files_over_quota() {
     new_files_on(Kind::Quota);
 }
 
+/// A log that could not be created has a stand-in; whatever shows that it is no log, or more than one, gets the error that its
+/// creation had: never success, and never the stand-in's own EPERM.
+#[test]
+fn a_stand_in_takes_nothing_but_log_lines() {
+    let kind = Kind::Xfs;
+    if !kind.is_possible() {
+        return;
+    }
+    let disk = Disk::new(kind);
+    disk.fill();
+    let mut wrong = vec![];
+    for what in [
+        "f.write(bytes(range(256)))",
+        "f.write(b'From someone@example.org Mon Jan 1\\n')",
+        "f.write(b'*3\\r\\n$3\\r\\nSET\\r\\n$1\\r\\na\\r\\n$1\\r\\nb\\r\\n')",
+        "f.write(b'text\\n'); os.fsync(f); f.write(b'more\\n')",
+        "os.fdatasync(f); f.write(b'more\\n')",
+        "f.truncate(100)",
+        "os.pwrite(f.fileno(), b'text', 0)",
+        "os.pwritev(f.fileno(), [b'text'], 0)",
+        "os.posix_fallocate(f.fileno(), 0, 1000)",
+    ] {
+        let script = format!(
+            "import os, sys\ntry:\n    f = open('new.log', 'ab', 0)\n    {what}\nexcept OSError as e: sys.exit(e.errno)"
+        );
+        let run = Run::new(program("python3", "python3")).folder(disk.path()).args(["-c", &script]);
+        assert_eq!(run.output().code(), Some(libc::ENOSPC), "{what}");
+        let outcome = run.preload(true).output();
+        let seen = outcome.stdout.replace("text\n", "");
+        if outcome.code() != Some(libc::ENOSPC) || !seen.is_empty() {
+            wrong.push(format!("{what}: exit {:?}, {} bytes on standard output", outcome.code(), outcome.stdout.len()));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
 // --- downloads that are resumed
 
 /// Serves 200,000 bytes of text, from where it is asked to, until dropped.

@@ -11,6 +11,8 @@ use std::ops::RangeInclusive;
 pub const OURS: &str = "tideover: ";
 
 const PAYLOAD: usize = 74;
+/// What stands before the payload of a line.
+const BEFORE: &str = "INFO app: request ";
 
 /// The recognisable part of line `n`: 74 characters that may stand in a URL, an SQL string and a user's name.
 pub fn payload(n: u32) -> String {
@@ -20,7 +22,7 @@ pub fn payload(n: u32) -> String {
 
 /// Line `n` for a program that writes what it is given: 99 characters and no newline.
 pub fn line(n: u32) -> String {
-    format!("{:<99}", format!("INFO app: request {} ok", payload(n))).replace("  ", "..")
+    format!("{:<99}", format!("{BEFORE}{} ok", payload(n))).replace("  ", "..")
 }
 
 /// A line that the library has put into the log when the log came back.
@@ -226,7 +228,10 @@ fn numbers(lines: &[String]) -> (Vec<u32>, Vec<String>) {
             }
         }
         if torn {
-            cut.push(text.clone());
+            // Another process may have gone on behind the head of a line before that could be ended.
+            let next = text.match_indices(BEFORE).map(|(at, _)| at).find(|&at| at > 0);
+            let head = next.map_or(text.as_str(), |at| &text[..at]);
+            cut.push(if head.contains('~') { head } else { text }.to_string());
         }
     }
     (found, cut)

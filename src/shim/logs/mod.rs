@@ -267,6 +267,7 @@ pub extern "C" fn fell_short(fd: c_int, buffers: *const iovec, count: usize, ans
     if answer < 0 && !matches!(errno, libc::ENOSPC | libc::EDQUOT | libc::EPERM) {
         return native;
     }
+    let mut errno_after = errno;
     let done = barrier(None, || {
         if !process::may_act() || (answer >= 0 && descriptors::marks(fd) & OTHER != 0) {
             return None;
@@ -274,11 +275,16 @@ pub extern "C" fn fell_short(fd: c_int, buffers: *const iovec, count: usize, ans
         // SAFETY: the host's own buffers.
         let payload = unsafe { Payload::of_host(buffers, count) }?;
         if answer < 0 && errno == libc::EPERM {
-            return stood_in(fd, payload);
+            // Without its stand-in, the program would have been told that there is no space.
+            return stood_in(fd, payload).inspect(|done| {
+                if done.answer < 0 {
+                    errno_after = libc::ENOSPC;
+                }
+            });
         }
         shortened(fd, payload, answer, errno)
     });
-    sys::set_errno(errno);
+    sys::set_errno(errno_after);
     done.unwrap_or(native)
 }
 
@@ -292,12 +298,17 @@ fn stood_in(fd: c_int, payload: Payload<'_>) -> Option<Written> {
     log.path = path;
     log.device = sys::stat(folder(log.path.as_bytes()).as_c_str(), true).map_or(status.st_dev, |s| s.st_dev);
     let diverted = files::find(log.key);
+    let is_log = log.judge(payload);
     let due = diverted.is_none_or(File::is_look_due);
     let errno = match if due { standin::replace(fd, log.path.as_bytes(), &status) } else { Err(libc::ENOSPC) } {
         Ok(()) => return log.take_place(diverted, payload),
         Err(errno) => errno,
     };
     let total = payload.len();
+    if let Err(refusal) = is_log {
+        page::add(&page::page().refusals[refusal as usize], 1);
+        return Some(Written { answer: -1, reached: 0 });
+    }
     log.divert(payload, errno, false).map(|()| Written { answer: total as ssize_t, reached: 0 })
 }
 
