@@ -10,6 +10,8 @@ use crate::acquire::Call;
 use crate::descriptors;
 use crate::logs;
 use crate::logs::rule::History;
+use crate::logs::standin;
+use crate::sys::set_errno;
 
 hooks! {
     writev(fd: c_int, buffers: *const iovec, count: c_int) -> ssize_t = gathering(fd, buffers, count);
@@ -117,7 +119,15 @@ unsafe fn placing<R: Answer>(call: impl Fn() -> Call, mut real: impl FnMut() -> 
     // SAFETY: as the caller promised.
     unsafe {
         let answer = showing(&call, &mut real, fd, done);
-        if answer.failure().is_some() { super::when_there_is_space(answer, call().name, real) } else { answer }
+        match answer.failure() {
+            None => answer,
+            Some(wrong) => {
+                if standin::true_error(fd, wrong) != wrong {
+                    set_errno(libc::ENOSPC);
+                }
+                super::when_there_is_space(answer, call().name, real)
+            }
+        }
     }
 }
 
@@ -125,7 +135,8 @@ unsafe fn placing<R: Answer>(call: impl Fn() -> Call, mut real: impl FnMut() -> 
 #[inline(always)]
 unsafe fn allocating(call: impl Fn() -> Call, mut real: impl FnMut() -> c_int, fd: c_int, done: History) -> c_int {
     // SAFETY: as the caller promised.
-    unsafe { placing(call, || super::Code(real()), fd, done).0 }
+    let code = unsafe { placing(call, || super::Code(real()), fd, done).0 };
+    if code == 0 { 0 } else { standin::true_error(fd, code) }
 }
 
 /// A mapping through which the file is written.

@@ -5,6 +5,7 @@
 //! All that is needed later is in the inode, its name and mode, so that it is inherited over dup, fork and exec.
 
 use core::ffi::{CStr, c_char};
+use core::fmt::Write;
 
 use libc::c_int;
 
@@ -93,7 +94,6 @@ fn absolute(at: c_int, path: &CStr) -> Option<Text<PATH>> {
         if at == libc::AT_FDCWD {
             link.set(b"/proc/self/cwd");
         } else {
-            use core::fmt::Write;
             let _ = write!(link, "/proc/self/fd/{at}");
         }
         let mut bytes = [0u8; PATH];
@@ -107,6 +107,24 @@ fn absolute(at: c_int, path: &CStr) -> Option<Text<PATH>> {
 pub fn original(link: &[u8]) -> Option<&[u8]> {
     let path = link.strip_prefix(LINK)?;
     Some(path.strip_suffix(b" (deleted)").unwrap_or(path))
+}
+
+/// The error of a call on this descriptor, for the host: a stand-in's own EPERM means that there is no space.
+#[cold]
+#[inline(never)]
+pub extern "C" fn true_error(fd: c_int, wrong: c_int) -> c_int {
+    barrier(wrong, || {
+        if wrong != libc::EPERM || !process::may_act() {
+            return wrong;
+        }
+        let errno = sys::errno();
+        let mut link = Text::<40>::new();
+        let _ = write!(link, "/proc/self/fd/{fd}");
+        let mut bytes = [0u8; PATH];
+        let stands_in = sys::read_link(link.as_c_str(), &mut bytes).is_ok_and(|link| original(link).is_some());
+        sys::set_errno(errno);
+        if stands_in { libc::ENOSPC } else { wrong }
+    })
 }
 
 /// Tries the real open, and puts the file in the stand-in's place.
