@@ -86,6 +86,10 @@ impl<'a> Snapshot<'a> {
                 json!({ "used": self.used, limits.0: self.soft, limits.1: self.hard,
                         "percent": self.percent(), "available": self.available() })
             }
+            "logs" => {
+                let counts = self.page.refusals().map(|(refusal, count)| (refusal.name().to_string(), json!(count)));
+                json!({ "refused": Value::Object(counts.collect()) })
+            }
             "calls" => json!({ "opened": self.page.opened(), "closed": self.page.closed() }),
             _ => json!({}),
         }
@@ -99,12 +103,12 @@ mod tests {
     use std::collections::BTreeSet;
     use tideover_contract::page::{EVENT_FIELDS, FIELDS, state};
 
-    /// interface.md, "--json keys of stat".
+    /// interface.md, "--json keys of stat", and logs.refused, which is an addition.
     const KEYS: &str = "pid program version started events \
         descriptors.{used,soft_limit,hard_limit,percent,available,high_water,raised_from} \
         exhaustion.{emfile,enfile,recovered,gave_up,waits,wait_ns,reclaims,reclaimed,gc_runs,gc_ns,breaker_trips,breaker_open} \
         connections.{accepted,clients,parked,unparked,shed,refused,idle_closed,outgoing,phantom} \
-        logs.{degraded,degraded_since,enospc,edquot,diverted_writes,diverted_bytes,diverted_lines,dropped_bytes,recoveries,cleaned_files,cleaned_bytes,full_waits} \
+        logs.{degraded,degraded_since,enospc,edquot,diverted_writes,diverted_bytes,diverted_lines,dropped_bytes,recoveries,cleaned_files,cleaned_bytes,full_waits,refused} \
         calls.{opened,closed,bypassed}";
 
     fn expected() -> BTreeSet<String> {

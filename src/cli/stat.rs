@@ -117,6 +117,11 @@ fn rows(snapshot: &Snapshot, section: &str) -> Vec<(String, String, String)> {
             row("opened", page.opened().to_string(), "calls that made a descriptor");
             row("closed", page.closed().to_string(), "descriptors closed");
         }
+        "logs" => {
+            for (refusal, count) in page.refusals() {
+                row("not a log", count.to_string(), &format!("full disk, true error: {}", refusal.text()));
+            }
+        }
         _ => {}
     }
     for counter in COUNTERS.iter().filter(|counter| counter.section == section) {

@@ -605,7 +605,8 @@ impl<'a> Log<'a> {
         if self.is_torn(file.torn.load(Relaxed)) {
             let _ = note.push(b"\n");
         }
-        self.fill_note(&mut note, file, payload.first().first() == Some(&b'{'));
+        let place = self.sink().map_or("nowhere", |sink| sink.name);
+        self.fill_note(&mut note, file, place, payload.first().first() == Some(&b'{'));
         let note_bytes = note.as_bytes();
         let mut written = sys::write(self.fd, note_bytes).unwrap_or(0);
         if written < note_bytes.len() {
@@ -625,16 +626,15 @@ impl<'a> Log<'a> {
         }
         let (lines, age) = (file.lines.load(Relaxed), file.age());
         file.returned();
-        self.welcome(lines, age);
+        self.welcome(lines, age, place);
         Some(written)
     }
 
     /// The line in the file: how much went where, between when and when. An object where the log is made of objects.
-    fn fill_note(&self, to: &mut Text<400>, file: &File, json: bool) {
+    fn fill_note(&self, to: &mut Text<400>, file: &File, place: &str, json: bool) {
         let (lines, bytes) = (file.lines.load(Relaxed), file.bytes.load(Relaxed));
         let from = crate::text::Time(file.since.load(Relaxed));
         let until = crate::text::Time(sys::clock(libc::CLOCK_REALTIME));
-        let place = self.sink().map_or("nowhere", |sink| sink.name);
         let why = if file.errno.load(Relaxed) == libc::EDQUOT { "over quota" } else { "disk full" };
         let _ = if json {
             writeln!(
@@ -654,9 +654,14 @@ impl<'a> Log<'a> {
         self.emit(EventKind::Degraded, errno, 0);
     }
 
-    fn welcome(&self, lines: u64, age: u64) {
+    fn welcome(&self, lines: u64, age: u64, place: &str) {
         if let Some(more) = RETURNED.due() {
-            log::warn!("{}: recovered after {}, {lines} lines went elsewhere{}", self.name(), Seconds(age), More(more));
+            log::warn!(
+                "{}: recovered after {}, {lines} lines went to {place}{}",
+                self.name(),
+                Seconds(age),
+                More(more)
+            );
         }
         self.emit(EventKind::Restored, 0, age);
     }
