@@ -213,6 +213,20 @@ fn a_program_that_waits_can_be_ended() {
 }
 
 #[test]
+fn signals_that_are_handled_do_not_end_the_wait() {
+    // SIGCHLD, SIGWINCH, a profiler's timer: the job has nothing to do with them.
+    for how in ["write", "stdio"] {
+        waits(
+            Kind::Tmpfs,
+            &format!("{how}, a signal every 20 ms"),
+            &nothing,
+            &|disk| Run::new(fixture("disk_alarm")).folder(disk.path()).args([how, "data.csv"]),
+            &|disk| assert_eq!(fs::read(disk.join("data.csv")).expect("it was made"), b"a row of data\n"),
+        );
+    }
+}
+
+#[test]
 fn a_log_does_not_wait() {
     // Waiting is for what can't go elsewhere.
     let disk = Disk::new(Kind::Tmpfs);
