@@ -297,6 +297,12 @@ pub fn now() -> u64 {
     clock(libc::CLOCK_MONOTONIC)
 }
 
+/// sched_yield(2).
+pub fn yield_now() {
+    // SAFETY: takes no arguments, can't fail.
+    unsafe { syscall(libc::SYS_sched_yield, [0; 6]) };
+}
+
 /// futex(2) FUTEX_WAIT: sleeps while the word holds `value`, at most so many nanoseconds.
 pub fn futex_wait(word: &AtomicU32, value: u32, nanoseconds: u64) -> Result<(), Errno> {
     let timeout =

@@ -1,7 +1,7 @@
 //! The files whose lines go elsewhere now, by device and inode: a program that opens its log for each line (redis) has another
 //! descriptor each time.
 
-use Ordering::{Acquire, Relaxed, Release};
+use Ordering::{Acquire, Relaxed, Release, SeqCst};
 use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
 
 use tideover_contract::settings::{Id, SECOND};
@@ -16,6 +16,9 @@ const FORGOTTEN: u64 = 3600 * SECOND;
 /// Longest gap between two probes of a quota, which shows only when a write succeeds.
 const LONGEST_GAP: u64 = 10 * SECOND;
 
+/// How often a thread yields to another that is about to finish. Bounded: that one may have left by longjmp(3).
+const PATIENCE: u32 = 2000;
+
 const FREE: u32 = 0;
 const CLAIMED: u32 = 1;
 const DIVERTED: u32 = 2;
@@ -27,6 +30,8 @@ pub static COUNT: AtomicU32 = AtomicU32::new(0);
 /// A diverted file.
 pub struct File {
     state: AtomicU32,
+    /// Threads that are sending lines of it elsewhere.
+    senders: AtomicU32,
     device: AtomicU64,
     inode: AtomicU64,
     /// errno that began it: ENOSPC or EDQUOT.
@@ -50,6 +55,7 @@ pub struct File {
 static TABLE: [File; FILES] = [const {
     File {
         state: AtomicU32::new(FREE),
+        senders: AtomicU32::new(0),
         device: AtomicU64::new(0),
         inode: AtomicU64::new(0),
         errno: AtomicI32::new(0),
@@ -168,9 +174,42 @@ impl File {
         sys::now().saturating_sub(self.begun.load(Relaxed))
     }
 
-    /// This thread tries to go back to the file; others go on diverting meanwhile.
+    /// This thread sends lines elsewhere. False if the file has its lines again by now. While another thread tries to go back,
+    /// it waits for that, so that nothing goes elsewhere behind the note that says how much did.
+    pub fn begin_sending(&self) -> bool {
+        for _ in 0..PATIENCE {
+            self.senders.fetch_add(1, SeqCst);
+            match self.state.load(SeqCst) {
+                DIVERTED => return true,
+                RETURNING => {
+                    self.senders.fetch_sub(1, SeqCst);
+                    sys::yield_now();
+                }
+                _ => {
+                    self.senders.fetch_sub(1, SeqCst);
+                    return false;
+                }
+            }
+        }
+        self.senders.fetch_add(1, SeqCst);
+        true
+    }
+
+    /// It has sent them.
+    pub fn end_sending(&self) {
+        self.senders.fetch_sub(1, SeqCst);
+    }
+
+    /// This thread tries to go back to the file, when nobody sends any more.
     pub fn begin_return(&self) -> bool {
-        self.state.compare_exchange(DIVERTED, RETURNING, Acquire, Relaxed).is_ok()
+        let mine = self.state.compare_exchange(DIVERTED, RETURNING, SeqCst, Relaxed).is_ok();
+        for _ in 0..PATIENCE {
+            if !mine || self.senders.load(SeqCst) == 0 {
+                break;
+            }
+            sys::yield_now();
+        }
+        mine
     }
 
     /// It did not work.
@@ -207,6 +246,7 @@ fn forget_old(now: u64) {
 pub fn forked() {
     for file in &TABLE {
         let _ = file.state.compare_exchange(RETURNING, DIVERTED, Relaxed, Relaxed);
+        file.senders.store(0, Relaxed);
     }
     if any() {
         page::counters().degraded.store(1, Relaxed);

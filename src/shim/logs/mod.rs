@@ -465,9 +465,8 @@ impl<'a> Log<'a> {
         sink::choose(self.device, &is_log)
     }
 
-    /// Sends a payload elsewhere. None: it can't, and the host must get the true error.
-    fn divert(&self, payload: Payload<'_>, errno: c_int, torn: bool) -> Option<()> {
-        let bytes = payload.len();
+    /// A sink for so many bytes, if there is one and the caps admit them.
+    fn allowed_sink(&self, bytes: usize, errno: c_int) -> Option<Sink> {
         let Some(sink) = self.sink() else {
             if let Some(more) = NOWHERE.due() {
                 log::warn!(
@@ -489,15 +488,31 @@ impl<'a> Log<'a> {
             }
             return None;
         }
-        let (file, new) = files::enter(self.key, errno)?;
+        Some(sink)
+    }
+
+    /// Sends a payload elsewhere. None: it can't, and the host must get the true error.
+    fn divert(&self, payload: Payload<'_>, errno: c_int, torn: bool) -> Option<()> {
+        let sink = self.allowed_sink(payload.len(), errno)?;
+        // Another thread may have gone back to the file since the real write failed: then the disk is full anew.
+        let (file, new) =
+            (0..2).find_map(|_| files::enter(self.key, errno).filter(|(file, _)| file.begin_sending()))?;
         if new {
             file.torn.store(torn, Relaxed);
             self.announce(errno, sink.name);
         }
-        let mid_line = file.mid_line.load(Relaxed) || (new && torn);
+        self.send(file, &sink, payload, new && torn);
+        file.end_sending();
+        Some(())
+    }
+
+    /// Sends a payload of a diverted file elsewhere, and counts it.
+    fn send(&self, file: &File, sink: &Sink, payload: Payload<'_>, torn: bool) {
+        let mid_line = file.mid_line.load(Relaxed) || torn;
         let mut prefix = Text::<300>::new();
         self.fill_prefix(&mut prefix);
         let dropped = sink.deliver(payload, prefix.as_bytes(), mid_line);
+        let bytes = payload.len();
         let (lines, whole) = payload.lines();
         file.diverted(lines, bytes as u64, whole);
         let counters = page::counters();
@@ -505,7 +520,6 @@ impl<'a> Log<'a> {
         page::add(&counters.diverted_bytes, (bytes - dropped) as u64);
         page::add(&counters.diverted_lines, lines);
         page::add(&counters.dropped_bytes, dropped as u64);
-        Some(())
     }
 
     fn fill_prefix(&self, to: &mut Text<300>) {
@@ -536,36 +550,28 @@ impl<'a> Log<'a> {
         let all = |reached| Some(Written { answer: total as ssize_t, reached });
         // The rest of a line goes where its beginning went.
         let tail = if file.mid_line.load(Relaxed) { payload.line().unwrap_or(total) } else { 0 };
+        let sink = self.allowed_sink(total, errno)?;
         if tail < total
             && file.is_look_due()
             && (errno == libc::EDQUOT || space::has_room(self.fd))
             && file.begin_return()
         {
             if tail > 0 {
-                let mut head = [iovec { iov_base: core::ptr::null_mut(), iov_len: 0 }];
-                if let Some(line) = payload.first().get(..tail) {
-                    head[0] = iovec { iov_base: line.as_ptr().cast_mut().cast(), iov_len: tail };
-                }
-                // SAFETY: a part of the host's own buffer.
-                self.divert(unsafe { Payload::new(&head) }, errno, true)?;
+                self.send(file, &sink, payload.upto(tail), true);
             }
-            match self.write_back(file, payload.after(tail)) {
-                Some(reached) if tail + reached == total => return all(reached),
-                Some(reached) => {
-                    file.abandon_return();
-                    file.probe_failed();
-                    self.divert(payload.after(tail + reached), errno, reached > 0)?;
-                    return all(reached);
-                }
-                None => {
-                    file.abandon_return();
-                    file.probe_failed();
-                    self.divert(payload.after(tail), errno, false)?;
-                    return all(0);
-                }
+            let reached = self.write_back(file, payload.after(tail)).unwrap_or(0);
+            if tail + reached < total {
+                file.probe_failed();
+                self.send(file, &sink, payload.after(tail + reached), reached > 0);
+                file.abandon_return();
             }
+            return all(reached);
         }
-        self.divert(payload, errno, false)?;
+        // By now the file may have its lines again: then the real call is made.
+        file.begin_sending().then(|| {
+            self.send(file, &sink, payload, false);
+            file.end_sending();
+        })?;
         all(0)
     }
 

@@ -46,7 +46,9 @@ pub unsafe extern "C" fn carry(call: &'static str, wrong: i32, again: Try, conte
             return true;
         }
     }
-    sys::set_errno(saved);
+    // A write that waits may be interrupted, as a write to a pipe may: the program runs its handler and writes again.
+    let interrupted = pause.interrupted && call.contains("write");
+    sys::set_errno(if interrupted { libc::EINTR } else { saved });
     false
 }
 
@@ -55,6 +57,7 @@ struct Pause {
     begun: u64,
     next: u64,
     told: u64,
+    interrupted: bool,
 }
 
 impl Pause {
@@ -67,7 +70,7 @@ impl Pause {
             let most = Seconds(SETTINGS.get(Id::FullWait));
             log::warn!("{call}: the disk is full ({}), waiting for space, at most {most}", ErrnoName(wrong));
         });
-        Pause { call, begun, next: SHORTEST, told: begun }
+        Pause { call, begun, next: SHORTEST, told: begun, interrupted: false }
     }
 
     /// Sleeps; false when it is time to give up.
@@ -85,7 +88,8 @@ impl Pause {
             }
             let slept = sys::futex_wait(&NOTHING, NOTHING.load(Relaxed), self.next.min(left));
             self.next = (self.next * 2).min(LONGEST);
-            slept != Err(libc::EINTR) || !wait::handlers_interrupt()
+            self.interrupted = slept == Err(libc::EINTR) && wait::handlers_interrupt();
+            !self.interrupted
         })
     }
 

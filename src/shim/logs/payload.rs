@@ -9,6 +9,8 @@ use crate::sys;
 pub struct Payload<'a> {
     buffers: &'a [iovec],
     skip: usize,
+    /// Bytes from the beginning of the first buffer on that belong to it.
+    end: usize,
 }
 
 impl<'a> Payload<'a> {
@@ -17,7 +19,7 @@ impl<'a> Payload<'a> {
     /// # Safety
     /// Each is readable, as writev(2) wants them.
     pub unsafe fn new(buffers: &'a [iovec]) -> Payload<'a> {
-        Payload { buffers, skip: 0 }
+        Payload { buffers, skip: 0, end: usize::MAX }
     }
 
     /// What a host passed to write(2) or writev(2), if it can be read at all.
@@ -30,28 +32,40 @@ impl<'a> Payload<'a> {
         }
         // SAFETY: just asked.
         let buffers = unsafe { core::slice::from_raw_parts(buffers, count) };
-        buffers.iter().all(|b| sys::is_readable(b.iov_base, b.iov_len)).then_some(Payload { buffers, skip: 0 })
+        buffers.iter().all(|b| sys::is_readable(b.iov_base, b.iov_len)).then_some(Payload {
+            buffers,
+            skip: 0,
+            end: usize::MAX,
+        })
     }
 
     /// Without the first `more` bytes.
     pub fn after(self, more: usize) -> Payload<'a> {
-        Payload { buffers: self.buffers, skip: self.skip + more }
+        Payload { skip: self.skip + more, ..self }
+    }
+
+    /// Only the first `most` bytes.
+    pub fn upto(self, most: usize) -> Payload<'a> {
+        Payload { end: self.end.min(self.skip.saturating_add(most)), ..self }
     }
 
     /// How many bytes are left.
     pub fn len(self) -> usize {
-        self.buffers.iter().map(|b| b.iov_len).fold(0, usize::saturating_add).saturating_sub(self.skip)
+        let whole = self.buffers.iter().map(|b| b.iov_len).fold(0, usize::saturating_add);
+        whole.min(self.end).saturating_sub(self.skip)
     }
 
     /// The bytes, piece by piece; no piece is empty.
     pub fn pieces(self) -> impl Iterator<Item = &'a [u8]> + Clone {
-        let mut skip = self.skip;
+        let (mut skip, mut left) = (self.skip, self.end);
         self.buffers.iter().filter_map(move |buffer| {
-            let start = skip.min(buffer.iov_len);
+            let length = buffer.iov_len.min(left);
+            left -= length;
+            let start = skip.min(length);
             skip -= start;
             // SAFETY: promised to `new`; a buffer without bytes is not looked at.
-            (buffer.iov_len > start).then(|| unsafe {
-                core::slice::from_raw_parts(buffer.iov_base.cast::<u8>().add(start), buffer.iov_len - start)
+            (length > start).then(|| unsafe {
+                core::slice::from_raw_parts(buffer.iov_base.cast::<u8>().add(start), length - start)
             })
         })
     }
@@ -100,5 +114,7 @@ mod tests {
         assert_eq!((payload.after(3).len(), text(payload.after(3))), (3, "\nde".into()));
         assert_eq!((payload.line(), payload.after(4).line()), (Some(4), None));
         assert_eq!((payload.lines(), payload.after(9).len()), ((1, false), 0));
+        let part = payload.after(1).upto(3);
+        assert_eq!((part.len(), text(part), part.upto(9).len()), (3, "bc\n".into(), 3));
     }
 }

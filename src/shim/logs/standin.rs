@@ -32,7 +32,8 @@ static OPENED: Repeated = Repeated::new();
 pub extern "C" fn open(at: c_int, path: *const c_char, flags: c_int, mode: u32) -> c_int {
     let errno = sys::errno();
     let wanted = libc::O_CREAT | libc::O_APPEND;
-    if (errno != libc::ENOSPC && errno != libc::EDQUOT) || flags & wanted != wanted || flags & libc::O_EXCL != 0 {
+    let reads = flags & libc::O_ACCMODE != libc::O_WRONLY;
+    if !matches!(errno, libc::ENOSPC | libc::EDQUOT) || flags & wanted != wanted || flags & libc::O_EXCL != 0 || reads {
         return -1;
     }
     let made = barrier(None, || make(at, path, flags, mode, errno));
