@@ -152,11 +152,14 @@ impl File {
         self.touched.store(sys::now(), Relaxed);
     }
 
-    /// Is it time to look whether the file can be written again? For one thread at a time.
+    /// Is it time to look whether the file can be written again?
     pub fn is_look_due(&self) -> bool {
-        let now = sys::now();
-        let next = self.next_look.load(Relaxed);
-        now >= next && self.next_look.compare_exchange(next, now + self.gap.load(Relaxed), Relaxed, Relaxed).is_ok()
+        sys::now() >= self.next_look.load(Relaxed)
+    }
+
+    /// This thread looks.
+    pub fn looked(&self) {
+        self.next_look.store(sys::now() + self.gap.load(Relaxed), Relaxed);
     }
 
     /// A probe failed: where only probes can tell, the next comes later.

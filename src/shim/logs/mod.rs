@@ -300,6 +300,9 @@ fn stood_in(fd: c_int, payload: Payload<'_>) -> Option<Written> {
     let diverted = files::find(log.key);
     let is_log = log.judge(payload);
     let due = diverted.is_none_or(File::is_look_due);
+    if let Some(file) = diverted.filter(|_| due) {
+        file.looked();
+    }
     let errno = match if due { standin::replace(fd, log.path.as_bytes(), &status) } else { Err(libc::ENOSPC) } {
         Ok(()) => return log.take_place(diverted, payload),
         Err(errno) => errno,
@@ -551,11 +554,16 @@ impl<'a> Log<'a> {
         // The rest of a line goes where its beginning went.
         let tail = if file.mid_line.load(Relaxed) { payload.line().unwrap_or(total) } else { 0 };
         let sink = self.allowed_sink(total, errno)?;
-        if tail < total
-            && file.is_look_due()
-            && (errno == libc::EDQUOT || space::has_room(self.fd))
-            && file.begin_return()
-        {
+        // From the look on, others wait for its outcome: of lines that are written at the same time, all or none go back.
+        let looks = tail < total && file.is_look_due() && file.begin_return();
+        if looks {
+            file.looked();
+        }
+        let returns = looks && (errno == libc::EDQUOT || space::has_room(self.fd));
+        if looks && !returns {
+            file.abandon_return();
+        }
+        if returns {
             if tail > 0 {
                 self.send(file, &sink, payload.upto(tail), true);
             }
