@@ -4,6 +4,7 @@ use core::ffi::CStr;
 use core::fmt;
 
 /// At most `N - 1` bytes of text, always followed by a NUL.
+#[derive(Clone)]
 pub struct Text<const N: usize> {
     bytes: [u8; N],
     length: usize,

@@ -4,19 +4,19 @@ use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use tideover_contract::settings::{Id, SECOND};
 
+use crate::page;
 use crate::settings::SETTINGS;
-use crate::{page, sys};
 
 static WINDOW: AtomicU64 = AtomicU64::new(0);
 static IN_WINDOW: AtomicU64 = AtomicU64::new(0);
 
 /// May so many bytes go elsewhere? If so, they are counted against the caps.
-pub fn admits(bytes: u64) -> bool {
+pub fn admits(bytes: u64, now: u64) -> bool {
     let total = SETTINGS.get(Id::FallbackTotal);
     if total != 0 && page::counters().diverted_bytes.load(Relaxed).saturating_add(bytes) > total {
         return false;
     }
-    let minute = sys::now() / (60 * SECOND) + 1;
+    let minute = now / (60 * SECOND) + 1;
     if WINDOW.swap(minute, Relaxed) != minute {
         IN_WINDOW.store(0, Relaxed);
     }

@@ -35,7 +35,7 @@ fn remove_siblings(log: &Log<'_>, wanted: u64) -> bool {
         if freed >= wanted || sys::filesystem(log.fd).is_ok_and(|fs| fs.available >= wanted) {
             break;
         }
-        let Some((path, size)) = oldest_sibling(log.path.as_bytes()) else { break };
+        let Some((path, size)) = oldest_sibling(log.path()) else { break };
         if sys::unlink(path.as_c_str()).is_err() {
             break;
         }

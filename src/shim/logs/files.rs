@@ -145,16 +145,16 @@ pub fn enter(key: Key, errno: i32) -> Option<(&'static File, bool)> {
 
 impl File {
     /// Counts what went elsewhere.
-    pub fn diverted(&self, lines: u64, bytes: u64, whole_lines: bool) {
+    pub fn diverted(&self, lines: u64, bytes: u64, whole_lines: bool, now: u64) {
         self.lines.fetch_add(lines, Relaxed);
         self.bytes.fetch_add(bytes, Relaxed);
         self.mid_line.store(!whole_lines, Relaxed);
-        self.touched.store(sys::now(), Relaxed);
+        self.touched.store(now, Relaxed);
     }
 
     /// Is it time to look whether the file can be written again?
-    pub fn is_look_due(&self) -> bool {
-        sys::now() >= self.next_look.load(Relaxed)
+    pub fn is_look_due(&self, now: u64) -> bool {
+        now >= self.next_look.load(Relaxed)
     }
 
     /// This thread looks.

@@ -18,6 +18,7 @@ pub mod space;
 pub mod standin;
 pub mod stdio;
 
+use core::cell::OnceCell;
 use core::ffi::c_void;
 use core::fmt::Write;
 use core::sync::atomic::{AtomicPtr, Ordering::Relaxed};
@@ -31,11 +32,12 @@ use crate::acquire::Tried;
 use crate::barrier::barrier;
 use crate::descriptors::{self, LOG, OTHER};
 use crate::events::{self, Event};
+use crate::process::{self, Phase};
 use crate::real::Real;
 use crate::report::{ErrnoName, More, Printable, Repeated, Seconds};
 use crate::settings::SETTINGS;
 use crate::text::Text;
-use crate::{page, process, sys};
+use crate::{page, sys};
 use files::{File, Key};
 use payload::Payload;
 use rule::{Facts, History, Refusal};
@@ -203,7 +205,8 @@ pub fn is_file(fd: c_int) -> bool {
 #[inline(never)]
 pub extern "C" fn vector_with_care(fd: c_int, buffers: *const iovec, count: c_int) -> ssize_t {
     // Counts that the kernel would refuse are the kernel's to refuse.
-    if buffers.is_null() || !(1..=MOST_BUFFERS).contains(&count) {
+    let size = count.max(0) as usize * size_of::<iovec>();
+    if !(1..=MOST_BUFFERS).contains(&count) || !sys::is_readable(buffers.cast(), size) {
         return -1;
     }
     instead(fd, buffers, count as usize).answer
@@ -229,7 +232,8 @@ pub fn vector_fell_short(fd: c_int, buffers: *const iovec, count: c_int, answer:
 extern "C" fn instead(fd: c_int, buffers: *const iovec, count: usize) -> Written {
     let saved = sys::errno();
     let done = barrier(None, || {
-        if descriptors::marks(fd) & OTHER != 0 || !process::may_act() {
+        // In a vfork child, too, the line must go elsewhere: not even getpid(2) is asked here.
+        if descriptors::marks(fd) & OTHER != 0 || !matches!(process::phase(), Phase::Active | Phase::Exiting) {
             return None;
         }
         let status = sys::fstat(fd).ok()?;
@@ -240,15 +244,15 @@ extern "C" fn instead(fd: c_int, buffers: *const iovec, count: usize) -> Written
         let file = match files::find(Key::of_file(&status)) {
             Some(file) => file,
             // A log that could not be made is there now.
-            None if files::any_unmade() => files::find(Key::of_path(Log::look(fd, &status)?.path.as_bytes()))?,
+            None if files::any_unmade() => files::find(Key::of_path(Log::look(fd, &status)?.path()))?,
             None => return None,
         };
         // SAFETY: the host's own buffers.
         let payload = unsafe { Payload::of_host(buffers, count) }?;
-        let log = Log::look(fd, &status)?;
+        let log = Log::known(fd, &status);
         // The same inode is not yet the same log: this descriptor may have asked for durability, or be another file by now.
         if descriptors::marks(fd) & LOG == 0 {
-            log.judge(payload).ok()?;
+            Log::look(fd, &status)?.judge(payload).ok()?;
             descriptors::add(fd, LOG);
         }
         log.divert_or_return(file, payload)
@@ -293,17 +297,17 @@ fn stood_in(fd: c_int, payload: Payload<'_>) -> Option<Written> {
     let status = sys::fstat(fd).ok()?;
     let mut log = Log::look(fd, &status)?;
     let mut path = Text::<PATH>::new();
-    path.set(standin::original(log.path.as_bytes())?);
+    path.set(standin::original(log.path())?);
     log.key = Key::of_path(path.as_bytes());
-    log.path = path;
-    log.device = sys::stat(folder(log.path.as_bytes()).as_c_str(), true).map_or(status.st_dev, |s| s.st_dev);
+    log.device = sys::stat(folder(path.as_bytes()).as_c_str(), true).map_or(status.st_dev, |s| s.st_dev);
+    log.path = OnceCell::from(path);
     let diverted = files::find(log.key);
     let is_log = log.judge(payload);
-    let due = diverted.is_none_or(File::is_look_due);
+    let due = diverted.is_none_or(|file| file.is_look_due(sys::now()));
     if let Some(file) = diverted.filter(|_| due) {
         file.looked();
     }
-    let errno = match if due { standin::replace(fd, log.path.as_bytes(), &status) } else { Err(libc::ENOSPC) } {
+    let errno = match if due { standin::replace(fd, log.path(), &status) } else { Err(libc::ENOSPC) } {
         Ok(()) => return log.take_place(diverted, payload),
         Err(errno) => errno,
     };
@@ -384,7 +388,8 @@ pub fn is_degraded(fd: c_int) -> bool {
 struct Log<'a> {
     fd: c_int,
     status: &'a libc::stat,
-    path: Text<PATH>,
+    /// Looked up when it is needed: a diverted line of a known log does without.
+    path: OnceCell<Text<PATH>>,
     /// The filesystem that is full.
     device: u64,
     /// What the file is known by while it is diverted.
@@ -392,18 +397,31 @@ struct Log<'a> {
 }
 
 impl<'a> Log<'a> {
+    /// A file whose path is not needed yet.
+    fn known(fd: c_int, status: &'a libc::stat) -> Log<'a> {
+        Log { fd, status, path: OnceCell::new(), device: status.st_dev, key: Key::of_file(status) }
+    }
+
     /// None if it has no path to be judged by: no /proc, or one that is too long.
     fn look(fd: c_int, status: &'a libc::stat) -> Option<Log<'a>> {
-        let mut link = Text::<40>::new();
-        let _ = write!(link, "/proc/self/fd/{fd}");
-        let mut bytes = [0u8; PATH];
-        let found = sys::read_link(link.as_c_str(), &mut bytes).ok()?;
-        if found.len() >= PATH - 1 || found.first() != Some(&b'/') {
-            return None;
-        }
-        let mut path = Text::new();
-        path.set(found);
-        Some(Log { fd, status, path, device: status.st_dev, key: Key::of_file(status) })
+        let log = Log::known(fd, status);
+        (!log.path().is_empty()).then_some(log)
+    }
+
+    /// The path, or nothing.
+    fn path(&self) -> &[u8] {
+        let path = self.path.get_or_init(|| {
+            let mut link = Text::<40>::new();
+            let _ = write!(link, "/proc/self/fd/{}", self.fd);
+            let mut bytes = [0u8; PATH];
+            let mut path = Text::new();
+            match sys::read_link(link.as_c_str(), &mut bytes) {
+                Ok(found) if found.len() < PATH - 1 && found.first() == Some(&b'/') => path.set(found),
+                _ => {}
+            }
+            path
+        });
+        path.as_bytes()
     }
 
     fn size(&self) -> u64 {
@@ -411,13 +429,13 @@ impl<'a> Log<'a> {
     }
 
     fn name(&self) -> Printable<'_> {
-        Printable(self.path.as_bytes())
+        Printable(self.path())
     }
 
     fn judge(&self, payload: Payload<'_>) -> Result<(), Refusal> {
         let mut head = [0u8; HEAD];
         let facts = Facts {
-            path: self.path.as_bytes(),
+            path: self.path(),
             flags: sys::status_flags(self.fd).unwrap_or(0),
             regular: true,
             standard: sink::is_standard(self.status),
@@ -429,7 +447,7 @@ impl<'a> Log<'a> {
             include: SETTINGS.logs(),
             exclude: SETTINGS.logs_except(),
         };
-        rule::judge(&facts, || database_beside(self.path.as_bytes()))
+        rule::judge(&facts, || database_beside(self.path()))
     }
 
     /// The file's first bytes; empty if it can't be read.
@@ -469,7 +487,7 @@ impl<'a> Log<'a> {
     }
 
     /// A sink for so many bytes, if there is one and the caps admit them.
-    fn allowed_sink(&self, bytes: usize, errno: c_int) -> Option<Sink> {
+    fn allowed_sink(&self, bytes: usize, errno: c_int, now: u64) -> Option<Sink> {
         let Some(sink) = self.sink() else {
             if let Some(more) = NOWHERE.due() {
                 log::warn!(
@@ -481,7 +499,7 @@ impl<'a> Log<'a> {
             }
             return None;
         };
-        if !cap::admits(bytes as u64) {
+        if !cap::admits(bytes as u64, now) {
             if let Some(more) = CAPPED.due() {
                 log::warn!(
                     "{}: more is written than TIDEOVER_FALLBACK_LIMIT admits: the error is passed on{}",
@@ -496,7 +514,8 @@ impl<'a> Log<'a> {
 
     /// Sends a payload elsewhere. None: it can't, and the host must get the true error.
     fn divert(&self, payload: Payload<'_>, errno: c_int, torn: bool) -> Option<()> {
-        let sink = self.allowed_sink(payload.len(), errno)?;
+        let now = sys::now();
+        let sink = self.allowed_sink(payload.len(), errno, now)?;
         // Another thread may have gone back to the file since the real write failed: then the disk is full anew.
         let (file, new) =
             (0..2).find_map(|_| files::enter(self.key, errno).filter(|(file, _)| file.begin_sending()))?;
@@ -504,20 +523,22 @@ impl<'a> Log<'a> {
             file.torn.store(torn, Relaxed);
             self.announce(errno, sink.name);
         }
-        self.send(file, &sink, payload, new && torn);
+        self.send(file, &sink, payload, new && torn, now);
         file.end_sending();
         Some(())
     }
 
     /// Sends a payload of a diverted file elsewhere, and counts it.
-    fn send(&self, file: &File, sink: &Sink, payload: Payload<'_>, torn: bool) {
+    fn send(&self, file: &File, sink: &Sink, payload: Payload<'_>, torn: bool, now: u64) {
         let mid_line = file.mid_line.load(Relaxed) || torn;
         let mut prefix = Text::<300>::new();
-        self.fill_prefix(&mut prefix);
+        if !SETTINGS.fallback_prefix().is_empty() {
+            self.fill_prefix(&mut prefix);
+        }
         let dropped = sink.deliver(payload, prefix.as_bytes(), mid_line);
         let bytes = payload.len();
         let (lines, whole) = payload.lines();
-        file.diverted(lines, bytes as u64, whole);
+        file.diverted(lines, bytes as u64, whole, now);
         let counters = page::counters();
         page::add(&counters.diverted_writes, 1);
         page::add(&counters.diverted_bytes, (bytes - dropped) as u64);
@@ -526,7 +547,7 @@ impl<'a> Log<'a> {
     }
 
     fn fill_prefix(&self, to: &mut Text<300>) {
-        let path = self.path.as_bytes();
+        let path = self.path();
         let base = path.rsplit(|&b| b == b'/').next().unwrap_or(path);
         let mut rest = SETTINGS.fallback_prefix();
         while let Some((&first, after)) = rest.split_first() {
@@ -553,9 +574,10 @@ impl<'a> Log<'a> {
         let all = |reached| Some(Written { answer: total as ssize_t, reached });
         // The rest of a line goes where its beginning went.
         let tail = if file.mid_line.load(Relaxed) { payload.line().unwrap_or(total) } else { 0 };
-        let sink = self.allowed_sink(total, errno)?;
+        let now = sys::now();
+        let sink = self.allowed_sink(total, errno, now)?;
         // From the look on, others wait for its outcome: of lines that are written at the same time, all or none go back.
-        let looks = tail < total && file.is_look_due() && file.begin_return();
+        let looks = tail < total && file.is_look_due(now) && file.begin_return();
         if looks {
             file.looked();
         }
@@ -565,19 +587,19 @@ impl<'a> Log<'a> {
         }
         if returns {
             if tail > 0 {
-                self.send(file, &sink, payload.upto(tail), true);
+                self.send(file, &sink, payload.upto(tail), true, now);
             }
             let reached = self.write_back(file, payload.after(tail)).unwrap_or(0);
             if tail + reached < total {
                 file.probe_failed();
-                self.send(file, &sink, payload.after(tail + reached), reached > 0);
+                self.send(file, &sink, payload.after(tail + reached), reached > 0, now);
                 file.abandon_return();
             }
             return all(reached);
         }
         // By now the file may have its lines again: then the real call is made.
         file.begin_sending().then(|| {
-            self.send(file, &sink, payload, false);
+            self.send(file, &sink, payload, false, now);
             file.end_sending();
         })?;
         all(0)
@@ -587,14 +609,11 @@ impl<'a> Log<'a> {
     fn take_place(&self, diverted: Option<&File>, payload: Payload<'_>) -> Option<Written> {
         let status = sys::fstat(self.fd).ok()?;
         descriptors::forget(self.fd);
-        let real =
-            Log { fd: self.fd, status: &status, path: Text::new(), device: self.device, key: Key::of_file(&status) };
+        let real = Log { device: self.device, path: self.path.clone(), ..Log::known(self.fd, &status) };
         let total = payload.len();
         let written = match diverted {
             Some(file) if file.begin_return() => {
-                let mut named = real;
-                named.path.set(self.path.as_bytes());
-                let written = named.write_back(file, payload);
+                let written = real.write_back(file, payload);
                 if written != Some(total) {
                     // The stand-in's entry is no more; the file has one of its own from here on.
                     file.abandon_return();

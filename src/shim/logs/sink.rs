@@ -3,6 +3,7 @@
 //! A sink must never block the host, raise SIGPIPE, or be on the disk that is full. A stalled reader loses lines, and they are
 //! counted.
 
+use core::cell::Cell;
 use core::ffi::CStr;
 use core::fmt::Write;
 use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering::Relaxed};
@@ -81,7 +82,11 @@ impl Stream {
         own.filter(|&fd| fd >= 0)
             .find_map(|fd| {
                 let status = sys::fstat(fd).ok()?;
-                (self.is(&status) && is_writable(fd)).then_some(Found { fd, status, opened: false })
+                (self.is(&status) && (fd == self.number || is_writable(fd))).then_some(Found {
+                    fd,
+                    status,
+                    opened: false,
+                })
             })
             .or_else(|| [sys::getppid(), 1].into_iter().find_map(|pid| self.of_process(pid, kept)))
     }
@@ -181,6 +186,8 @@ pub struct Sink {
     fd: i32,
     socket: bool,
     opened: bool,
+    /// What poll(2) said when it was chosen; good for one write.
+    ready: Cell<bool>,
     /// For messages.
     pub name: &'static str,
 }
@@ -190,8 +197,11 @@ pub struct Sink {
 pub fn choose(full: u64, is_log: &dyn Fn(i32, &libc::stat) -> bool) -> Option<Sink> {
     let stream = |stream: &Stream, name| {
         let found = stream.descriptor()?;
-        let sink = Sink { fd: found.fd, socket: is_socket(&found.status), opened: found.opened, name };
-        usable(found.fd, &found.status, full, is_log).then_some(sink)
+        let (socket, opened) = (is_socket(&found.status), found.opened);
+        let sink = Sink { fd: found.fd, socket, opened, ready: Cell::new(false), name };
+        let ready = usable(found.fd, &found.status, full, is_log)?;
+        sink.ready.set(ready);
+        Some(sink)
     };
     match SETTINGS.get(Id::Fallback) {
         sink::OFF => None,
@@ -207,7 +217,8 @@ fn is_socket(status: &libc::stat) -> bool {
     status.st_mode & libc::S_IFMT == libc::S_IFSOCK
 }
 
-fn usable(fd: i32, status: &libc::stat, full: u64, is_log: &dyn Fn(i32, &libc::stat) -> bool) -> bool {
+/// Can it be used, and is it ready to be written?
+fn usable(fd: i32, status: &libc::stat, full: u64, is_log: &dyn Fn(i32, &libc::stat) -> bool) -> Option<bool> {
     let allowed = match status.st_mode & libc::S_IFMT {
         // A data stream must not get log lines: `prog > out.csv`.
         libc::S_IFREG => status.st_dev != full && is_log(fd, status),
@@ -216,9 +227,13 @@ fn usable(fd: i32, status: &libc::stat, full: u64, is_log: &dyn Fn(i32, &libc::s
         libc::S_IFIFO => true,
         _ => false,
     };
+    if !allowed {
+        return None;
+    }
     let mut asked = [sys::pollfd(fd, libc::POLLOUT)];
-    let gone = sys::poll_now(&mut asked).is_ok() && asked[0].revents & (libc::POLLERR | libc::POLLNVAL) != 0;
-    allowed && !gone
+    sys::poll_now(&mut asked).ok()?;
+    let gone = asked[0].revents & (libc::POLLERR | libc::POLLNVAL) != 0;
+    (!gone).then_some(asked[0].revents == libc::POLLOUT)
 }
 
 fn file(path: &CStr, full: u64) -> Option<Sink> {
@@ -226,7 +241,13 @@ fn file(path: &CStr, full: u64) -> Option<Sink> {
     let wrong = match sys::open(path, flags, 0o644) {
         Ok(fd) => match sys::fstat(fd) {
             Ok(status) if status.st_dev != full || status.st_mode & libc::S_IFMT != libc::S_IFREG => {
-                return Some(Sink { fd, socket: false, opened: true, name: "the fallback file" });
+                return Some(Sink {
+                    fd,
+                    socket: false,
+                    opened: true,
+                    ready: Cell::new(false),
+                    name: "the fallback file",
+                });
             }
             _ => {
                 sys::close(fd);
@@ -262,18 +283,22 @@ impl Sink {
 
     /// One write that does not block: all of it, or false.
     fn put(&self, prefix: &[u8], part: &[u8]) -> bool {
-        // A reader that is a little slower than the writer is waited for; one that has stopped is not, more than once.
-        let mut ready = [sys::pollfd(self.fd, libc::POLLOUT)];
-        let patience = if STALLED.load(Relaxed) { 0 } else { PATIENCE };
-        let writable = sys::poll_for(&mut ready, patience).is_ok() && ready[0].revents == libc::POLLOUT;
-        STALLED.store(!writable, Relaxed);
-        if !writable {
+        if !self.ready.replace(false) && !self.wait_for_reader() {
             return false;
         }
         if prefix.is_empty() {
             return self.write(part) == part.len();
         }
         self.write(prefix) == prefix.len() && self.write(part) == part.len()
+    }
+
+    /// A reader that is a little slower than the writer is waited for; one that has stopped is not, more than once.
+    fn wait_for_reader(&self) -> bool {
+        let mut asked = [sys::pollfd(self.fd, libc::POLLOUT)];
+        let patience = if STALLED.load(Relaxed) { 0 } else { PATIENCE };
+        let writable = sys::poll_for(&mut asked, patience).is_ok() && asked[0].revents == libc::POLLOUT;
+        STALLED.store(!writable, Relaxed);
+        writable
     }
 
     fn write(&self, bytes: &[u8]) -> usize {
