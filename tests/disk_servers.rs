@@ -313,6 +313,7 @@ fn mariadb(folder: &Scratch) -> Run {
         .args(["--innodb-buffer-pool-size=8M", "--key-buffer-size=1M", "--performance-schema=off"])
         .arg(format!("--datadir={}", folder.join("data").display()))
         .arg(format!("--socket={}", folder.join("socket").display()))
+        .env("TMPDIR", folder.path().to_str().expect("UTF-8"))
         .timeout(Duration::from_secs(90))
 }
 
@@ -321,6 +322,8 @@ fn mariadb_data() -> Scratch {
     let made = Command::new(program("mariadb-install-db", "mariadb-server-core"))
         .args(["--no-defaults", "--user=root", "--auth-root-authentication-method=normal", "--skip-test-db"])
         .arg(format!("--datadir={}", folder.join("data").display()))
+        // Two at a time in one folder have taken each other's temporary tables for theirs.
+        .env("TMPDIR", folder.path())
         .output()
         .expect("mariadb-install-db runs");
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));

@@ -89,10 +89,15 @@ unsafe fn with_room<R: Answer>(call: impl Fn() -> Call, mut real: impl FnMut() -
 
 /// fopen(3): a log that can't be created for want of space gets a stand-in.
 #[inline(always)]
-unsafe fn opening(call: impl Fn() -> Call, mut real: impl FnMut() -> *mut FILE, path: Name, mode: Mode) -> *mut FILE {
+unsafe fn opening(
+    call: impl Fn() -> Call + Copy,
+    real: impl FnMut() -> *mut FILE + Copy,
+    path: Name,
+    mode: Mode,
+) -> *mut FILE {
     // SAFETY: as the caller promised.
     unsafe {
-        let file = stream(&call, &mut real);
+        let file = stream(call, real);
         if file.is_null() { without_space(call, real, path, mode) } else { file }
     }
 }

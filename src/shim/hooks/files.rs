@@ -36,8 +36,8 @@ hooks! {
 /// open(2) of a name: a log that can't be created for want of space gets a stand-in.
 #[inline(always)]
 unsafe fn opening(
-    call: impl Fn() -> Call,
-    mut real: impl FnMut() -> c_int,
+    call: impl Fn() -> Call + Copy,
+    real: impl FnMut() -> c_int + Copy,
     at: c_int,
     path: *const c_char,
     flags: c_int,
@@ -45,7 +45,7 @@ unsafe fn opening(
 ) -> c_int {
     // SAFETY: as the caller promised.
     unsafe {
-        let fd = descriptor(&call, &mut real);
+        let fd = descriptor(call, real);
         if fd >= 0 { fd } else { without_space(call, real, (at, path, flags, mode)) }
     }
 }

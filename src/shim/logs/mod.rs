@@ -133,9 +133,14 @@ unsafe fn write_through(fd: c_int, data: *const c_void, count: usize, cancellabl
             |written| written as ssize_t,
         )
     };
-    if answer == count as ssize_t {
-        return Written { answer, reached: count };
-    }
+    if answer == count as ssize_t { Written { answer, reached: count } } else { made_up_for(fd, data, count, answer) }
+}
+
+/// A real write answered less than it was given.
+#[cold]
+#[inline(never)]
+extern "C" fn made_up_for(fd: c_int, data: *const c_void, count: usize, answer: ssize_t) -> Written {
+    let vector = [iovec { iov_base: data.cast_mut(), iov_len: count }];
     let done = fell_short(fd, vector.as_ptr(), 1, answer);
     if done.answer < 0 { wait_for_space(fd, data, count, done) } else { done }
 }
@@ -152,9 +157,7 @@ pub extern "C" fn write_with_care(fd: c_int, data: *const c_void, count: usize) 
 #[cold]
 #[inline(never)]
 pub extern "C" fn write_fell_short(fd: c_int, data: *const c_void, count: usize, answer: ssize_t) -> ssize_t {
-    let vector = [iovec { iov_base: data.cast_mut(), iov_len: count }];
-    let done = fell_short(fd, vector.as_ptr(), 1, answer);
-    if done.answer < 0 { wait_for_space(fd, data, count, done).answer } else { done.answer }
+    made_up_for(fd, data, count, answer).answer
 }
 
 /// A write that is to wait for space, and what it answered last.

@@ -89,10 +89,24 @@ impl<'a> Payload<'a> {
         let mut count = 0;
         let mut last = b'\n';
         for piece in self.pieces() {
-            count += piece.iter().filter(|&&b| b == b'\n').count() as u64;
+            count += newlines(piece);
             last = piece.last().copied().unwrap_or(last);
         }
         (count, last == b'\n')
+    }
+}
+
+/// How many newlines are in these bytes?
+fn newlines(mut bytes: &[u8]) -> u64 {
+    let mut count = 0;
+    loop {
+        // SAFETY: a pointer and its length. libc's memchr(3) looks at 32 bytes at once, and this is much of what a line costs.
+        let found = unsafe { libc::memchr(bytes.as_ptr().cast(), b'\n'.into(), bytes.len()) };
+        if found.is_null() {
+            return count;
+        }
+        count += 1;
+        bytes = bytes.get(found as usize - bytes.as_ptr() as usize + 1..).unwrap_or(&[]);
     }
 }
 

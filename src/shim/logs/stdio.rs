@@ -9,7 +9,7 @@ use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use libc::{FILE, off64_t, ssize_t};
 
-use super::write_through;
+use super::{files, made_up_for, real_write, write_through};
 use crate::barrier::barrier;
 use crate::sys;
 
@@ -88,10 +88,39 @@ fn replace(slots: [&AtomicUsize; 2]) {
     let _ = sys::protect(start, length, libc::PROT_READ);
 }
 
-/// `_IO_new_file_write`, with our write in it. The FILE is locked: no stdio, no malloc. Advances the offset only by what
-/// reached the file, so that programs that rotate by ftell(3) don't count what went elsewhere.
+/// `_IO_new_file_write`, with our write in it. The FILE is locked: no stdio, no malloc. The usual case first: nothing is diverted,
+/// and all is written at once.
 unsafe extern "C" fn file_write(stream: *mut FILE, data: *const c_void, count: ssize_t) -> ssize_t {
     // SAFETY: glibc passes its own FILE, whose layout was checked by its size and table, and `count` readable bytes.
+    unsafe {
+        let field = |offset: usize| stream.cast::<u8>().add(offset);
+        if files::any() || *field(FLAGS2).cast::<i32>() & NOT_CANCELLABLE != 0 {
+            return file_write_with_care(stream, data, count, None);
+        }
+        let answer = real_write()(*field(FILENO).cast::<i32>(), data, count as usize);
+        if answer != count {
+            return file_write_with_care(stream, data, count, Some(answer));
+        }
+        let offset = field(OFFSET).cast::<off64_t>();
+        if *offset >= 0 {
+            *offset += count as off64_t;
+        }
+        count
+    }
+}
+
+/// The same while files are diverted, or after a real write that answered `first`. Advances the offset only by what reached the
+/// file, so that programs that rotate by ftell(3) don't count what went elsewhere.
+#[cold]
+#[inline(never)]
+#[allow(improper_ctypes_definitions, reason = "extern \"C\" only so that it can't unwind")]
+unsafe extern "C" fn file_write_with_care(
+    stream: *mut FILE,
+    data: *const c_void,
+    count: ssize_t,
+    mut first: Option<ssize_t>,
+) -> ssize_t {
+    // SAFETY: as in `file_write`.
     unsafe {
         let field = |offset: usize| stream.cast::<u8>().add(offset);
         let fd = *field(FILENO).cast::<i32>();
@@ -100,7 +129,10 @@ unsafe extern "C" fn file_write(stream: *mut FILE, data: *const c_void, count: s
         let mut in_file = 0;
         while left > 0 {
             let from = data.cast::<u8>().add(count as usize - left).cast::<c_void>();
-            let written = write_through(fd, from, left, cancellable);
+            let written = match first.take() {
+                Some(answer) => made_up_for(fd, from, left, answer),
+                None => write_through(fd, from, left, cancellable),
+            };
             if written.answer < 0 {
                 *field(FLAGS).cast::<i32>() |= ERR_SEEN;
                 break;
