@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tideover_tests::page::Event;
-use tideover_tests::{Both, Outcome, Page, Run, fixture, shared_library};
+use tideover_tests::{Both, Outcome, Page, Run, Scratch, fixture, program, shared_library, workspace};
 
 const TOO_MANY: &str = "Too many open files";
 
@@ -322,5 +322,29 @@ fn errors_that_are_not_about_descriptors_pass_untouched() {
         let plain = faulty(error, 1.0).output();
         assert_eq!(running.finish().stdout, plain.stdout);
         assert_eq!(page.exhaustion("emfile") + page.exhaustion("enfile") + page.exhaustion("waits"), 0);
+    }
+}
+
+// The examples.
+
+#[test]
+fn the_examples_in_c_and_python_give_files_back_when_asked() {
+    let scratch = Scratch::new();
+    let root = workspace();
+    let built = scratch.join("reclaimer");
+    let compiled = std::process::Command::new(program("cc", "gcc"))
+        .args(["-Wall", "-Wextra", "-Werror", "-I"])
+        .arg(root.join("include"))
+        .arg(root.join("examples/reclaimer.c"))
+        .arg("-o")
+        .arg(&built)
+        .status();
+    assert!(compiled.expect("cc runs").success());
+    let in_c = Run::new(&built).limit(64);
+    let in_python = Run::new(program("python3", "python3")).arg(root.join("examples/reclaimer.py")).limit(64);
+    for run in [in_c, in_python] {
+        let both = run.both();
+        both.plain.fails().says("libtideover.so is not loaded").says("Too many open files");
+        both.preloaded.passes().says("closing the oldest").says("opened 1000 files");
     }
 }

@@ -6,10 +6,10 @@
 use core::cell::Cell;
 use core::ffi::CStr;
 use core::fmt::Write;
-use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering::Relaxed};
+use core::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering::Relaxed};
 
 use tideover_contract::glob;
-use tideover_contract::settings::{Id, sink};
+use tideover_contract::settings::{Id, SECOND, sink};
 
 use super::payload::Payload;
 use crate::report::{Printable, Repeated};
@@ -48,9 +48,11 @@ const fn stream(number: i32) -> Stream {
 static STDOUT: Stream = stream(1);
 static STDERR: Stream = stream(2);
 /// How long a write waits for its reader, milliseconds.
-const PATIENCE: i32 = 3;
-/// The reader has not read for so long; until it does, lines are dropped at once.
-static STALLED: AtomicBool = AtomicBool::new(false);
+const PATIENCE: i32 = 4;
+/// A reader that has not read for so long has stopped: until it reads again, lines are dropped at once.
+const STOPPED: u64 = SECOND / 5;
+/// Since when the reader has not read, CLOCK_MONOTONIC; 0: it does.
+static STALLED: AtomicU64 = AtomicU64::new(0);
 static UNUSABLE_PATH: Repeated = Repeated::new();
 
 /// At load: remembers the standard streams. Is one of them a file?
@@ -283,7 +285,11 @@ impl Sink {
 
     /// One write that does not block: all of it, or false.
     fn put(&self, prefix: &[u8], part: &[u8]) -> bool {
-        if !self.ready.replace(false) && !self.wait_for_reader() {
+        let ready = self.ready.replace(false);
+        if ready && STALLED.load(Relaxed) != 0 {
+            STALLED.store(0, Relaxed);
+        }
+        if !ready && !self.wait_for_reader() {
             return false;
         }
         if prefix.is_empty() {
@@ -292,12 +298,19 @@ impl Sink {
         self.write(prefix) == prefix.len() && self.write(part) == part.len()
     }
 
-    /// A reader that is a little slower than the writer is waited for; one that has stopped is not, more than once.
+    /// A reader that is a little slower than the writer, or was not scheduled for a while, is waited for; one that has stopped is
+    /// not.
     fn wait_for_reader(&self) -> bool {
+        let since = STALLED.load(Relaxed);
+        let now = sys::now();
+        let patience = if since != 0 && now.saturating_sub(since) > STOPPED { 0 } else { PATIENCE };
         let mut asked = [sys::pollfd(self.fd, libc::POLLOUT)];
-        let patience = if STALLED.load(Relaxed) { 0 } else { PATIENCE };
         let writable = sys::poll_for(&mut asked, patience).is_ok() && asked[0].revents == libc::POLLOUT;
-        STALLED.store(!writable, Relaxed);
+        if writable {
+            STALLED.store(0, Relaxed);
+        } else if since == 0 {
+            STALLED.store(now, Relaxed);
+        }
         writable
     }
 
