@@ -118,14 +118,12 @@ fn directory(uid: u32) -> Path {
 /// At load: makes the page's file, empty, so that readers see the process. Its 4 KiB, which cost as much again, are made with the
 /// first descriptor or event.
 pub fn announce() {
-    let uid = sys::geteuid();
+    // SAFETY: getauxval only reads; at load, the effective user is that of the start.
+    let uid = unsafe { libc::getauxval(libc::AT_EUID) } as u32;
     STARTED_BOOT.store(sys::clock(libc::CLOCK_BOOTTIME), Relaxed);
     if SETTINGS.flag(settings::Id::Page) {
         match make_file(uid) {
-            Ok(fd) => {
-                sys::close(fd);
-                OWNER.store(uid + 1, Relaxed);
-            }
+            Ok(()) => OWNER.store(uid + 1, Relaxed),
             Err(failure) => complain(failure, uid),
         }
     } else {
@@ -145,8 +143,8 @@ pub fn ensure() {
 /// descriptor free) is tried again.
 fn move_in() {
     let uid = OWNER.load(Relaxed).checked_sub(1).unwrap_or_else(sys::geteuid);
-    let made = if OWNER.load(Relaxed) != 0 { open_file(uid) } else { make_file(uid) };
-    let mapped = made.and_then(|fd| {
+    let made = if OWNER.load(Relaxed) != 0 { Ok(()) } else { make_file(uid) };
+    let mapped = made.and_then(|()| open_file(uid)).and_then(|fd| {
         let mapped = map(fd);
         sys::close(fd);
         mapped
@@ -185,13 +183,12 @@ type Failure = (&'static str, sys::Errno);
 
 /// The file, empty. Made anew: one of this name is left over from a dead process with our number, or from the program that this
 /// process was before execve(2).
-fn make_file(uid: u32) -> Result<i32, Failure> {
+fn make_file(uid: u32) -> Result<(), Failure> {
     check_directory(directory(uid).as_c_str(), uid)?;
     let path = path(uid);
-    let flags = libc::O_RDWR | libc::O_CREAT | libc::O_EXCL | libc::O_NOFOLLOW | libc::O_CLOEXEC;
-    let open = || sys::open(path.as_c_str(), flags, 0o600);
-    match open() {
-        Err(libc::EEXIST) => sys::unlink(path.as_c_str()).and_then(|()| open()),
+    let make = || sys::make_file(path.as_c_str(), 0o600);
+    match make() {
+        Err(libc::EEXIST) => sys::unlink(path.as_c_str()).and_then(|()| make()),
         other => other,
     }
     .map_err(|errno| ("creating a file in", errno))

@@ -8,7 +8,7 @@ use tideover_contract::settings::Id;
 use crate::barrier::barrier;
 use crate::process::{self, Phase};
 use crate::settings::SETTINGS;
-use crate::{page, reclaim, report};
+use crate::{page, report};
 
 unsafe extern "C" {
     static program_invocation_short_name: *const c_char;
@@ -64,7 +64,6 @@ fn begin() {
     #[cfg(not(test))]
     crate::hooks::resolve_common();
     page::announce();
-    reclaim::limit::start();
     crate::logs::start(to_file);
     process::set_phase(Phase::Active);
 }

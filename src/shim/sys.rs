@@ -212,6 +212,11 @@ pub fn mkdir(path: &CStr, mode: c_uint) -> Result<(), Errno> {
     call!(SYS_mkdirat, libc::AT_FDCWD, path.as_ptr(), mode).map(drop)
 }
 
+/// mknod(2) of an empty regular file: made without being opened.
+pub fn make_file(path: &CStr, mode: c_uint) -> Result<(), Errno> {
+    call!(SYS_mknodat, libc::AT_FDCWD, path.as_ptr(), libc::S_IFREG | mode, 0).map(drop)
+}
+
 /// unlink(2).
 pub fn unlink(path: &CStr) -> Result<(), Errno> {
     call!(SYS_unlinkat, libc::AT_FDCWD, path.as_ptr(), 0).map(drop)

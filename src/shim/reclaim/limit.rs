@@ -26,18 +26,11 @@ const CHECKED_SELECT: &[u8] = b"python*, perl*, ruby*, node, nodejs, java, php*,
 
 /// The program has set its limit itself: it is no longer ours to change.
 static TAKEN_OVER: AtomicBool = AtomicBool::new(false);
-/// The next highest number that is worth a look.
+/// The next highest number that is worth a look; the first is.
 static LOOK_AT: AtomicU64 = AtomicU64::new(0);
 static WARNED: AtomicBool = AtomicBool::new(false);
 static CRITICAL: AtomicBool = AtomicBool::new(false);
 static USES_SELECT: OnceBool = OnceBool::new();
-
-/// At load: notes the limits.
-pub fn start() {
-    if let Some(limit) = look() {
-        LOOK_AT.store(lowest_mark(limit.rlim_cur, limit.rlim_cur, 0), Relaxed);
-    }
-}
 
 /// The limits now, noted in the page.
 pub fn look() -> Option<rlimit> {
