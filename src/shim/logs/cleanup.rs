@@ -5,7 +5,7 @@ use core::fmt::Write;
 
 use tideover_contract::settings::Id;
 
-use super::{Log, PATH, folder, names};
+use super::opened::{Log, PATH, folder, names};
 use crate::report::Printable;
 use crate::settings::SETTINGS;
 use crate::text::Text;

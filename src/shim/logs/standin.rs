@@ -9,7 +9,7 @@ use core::fmt::Write;
 
 use libc::c_int;
 
-use super::PATH;
+use super::opened::{PATH, database_beside};
 use super::rule::{self, Facts, History};
 use crate::barrier::barrier;
 use crate::report::{ErrnoName, More, Printable, Repeated};
@@ -60,7 +60,7 @@ fn make(at: c_int, path: *const c_char, flags: c_int, mode: u32, errno: c_int) -
         include: SETTINGS.logs(),
         exclude: SETTINGS.logs_except(),
     };
-    rule::judge(&facts, || super::database_beside(path.as_bytes())).ok()?;
+    rule::judge(&facts, || database_beside(path.as_bytes())).ok()?;
     if path.as_bytes().len() > LONGEST {
         return None;
     }

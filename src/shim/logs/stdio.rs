@@ -9,7 +9,8 @@ use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use libc::{FILE, off64_t, ssize_t};
 
-use super::{files, made_up_for, real_write, write_through};
+use super::calls::{made_up_for, real_write, write_through};
+use super::files;
 use crate::barrier::barrier;
 use crate::sys;
 

@@ -1,0 +1,172 @@
+//! After a write fell short, or while files are diverted: is this a log, and what becomes of the rest?
+
+use core::cell::OnceCell;
+
+use libc::{c_int, iovec, ssize_t};
+use tideover_contract::settings::{Id, sink as sinks};
+
+use super::calls::Written;
+use super::files::{self, Key};
+use super::opened::{Log, PATH, folder};
+use super::payload::Payload;
+use super::{cleanup, standin};
+use crate::barrier::barrier;
+use crate::descriptors::{self, LOG, OTHER};
+use crate::process::{self, Phase};
+use crate::report::ErrnoName;
+use crate::settings::SETTINGS;
+use crate::text::Text;
+use crate::{page, sys};
+
+/// While files are diverted: takes this write if it is to one of them. Answer -1: make the real call.
+#[cold]
+#[inline(never)]
+pub(super) extern "C" fn instead(fd: c_int, buffers: *const iovec, count: usize) -> Written {
+    let saved = sys::errno();
+    let done = barrier(None, || {
+        // In a vfork child, too, the line must go elsewhere: not even getpid(2) is asked here.
+        if descriptors::marks(fd) & OTHER != 0 || !matches!(process::phase(), Phase::Active | Phase::Exiting) {
+            return None;
+        }
+        let status = sys::fstat(fd).ok()?;
+        if status.st_mode & libc::S_IFMT != libc::S_IFREG {
+            descriptors::add(fd, OTHER);
+            return None;
+        }
+        let file = match files::find(Key::of_file(&status)) {
+            Some(file) => file,
+            // A log that could not be made is there now.
+            None if files::any_unmade() => files::find(Key::of_path(Log::look(fd, &status)?.path()))?,
+            None => return None,
+        };
+        // SAFETY: the host's own buffers.
+        let payload = unsafe { Payload::of_host(buffers, count) }?;
+        let log = Log::known(fd, &status);
+        // The same inode is not yet the same log: this descriptor may have asked for durability, or be another file by now.
+        if descriptors::marks(fd) & LOG == 0 {
+            Log::look(fd, &status)?.judge(payload).ok()?;
+            descriptors::add(fd, LOG);
+        }
+        log.divert_or_return(file, payload)
+    });
+    sys::set_errno(saved);
+    done.unwrap_or(Written { answer: -1, reached: 0 })
+}
+
+/// A real write answered with less than it was given, or -1.
+#[cold]
+#[inline(never)]
+pub(super) extern "C" fn fell_short(fd: c_int, buffers: *const iovec, count: usize, answer: ssize_t) -> Written {
+    let reached = answer.max(0) as usize;
+    let native = Written { answer, reached };
+    let errno = sys::errno();
+    if answer < 0 && !matches!(errno, libc::ENOSPC | libc::EDQUOT | libc::EPERM) {
+        return native;
+    }
+    let mut errno_after = errno;
+    let done = barrier(None, || {
+        if !process::may_act() || (answer >= 0 && descriptors::marks(fd) & OTHER != 0) {
+            return None;
+        }
+        // SAFETY: the host's own buffers.
+        let payload = unsafe { Payload::of_host(buffers, count) }?;
+        if answer < 0 && errno == libc::EPERM {
+            // Without its stand-in, the program would have been told that there is no space.
+            return stood_in(fd, payload).inspect(|done| {
+                if done.answer < 0 {
+                    errno_after = libc::ENOSPC;
+                }
+            });
+        }
+        shortened(fd, payload, answer, errno)
+    });
+    sys::set_errno(errno_after);
+    done.unwrap_or(native)
+}
+
+/// A write came back with EPERM: is this a stand-in? Then the real file is tried, and what it does not take goes elsewhere.
+fn stood_in(fd: c_int, payload: Payload<'_>) -> Option<Written> {
+    let status = sys::fstat(fd).ok()?;
+    let mut log = Log::look(fd, &status)?;
+    let mut path = Text::<PATH>::new();
+    path.set(standin::original(log.path())?);
+    log.key = Key::of_path(path.as_bytes());
+    log.device = sys::stat(folder(path.as_bytes()).as_c_str(), true).map_or(status.st_dev, |s| s.st_dev);
+    log.path = OnceCell::from(path);
+    let diverted = files::find(log.key);
+    let is_log = log.judge(payload);
+    let due = diverted.is_none_or(|file| file.is_look_due(sys::now()));
+    if let Some(file) = diverted.filter(|_| due) {
+        file.looked();
+    }
+    let errno = match if due { standin::replace(fd, log.path(), &status) } else { Err(libc::ENOSPC) } {
+        Ok(()) => return log.take_place(diverted, payload),
+        Err(errno) => errno,
+    };
+    let total = payload.len();
+    if let Err(refusal) = is_log {
+        page::add(&page::page().refusals[refusal as usize], 1);
+        return Some(Written { answer: -1, reached: 0 });
+    }
+    log.divert(payload, errno, false).map(|()| Written { answer: total as ssize_t, reached: 0 })
+}
+
+fn shortened(fd: c_int, payload: Payload<'_>, answer: ssize_t, errno: c_int) -> Option<Written> {
+    let status = sys::fstat(fd).ok()?;
+    if status.st_mode & libc::S_IFMT != libc::S_IFREG {
+        descriptors::add(fd, OTHER);
+        return None;
+    }
+    let reached = answer.max(0) as usize;
+    if answer < 0 {
+        page::add(if errno == libc::ENOSPC { &page::counters().enospc } else { &page::counters().edquot }, 1);
+    } else if reached >= payload.len() {
+        return None;
+    }
+    if SETTINGS.get(Id::Fallback) == sinks::OFF {
+        return None;
+    }
+    let log = Log::look(fd, &status)?;
+    if let Err(refusal) = log.judge(payload) {
+        if answer < 0 {
+            page::add(&page::page().refusals[refusal as usize], 1);
+            log::debug!("{}: {} is passed on: {}", log.name(), ErrnoName(errno), refusal.text());
+        }
+        return None;
+    }
+    // A write that was cut says nothing of the reason: the rest of it will. Not past RLIMIT_FSIZE, which would be SIGXFSZ.
+    let (mut reached, mut errno) = (reached, errno);
+    if answer >= 0 {
+        let rest = (payload.len() - reached) as u64;
+        if (status.st_size as u64).saturating_add(rest) > sys::file_size_limit() {
+            return None;
+        }
+        errno = loop {
+            match sys::write(fd, payload.after(reached).first()) {
+                Ok(0) => break libc::ENOSPC,
+                Ok(more) => reached += more,
+                Err(wrong) => break wrong,
+            }
+            if reached >= payload.len() {
+                return Some(Written { answer: reached as ssize_t, reached });
+            }
+        };
+        if errno != libc::ENOSPC && errno != libc::EDQUOT {
+            return Some(Written { answer: reached as ssize_t, reached });
+        }
+        page::add(if errno == libc::ENOSPC { &page::counters().enospc } else { &page::counters().edquot }, 1);
+    }
+    descriptors::add(fd, LOG);
+    let total = payload.len();
+    if cleanup::is_asked_for() && files::find(log.key).is_none() && cleanup::make_room(&log) {
+        let rest = payload.after(reached);
+        if sys::write(fd, rest.first()) == Ok(rest.len()) {
+            return Some(Written { answer: total as ssize_t, reached: total });
+        }
+    }
+    match log.divert(payload.after(reached), errno, reached > 0) {
+        Some(()) => Some(Written { answer: total as ssize_t, reached }),
+        None if reached > 0 => Some(Written { answer: reached as ssize_t, reached }),
+        None => None,
+    }
+}
