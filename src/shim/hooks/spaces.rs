@@ -39,7 +39,7 @@ unsafe fn into_file(call: impl Fn() -> Call, mut real: impl FnMut() -> ssize_t, 
         return answer;
     }
     let errno = crate::sys::errno();
-    let file = (errno == libc::ENOSPC || errno == libc::EDQUOT) && logs::is_file(to);
+    let file = (errno == libc::ENOSPC || errno == libc::EDQUOT) && logs::calls::is_file(to);
     crate::sys::set_errno(errno);
     // SAFETY: as the caller promised.
     if file { unsafe { super::when_there_is_space(answer, call().name, real) } } else { answer }

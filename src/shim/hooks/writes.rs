@@ -73,9 +73,9 @@ macro_rules! write_entry {
                 "jmp {care}",
                 ".cfi_endproc",
                 diverted = sym logs::files::COUNT,
-                real = sym logs::REAL_WRITE,
-                short = sym logs::write_fell_short,
-                care = sym logs::write_with_care,
+                real = sym logs::calls::REAL_WRITE,
+                short = sym logs::calls::write_fell_short,
+                care = sym logs::calls::write_with_care,
             )
         }
     };
@@ -94,14 +94,18 @@ unsafe fn gathering(
     count: c_int,
 ) -> ssize_t {
     if logs::files::any() {
-        let answer = logs::vector_with_care(fd, buffers, count);
+        let answer = logs::calls::vector_with_care(fd, buffers, count);
         if answer >= 0 {
             return answer;
         }
     }
-    let answer = logs::vector_fell_short(fd, buffers, count, real());
+    let answer = logs::calls::vector_fell_short(fd, buffers, count, real());
     // SAFETY: as the caller promised; the errno is writev's.
-    if answer < 0 && logs::is_full(fd) { unsafe { super::when_there_is_space(answer, "writev", real) } } else { answer }
+    if answer < 0 && logs::calls::is_full(fd) {
+        unsafe { super::when_there_is_space(answer, "writev", real) }
+    } else {
+        answer
+    }
 }
 
 /// A call that shows something of its descriptor's file.

@@ -1,13 +1,13 @@
 //! Log lines survive a full disk.
 //!
 //! The way of a failed write: [`hooks::writes`](crate::hooks) or [`stdio`] -> [`calls`]: the real write fails -> [`decide`], by the
-//! [`rule`]: is this a log? -> [`divert`]: the remainder goes to the [`sink`] -> ... -> [`space`]: there is room again -> back to the file. [`files`] knows what is
-//! diverted, [`cap`] bounds it.
+//! [`rule`]: is this a log? -> [`divert`]: the remainder goes to the [`sink`] -> ... -> [`space`]: there is room again -> back to
+//! the file. [`files`] knows what is diverted, [`cap`] bounds it.
 //!
 //! Decided only after a write has failed: nothing is tracked but a byte per descriptor. Bytes that reached the file are never
 //! sent twice; the host gets its full count.
 
-mod calls;
+pub mod calls;
 mod cap;
 mod cleanup;
 mod decide;
@@ -27,7 +27,6 @@ use tideover_contract::settings::{Id, ON_FULL_WAIT, sink as sinks};
 
 use crate::settings::SETTINGS;
 use crate::sys;
-pub use calls::{REAL_WRITE, is_file, is_full, vector_fell_short, vector_with_care, write_fell_short, write_with_care};
 use files::Key;
 
 /// Programs whose output is somebody's data whatever the file is called: `wget -c http://host/server.log`. tee has its lines on
