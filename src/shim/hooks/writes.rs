@@ -100,8 +100,8 @@ unsafe fn gathering(
         }
     }
     let answer = logs::calls::vector_fell_short(fd, buffers, count, real());
-    // SAFETY: as the caller promised; the errno is writev's.
     if answer < 0 && logs::calls::is_full(fd) {
+        // SAFETY: as the caller promised; the errno is writev's.
         unsafe { super::when_there_is_space(answer, "writev", real) }
     } else {
         answer
