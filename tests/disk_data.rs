@@ -742,6 +742,21 @@ fn a_stand_in_takes_nothing_but_log_lines() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// Found by reading: the verdict "log" stood although the writer had asked for durability since.
+#[test]
+fn a_log_whose_writer_asks_for_durability_gets_the_true_error_from_then_on() {
+    let disk = Disk::new(Kind::Tmpfs);
+    fs::write(disk.join("app.log"), "").expect("there is space");
+    disk.fill();
+    let script = "import os, sys\ntry:\n    f = os.open('app.log', os.O_WRONLY | os.O_APPEND)\n    \
+                  os.write(f, b'one\\n'); os.fsync(f); os.write(f, b'two\\n')\nexcept OSError as e: sys.exit(e.errno)";
+    let run = Run::new(program("python3", "python3")).folder(disk.path()).args(["-c", script]);
+    let both = run.both();
+    assert_eq!((both.plain.code(), both.plain.stdout.as_str()), (Some(libc::ENOSPC), ""), "{}", both.plain);
+    let preloaded = &both.preloaded;
+    assert_eq!((preloaded.code(), preloaded.stdout.as_str()), (Some(libc::ENOSPC), "one\n"), "{preloaded}");
+}
+
 // --- downloads that are resumed
 
 /// Serves 200,000 bytes of text, from where it is asked to, until dropped.

@@ -331,6 +331,21 @@ fn cleanup_leaves_what_belongs_to_others_or_is_open() {
     Account::new(&fs::read_to_string(&log).expect("it is there"), &outcome.stdout).complete(1..=150, 2);
 }
 
+/// Found by reading: of several buffers, the first was written to the file and then sent elsewhere once more.
+#[test]
+fn several_buffers_are_written_once_when_cleanup_has_made_room() {
+    let disk = Disk::new(Kind::Tmpfs);
+    with_siblings(&disk);
+    disk.fill();
+    let script = "import os\nf = os.open('app.log', os.O_WRONLY | os.O_APPEND)\n\
+                  os._exit(os.writev(f, [b'one\\n', b'two\\n', b'three\\n']))";
+    let run = Run::new(program("python3", "python3")).folder(disk.path()).args(["-c", script]);
+    run.output().fails().says("No space left on device");
+    let outcome = run.preload(true).env("TIDEOVER_CLEANUP", "30K").output();
+    assert_eq!((outcome.code(), outcome.stdout.as_str()), (Some(14), ""), "{outcome}");
+    assert_eq!(fs::read_to_string(disk.join("app.log")).expect("it is there"), "one\ntwo\nthree\n", "{outcome}");
+}
+
 #[test]
 fn without_cleanup_nothing_is_removed() {
     let disk = Disk::new(Kind::Tmpfs);

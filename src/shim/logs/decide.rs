@@ -11,7 +11,7 @@ use super::opened::{Log, PATH, folder};
 use super::payload::Payload;
 use super::{cleanup, standin};
 use crate::barrier::barrier;
-use crate::descriptors::{self, LOG, OTHER};
+use crate::descriptors::{self, HISTORY, LOG, OTHER};
 use crate::process::{self, Phase};
 use crate::report::ErrnoName;
 use crate::settings::SETTINGS;
@@ -42,8 +42,8 @@ pub(super) extern "C" fn instead(fd: c_int, buffers: *const iovec, count: usize)
         // SAFETY: the host's own buffers.
         let payload = unsafe { Payload::of_host(buffers, count) }?;
         let log = Log::known(fd, &status);
-        // The same inode is not yet the same log: this descriptor may have asked for durability, or be another file by now.
-        if descriptors::marks(fd) & LOG == 0 {
+        // The same inode is not yet the same log: this descriptor may be another file by now, or have asked for durability since.
+        if descriptors::marks(fd) & (LOG | HISTORY) != LOG {
             Log::look(fd, &status)?.judge(payload).ok()?;
             descriptors::add(fd, LOG);
         }
@@ -141,16 +141,8 @@ fn shortened(fd: c_int, payload: Payload<'_>, answer: ssize_t, errno: c_int) -> 
         if (status.st_size as u64).saturating_add(rest) > sys::file_size_limit() {
             return None;
         }
-        errno = loop {
-            match sys::write(fd, payload.after(reached).first()) {
-                Ok(0) => break libc::ENOSPC,
-                Ok(more) => reached += more,
-                Err(wrong) => break wrong,
-            }
-            if reached >= payload.len() {
-                return Some(Written { answer: reached as ssize_t, reached });
-            }
-        };
+        let (more, wrong) = log.write(payload.after(reached));
+        (reached, errno) = (reached + more, wrong);
         if errno != libc::ENOSPC && errno != libc::EDQUOT {
             return Some(Written { answer: reached as ssize_t, reached });
         }
@@ -159,9 +151,9 @@ fn shortened(fd: c_int, payload: Payload<'_>, answer: ssize_t, errno: c_int) -> 
     descriptors::add(fd, LOG);
     let total = payload.len();
     if cleanup::is_asked_for() && files::find(log.key).is_none() && cleanup::make_room(&log) {
-        let rest = payload.after(reached);
-        if sys::write(fd, rest.first()) == Ok(rest.len()) {
-            return Some(Written { answer: total as ssize_t, reached: total });
+        reached += log.write(payload.after(reached)).0;
+        if reached == total {
+            return Some(Written { answer: total as ssize_t, reached });
         }
     }
     match log.divert(payload.after(reached), errno, reached > 0) {

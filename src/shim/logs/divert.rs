@@ -160,7 +160,7 @@ impl Log<'_> {
                 }
                 written.unwrap_or(0)
             }
-            _ => sys::write(self.fd, payload.first()).unwrap_or(0),
+            _ => real.write(payload).0,
         };
         if written >= total {
             return Some(Written { answer: total as ssize_t, reached: total });
@@ -180,22 +180,12 @@ impl Log<'_> {
         }
         let place = self.sink().map_or("nowhere", |sink| sink.name);
         self.fill_note(&mut note, file, place, payload.first().first() == Some(&b'{'));
-        let note_bytes = note.as_bytes();
-        let mut written = sys::write(self.fd, note_bytes).unwrap_or(0);
-        if written < note_bytes.len() {
+        if sys::write(self.fd, note.as_bytes()) != Ok(note.as_bytes().len()) {
             return None;
         }
-        written = 0;
-        for piece in payload.pieces() {
-            match sys::write(self.fd, piece) {
-                Ok(part) => {
-                    written += part;
-                    if part < piece.len() {
-                        return Some(written);
-                    }
-                }
-                Err(_) => return Some(written),
-            }
+        let (written, wrong) = self.write(payload);
+        if wrong != 0 {
+            return Some(written);
         }
         let (lines, age) = (file.lines.load(Relaxed), file.age());
         file.returned();

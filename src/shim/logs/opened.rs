@@ -101,6 +101,19 @@ impl<'a> Log<'a> {
         sys::open(link.as_c_str(), libc::O_RDONLY | libc::O_CLOEXEC | libc::O_NONBLOCK | libc::O_NOCTTY, 0).ok()
     }
 
+    /// Writes as much as goes: how many bytes that was, and the errno that ended it, or 0 if it was all.
+    pub(super) fn write(&self, payload: Payload<'_>) -> (usize, c_int) {
+        let mut written = 0;
+        while written < payload.len() {
+            match sys::write(self.fd, payload.after(written).first()) {
+                Ok(0) => return (written, libc::ENOSPC),
+                Ok(more) => written += more,
+                Err(wrong) => return (written, wrong),
+            }
+        }
+        (written, 0)
+    }
+
     /// Does the file end in the middle of a line? `known`: what is known without a descriptor to look.
     pub(super) fn is_torn(&self, known: bool) -> bool {
         let Some(fd) = self.reopen() else { return known };
