@@ -348,3 +348,15 @@ fn the_examples_in_c_and_python_give_files_back_when_asked() {
         both.preloaded.passes().says("closing the oldest").says("opened 1000 files");
     }
 }
+
+#[test]
+fn the_c_api_waits_with_a_policy_of_its_own_and_tells_of_it() {
+    // A program that has no library finds the functions NULL, and runs.
+    let both = Run::new(fixture("api")).arg("/etc/passwd").limit(32).both();
+    both.plain.fails().says("no library");
+    both.preloaded.passes().says("full: EMFILE").says("no waits: EMFILE");
+    for call in ["tideover_retry", "tideover_open", "tideover_fopen"] {
+        both.preloaded.says(&format!("{call}: ok"));
+    }
+    both.preloaded.says("events: 3, page: 3");
+}
