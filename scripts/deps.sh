@@ -34,6 +34,7 @@ libjemalloc2        library libjemalloc.so.2
 libtcmalloc-minimal4 library libtcmalloc_minimal.so.4
 libmimalloc2.0      library libmimalloc.so.2.0
 valgrind            command valgrind
+user-mode-linux     command linux.uml
 strace              command strace
 gdb                 command gdb
 g++                 command g++
