@@ -1,4 +1,4 @@
-//! What the main executable imports, read from its own headers in memory: no lock, no file.
+//! What the main executable imports, and where the kernel keeps its clock, read from headers in memory: no lock, no file.
 
 use core::ffi::{CStr, c_char};
 
@@ -30,6 +30,7 @@ struct Symbol {
     size: u64,
 }
 
+const PT_LOAD: u32 = 1;
 const PT_DYNAMIC: u32 = 2;
 const PT_PHDR: u32 = 6;
 const DT_HASH: i64 = 4;
@@ -82,9 +83,41 @@ unsafe fn imports(dynamic: &[Dynamic], base: u64, names: &[&CStr]) -> bool {
     })
 }
 
+/// Address of a function in the kernel's own library, which it maps into each process. libc has it too, but that may be
+/// another's by now (libfaketime).
+pub fn of_kernel(name: &CStr) -> Option<usize> {
+    // SAFETY: the auxiliary vector says where its ELF header is; it stays mapped as long as the program runs.
+    unsafe {
+        let base = libc::getauxval(libc::AT_SYSINFO_EHDR);
+        if base == 0 {
+            return None;
+        }
+        let header = base as *const u8;
+        let headers = header.add(*header.add(32).cast::<u64>() as usize).cast::<ProgramHeader>();
+        let headers = core::slice::from_raw_parts(headers, *header.add(56).cast::<u16>() as usize);
+        let first = headers.iter().find(|h| h.kind == PT_LOAD)?;
+        let base = base.wrapping_sub(first.address).wrapping_add(first.offset);
+        let dynamic = headers.iter().find(|h| h.kind == PT_DYNAMIC)?;
+        let entries = base.wrapping_add(dynamic.address) as *const Dynamic;
+        let entries = core::slice::from_raw_parts(entries, dynamic.memory_size as usize / size_of::<Dynamic>());
+        let table = |tag| Some(base.wrapping_add(entries.iter().find(|d| d.tag == tag)?.value));
+        let (symbols, strings) = (table(DT_SYMTAB)? as *const Symbol, table(DT_STRTAB)? as *const c_char);
+        let count = *(table(DT_HASH)? as *const u32).add(1);
+        let symbols = core::slice::from_raw_parts(symbols, count as usize);
+        let found = symbols.iter().find(|s| s.section != 0 && CStr::from_ptr(strings.add(s.name as usize)) == name)?;
+        Some(base.wrapping_add(found.value) as usize)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_kernel_has_a_clock() {
+        assert!(of_kernel(c"__vdso_clock_gettime").is_some());
+        assert_eq!(of_kernel(c"no_such_function"), None);
+    }
 
     #[test]
     fn the_test_program_imports_what_rust_uses() {

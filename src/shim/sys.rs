@@ -2,7 +2,7 @@
 
 use crate::arch::syscall;
 use core::ffi::CStr;
-use core::sync::atomic::AtomicU32;
+use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed};
 use libc::{c_int, c_long, c_short, c_uint, c_void, rlimit, timespec};
 
 /// An errno.
@@ -70,6 +70,13 @@ pub fn write(fd: c_int, bytes: &[u8]) -> Result<usize, Errno> {
 /// write(2), once, of what a host passed.
 pub fn write_raw(fd: c_int, data: *const c_void, count: usize) -> Result<usize, Errno> {
     call!(SYS_write, fd, data, count)
+}
+
+/// Writes to a pipe what it takes at once; neither blocks nor raises SIGPIPE. EOPNOTSUPP before Linux 6.18.
+pub fn write_now(fd: c_int, data: *const c_void, count: usize) -> Result<usize, Errno> {
+    const RWF_NOSIGNAL: c_int = 0x100;
+    let vector = libc::iovec { iov_base: data.cast_mut(), iov_len: count };
+    call!(SYS_pwritev2, fd, &raw const vector, 1, -1isize, -1isize, libc::RWF_NOWAIT | RWF_NOSIGNAL)
 }
 
 /// Can these bytes be read? A host may pass a bad pointer, and expects EFAULT, not a crash. Asked by rt_sigprocmask(2) with an
@@ -297,8 +304,22 @@ pub fn clock(which: libc::clockid_t) -> u64 {
     }
 }
 
-/// Nanoseconds of CLOCK_MONOTONIC.
+/// Nanoseconds of CLOCK_MONOTONIC. By the kernel's own function in this process, a twentieth of a system call, where there is one.
 pub fn now() -> u64 {
+    type Read = unsafe extern "C" fn(libc::clockid_t, *mut timespec) -> c_int;
+    const NONE: usize = 1;
+    /// Its address; 0: not looked for yet.
+    static READ: AtomicUsize = AtomicUsize::new(0);
+    let mut read = READ.load(Relaxed);
+    if read == 0 {
+        read = crate::elf::of_kernel(c"__vdso_clock_gettime").unwrap_or(NONE);
+        READ.store(read, Relaxed);
+    }
+    let mut now = timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the function of this name has this type.
+    if read != NONE && unsafe { core::mem::transmute::<usize, Read>(read)(libc::CLOCK_MONOTONIC, &raw mut now) } == 0 {
+        return now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64;
+    }
     clock(libc::CLOCK_MONOTONIC)
 }
 

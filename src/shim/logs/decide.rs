@@ -39,11 +39,18 @@ pub(super) extern "C" fn instead(fd: c_int, buffers: *const iovec, count: usize)
             None if files::any_unmade() => files::find(Key::of_path(Log::look(fd, &status)?.path()))?,
             None => return None,
         };
-        // SAFETY: the host's own buffers.
-        let payload = unsafe { Payload::of_host(buffers, count) }?;
         let log = Log::known(fd, &status);
         // The same inode is not yet the same log: this descriptor may be another file by now, or have asked for durability since.
-        if descriptors::marks(fd) & (LOG | HISTORY) != LOG {
+        let is_known = descriptors::marks(fd) & (LOG | HISTORY) == LOG;
+        if is_known && count == 1 {
+            // SAFETY: the address of a write's one buffer is our own, and a writev's was asked for.
+            if let done @ Some(_) = log.pass_on(file, unsafe { &*buffers }) {
+                return done;
+            }
+        }
+        // SAFETY: the host's own buffers.
+        let payload = unsafe { Payload::of_host(buffers, count) }?;
+        if !is_known {
             Log::look(fd, &status)?.judge(payload).ok()?;
             descriptors::add(fd, LOG);
         }
