@@ -37,6 +37,8 @@ pub(super) extern "C" fn instead(fd: c_int, buffers: *const iovec, count: usize)
             Some(file) => file,
             // A log that could not be made is there now.
             None if files::any_unmade() => files::find(Key::of_path(Log::look(fd, &status)?.path()))?,
+            // So is the successor of one that was rotated.
+            None if files::is_search_due() => files::find_rotated(Log::look(fd, &status)?.path())?,
             None => return None,
         };
         let log = Log::known(fd, &status);
@@ -53,6 +55,7 @@ pub(super) extern "C" fn instead(fd: c_int, buffers: *const iovec, count: usize)
         if !is_known {
             Log::look(fd, &status)?.judge(payload).ok()?;
             descriptors::add(fd, LOG);
+            file.is_now(log.key);
         }
         log.divert_or_return(file, payload)
     });

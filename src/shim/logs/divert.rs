@@ -60,7 +60,7 @@ impl Log<'_> {
         let sink = self.allowed_sink(payload.len(), errno, now)?;
         // Another thread may have gone back to the file since the real write failed: then the disk is full anew.
         let (file, new) =
-            (0..2).find_map(|_| files::enter(self.key, errno).filter(|(file, _)| file.begin_sending()))?;
+            (0..2).find_map(|_| files::enter(self.key, self.path(), errno).filter(|(file, _)| file.begin_sending()))?;
         if new {
             file.torn.store(torn, Relaxed);
             self.announce(errno, sink.name);
@@ -137,7 +137,8 @@ impl Log<'_> {
         }
     }
 
-    /// A write to a diverted file: elsewhere, or back into the file if there is room again.
+    /// A write to a diverted file: elsewhere, or back into the file if there is room again. None: it goes nowhere, and the real call
+    /// is made.
     pub(super) fn divert_or_return(&self, file: &File, payload: Payload<'_>) -> Option<Written> {
         let errno = file.errno.load(Relaxed);
         let total = payload.len();
@@ -145,34 +146,44 @@ impl Log<'_> {
         // The rest of a line goes where its beginning went.
         let tail = if file.mid_line.load(Relaxed) { payload.line().unwrap_or(total) } else { 0 };
         let now = sys::now();
-        let sink = self.allowed_sink(total, errno, now)?;
         // From the look on, others wait for its outcome: of lines that are written at the same time, all or none go back.
-        let looks = tail < total && file.is_look_due(now) && file.begin_return();
-        if looks {
+        if tail < total && file.is_look_due(now) && file.begin_return() {
             file.looked();
-        }
-        let returns = looks && (errno == libc::EDQUOT || space::has_room(self.fd));
-        if looks && !returns {
+            if errno == libc::EDQUOT || space::has_room(self.fd) {
+                return self.return_with(file, payload, tail, now);
+            }
             file.abandon_return();
         }
-        if returns {
-            if tail > 0 {
-                self.send(file, &sink, payload.upto(tail), true, now);
-            }
-            let reached = self.write_back(file, payload.after(tail)).unwrap_or(0);
-            if tail + reached < total {
-                file.probe_failed();
-                self.send(file, &sink, payload.after(tail + reached), reached > 0, now);
-                file.abandon_return();
-            }
-            return all(reached);
-        }
+        let sink = self.allowed_sink(total, errno, now)?;
         // By now the file may have its lines again: then the real call is made.
         file.begin_sending().then(|| {
             self.send(file, &sink, payload, false, now);
             file.end_sending();
         })?;
         all(0)
+    }
+
+    /// There seems to be room: the first `tail` bytes end a line that is elsewhere, the others are for the file.
+    fn return_with(&self, file: &File, payload: Payload<'_>, tail: usize, now: u64) -> Option<Written> {
+        let errno = file.errno.load(Relaxed);
+        let mut done = 0;
+        if tail > 0
+            && let Some(sink) = self.allowed_sink(tail, errno, now)
+        {
+            self.send(file, &sink, payload.upto(tail), true, now);
+            done = tail;
+        }
+        let reached = self.write_back(file, payload.after(done)).unwrap_or(0);
+        done += reached;
+        if done < payload.len() {
+            file.probe_failed();
+            if let Some(sink) = self.allowed_sink(payload.len() - done, errno, now) {
+                self.send(file, &sink, payload.after(done), reached > 0, now);
+                done = payload.len();
+            }
+            file.abandon_return();
+        }
+        (done > 0).then_some(Written { answer: done as ssize_t, reached })
     }
 
     /// The real file is where the stand-in was: it gets the note of what went elsewhere, and the payload.
