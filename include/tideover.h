@@ -179,7 +179,7 @@ struct tideover_page {
     uint64_t magic;
     uint32_t layout, size;
     uint32_t pid;
-    uint32_t state;           /* 0 being filled in, 1 live, 2 in execve(2) */
+    uint32_t state;           /* 0 being filled in, 1 live */
     uint64_t started_boot_ns; /* CLOCK_BOOTTIME when the page was made */
     uint64_t started_ns;      /* CLOCK_REALTIME */
     uint32_t uid, reserved;

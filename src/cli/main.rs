@@ -19,6 +19,7 @@ mod library;
 mod lifetime;
 mod origin;
 mod output;
+mod pageless;
 mod pages;
 mod preload;
 mod privileges;

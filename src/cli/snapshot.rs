@@ -38,6 +38,13 @@ impl<'a> Snapshot<'a> {
         safe(self.page.program())
     }
 
+    /// When the process started, nanoseconds of CLOCK_REALTIME; where the kernel hides that, when it made its page.
+    pub fn started_ns(&self) -> u64 {
+        let started = process::alive(self.pid).and_then(|process| process.started_ns);
+        let made = (self.page.started_boot_ns(), self.page.started_ns());
+        started.map_or(made.1, |started| made.1.saturating_sub(made.0.saturating_sub(started)))
+    }
+
     /// Part of the soft limit in use, in percent with one decimal. More than 100 is possible where the limit was
     /// lowered; said as 100.
     pub fn percent(&self) -> f64 {
@@ -67,7 +74,7 @@ impl<'a> Snapshot<'a> {
         object.insert("pid".into(), json!(self.pid));
         object.insert("program".into(), json!(String::from_utf8_lossy(self.page.program())));
         object.insert("version".into(), json!(String::from_utf8_lossy(self.page.version())));
-        object.insert("started".into(), json!(rfc3339(self.page.started_ns())));
+        object.insert("started".into(), json!(rfc3339(self.started_ns())));
         for row in COUNTERS {
             let section = object.entry(row.section).or_insert_with(|| self.section(row.section));
             let number = self.counter(row.section, row.name);

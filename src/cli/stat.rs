@@ -42,7 +42,7 @@ pub fn pid_argument() -> Arg {
 pub fn run(matches: &ArgMatches) -> Result<(), Failure> {
     let pid = matches.get_one::<u32>("pid").copied().unwrap_or_default();
     let page = find(&page_dir(matches), pid)?;
-    let Some(snapshot) = Snapshot::take(&page) else { return Err(not_guarded(pid, "")) };
+    let Some(snapshot) = Snapshot::take(&page) else { return Err(not_guarded(pid)) };
     if matches.get_flag("json") { print_json(&snapshot.json()) } else { print(&text(&snapshot)) }
 }
 
@@ -58,14 +58,13 @@ pub fn find(base: &Path, pid: u32) -> Result<Page, Failure> {
     if process::owner(pid).is_some_and(|owner| owner != geteuid().as_raw()) && !geteuid().is_root() {
         return Err(Failure::failed(format!("process {pid} is another user's; ask with sudo tideover stat {pid}")));
     }
-    let replaced = found.replaced.contains(&pid);
-    Err(not_guarded(pid, if replaced { " any more: it has executed a program without the library" } else { "" }))
+    Err(not_guarded(pid))
 }
 
-fn not_guarded(pid: u32, more: &str) -> Failure {
+fn not_guarded(pid: u32) -> Failure {
     let name = process::name(pid);
     Failure::failed(format!(
-        "process {pid} ({name}) is not guarded{more}; start it with `tideover run`, or name the folder of its page with --page-dir"
+        "process {pid} ({name}) is not guarded; start it with `tideover run`, or name the folder of its page with --page-dir"
     ))
 }
 
@@ -76,8 +75,8 @@ fn text(snapshot: &Snapshot) -> String {
         snapshot.program(),
         snapshot.pid,
         safe(page.version()),
-        rfc3339(page.started_ns()),
-        ago(page.started_ns())
+        rfc3339(snapshot.started_ns()),
+        ago(snapshot.started_ns())
     );
     let mut sections: Vec<&str> = COUNTERS.iter().map(|row| row.section).collect();
     sections.dedup();

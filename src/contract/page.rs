@@ -224,8 +224,6 @@ pub mod state {
     pub const NEW: u32 = 0;
     /// In use.
     pub const LIVE: u32 = 1;
-    /// The process is in execve(2): if that succeeds, this page belongs to nobody.
-    pub const EXEC: u32 = 2;
 }
 
 /// The page.

@@ -219,11 +219,6 @@ pub fn mkdir(path: &CStr, mode: c_uint) -> Result<(), Errno> {
     call!(SYS_mkdirat, libc::AT_FDCWD, path.as_ptr(), mode).map(drop)
 }
 
-/// mknod(2) of an empty regular file: made without being opened.
-pub fn make_file(path: &CStr, mode: c_uint) -> Result<(), Errno> {
-    call!(SYS_mknodat, libc::AT_FDCWD, path.as_ptr(), libc::S_IFREG | mode, 0).map(drop)
-}
-
 /// unlink(2).
 pub fn unlink(path: &CStr) -> Result<(), Errno> {
     call!(SYS_unlinkat, libc::AT_FDCWD, path.as_ptr(), 0).map(drop)
@@ -295,17 +290,9 @@ pub fn set_descriptor_limit(pid: c_int, limit: rlimit) -> Result<(), Errno> {
     call!(SYS_prlimit64, pid, libc::RLIMIT_NOFILE, &raw const limit, 0).map(drop)
 }
 
-/// clock_gettime(2) in nanoseconds; 0 if the clock does not exist. Not libc's: libfaketime and its like move that one.
+/// clock_gettime(2) in nanoseconds; 0 if the clock does not exist. Not libc's: libfaketime and its like move that one. By the kernel's
+/// own function in this process, a twentieth of a system call, where there is one.
 pub fn clock(which: libc::clockid_t) -> u64 {
-    let mut now = timespec { tv_sec: 0, tv_nsec: 0 };
-    match call!(SYS_clock_gettime, which, &raw mut now) {
-        Ok(_) => now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64,
-        Err(_) => 0,
-    }
-}
-
-/// Nanoseconds of CLOCK_MONOTONIC. By the kernel's own function in this process, a twentieth of a system call, where there is one.
-pub fn now() -> u64 {
     type Read = unsafe extern "C" fn(libc::clockid_t, *mut timespec) -> c_int;
     const NONE: usize = 1;
     /// Its address; 0: not looked for yet.
@@ -317,9 +304,15 @@ pub fn now() -> u64 {
     }
     let mut now = timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: the function of this name has this type.
-    if read != NONE && unsafe { core::mem::transmute::<usize, Read>(read)(libc::CLOCK_MONOTONIC, &raw mut now) } == 0 {
-        return now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64;
+    let known = read != NONE && unsafe { core::mem::transmute::<usize, Read>(read)(which, &raw mut now) } == 0;
+    match known || call!(SYS_clock_gettime, which, &raw mut now).is_ok() {
+        true => now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64,
+        false => 0,
     }
+}
+
+/// Nanoseconds of CLOCK_MONOTONIC.
+pub fn now() -> u64 {
     clock(libc::CLOCK_MONOTONIC)
 }
 

@@ -129,7 +129,7 @@ fn shortened(fd: c_int, payload: Payload<'_>, answer: ssize_t, errno: c_int) -> 
     }
     let reached = answer.max(0) as usize;
     if answer < 0 {
-        page::add(if errno == libc::ENOSPC { &page::counters().enospc } else { &page::counters().edquot }, 1);
+        count_full(errno);
     } else if reached >= payload.len() {
         return None;
     }
@@ -156,7 +156,7 @@ fn shortened(fd: c_int, payload: Payload<'_>, answer: ssize_t, errno: c_int) -> 
         if errno != libc::ENOSPC && errno != libc::EDQUOT {
             return Some(Written { answer: reached as ssize_t, reached });
         }
-        page::add(if errno == libc::ENOSPC { &page::counters().enospc } else { &page::counters().edquot }, 1);
+        count_full(errno);
     }
     descriptors::add(fd, LOG);
     let total = payload.len();
@@ -171,4 +171,10 @@ fn shortened(fd: c_int, payload: Payload<'_>, answer: ssize_t, errno: c_int) -> 
         None if reached > 0 => Some(Written { answer: reached as ssize_t, reached }),
         None => None,
     }
+}
+
+/// A log's disk was full, or over quota.
+fn count_full(errno: c_int) {
+    page::ensure();
+    page::add(if errno == libc::ENOSPC { &page::counters().enospc } else { &page::counters().edquot }, 1);
 }
