@@ -46,6 +46,17 @@ pub fn getppid() -> c_int {
     unsafe { syscall(libc::SYS_getppid, [0; 6]) as c_int }
 }
 
+/// gettid(2).
+pub fn gettid() -> c_int {
+    // SAFETY: takes no arguments, can't fail.
+    unsafe { syscall(libc::SYS_gettid, [0; 6]) as c_int }
+}
+
+/// Does this process have a thread of this number?
+pub fn has_thread(tid: c_int) -> bool {
+    call!(SYS_tgkill, getpid(), tid, 0) != Err(libc::ESRCH)
+}
+
 /// geteuid(2).
 pub fn geteuid() -> c_uint {
     // SAFETY: takes no arguments, can't fail.
