@@ -196,7 +196,11 @@ struct tideover_page {
     uint64_t last_event;
     struct tideover_page_event events[TIDEOVER_PAGE_EVENTS]; /* number n is at (n - 1) % TIDEOVER_PAGE_EVENTS */
     uint64_t refusals[64];    /* why files were not taken for logs; names in docs/counters.md */
-    uint64_t rest[136];
+    struct {
+        uint64_t runs, ns, freed, skipped;
+    } collectors[8];    /* garbage collected: python, jvm, ruby, guile, php */
+    uint64_t skips[24]; /* why none was; names in docs/counters.md */
+    uint64_t rest[80];
 };
 
 /* The live page of this process, to be read only. Never NULL: without a shared page it is a private one. */

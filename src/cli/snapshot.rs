@@ -97,6 +97,14 @@ impl<'a> Snapshot<'a> {
                 let counts = self.page.refusals().map(|(refusal, count)| (refusal.name().to_string(), json!(count)));
                 json!({ "refused": Value::Object(counts.collect()) })
             }
+            "exhaustion" => {
+                let collectors = self.page.collectors().map(|(runtime, it)| {
+                    let numbers = json!({ "runs": it.runs, "ns": it.ns, "freed": it.freed, "skipped": it.skipped });
+                    (runtime.name().to_string(), numbers)
+                });
+                let skips = self.page.skips().map(|(skip, count)| (skip.name().to_string(), json!(count)));
+                json!({ "collectors": Value::Object(collectors.collect()), "not_collected": Value::Object(skips.collect()) })
+            }
             "calls" => json!({ "opened": self.page.opened(), "closed": self.page.closed() }),
             _ => json!({}),
         }
@@ -110,10 +118,10 @@ mod tests {
     use std::collections::BTreeSet;
     use tideover_contract::page::{EVENT_FIELDS, FIELDS, state};
 
-    /// interface.md, "--json keys of stat", and logs.refused, which is an addition.
+    /// interface.md, "--json keys of stat", and the additions: logs.refused, exhaustion.collectors and .not_collected.
     const KEYS: &str = "pid program version started events \
         descriptors.{used,soft_limit,hard_limit,percent,available,high_water,raised_from} \
-        exhaustion.{emfile,enfile,recovered,gave_up,waits,wait_ns,reclaims,reclaimed,gc_runs,gc_ns,breaker_trips,breaker_open} \
+        exhaustion.{emfile,enfile,recovered,gave_up,waits,wait_ns,reclaims,reclaimed,gc_runs,gc_ns,breaker_trips,breaker_open,collectors,not_collected} \
         connections.{accepted,clients,parked,unparked,shed,refused,idle_closed,outgoing,phantom} \
         logs.{degraded,degraded_since,enospc,edquot,diverted_writes,diverted_bytes,diverted_lines,dropped_bytes,recoveries,cleaned_files,cleaned_bytes,full_waits,refused} \
         calls.{opened,closed,bypassed}";

@@ -121,6 +121,15 @@ fn rows(snapshot: &Snapshot, section: &str) -> Vec<(String, String, String)> {
                 row("not a log", count.to_string(), &format!("full disk, true error: {}", refusal.text()));
             }
         }
+        "exhaustion" => {
+            for (runtime, it) in page.collectors().filter(|(_, it)| it.runs > 0) {
+                let help = format!("collections: {} descriptors came back in {}", it.freed, duration(it.ns));
+                row(runtime.name(), it.runs.to_string(), &help);
+            }
+            for (skip, count) in page.skips() {
+                row("not collected", count.to_string(), skip.text());
+            }
+        }
         _ => {}
     }
     for counter in COUNTERS.iter().filter(|counter| counter.section == section) {

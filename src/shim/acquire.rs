@@ -1,22 +1,24 @@
 //! A descriptor when there is none: the way from a failed call to its second chance.
 //!
-//! A hook that saw EMFILE or ENFILE hands its real call to [`carry`], which alternates between it and [`Attempt::again`]. The
-//! real call is made with nothing of ours held, so that a cancellation in it finds nothing to clean up. `again` is where
+//! A hook that saw EMFILE or ENFILE hands its real call to [`carry`], which alternates between it and [`Attempt::next_move`]. The
+//! real call is made with nothing of ours held, so that a cancellation in it finds nothing to clean up. `next_move` is where
 //! everything is decided; it ends with the original error when nothing helps.
 
 use core::ffi::{c_int, c_void};
 
 use libc::rlimit;
+use tideover_contract::collection::Skip;
 use tideover_contract::page::{EventKind, Outcome};
 
 use crate::barrier::barrier;
 use crate::events::{self, Event};
 use crate::process::{self, Phase};
+use crate::reclaim::collect::Collection;
 use crate::reclaim::limit::{self, Remedy};
 use crate::reclaim::{self, Climb, Pressure};
 use crate::report::{ErrnoName, More, Repeated, Seconds};
 use crate::wait::{self, Backoff, Candidate, Refusal, Step, Waiting};
-use crate::{breaker, page, sys, usage};
+use crate::{breaker, page, reserve, sys, usage};
 
 /// A call that makes descriptors, as far as the engine cares.
 #[derive(Clone, Copy)]
@@ -52,6 +54,22 @@ struct Attempt {
     refusal: Option<Option<Refusal>>,
     waiting: Waiting,
     slept: bool,
+    /// Due, or under way.
+    collection: Option<Collection>,
+    /// How it went.
+    climbed: Option<Climb>,
+}
+
+/// What [`carry`] does next.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(C)]
+enum Move {
+    /// The real call.
+    Try,
+    /// A collection.
+    Collect,
+    /// Nothing more.
+    End,
 }
 
 /// Is this a lack of descriptors?
@@ -81,7 +99,15 @@ pub type Try = unsafe extern "C" fn(*mut c_void) -> Tried;
 pub unsafe extern "C" fn carry(call: Call, wrong: c_int, again: Try, context: *mut c_void) -> bool {
     let saved = sys::errno();
     if let Some(mut attempt) = Attempt::begin(call, wrong) {
-        while attempt.again() {
+        loop {
+            match attempt.next_move() {
+                Move::Try => {}
+                Move::Collect => {
+                    attempt.collect();
+                    continue;
+                }
+                Move::End => break,
+            }
             // SAFETY: promised by the caller.
             let tried = unsafe { again(context) };
             if !is_exhaustion(tried.wrong) {
@@ -131,40 +157,77 @@ impl Attempt {
             refusal: None,
             waiting: Waiting::new(call.backoff.unwrap_or_else(Backoff::from_settings), call.greedy),
             slept: false,
+            collection: None,
+            climbed: None,
         })
     }
 
-    /// Should the call be tried again? Frees and sleeps as needed. After false the attempt is over, counted and told.
+    /// What is to be done next? Frees and sleeps as needed. After [`Move::End`] the attempt is over, counted and told.
     #[cold]
     #[inline(never)]
-    extern "C" fn again(&mut self) -> bool {
-        barrier(false, || match self.next() {
-            Ok(()) => {
-                self.tries += 1;
-                true
+    extern "C" fn next_move(&mut self) -> Move {
+        barrier(Move::End, || match self.next() {
+            Ok(next) => {
+                self.tries += u32::from(next == Move::Try);
+                next
             }
             Err(outcome) => {
                 self.failed(outcome);
-                false
+                Move::End
             }
         })
     }
 
-    fn next(&mut self) -> Result<(), Outcome> {
-        let pressure = Pressure { call: self.call.name, errno: self.errno };
+    /// Runs the collection that is due. The host's code in it may end this thread by a forced unwind (Python does, when the
+    /// interpreter ends meanwhile): like the real call, it is made with nothing of ours around it that needs cleaning up, and not
+    /// behind the barrier.
+    #[inline(always)]
+    fn collect(&mut self) {
+        if let Some(collection) = &self.collection {
+            reclaim::collecting();
+            let skipped = collection.run();
+            self.collected(skipped);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    #[allow(improper_ctypes_definitions, reason = "extern \"C\" only so that it can't unwind")]
+    extern "C" fn collected(&mut self, skipped: Option<Skip>) {
+        barrier((), || {
+            if let Some(collection) = self.collection.take() {
+                self.climbed = Some(reclaim::collected(collection, skipped, &self.pressure()));
+            }
+        });
+    }
+
+    fn pressure(&self) -> Pressure {
+        Pressure { call: self.call.name, errno: self.errno }
+    }
+
+    fn next(&mut self) -> Result<Move, Outcome> {
         loop {
-            if self.climbs < CLIMBS {
+            if self.climbs < CLIMBS || self.climbed.is_some() {
                 self.climbs += 1;
-                match reclaim::climb(&pressure) {
+                let climbed = self.climbed.take();
+                match climbed.unwrap_or_else(|| reclaim::climb(&self.pressure())) {
                     Climb::Freed(outcome) => {
                         self.due_to = outcome;
-                        return Ok(());
+                        return Ok(Move::Try);
                     }
                     Climb::Elsewhere => {
                         self.climbs += ELSEWHERE;
-                        return Ok(());
+                        return Ok(Move::Try);
+                    }
+                    Climb::Collect(collection) => {
+                        self.collection = Some(collection);
+                        return Ok(Move::Collect);
                     }
                     Climb::Nothing => self.climbs = CLIMBS,
+                }
+                if reserve::give_up() {
+                    self.due_to = Outcome::Reclaimed;
+                    return Ok(Move::Try);
                 }
             }
             if self.refusal.is_none() {
@@ -178,7 +241,7 @@ impl Attempt {
             self.slept = true;
             self.due_to = Outcome::Waited;
             match self.waiting.step() {
-                Step::Try => return Ok(()),
+                Step::Try => return Ok(Move::Try),
                 Step::StartOver => self.climbs = 0,
                 Step::End(outcome) => return Err(outcome),
             }

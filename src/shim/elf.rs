@@ -1,6 +1,8 @@
-//! What the main executable imports, and where the kernel keeps its clock, read from headers in memory: no lock, no file.
+//! What loaded objects import and export, read from their own headers in memory: no lock, no file, no dlsym(3), which waits for
+//! another thread's dlopen(3) and replaces the host's dlerror(3) when it finds nothing.
 
 use core::ffi::{CStr, c_char};
+use core::ops::Range;
 
 #[repr(C)]
 struct ProgramHeader {
@@ -33,6 +35,7 @@ struct Symbol {
 const PT_LOAD: u32 = 1;
 const PT_DYNAMIC: u32 = 2;
 const PT_PHDR: u32 = 6;
+const DT_NULL: i64 = 0;
 const DT_HASH: i64 = 4;
 const DT_STRTAB: i64 = 5;
 const DT_SYMTAB: i64 = 6;
@@ -83,29 +86,147 @@ unsafe fn imports(dynamic: &[Dynamic], base: u64, names: &[&CStr]) -> bool {
     })
 }
 
+/// A name to be looked up, with its hash.
+#[derive(Debug)]
+pub struct Name {
+    text: &'static CStr,
+    hash: u32,
+}
+
+impl Name {
+    /// Hashes it.
+    pub const fn new(text: &'static CStr) -> Name {
+        let bytes = text.to_bytes();
+        let (mut hash, mut i) = (5381u32, 0);
+        while i < bytes.len() {
+            hash = hash.wrapping_mul(33).wrapping_add(bytes[i] as u32);
+            i += 1;
+        }
+        Name { text, hash }
+    }
+}
+
+/// A loaded object, as dl_iterate_phdr(3) shows it.
+#[derive(Clone, Copy)]
+pub struct Object<'a> {
+    base: u64,
+    headers: &'a [ProgramHeader],
+}
+
+impl<'a> Object<'a> {
+    /// # Safety
+    /// From within a callback of dl_iterate_phdr(3), with its own information.
+    pub unsafe fn new(info: &'a libc::dl_phdr_info) -> Object<'a> {
+        if info.dlpi_phdr.is_null() {
+            return Object { base: 0, headers: &[] };
+        }
+        // SAFETY: the object's own headers, which stay mapped as long as the callback runs.
+        let headers = unsafe { core::slice::from_raw_parts(info.dlpi_phdr.cast(), info.dlpi_phnum.into()) };
+        Object { base: info.dlpi_addr, headers }
+    }
+
+    /// Does the address lie in one of its segments?
+    pub fn holds(self, address: usize) -> bool {
+        let offset = (address as u64).wrapping_sub(self.base);
+        self.headers.iter().any(|h| h.kind == PT_LOAD && offset.wrapping_sub(h.address) < h.memory_size)
+    }
+
+    /// Where its segments lie.
+    pub fn span(self) -> Range<usize> {
+        let loaded = || self.headers.iter().filter(|h| h.kind == PT_LOAD);
+        let start = loaded().map(|h| self.base.wrapping_add(h.address)).min().unwrap_or(0);
+        let end = loaded().map(|h| self.base.wrapping_add(h.address + h.memory_size)).max().unwrap_or(0);
+        start as usize..end as usize
+    }
+
+    /// Its table of exported names; None if it has none of the GNU kind.
+    pub fn exports(self) -> Option<Exports> {
+        let header = self.headers.iter().find(|h| h.kind == PT_DYNAMIC)?;
+        // SAFETY: the object's own dynamic section, mapped like all of it.
+        let dynamic = unsafe {
+            let start = self.base.wrapping_add(header.address) as *const Dynamic;
+            core::slice::from_raw_parts(start, header.memory_size as usize / size_of::<Dynamic>())
+        };
+        let entry = |tag| {
+            let value = dynamic.iter().take_while(|d| d.tag != DT_NULL).find(|d| d.tag == tag)?.value;
+            // As in `imports`: glibc has relocated these, but not in the vDSO.
+            Some(if value < self.base { value + self.base } else { value })
+        };
+        Some(Exports {
+            base: self.base,
+            hash: entry(DT_GNU_HASH)? as *const u32,
+            symbols: entry(DT_SYMTAB)? as *const Symbol,
+            strings: entry(DT_STRTAB)? as *const c_char,
+        })
+    }
+}
+
+/// The hash table of an object's exported names.
+pub struct Exports {
+    base: u64,
+    hash: *const u32,
+    symbols: *const Symbol,
+    strings: *const c_char,
+}
+
+impl Exports {
+    /// Address of an exported function or variable.
+    pub fn find(&self, name: &Name) -> Option<usize> {
+        const VARIABLE: u8 = 1;
+        const FUNCTION: u8 = 2;
+        // SAFETY: the layout of DT_GNU_HASH: bucket count, first symbol, size and shift of the Bloom filter, the filter in
+        // words of 64 bits, the buckets, the chains of hashes, each ended by a set lowest bit.
+        unsafe {
+            let [buckets, first, words, shift] = self.hash.cast::<[u32; 4]>().read();
+            if buckets == 0 || words == 0 {
+                return None;
+            }
+            let filter = self.hash.add(4).cast::<u64>();
+            let word = filter.add((name.hash / 64 % words) as usize).read_unaligned();
+            let bits = (1u64 << (name.hash % 64)) | (1u64 << ((name.hash >> (shift % 32)) % 64));
+            if word & bits != bits {
+                return None;
+            }
+            let bucket = filter.add(words as usize).cast::<u32>();
+            let chain = bucket.add(buckets as usize);
+            let mut index = *bucket.add((name.hash % buckets) as usize);
+            if index < first {
+                return None;
+            }
+            loop {
+                let hash = *chain.add((index - first) as usize);
+                let symbol = &*self.symbols.add(index as usize);
+                let is_defined = matches!(symbol.info & 0xf, VARIABLE | FUNCTION) && symbol.section != 0;
+                if hash | 1 == name.hash | 1
+                    && is_defined
+                    && CStr::from_ptr(self.strings.add(symbol.name as usize)) == name.text
+                {
+                    return Some(self.base.wrapping_add(symbol.value) as usize);
+                }
+                if hash & 1 != 0 {
+                    return None;
+                }
+                index += 1;
+            }
+        }
+    }
+}
+
 /// Address of a function in the kernel's own library, which it maps into each process. libc has it too, but that may be
 /// another's by now (libfaketime).
-pub fn of_kernel(name: &CStr) -> Option<usize> {
+pub fn of_kernel(name: &Name) -> Option<usize> {
     // SAFETY: the auxiliary vector says where its ELF header is; it stays mapped as long as the program runs.
     unsafe {
-        let base = libc::getauxval(libc::AT_SYSINFO_EHDR);
-        if base == 0 {
+        let start = libc::getauxval(libc::AT_SYSINFO_EHDR);
+        if start == 0 {
             return None;
         }
-        let header = base as *const u8;
+        let header = start as *const u8;
         let headers = header.add(*header.add(32).cast::<u64>() as usize).cast::<ProgramHeader>();
         let headers = core::slice::from_raw_parts(headers, *header.add(56).cast::<u16>() as usize);
         let first = headers.iter().find(|h| h.kind == PT_LOAD)?;
-        let base = base.wrapping_sub(first.address).wrapping_add(first.offset);
-        let dynamic = headers.iter().find(|h| h.kind == PT_DYNAMIC)?;
-        let entries = base.wrapping_add(dynamic.address) as *const Dynamic;
-        let entries = core::slice::from_raw_parts(entries, dynamic.memory_size as usize / size_of::<Dynamic>());
-        let table = |tag| Some(base.wrapping_add(entries.iter().find(|d| d.tag == tag)?.value));
-        let (symbols, strings) = (table(DT_SYMTAB)? as *const Symbol, table(DT_STRTAB)? as *const c_char);
-        let count = *(table(DT_HASH)? as *const u32).add(1);
-        let symbols = core::slice::from_raw_parts(symbols, count as usize);
-        let found = symbols.iter().find(|s| s.section != 0 && CStr::from_ptr(strings.add(s.name as usize)) == name)?;
-        Some(base.wrapping_add(found.value) as usize)
+        let base = start.wrapping_sub(first.address).wrapping_add(first.offset);
+        Object { base, headers }.exports()?.find(name)
     }
 }
 
@@ -115,13 +236,37 @@ mod tests {
 
     #[test]
     fn the_kernel_has_a_clock() {
-        assert!(of_kernel(c"__vdso_clock_gettime").is_some());
-        assert_eq!(of_kernel(c"no_such_function"), None);
+        assert!(of_kernel(&Name::new(c"__vdso_clock_gettime")).is_some());
+        assert_eq!(of_kernel(&Name::new(c"no_such_function")), None);
     }
 
     #[test]
     fn the_test_program_imports_what_rust_uses() {
         assert!(main_imports(&[c"no_such_function", c"write"]));
         assert!(!main_imports(&[c"no_such_function", c"__fdelt_chk"]));
+    }
+
+    #[test]
+    fn functions_of_loaded_objects_are_found_where_dlsym_finds_them() {
+        unsafe extern "C" fn look(info: *mut libc::dl_phdr_info, _: usize, found: *mut core::ffi::c_void) -> i32 {
+            // SAFETY: dl_iterate_phdr(3) passes its own, and the pointer given below.
+            let (info, found) = unsafe { (&*info, &mut *found.cast::<Vec<usize>>()) };
+            // SAFETY: within the callback.
+            let object = unsafe { Object::new(info) };
+            let exports = object.exports();
+            for name in [Name::new(c"pthread_atfork"), Name::new(c"getpid"), Name::new(c"no_such_function")] {
+                let address = exports.as_ref().and_then(|exports| exports.find(&name));
+                if let Some(address) = address {
+                    assert!(object.holds(address) && object.span().contains(&address));
+                    found.push(address);
+                }
+            }
+            0
+        }
+        let mut found = Vec::<usize>::new();
+        // SAFETY: the callback takes what is passed.
+        unsafe { libc::dl_iterate_phdr(Some(look), (&raw mut found).cast()) };
+        assert!(found.contains(&(libc::getpid as *const () as usize)), "{found:x?}");
+        assert!(!found.contains(&0));
     }
 }

@@ -27,6 +27,7 @@ mod process;
 mod real;
 mod reclaim;
 mod report;
+mod reserve;
 mod settings;
 mod start;
 mod sys;

@@ -78,6 +78,12 @@ pub fn closed() {
     shard().closed.fetch_add(1, Relaxed);
 }
 
+/// Descriptors of the host's that were closed so far: by all threads, or by those that share this thread's count.
+pub fn closes(all: bool) -> u64 {
+    let one = |shard: &contract::Shard| shard.closed.load(Relaxed);
+    if all { page().shards.iter().map(one).fold(0, u64::wrapping_add) } else { one(shard()) }
+}
+
 /// The highest number so far, or the first descriptor since a fork.
 #[cold]
 #[inline(never)]

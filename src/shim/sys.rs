@@ -1,6 +1,7 @@
 //! The system calls that the library makes itself, all on cold paths. Typed, errno as a value; see [`crate::arch::syscall`].
 
 use crate::arch::syscall;
+use crate::elf;
 use core::ffi::CStr;
 use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed};
 use libc::{c_int, c_long, c_short, c_uint, c_void, rlimit, timespec};
@@ -44,6 +45,17 @@ pub fn getpid() -> c_int {
 pub fn getppid() -> c_int {
     // SAFETY: takes no arguments, can't fail.
     unsafe { syscall(libc::SYS_getppid, [0; 6]) as c_int }
+}
+
+/// gettid(2).
+pub fn gettid() -> c_int {
+    // SAFETY: takes no arguments, can't fail.
+    unsafe { syscall(libc::SYS_gettid, [0; 6]) as c_int }
+}
+
+/// Does this process have a thread of this number?
+pub fn has_thread(tid: c_int) -> bool {
+    call!(SYS_tgkill, getpid(), tid, 0) != Err(libc::ESRCH)
 }
 
 /// geteuid(2).
@@ -294,12 +306,13 @@ pub fn set_descriptor_limit(pid: c_int, limit: rlimit) -> Result<(), Errno> {
 /// own function in this process, a twentieth of a system call, where there is one.
 pub fn clock(which: libc::clockid_t) -> u64 {
     type Read = unsafe extern "C" fn(libc::clockid_t, *mut timespec) -> c_int;
+    const CLOCK_GETTIME: elf::Name = elf::Name::new(c"__vdso_clock_gettime");
     const NONE: usize = 1;
     /// Its address; 0: not looked for yet.
     static READ: AtomicUsize = AtomicUsize::new(0);
     let mut read = READ.load(Relaxed);
     if read == 0 {
-        read = crate::elf::of_kernel(c"__vdso_clock_gettime").unwrap_or(NONE);
+        read = elf::of_kernel(&CLOCK_GETTIME).unwrap_or(NONE);
         READ.store(read, Relaxed);
     }
     let mut now = timespec { tv_sec: 0, tv_nsec: 0 };

@@ -13,7 +13,7 @@ use tideover_contract::settings::{Id, MILLION, SECOND};
 
 use crate::process::{self, Phase};
 use crate::settings::SETTINGS;
-use crate::{arch, breaker, page, sys, thread};
+use crate::{arch, breaker, page, reclaim, sys, thread};
 
 /// Longest sleep without a look.
 const LOOK: u64 = SECOND / 10;
@@ -54,6 +54,8 @@ pub fn refusal(candidate: &Candidate) -> Option<Refusal> {
         hopeless("nothing to free, and an event loop must not sleep")
     } else if process::phase() == Phase::Exiting {
         hopeless("nothing to free, and the program is ending")
+    } else if reclaim::collect::holds_up() {
+        hopeless("nothing to free, and the call would hold up its interpreter")
     } else if candidate.errno == libc::EMFILE && thread::count() <= 1 {
         hopeless("nothing to free, and no other thread that could close one")
     } else if breaker::is_open() {
@@ -132,8 +134,26 @@ impl Waiting {
 
     /// From here on a close is not missed: it changes CLOSES, or finds the ticket.
     fn announce(&mut self) {
-        self.seen = CLOSES.load(Ordering::SeqCst);
-        TICKET.store(TICKETS.fetch_add(1, Ordering::Relaxed), Ordering::SeqCst);
+        self.seen = announce();
+    }
+}
+
+fn announce() -> u32 {
+    let seen = CLOSES.load(Ordering::SeqCst);
+    TICKET.store(TICKETS.fetch_add(1, Ordering::Relaxed), Ordering::SeqCst);
+    seen
+}
+
+/// Sleeps until something is done that comes with a close, at most for so long.
+pub fn until(done: impl Fn() -> bool, longest: u64) {
+    let end = sys::now() + longest;
+    loop {
+        let seen = announce();
+        let left = end.saturating_sub(sys::now());
+        if done() || left == 0 {
+            return leave();
+        }
+        let _ = sys::futex_wait(&CLOSES, seen, left.min(LOOK));
     }
 }
 

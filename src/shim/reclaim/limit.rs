@@ -8,11 +8,11 @@ use tideover_contract::glob;
 use tideover_contract::page::{EventKind, Outcome};
 use tideover_contract::settings::{Id, MILLION, raise};
 
-use super::Pressure;
+use super::{Gain, Pressure};
 use crate::barrier::barrier;
 use crate::events::{self, Event};
 use crate::settings::SETTINGS;
-use crate::{elf, page, sys, usage};
+use crate::{elf, page, reserve, sys, usage};
 
 /// Each raise is this many times the limit before. Not at once to the top: some hosts close every number up to the limit, and
 /// 2^30 of them cost one ten minutes (moby#38814).
@@ -60,11 +60,12 @@ fn uses_select() -> bool {
     })
 }
 
-/// The rung: returns how many more numbers there are now.
-pub fn raise(_: &Pressure) -> u64 {
-    raise_once()
+/// The rung.
+pub fn raise(_: &Pressure) -> Gain {
+    if raise_once() > 0 { Gain::Freed } else { Gain::Nothing }
 }
 
+/// Returns how many more numbers there are now.
 fn raise_once() -> u64 {
     let Some(limit) = look() else { return 0 };
     let soft = limit.rlim_cur;
@@ -87,8 +88,12 @@ pub fn reached(number: u64) {
     }
     let Some(mut limit) = look() else { return };
     let used = usage::used(limit.rlim_cur);
-    if used.saturating_mul(10) >= limit.rlim_cur.saturating_mul(9) && raise_once() > 0 {
-        limit = look().unwrap_or(limit);
+    if used.saturating_mul(10) >= limit.rlim_cur.saturating_mul(9) {
+        if raise_once() > 0 {
+            limit = look().unwrap_or(limit);
+        } else if super::collect::wants_reserve() {
+            reserve::fill();
+        }
     }
     let top = ceiling(limit);
     let part = |id| top as u128 * u128::from(SETTINGS.get(id)) / u128::from(MILLION);
