@@ -16,7 +16,7 @@ use crate::reclaim::limit::{self, Remedy};
 use crate::reclaim::{self, Climb, Pressure};
 use crate::report::{ErrnoName, More, Repeated, Seconds};
 use crate::wait::{self, Backoff, Candidate, Refusal, Step, Waiting};
-use crate::{breaker, page, sys, usage};
+use crate::{breaker, descriptors, page, sys, usage};
 
 /// A call that makes descriptors, as far as the engine cares.
 #[derive(Clone, Copy)]
@@ -221,6 +221,7 @@ impl Attempt {
         }
         self.emit(EventKind::Exhausted, -1, waited, outcome);
         if let Some(more) = GAVE_UP.due() {
+            descriptors::reconcile(descriptors::CLIENT | descriptors::OUTGOING);
             self.lament(outcome, waited, more);
         }
     }

@@ -84,6 +84,7 @@ pub fn may_act() -> bool {
 pub extern "C" fn forked() {
     adopt();
     FORKED.store(true, Relaxed);
+    crate::thread::forked();
     reclaim::forked();
     wait::forked();
     page::forked();

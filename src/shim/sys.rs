@@ -191,11 +191,26 @@ pub fn duplicate(fd: c_int, lowest: c_int) -> Result<c_int, Errno> {
     call!(SYS_fcntl, fd, libc::F_DUPFD_CLOEXEC, lowest).map(|fd| fd as c_int)
 }
 
-/// getsockopt(2) SO_DOMAIN: AF_UNIX, AF_INET ...
+/// getsockopt(2) of an int of SOL_SOCKET.
+fn socket_option(fd: c_int, option: c_int) -> Result<c_int, Errno> {
+    let (mut value, mut size) = (0 as c_int, size_of::<c_int>() as libc::socklen_t);
+    call!(SYS_getsockopt, fd, libc::SOL_SOCKET, option, &raw mut value, &raw mut size)?;
+    Ok(value)
+}
+
+/// AF_UNIX, AF_INET ...
 pub fn socket_domain(fd: c_int) -> Result<c_int, Errno> {
-    let (mut domain, mut size) = (0 as c_int, size_of::<c_int>() as libc::socklen_t);
-    call!(SYS_getsockopt, fd, libc::SOL_SOCKET, libc::SO_DOMAIN, &raw mut domain, &raw mut size)?;
-    Ok(domain)
+    socket_option(fd, libc::SO_DOMAIN)
+}
+
+/// Is this a socket that clients connect to?
+fn is_listening(fd: c_int) -> bool {
+    socket_option(fd, libc::SO_ACCEPTCONN) == Ok(1)
+}
+
+/// Is this a socket with one peer: a stream that is not listening?
+pub fn is_connection(fd: c_int) -> bool {
+    matches!(socket_option(fd, libc::SO_TYPE), Ok(libc::SOCK_STREAM | libc::SOCK_SEQPACKET)) && !is_listening(fd)
 }
 
 /// RLIMIT_FSIZE, bytes: a write past it is SIGXFSZ.

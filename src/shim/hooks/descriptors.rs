@@ -45,13 +45,17 @@ hooks! {
 /// dup2(2) and dup3(2): the host names the number, so that EMFILE and EBADF from them mean "too high", which no waiting mends.
 #[inline(always)]
 unsafe fn onto(_: impl Fn() -> Call, mut real: impl FnMut() -> c_int, from: c_int, to: c_int) -> c_int {
-    if from != to {
-        sink::before_replacing(to);
+    if from == to {
+        return real();
     }
+    sink::before_replacing(to);
+    let replaced = descriptors::take(to);
     let fd = real();
     if fd >= 0 {
         page::replaced();
         descriptors::copy(from, fd);
+    } else if replaced != 0 {
+        descriptors::put_back(to, replaced);
     }
     fd
 }
