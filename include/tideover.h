@@ -155,7 +155,8 @@ struct tideover_counters {
     uint64_t emfile, enfile, recovered, gave_up, waits, wait_ns, reclaims, reclaimed, gc_runs, gc_ns, breaker_trips,
         breaker_open;
     /* connections */
-    uint64_t accepted, clients, parked, unparked, shed, refused, idle_closed, outgoing, phantom;
+    uint64_t accepted, clients, parked, unparked, shed, refused, idle_closed, outgoing, limited, connect_timeouts,
+        ports_exhausted, phantom;
     /* logs */
     uint64_t degraded, degraded_since, enospc, edquot, diverted_writes, diverted_bytes, diverted_lines, dropped_bytes,
         recoveries, cleaned_files, cleaned_bytes, full_waits;
@@ -186,7 +187,7 @@ struct tideover_page {
     char version[16]; /* zero-padded, as is program */
     char program[64];
     struct tideover_counters counters;
-    uint64_t unused[10];
+    uint64_t unused[7];
     struct {
         uint64_t opened, closed, reserved[6];
     } shards[TIDEOVER_PAGE_SHARDS]; /* calls.opened and calls.closed are the sums */

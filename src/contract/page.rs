@@ -104,7 +104,10 @@ counters! {
         shed Counter "connections accepted and closed at the limit";
         refused Counter "connections refused by a limit";
         idle_closed Counter "idle clients shut down at the limit";
-        outgoing Gauge "outgoing sockets open now";
+        outgoing Gauge "outgoing TCP sockets open now; counted while a limit on them is set";
+        limited Counter "connects that found TIDEOVER_MAX_CONNECTIONS or TIDEOVER_MAX_PER_ENDPOINT reached";
+        connect_timeouts Counter "connects ended by TIDEOVER_CONNECT_TIMEOUT";
+        ports_exhausted Counter "connects that found no local port free (EADDRNOTAVAIL)";
         phantom Counter "EMFILE from accept with nobody waiting";
     }
     logs {
@@ -254,7 +257,7 @@ pub struct Page {
     pub program: [AtomicU8; PROGRAM_NAME],
     /// See [`COUNTERS`].
     pub counters: Counters,
-    unused: [AtomicU64; 10],
+    unused: [AtomicU64; 7],
     /// See [`SHARDS`].
     pub shards: [Shard; SHARDS],
     /// Effective values, by index in [`crate::settings::SETTINGS`].
@@ -319,7 +322,7 @@ impl Page {
             version: [const { AtomicU8::new(0) }; 16],
             program: [const { AtomicU8::new(0) }; PROGRAM_NAME],
             counters: Counters::new(),
-            unused: [const { AtomicU64::new(0) }; 10],
+            unused: [const { AtomicU64::new(0) }; 7],
             shards: [const {
                 Shard {
                     opened: AtomicU64::new(0),

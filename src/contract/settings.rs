@@ -25,6 +25,8 @@ pub enum Kind {
     Globs,
     /// A word, or bytes as `64K`, `50M`, `1G` within a range; the word counts as 0.
     SizeOr(&'static str, u64, u64),
+    /// A word, which counts as 0, or what another kind accepts.
+    Or(&'static str, &'static Kind),
     /// Bytes per time, as `64M/min`, `1M/s`; kept as bytes per minute.
     Rate,
     /// `stdout`, `stderr`, `off`, or an absolute path.
@@ -56,6 +58,8 @@ pub const MAX_PATH: usize = 200;
 /// Longest list of patterns, or text, in bytes.
 pub const MAX_TEXT: usize = 1000;
 const GIB: u64 = 1 << 30;
+/// The library knows so many descriptors one by one.
+const MOST_SOCKETS: u64 = 65535;
 
 /// A row of the table.
 #[derive(Debug)]
@@ -113,6 +117,14 @@ settings! {
         "warn when so large a part of the descriptors that can be had is in use; 0: never";
     FdCritical "fd_critical" "TIDEOVER_FD_CRITICAL" Kind::Ratio(0, MILLION), "0.9",
         "call it critical at this part; 0: never";
+    MaxConnections "max_connections" "TIDEOVER_MAX_CONNECTIONS" Kind::Or("off", &Kind::Count(1, MOST_SOCKETS)), "off",
+        "outgoing TCP connections open at once; one more waits in a blocking connect, else gets EAGAIN";
+    MaxPerEndpoint "max_per_endpoint" "TIDEOVER_MAX_PER_ENDPOINT" Kind::Or("off", &Kind::Count(1, MOST_SOCKETS)), "off",
+        "the same for connections to one address and port";
+    ConnectTimeout "connect_timeout" "TIDEOVER_CONNECT_TIMEOUT" Kind::Or("off", &Kind::Duration(MS, HOUR)), "off",
+        "a blocking TCP connect fails with ETIMEDOUT after this time";
+    IdleTimeout "idle_timeout" "TIDEOVER_IDLE_TIMEOUT" Kind::Or("off", &Kind::Duration(MS, 365 * 24 * HOUR)), "off",
+        "when no descriptor is left, shut down TCP clients that were idle for longer, longest idle first";
     Logs "logs" "TIDEOVER_LOGS" Kind::Globs, "",
         "paths that are logs, as shell patterns, beside those of the built-in rule";
     LogsExcept "logs_except" "TIDEOVER_LOGS_EXCEPT" Kind::Globs, "",
@@ -234,7 +246,8 @@ pub fn parse(kind: &Kind, text: &[u8]) -> Option<u64> {
         Kind::Globs | Kind::Text => {
             (text.len() <= MAX_TEXT && !text.contains(&b'\n')).then_some(u64::from(!text.is_empty()))
         }
-        Kind::SizeOr(word, _, _) if text == word.as_bytes() => Some(0),
+        Kind::SizeOr(word, _, _) | Kind::Or(word, _) if text == word.as_bytes() => Some(0),
+        Kind::Or(_, kind) => parse(kind, text),
         Kind::SizeOr(_, low, high) => within(size(text)?, low, high),
         Kind::Rate => {
             if text == b"0" {
@@ -318,6 +331,7 @@ impl fmt::Display for Kind {
             Kind::SizeOr(word, low, high) => {
                 write!(f, "{word}, or a size such as 64K, 50M, 1G, from {} to {}", Bytes(low), Bytes(high))
             }
+            Kind::Or(word, kind) => write!(f, "{word}, or {kind}"),
             Kind::Rate => f.write_str("a size per time such as 64M/min, 1M/s, or 0"),
             Kind::Sink => f.write_str("stdout, stderr, off, or an absolute path"),
             Kind::Text => write!(f, "a line of at most {MAX_TEXT} bytes"),
@@ -336,7 +350,8 @@ impl fmt::Display for Shown<'_> {
             (Kind::Duration(..), value) => Nanoseconds(value).fmt(f),
             (Kind::Choice(words), value) => f.write_str(words.get(value as usize).unwrap_or(&"?")),
             (Kind::Path | Kind::Globs | Kind::Text, value) => f.write_str(if value == 0 { "" } else { "set" }),
-            (Kind::SizeOr(word, _, _), 0) => f.write_str(word),
+            (Kind::SizeOr(word, _, _) | Kind::Or(word, _), 0) => f.write_str(word),
+            (Kind::Or(_, kind), value) => Shown(kind, value).fmt(f),
             (Kind::SizeOr(..), value) => Bytes(value).fmt(f),
             (Kind::Rate, value) => write!(f, "{}/min", Bytes(value)),
             (Kind::Sink, value) => {
@@ -428,6 +443,10 @@ mod tests {
         assert_eq!(parse(&Kind::SizeOr("auto", 1, GIB), b"auto"), Some(0));
         assert_eq!(parse(&Kind::SizeOr("auto", 1, GIB), b"1.5M"), Some(3 << 19));
         assert_eq!(parse(&Kind::Sink, b"/var/spare.log"), Some(sink::PATH));
+        let limit = Kind::Or("off", &Kind::Count(1, 9));
+        assert_eq!([&b"off"[..], b"7", b"0", b"10"].map(|text| parse(&limit, text)), [Some(0), Some(7), None, None]);
+        assert_eq!(limit.to_string(), "off, or a whole number from 1 to 9");
+        assert_eq!([0, 7].map(|value| Shown(&limit, value).to_string()), ["off", "7"]);
         for bad in ["64M", "/min", "64M/day", "M/min"] {
             assert_eq!(parse(&Kind::Rate, bad.as_bytes()), None, "{bad:?}");
         }
