@@ -36,12 +36,26 @@ const CLIMBS: u32 = 16;
 /// What having waited for another thread on the ladder counts: nobody waits for more than two.
 const ELSEWHERE: u32 = CLIMBS / 2;
 
-static GAVE_UP: Repeated = Repeated::new();
-static RECOVERED: Repeated = Repeated::new();
+/// What a call lacks. All but descriptors are lacked by connect(2) alone: nothing can be freed for it, but waiting can help.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Lack {
+    /// EMFILE, ENFILE.
+    Descriptor,
+    /// EADDRNOTAVAIL: no ephemeral port is free.
+    Port,
+    /// Its turn under TIDEOVER_MAX_CONNECTIONS; EAGAIN.
+    Connection,
+    /// Its turn under TIDEOVER_MAX_PER_ENDPOINT; EAGAIN.
+    EndpointConnection,
+}
+
+static GAVE_UP: [Repeated; 4] = [const { Repeated::new() }; 4];
+static RECOVERED: [Repeated; 4] = [const { Repeated::new() }; 4];
 
 /// One failed call on its way.
 struct Attempt {
     call: Call,
+    lack: Lack,
     errno: c_int,
     begun: u64,
     tries: u32,
@@ -72,19 +86,19 @@ pub struct Tried {
 /// a cancellation passes through (DESIGN.md).
 pub type Try = unsafe extern "C" fn(*mut c_void) -> Tried;
 
-/// Carries a call over that failed with EMFILE or ENFILE. True: the last try's answer stands. False: nothing helped, the
-/// first answer stands, and errno is as it was.
+/// Carries a call over that failed with `wrong` for lack of something. True: the last try's answer stands. False: nothing helped,
+/// the first answer stands, and errno is as it was.
 ///
 /// # Safety
 /// `again` may be called with `context`.
 #[allow(improper_ctypes_definitions, reason = "extern \"C\" only so that it can't unwind")]
-pub unsafe extern "C" fn carry(call: Call, wrong: c_int, again: Try, context: *mut c_void) -> bool {
+pub unsafe extern "C" fn carry_for(lack: Lack, call: Call, wrong: c_int, again: Try, context: *mut c_void) -> bool {
     let saved = sys::errno();
-    if let Some(mut attempt) = Attempt::begin(call, wrong) {
+    if let Some(mut attempt) = Attempt::begin(lack, call, wrong) {
         while attempt.again() {
             // SAFETY: promised by the caller.
             let tried = unsafe { again(context) };
-            if !is_exhaustion(tried.wrong) {
+            if tried.wrong != wrong && !(lack == Lack::Descriptor && is_exhaustion(tried.wrong)) {
                 let kept = sys::errno();
                 attempt.ended(&tried);
                 sys::set_errno(kept);
@@ -96,16 +110,43 @@ pub unsafe extern "C" fn carry(call: Call, wrong: c_int, again: Try, context: *m
     false
 }
 
+impl Lack {
+    /// Is it a limit that the user has set?
+    fn is_limit(self) -> bool {
+        matches!(self, Lack::Connection | Lack::EndpointConnection)
+    }
+
+    /// For messages.
+    fn past(self) -> &'static str {
+        match self {
+            Lack::Descriptor => "no descriptor was free",
+            Lack::Port => "no local port was free",
+            Lack::Connection => "TIDEOVER_MAX_CONNECTIONS was reached",
+            Lack::EndpointConnection => "TIDEOVER_MAX_PER_ENDPOINT was reached",
+        }
+    }
+
+    /// What a person can do about it; about descriptors there is more to say, see [`Remedy`].
+    fn remedy(self) -> &'static str {
+        match self {
+            Lack::Port => {
+                "to help: `sysctl -w net.ipv4.ip_local_port_range=\"1024 65535\"`, or keep connections open instead of making new ones"
+            }
+            _ => "to help: a higher limit, or close connections that are no longer used",
+        }
+    }
+}
+
 impl Attempt {
     /// For a call that failed with `errno`. None: pass the error on.
     #[cold]
     #[inline(never)]
     #[allow(improper_ctypes_definitions, reason = "extern \"C\" only so that it can't unwind")]
-    extern "C" fn begin(call: Call, errno: c_int) -> Option<Attempt> {
-        barrier(None, || Attempt::new(call, errno))
+    extern "C" fn begin(lack: Lack, call: Call, errno: c_int) -> Option<Attempt> {
+        barrier(None, || Attempt::new(lack, call, errno))
     }
 
-    fn new(call: Call, errno: c_int) -> Option<Attempt> {
+    fn new(lack: Lack, call: Call, errno: c_int) -> Option<Attempt> {
         if matches!(process::phase(), Phase::Starting | Phase::Dormant | Phase::Sandboxed) {
             page::add(&page::counters().bypassed, 1);
             return None;
@@ -120,13 +161,20 @@ impl Attempt {
             page::add(&counters.bypassed, 1);
             return None;
         }
-        page::add(if errno == libc::EMFILE { &counters.emfile } else { &counters.enfile }, 1);
+        let counter = match lack {
+            Lack::Descriptor if errno == libc::EMFILE => &counters.emfile,
+            Lack::Descriptor => &counters.enfile,
+            Lack::Port => &counters.ports_exhausted,
+            Lack::Connection | Lack::EndpointConnection => &counters.limited,
+        };
+        page::add(counter, 1);
         Some(Attempt {
             call,
+            lack,
             errno,
             begun: sys::now(),
             tries: 0,
-            climbs: 0,
+            climbs: if lack == Lack::Descriptor { 0 } else { CLIMBS },
             due_to: Outcome::Waited,
             refusal: None,
             waiting: Waiting::new(call.backoff.unwrap_or_else(Backoff::from_settings), call.greedy),
@@ -168,8 +216,12 @@ impl Attempt {
                 }
             }
             if self.refusal.is_none() {
-                let candidate =
-                    Candidate { errno: self.errno, patient: self.call.patient, waits: self.waiting.has_any() };
+                let candidate = Candidate {
+                    within: self.errno == libc::EMFILE || self.lack.is_limit(),
+                    patient: self.call.patient,
+                    waits: self.waiting.has_any(),
+                    breaker: breaker::of(self.lack),
+                };
                 self.refusal = Some(wait::refusal(&candidate));
             }
             if let Some(Some(refusal)) = self.refusal {
@@ -179,7 +231,8 @@ impl Attempt {
             self.due_to = Outcome::Waited;
             match self.waiting.step() {
                 Step::Try => return Ok(()),
-                Step::StartOver => self.climbs = 0,
+                Step::StartOver if self.lack == Lack::Descriptor => self.climbs = 0,
+                Step::StartOver => {}
                 Step::End(outcome) => return Err(outcome),
             }
         }
@@ -197,13 +250,19 @@ impl Attempt {
 
     fn recovered(&self, fd: c_int) {
         let waited = self.end();
-        page::add(&page::counters().recovered, 1);
+        if self.lack == Lack::Descriptor {
+            page::add(&page::counters().recovered, 1);
+        }
         if self.slept {
-            breaker::succeeded();
-            if let Some(more) = RECOVERED.due() {
-                log::warn!(
-                    "{}: no descriptor was free ({}), waited {} for one{}",
+            breaker::of(self.lack).succeeded();
+            if let Some(more) = RECOVERED[self.lack as usize].due() {
+                // A limit that the user set has only done what it is for.
+                let level = if self.lack.is_limit() { log::Level::Info } else { log::Level::Warn };
+                log::log!(
+                    level,
+                    "{}: {} ({}), waited {} for one{}",
                     self.call.name,
+                    self.lack.past(),
                     ErrnoName(self.errno),
                     Seconds(waited),
                     More(more)
@@ -215,12 +274,14 @@ impl Attempt {
 
     fn failed(&mut self, outcome: Outcome) {
         let waited = self.end();
-        page::add(&page::counters().gave_up, 1);
+        if self.lack == Lack::Descriptor {
+            page::add(&page::counters().gave_up, 1);
+        }
         if outcome == Outcome::GaveUp {
-            breaker::gave_up();
+            breaker::of(self.lack).gave_up();
         }
         self.emit(EventKind::Exhausted, -1, waited, outcome);
-        if let Some(more) = GAVE_UP.due() {
+        if let Some(more) = GAVE_UP[self.lack as usize].due() {
             descriptors::reconcile(descriptors::CLIENT | descriptors::OUTGOING);
             self.lament(outcome, waited, more);
         }
@@ -236,7 +297,15 @@ impl Attempt {
             (_, Outcome::Interrupted) => "waited until a signal came",
             _ => "waited in vain",
         };
-        if self.errno == libc::ENFILE {
+        if self.lack != Lack::Descriptor {
+            log::warn!(
+                "{name}: {} ({errno}); {tried} ({}){}; {}",
+                self.lack.past(),
+                Seconds(waited),
+                More(more),
+                self.lack.remedy()
+            );
+        } else if self.errno == libc::ENFILE {
             log::warn!(
                 "{name}: the system is out of descriptors ({errno}); {tried} {}{}; to help: `sysctl -w fs.file-max=...`, see /proc/sys/fs/file-nr",
                 Seconds(waited),

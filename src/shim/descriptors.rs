@@ -11,7 +11,8 @@ use crate::barrier::barrier;
 use crate::process::{self, Phase};
 use crate::{page, sys, thread};
 
-const NUMBERS: usize = 65536;
+/// Descriptors from this number on are not known.
+pub const NUMBERS: usize = 65536;
 
 /// The lower byte: what its user did that writers of logs don't do.
 pub const HISTORY: u16 = 0xff;
@@ -158,6 +159,9 @@ extern "C" fn share(from: i32, to: i32) {
         let shared = if known & COUNTED != 0 { SHARED } else { 0 };
         add(from, shared);
         add(to, known | shared);
+        if known & OUTGOING != 0 {
+            crate::outgoing::turns::copied(from, to);
+        }
     });
 }
 

@@ -22,6 +22,7 @@ mod events;
 #[cfg(not(test))]
 mod hooks;
 mod logs;
+mod outgoing;
 mod page;
 mod process;
 mod real;

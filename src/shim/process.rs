@@ -89,6 +89,7 @@ pub extern "C" fn forked() {
     wait::forked();
     page::forked();
     crate::logs::forked();
+    crate::outgoing::forked();
 }
 
 /// Before the process ends by a way that runs no destructors.

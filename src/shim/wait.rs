@@ -11,9 +11,10 @@ use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use tideover_contract::page::Outcome;
 use tideover_contract::settings::{Id, MILLION, SECOND};
 
+use crate::breaker::{self, Breaker};
 use crate::process::{self, Phase};
 use crate::settings::SETTINGS;
-use crate::{arch, breaker, page, sys, thread};
+use crate::{arch, page, sys, thread};
 
 /// Longest sleep without a look.
 const LOOK: u64 = SECOND / 10;
@@ -26,12 +27,14 @@ static TICKETS: AtomicU64 = AtomicU64::new(1);
 
 /// What is known of a call that would like to wait.
 pub struct Candidate {
-    /// EMFILE or ENFILE.
-    pub errno: i32,
+    /// Only this process itself can free what it lacks.
+    pub within: bool,
     /// The host did not ask for a non-blocking descriptor.
     pub patient: bool,
     /// Its policy has waits in it.
     pub waits: bool,
+    /// The breaker for what it lacks.
+    pub breaker: &'static Breaker,
 }
 
 /// Why a call must not sleep.
@@ -54,9 +57,9 @@ pub fn refusal(candidate: &Candidate) -> Option<Refusal> {
         hopeless("nothing to free, and an event loop must not sleep")
     } else if process::phase() == Phase::Exiting {
         hopeless("nothing to free, and the program is ending")
-    } else if candidate.errno == libc::EMFILE && thread::count() <= 1 {
+    } else if candidate.within && thread::count() <= 1 {
         hopeless("nothing to free, and no other thread that could close one")
-    } else if breaker::is_open() {
+    } else if candidate.breaker.is_open() {
         Some(Refusal { outcome: Outcome::BreakerOpen, why: "not waited, since so many waits were in vain" })
     } else {
         None
