@@ -3,7 +3,7 @@
 use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering::Relaxed};
 
 use crate::barrier::barrier;
-use crate::{page, reclaim, sys, wait};
+use crate::{page, reclaim, reserve, sys, wait};
 
 /// What the library may do.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -86,6 +86,7 @@ pub extern "C" fn forked() {
     FORKED.store(true, Relaxed);
     crate::thread::forked();
     reclaim::forked();
+    reserve::forked();
     wait::forked();
     page::forked();
     crate::logs::forked();
