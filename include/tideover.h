@@ -98,7 +98,9 @@ enum tideover_event_kind {
     TIDEOVER_RECOVERED = 4, /* a call found no descriptor, and then succeeded */
     TIDEOVER_DEGRADED = 5,  /* a log's filesystem is full */
     TIDEOVER_RESTORED = 6,  /* it has space again */
-    TIDEOVER_RAISED = 7     /* the soft limit was raised; fd is the new one */
+    TIDEOVER_RAISED = 7,    /* the soft limit was raised; fd is the new one */
+    TIDEOVER_PARKED = 8,    /* a listener is parked: its clients wait for descriptors */
+    TIDEOVER_SHED = 9       /* clients of listener fd are turned away */
 };
 
 enum tideover_outcome {
@@ -110,7 +112,8 @@ enum tideover_outcome {
     TIDEOVER_OUTCOME_GAVE_UP = 5,      /* waited in vain */
     TIDEOVER_OUTCOME_BREAKER_OPEN = 6, /* too many waits in vain before */
     TIDEOVER_OUTCOME_INTERRUPTED = 7,  /* a signal handler without SA_RESTART ran */
-    TIDEOVER_OUTCOME_OTHER_ERROR = 8   /* the next try failed for another reason */
+    TIDEOVER_OUTCOME_OTHER_ERROR = 8,  /* the next try failed for another reason */
+    TIDEOVER_OUTCOME_PARKED = 9        /* accept answered EAGAIN: its client waits */
 };
 
 struct tideover_event {

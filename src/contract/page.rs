@@ -157,6 +157,10 @@ pub enum EventKind {
     Restored = 6,
     /// The soft limit was raised; `fd` is the new one.
     Raised = 7,
+    /// A listener is parked: its clients wait for descriptors.
+    Parked = 8,
+    /// Clients are turned away; `tries` is how many so far, `fd` the listener.
+    Shed = 9,
 }
 
 /// How a call that found no descriptor ended; the number in the page.
@@ -181,19 +185,31 @@ pub enum Outcome {
     Interrupted = 7,
     /// The retry failed with another error, which was passed on.
     OtherError = 8,
+    /// accept(2) answered EAGAIN: its client waits.
+    Parked = 9,
 }
 
 /// JSON name of an event kind.
 pub fn kind_name(kind: u32) -> &'static str {
-    ["?", "warning", "critical", "exhausted", "recovered", "degraded", "restored", "raised"]
+    ["?", "warning", "critical", "exhausted", "recovered", "degraded", "restored", "raised", "parked", "shed"]
         .get(kind as usize)
         .unwrap_or(&"?")
 }
 
 /// JSON name of an outcome.
 pub fn outcome_name(outcome: u32) -> &'static str {
-    const NAMES: [&str; 9] =
-        ["none", "raised", "reclaimed", "waited", "hopeless", "gave_up", "breaker_open", "interrupted", "other_error"];
+    const NAMES: [&str; 10] = [
+        "none",
+        "raised",
+        "reclaimed",
+        "waited",
+        "hopeless",
+        "gave_up",
+        "breaker_open",
+        "interrupted",
+        "other_error",
+        "parked",
+    ];
     NAMES.get(outcome as usize).unwrap_or(&"?")
 }
 

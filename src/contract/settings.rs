@@ -117,6 +117,18 @@ settings! {
         "warn when so large a part of the descriptors that can be had is in use; 0: never";
     FdCritical "fd_critical" "TIDEOVER_FD_CRITICAL" Kind::Ratio(0, MILLION), "0.9",
         "call it critical at this part; 0: never";
+    Accept "accept" "TIDEOVER_ACCEPT" Kind::Choice(&["pass", "park", "shed"]), "park",
+        "clients for whom there is no descriptor: pass the error on, let them wait quietly, or turn them away";
+    ShedAfter "shed_after" "TIDEOVER_SHED_AFTER" Kind::Or("off", &Kind::Duration(MS, 24 * HOUR)), "off",
+        "with park: turn clients away once none could be accepted for so long";
+    ShedClose "shed_close" "TIDEOVER_SHED_CLOSE" Kind::Choice(&["rst", "fin"]), "rst",
+        "clients that are turned away see a reset, or an orderly end";
+    MaxClients "max_clients" "TIDEOVER_MAX_CLIENTS" Kind::Or("off", &Kind::Count(1, MOST_SOCKETS)), "off",
+        "accepted sockets open at once";
+    AcceptRate "accept_rate" "TIDEOVER_ACCEPT_RATE" Kind::Or("off", &Kind::Count(1, MILLION)), "off",
+        "clients accepted per second";
+    OverLimit "over_limit" "TIDEOVER_OVER_LIMIT" Kind::Choice(&["wait", "refuse"]), "wait",
+        "clients over these two limits wait in the listener's queue, or are turned away";
     MaxConnections "max_connections" "TIDEOVER_MAX_CONNECTIONS" Kind::Or("off", &Kind::Count(1, MOST_SOCKETS)), "off",
         "outgoing TCP connections open at once; one more waits in a blocking connect, else gets EAGAIN";
     MaxPerEndpoint "max_per_endpoint" "TIDEOVER_MAX_PER_ENDPOINT" Kind::Or("off", &Kind::Count(1, MOST_SOCKETS)), "off",
@@ -170,6 +182,28 @@ pub mod raise {
     pub const AUTO: u64 = 1;
     /// Even when the program uses select(2).
     pub const FORCE: u64 = 2;
+}
+
+/// Indexes of [`Id::Accept`]'s words.
+pub mod accept {
+    /// The error is passed on.
+    pub const PASS: u64 = 0;
+    /// The listener is parked.
+    pub const PARK: u64 = 1;
+    /// Clients are turned away.
+    pub const SHED: u64 = 2;
+}
+
+/// Indexes of [`Id::ShedClose`]'s words.
+pub mod shed_close {
+    /// With a reset.
+    pub const RST: u64 = 0;
+}
+
+/// Indexes of [`Id::OverLimit`]'s words.
+pub mod over_limit {
+    /// Turned away.
+    pub const REFUSE: u64 = 1;
 }
 
 /// Index of "wait" in [`Id::OnFull`]'s words.

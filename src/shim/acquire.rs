@@ -9,6 +9,7 @@ use core::ffi::{c_int, c_void};
 use libc::rlimit;
 use tideover_contract::page::{EventKind, Outcome};
 
+use crate::accept::{self, Stand};
 use crate::barrier::barrier;
 use crate::events::{self, Event};
 use crate::process::{self, Phase};
@@ -29,6 +30,8 @@ pub struct Call {
     pub greedy: bool,
     /// Its own backoff, instead of that of the settings.
     pub backoff: Option<Backoff>,
+    /// For accept(2): where its client waits.
+    pub listener: Option<c_int>,
 }
 
 /// A climb that frees is followed by a try; more often than this in one attempt, others take what is freed.
@@ -50,6 +53,7 @@ pub enum Lack {
 }
 
 static GAVE_UP: [Repeated; 4] = [const { Repeated::new() }; 4];
+static PARKED: Repeated = Repeated::new();
 static RECOVERED: [Repeated; 4] = [const { Repeated::new() }; 4];
 
 /// One failed call on its way.
@@ -66,6 +70,8 @@ struct Attempt {
     refusal: Option<Option<Refusal>>,
     waiting: Waiting,
     slept: bool,
+    /// What accept(2) does instead. Asked once, when the ladder has nothing more.
+    stand: Option<Stand>,
 }
 
 /// Is this a lack of descriptors?
@@ -87,7 +93,7 @@ pub struct Tried {
 pub type Try = unsafe extern "C" fn(*mut c_void) -> Tried;
 
 /// Carries a call over that failed with `wrong` for lack of something. True: the last try's answer stands. False: nothing helped,
-/// the first answer stands, and errno is as it was.
+/// the first answer stands, and errno is as it was, or EAGAIN for an accept(2) whose client waits.
 ///
 /// # Safety
 /// `again` may be called with `context`.
@@ -104,6 +110,10 @@ pub unsafe extern "C" fn carry_for(lack: Lack, call: Call, wrong: c_int, again: 
                 sys::set_errno(kept);
                 return true;
             }
+        }
+        if attempt.stand.is_some_and(|stand| stand.quiet) {
+            sys::set_errno(libc::EAGAIN);
+            return false;
         }
     }
     sys::set_errno(saved);
@@ -179,6 +189,7 @@ impl Attempt {
             refusal: None,
             waiting: Waiting::new(call.backoff.unwrap_or_else(Backoff::from_settings), call.greedy),
             slept: false,
+            stand: None,
         })
     }
 
@@ -213,6 +224,19 @@ impl Attempt {
                         return Ok(());
                     }
                     Climb::Nothing => self.climbs = CLIMBS,
+                }
+            }
+            if let Some(listener) = self.call.listener {
+                let stand = match self.stand {
+                    Some(stand) => Stand { again: false, ..stand },
+                    None => accept::stand_by(listener, self.errno),
+                };
+                self.stand = Some(stand);
+                if stand.again {
+                    return Ok(());
+                }
+                if stand.quiet {
+                    return Err(Outcome::Parked);
                 }
             }
             if self.refusal.is_none() {
@@ -250,6 +274,9 @@ impl Attempt {
 
     fn recovered(&self, fd: c_int) {
         let waited = self.end();
+        if self.stand.is_some() {
+            accept::go_on();
+        }
         if self.lack == Lack::Descriptor {
             page::add(&page::counters().recovered, 1);
         }
@@ -274,6 +301,15 @@ impl Attempt {
 
     fn failed(&mut self, outcome: Outcome) {
         let waited = self.end();
+        if let (Some(listener), Some(Stand { paced: true, .. })) = (self.call.listener, self.stand) {
+            accept::pace(listener);
+        }
+        if outcome == Outcome::Parked {
+            if let Some(more) = PARKED.due() {
+                self.lament(outcome, waited, more);
+            }
+            return;
+        }
         if self.lack == Lack::Descriptor {
             page::add(&page::counters().gave_up, 1);
         }
@@ -295,6 +331,7 @@ impl Attempt {
         let tried = match (self.refusal, outcome) {
             (Some(Some(refusal)), _) => refusal.why,
             (_, Outcome::Interrupted) => "waited until a signal came",
+            (_, Outcome::Parked) => "clients wait until one is free",
             _ => "waited in vain",
         };
         if self.lack != Lack::Descriptor {

@@ -24,8 +24,12 @@ pub const OTHER: u16 = 0x200;
 pub const CLIENT: u16 = 0x400;
 /// A socket that this program has connected.
 pub const OUTGOING: u16 = 0x800;
-/// A socket that has, or had, more than one descriptor here.
+/// A socket, or an epoll set, that has, or had, more than one descriptor here.
 pub const SHARED: u16 = 0x1000;
+/// A socket that clients connect to.
+pub const LISTENER: u16 = 0x2000;
+/// An epoll set.
+pub const EPOLL: u16 = 0x4000;
 /// Sockets that are counted while they are open.
 const COUNTED: u16 = CLIENT | OUTGOING;
 
@@ -65,6 +69,17 @@ pub fn marks(fd: i32) -> u16 {
         None if (fd as usize) < NUMBERS && !BLIND.load(Relaxed) => 0,
         None => HISTORY,
     }
+}
+
+/// Notes a kind of descriptor that most programs have few of.
+#[cold]
+#[inline(never)]
+pub extern "C" fn classify(fd: i32, kind: u16) {
+    barrier((), || {
+        if !thread::is_in_vfork() && !matches!(process::phase(), Phase::Starting | Phase::Dormant) {
+            add(fd, kind);
+        }
+    });
 }
 
 /// Notes something.
@@ -120,6 +135,9 @@ fn taken(fd: i32) -> u16 {
         return 0;
     };
     let old = known.swap(0, Relaxed);
+    if old & (LISTENER | EPOLL) != 0 {
+        crate::accept::listeners::closing(fd, old);
+    }
     if old & COUNTED != 0 && !(old & SHARED != 0 && has_twin(fd)) {
         let counter = gauge(old);
         let _ = counter.fetch_update(Relaxed, Relaxed, |open| open.checked_sub(1));
@@ -156,7 +174,7 @@ extern "C" fn share(from: i32, to: i32) {
             return;
         }
         let known = marks(from);
-        let shared = if known & COUNTED != 0 { SHARED } else { 0 };
+        let shared = if known & (COUNTED | EPOLL) != 0 { SHARED } else { 0 };
         add(from, shared);
         add(to, known | shared);
         if known & OUTGOING != 0 {

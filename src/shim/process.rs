@@ -88,6 +88,7 @@ pub extern "C" fn forked() {
     reclaim::forked();
     reserve::forked();
     wait::forked();
+    crate::accept::forked();
     page::forked();
     crate::logs::forked();
     crate::outgoing::forked();

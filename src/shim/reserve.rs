@@ -55,9 +55,10 @@ impl Loan {
     }
 }
 
-/// The last resort before an error is passed on: frees the reserve for good. True if that made a descriptor available.
+/// The last resort before an error is passed on: frees the reserve for good. True if that made a descriptor available. Not while
+/// it is needed to turn clients away.
 pub fn give_up() -> bool {
-    if GIVEN_UP.load(Relaxed) || !take_in_hand() {
+    if crate::accept::may_shed() || GIVEN_UP.load(Relaxed) || !take_in_hand() {
         return false;
     }
     GIVEN_UP.store(true, Relaxed);

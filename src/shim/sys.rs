@@ -204,8 +204,68 @@ pub fn socket_domain(fd: c_int) -> Result<c_int, Errno> {
     socket_option(fd, libc::SO_DOMAIN)
 }
 
+/// getsockopt(2) SO_RCVTIMEO in nanoseconds; 0: none.
+pub fn receive_timeout(fd: c_int) -> u64 {
+    let mut time = libc::timeval { tv_sec: 0, tv_usec: 0 };
+    let mut size = size_of::<libc::timeval>() as libc::socklen_t;
+    match call!(SYS_getsockopt, fd, libc::SOL_SOCKET, libc::SO_RCVTIMEO, &raw mut time, &raw mut size) {
+        Ok(_) => time.tv_sec as u64 * 1_000_000_000 + time.tv_usec as u64 * 1000,
+        Err(_) => 0,
+    }
+}
+
+/// accept4(2) of somebody who is not to stay; non-blocking is what is accepted, not the listener.
+pub fn accept(listener: c_int) -> Result<c_int, Errno> {
+    call!(SYS_accept4, listener, 0, 0, libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK).map(|fd| fd as c_int)
+}
+
+/// setsockopt(2) SO_LINGER: close(2) sends a reset.
+pub fn reset_on_close(fd: c_int) {
+    let linger = libc::linger { l_onoff: 1, l_linger: 0 };
+    let size = size_of::<libc::linger>();
+    let _ = call!(SYS_setsockopt, fd, libc::SOL_SOCKET, libc::SO_LINGER, &raw const linger, size);
+}
+
+/// epoll_ctl(2).
+pub fn epoll_control(
+    epoll: c_int,
+    operation: c_int,
+    fd: c_int,
+    event: Option<&libc::epoll_event>,
+) -> Result<(), Errno> {
+    let event = event.map_or(core::ptr::null(), core::ptr::from_ref);
+    call!(SYS_epoll_ctl, epoll, operation, fd, event).map(drop)
+}
+
+/// gettid(2).
+pub fn gettid() -> c_int {
+    // SAFETY: takes no arguments, can't fail.
+    unsafe { syscall(libc::SYS_gettid, [0; 6]) as c_int }
+}
+
+/// Has this process a thread of this number? tgkill(2) with no signal.
+pub fn is_thread(tid: c_int) -> bool {
+    call!(SYS_tgkill, getpid(), tid, 0) != Err(libc::ESRCH)
+}
+
+/// Is there a process of this number? kill(2) with no signal.
+pub fn is_alive(pid: c_int) -> bool {
+    call!(SYS_kill, pid, 0) != Err(libc::ESRCH)
+}
+
+/// rt_sigprocmask(2): blocks all signals in this thread; the mask that was.
+pub fn block_signals() -> Result<u64, Errno> {
+    let (all, mut mask) = (u64::MAX, 0u64);
+    call!(SYS_rt_sigprocmask, libc::SIG_SETMASK, &raw const all, &raw mut mask, 8).map(|_| mask)
+}
+
+/// Undoes [`block_signals`].
+pub fn restore_signals(mask: u64) {
+    let _ = call!(SYS_rt_sigprocmask, libc::SIG_SETMASK, &raw const mask, 0, 8);
+}
+
 /// Is this a socket that clients connect to?
-fn is_listening(fd: c_int) -> bool {
+pub fn is_listening(fd: c_int) -> bool {
     socket_option(fd, libc::SO_ACCEPTCONN) == Ok(1)
 }
 
@@ -335,14 +395,13 @@ fn set_send_timeval(fd: c_int, time: libc::timeval) -> Result<(), Errno> {
 /// meanwhile, so that none can leave the socket with that for a send timeout.
 pub fn connect_briefly(fd: c_int, address: *const libc::sockaddr, length: libc::socklen_t) -> Result<(), Errno> {
     let own = send_timeval(fd)?;
-    let (all, mut mask) = (u64::MAX, 0u64);
-    call!(SYS_rt_sigprocmask, libc::SIG_SETMASK, &raw const all, &raw mut mask, 8)?;
+    let mask = block_signals()?;
     let connected = set_send_timeval(fd, libc::timeval { tv_sec: 0, tv_usec: 1 }).and_then(|()| {
         let connected = call!(SYS_connect, fd, address, length).map(drop);
         let _ = set_send_timeval(fd, own);
         connected
     });
-    let _ = call!(SYS_rt_sigprocmask, libc::SIG_SETMASK, &raw const mask, 0, 8);
+    restore_signals(mask);
     connected
 }
 

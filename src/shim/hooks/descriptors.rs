@@ -20,8 +20,8 @@ hooks! {
     pipe(fds: *mut c_int) -> c_int = pair(fds);
     __pipe(fds: *mut c_int) -> c_int = pair(fds);
     pipe2(fds: *mut c_int, flags: c_int) -> c_int = pair(fds) if blocking(flags);
-    epoll_create(size: c_int) -> c_int = descriptor();
-    epoll_create1(flags: c_int) -> c_int = descriptor();
+    epoll_create(size: c_int) -> c_int = set();
+    epoll_create1(flags: c_int) -> c_int = set();
     eventfd(initial: c_uint, flags: c_int) -> c_int = descriptor() if blocking(flags);
     signalfd(fd: c_int, mask: *const sigset_t, flags: c_int) -> c_int = descriptor() if blocking(flags);
     timerfd_create(clock: c_int, flags: c_int) -> c_int = descriptor() if blocking(flags);
@@ -67,6 +67,17 @@ unsafe fn copying(call: impl Fn() -> Call, real: impl FnMut() -> c_int, from: c_
     let fd = unsafe { descriptor(call, real) };
     if fd >= 0 {
         descriptors::copy(from, fd);
+    }
+    fd
+}
+
+/// An epoll set.
+#[inline(always)]
+unsafe fn set(call: impl Fn() -> Call, real: impl FnMut() -> c_int) -> c_int {
+    // SAFETY: as the caller promised.
+    let fd = unsafe { descriptor(call, real) };
+    if fd >= 0 {
+        descriptors::classify(fd, descriptors::EPOLL);
     }
     fd
 }

@@ -45,6 +45,7 @@ macro_rules! hooks {
                             patient: true $(&& $patient)?,
                             greedy: false,
                             backoff: None,
+                            listener: None,
                         };
                         // Looked at again for each call: kept across it, the address would cost a register to save.
                         $kind(call, move || core::mem::transmute::<usize, Function>(real())($($arg),*) $(, $extra)*)

@@ -2,6 +2,7 @@
 
 use core::ffi::{c_int, c_long};
 
+use super::sockets::carry_over;
 use super::{hooks, second_chance};
 use crate::acquire::Call;
 use crate::process::{self, Phase};
@@ -130,8 +131,15 @@ unsafe fn by_number(
     match what {
         Concern::Makes | Concern::MakesPair(_) => {
             if answer < 0 {
-                // SAFETY: right after the call.
-                answer = unsafe { second_chance(answer, call, real) };
+                answer = match number {
+                    libc::SYS_accept | libc::SYS_accept4 => {
+                        let listener = arguments[0] as c_int;
+                        // SAFETY: right after the call.
+                        unsafe { carry_over(answer, listener, || Call { listener: Some(listener), ..call() }, real) }
+                    }
+                    // SAFETY: right after the call.
+                    _ => unsafe { second_chance(answer, call, real) },
+                };
             }
             if answer >= 0 {
                 note_made(answer, &what, number, arguments[0] as c_int);
@@ -165,6 +173,10 @@ fn note_made(answer: c_long, what: &Concern, number: c_long, first: c_int) {
     match number {
         libc::SYS_accept | libc::SYS_accept4 => {
             super::sockets::welcome(answer as c_int);
+        }
+        libc::SYS_epoll_create | libc::SYS_epoll_create1 => {
+            page::opened(answer as c_int);
+            descriptors::classify(answer as c_int, descriptors::EPOLL);
         }
         libc::SYS_dup | libc::SYS_fcntl => {
             page::opened(answer as c_int);
