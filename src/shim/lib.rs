@@ -10,6 +10,7 @@
 // Unit tests leave out the exported functions, or they would interpose on themselves; then much has no caller.
 #![cfg_attr(test, allow(dead_code))]
 
+mod accept;
 mod acquire;
 mod arch;
 mod barrier;
@@ -22,6 +23,7 @@ mod events;
 #[cfg(not(test))]
 mod hooks;
 mod logs;
+mod outgoing;
 mod page;
 mod process;
 mod real;

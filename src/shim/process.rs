@@ -84,11 +84,14 @@ pub fn may_act() -> bool {
 pub extern "C" fn forked() {
     adopt();
     FORKED.store(true, Relaxed);
+    crate::thread::forked();
     reclaim::forked();
     reserve::forked();
     wait::forked();
+    crate::accept::forked();
     page::forked();
     crate::logs::forked();
+    crate::outgoing::forked();
 }
 
 /// Before the process ends by a way that runs no destructors.

@@ -54,9 +54,10 @@ impl Loan {
     }
 }
 
-/// The last resort before an error is passed on: frees the reserve. True if that made a descriptor available.
+/// The last resort before an error is passed on: frees the reserve. True if that made a descriptor available. Not while it is needed
+/// to turn clients away.
 pub fn give_up() -> bool {
-    take_in_hand() && {
+    !crate::accept::may_shed() && take_in_hand() && {
         let freed = release();
         let_go();
         freed

@@ -8,6 +8,7 @@ mod caller;
 pub mod collect;
 mod functions;
 mod guile;
+pub mod idle;
 mod jvm;
 pub mod limit;
 mod loaded;
@@ -40,6 +41,8 @@ pub enum Gain {
     Freed,
     /// None.
     Nothing,
+    /// None yet: the program is about to close some.
+    Later,
     /// It can't be asked in this call; in another's it may help.
     Unasked,
     /// It remains to be done, by code of the host's that may end the thread: see [`crate::acquire::carry`].
@@ -63,13 +66,14 @@ impl Rung {
 }
 
 /// Cheapest first.
-static LADDER: [Rung; 3] = [
+static LADDER: [Rung; 4] = [
     Rung::new(Outcome::Raised, false, limit::raise),
     Rung::new(Outcome::Reclaimed, true, callbacks::run),
     Rung::new(Outcome::Reclaimed, true, collect::consider),
+    Rung::new(Outcome::Reclaimed, true, idle::run),
 ];
-/// The last one.
-const COLLECT: usize = LADDER.len() - 1;
+/// The rung whose work is done outside: the climb goes on above it afterwards.
+const COLLECT: usize = 2;
 
 /// A rung that freed nothing rests for this long, or for [`REST_FACTOR`] times what it cost: a program that lives at its
 /// limit must not spend its time on the ladder. Each time in a row doubles that, up to [`LONG_REST`].
@@ -141,8 +145,13 @@ pub fn climb(pressure: &Pressure) -> Climb {
         }
         return Climb::Elsewhere;
     }
+    up(0, pressure, now)
+}
+
+/// From this rung on up, on the ladder; then off it, unless a collection is to be run.
+fn up(from: usize, pressure: &Pressure, now: u64) -> Climb {
     let mut climb = Climb::Nothing;
-    for rung in LADDER.iter().filter(|rung| rung.ready(pressure, now)) {
+    for rung in LADDER.iter().skip(from).filter(|rung| rung.ready(pressure, now)) {
         let begun = sys::now();
         match (rung.run)(pressure) {
             Gain::Freed => {
@@ -151,6 +160,7 @@ pub fn climb(pressure: &Pressure) -> Climb {
                 break;
             }
             Gain::Nothing => rung.rest(sys::now() - begun),
+            Gain::Later => rung.rests_until.store(sys::now() + REST, Relaxed),
             Gain::Unasked => {}
             Gain::Collection(collection) => return Climb::Collect(collection),
         }
@@ -173,15 +183,13 @@ pub fn collected(collection: Collection, skipped: Option<Skip>, pressure: &Press
     let rung = &LADDER[COLLECT];
     let begun = collection.begun();
     let freed = collection.end(skipped, pressure);
-    if freed > 0 {
-        rung.has_helped();
-    } else {
-        rung.rest(sys::now() - begun);
-    }
-    land();
     if freed == 0 {
-        return Climb::Nothing;
+        let now = sys::now();
+        rung.rest(now - begun);
+        return up(COLLECT + 1, pressure, now);
     }
+    rung.has_helped();
+    land();
     wait::wake_all();
     Climb::Freed(rung.outcome)
 }
