@@ -8,6 +8,7 @@ mod clean;
 mod cli;
 mod command;
 mod config;
+mod connections;
 mod effective;
 mod elf;
 mod events;
@@ -32,6 +33,7 @@ mod selftest;
 mod settings_file;
 
 mod snapshot;
+mod sockets;
 mod stat;
 mod suggest;
 mod table;

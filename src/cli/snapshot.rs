@@ -1,6 +1,7 @@
 //! A guarded process at one moment: its page, and what the kernel says now. The JSON of `stat` and `ps`.
 #![forbid(unsafe_code)]
 
+use crate::connections::Connections;
 use crate::events;
 use crate::output::safe;
 use crate::pages::Page;
@@ -81,6 +82,10 @@ impl<'a> Snapshot<'a> {
             let value = if row.shape == Shape::Bool { json!(number != 0) } else { json!(number) };
             section[row.name] = value;
         }
+        if let Some(open) = Connections::of(self.pid) {
+            object["connections"]["outgoing"] = json!(open.outgoing());
+            object["connections"]["endpoints"] = open.json();
+        }
         object.insert("events".into(), events::json(self.page));
         Value::Object(object)
     }
@@ -118,11 +123,12 @@ mod tests {
     use std::collections::BTreeSet;
     use tideover_contract::page::{EVENT_FIELDS, FIELDS, state};
 
-    /// interface.md, "--json keys of stat", and the additions: logs.refused, exhaustion.collectors and .not_collected.
+    /// interface.md, "--json keys of stat", and the additions: logs.refused, exhaustion.collectors and .not_collected,
+    /// connections.endpoints and counters.
     const KEYS: &str = "pid program version started events \
         descriptors.{used,soft_limit,hard_limit,percent,available,high_water,raised_from} \
         exhaustion.{emfile,enfile,recovered,gave_up,waits,wait_ns,reclaims,reclaimed,gc_runs,gc_ns,breaker_trips,breaker_open,collectors,not_collected} \
-        connections.{accepted,clients,parked,unparked,shed,refused,idle_closed,outgoing,limited,connect_timeouts,ports_exhausted,phantom} \
+        connections.{accepted,clients,parked,unparked,shed,refused,idle_closed,outgoing,limited,connect_timeouts,ports_exhausted,phantom,endpoints} \
         logs.{degraded,degraded_since,enospc,edquot,diverted_writes,diverted_bytes,diverted_lines,dropped_bytes,recoveries,cleaned_files,cleaned_bytes,full_waits,refused} \
         calls.{opened,closed,bypassed}";
 

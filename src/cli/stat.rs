@@ -1,6 +1,7 @@
 //! `tideover stat`: everything about one guarded process.
 #![forbid(unsafe_code)]
 
+use crate::connections::Connections;
 use crate::events;
 use crate::failure::Failure;
 use crate::output::{print, print_json, safe};
@@ -107,10 +108,19 @@ fn rows(snapshot: &Snapshot, section: &str) -> Vec<(String, String, String)> {
     let page = snapshot.page;
     let mut rows: Vec<(String, String, String)> = Vec::new();
     let mut row = |name: &str, value: String, help: &str| rows.push((name.into(), value, help.into()));
+    let mut outgoing = None;
     match section {
         "descriptors" => {
             row("used", snapshot.used.to_string(), &format!("open now, {:.1} % of the soft limit", snapshot.percent()));
             row("available", snapshot.available().to_string(), "left before the soft limit");
+        }
+        "connections" => {
+            let open = Connections::of(snapshot.pid);
+            for (endpoint, count) in open.iter().flat_map(Connections::lines) {
+                let help = if endpoint.starts_with("to ") { "connections open now" } else { "clients now" };
+                row(&endpoint, count.to_string(), help);
+            }
+            outgoing = open.map(|open| open.outgoing());
         }
         "calls" => {
             row("opened", page.opened().to_string(), "calls that made a descriptor");
@@ -133,7 +143,10 @@ fn rows(snapshot: &Snapshot, section: &str) -> Vec<(String, String, String)> {
         _ => {}
     }
     for counter in COUNTERS.iter().filter(|counter| counter.section == section) {
-        let value = snapshot.counter(section, counter.name);
+        let value = match (counter.name, outgoing) {
+            ("outgoing", Some(outgoing)) => outgoing,
+            _ => snapshot.counter(section, counter.name),
+        };
         let shown = match counter.name {
             _ if counter.shape == Shape::Bool => if value == 0 { "no" } else { "yes" }.to_string(),
             "degraded_since" if value > 0 => ago(value),
@@ -145,6 +158,7 @@ fn rows(snapshot: &Snapshot, section: &str) -> Vec<(String, String, String)> {
         let help = match counter.name {
             "soft_limit" => "soft limit on open descriptors",
             "hard_limit" => "hard limit on open descriptors",
+            "outgoing" => "outgoing TCP sockets open now",
             _ => counter.help.trim_start_matches("nanoseconds "),
         };
         row(name, shown, help);
