@@ -3,7 +3,7 @@
 
 use crate::failure::{Failure, Status};
 use crate::output::{complain, explain, print, start_log};
-use crate::{clean, config, ps, run, scenarios, selftest, stat};
+use crate::{clean, config, ps, rescue, run, scenarios, selftest, stat};
 use clap::error::ErrorKind;
 use clap::{ArgMatches, Command};
 use std::process::ExitCode;
@@ -15,6 +15,7 @@ const COMMANDS: &[Row] = &[
     (run::command, run::run),
     (ps::command, ps::run),
     (stat::command, stat::run),
+    (rescue::command, rescue::run),
     (config::command, config::run),
     (clean::command, clean::run),
     (selftest::command, selftest::run),
@@ -26,6 +27,7 @@ Examples:
   tideover run nginx -g 'daemon off;'    run a program under the library
   tideover ps                            who is guarded, and how it goes
   tideover stat 1234                     everything about one process
+  tideover rescue 1234                   more descriptors for a running process
   tideover selftest                      does it work on this machine?
 
 `tideover COMMAND --help` has more.";

@@ -23,13 +23,14 @@ mod pages;
 mod preload;
 mod privileges;
 mod process;
+mod program;
 mod ps;
+mod rescue;
 mod run;
 mod scenarios;
 mod script;
 mod selftest;
 mod settings_file;
-
 mod snapshot;
 mod stat;
 mod suggest;

@@ -13,4 +13,5 @@ pub mod glob;
 mod header;
 pub mod page;
 pub mod refusal;
+pub mod select;
 pub mod settings;
