@@ -3,11 +3,14 @@
 //! It reads pages, /proc and ELF files, and links no hook of the library, so that it never acts on itself.
 #![deny(unsafe_code, clippy::print_stdout, clippy::print_stderr)]
 
+mod census;
+mod cgroup;
 mod child;
 mod clean;
 mod cli;
 mod command;
 mod config;
+mod doctor;
 mod effective;
 mod elf;
 mod events;
@@ -32,8 +35,11 @@ mod script;
 mod selftest;
 mod settings_file;
 mod snapshot;
+mod sockets;
 mod stat;
 mod suggest;
+mod survey;
+mod system;
 mod table;
 mod trial;
 mod units;
