@@ -3,7 +3,7 @@
 use std::net::TcpListener;
 use std::sync::mpsc::channel;
 use std::thread;
-use tideover_tests::{Disk, Kind, Outcome, Run, Running, Scratch, fixture, tideover};
+use tideover_tests::{Disk, Kind, Outcome, Run, Running, Scratch, fixture, program, tideover, workspace};
 
 fn sick(words: &[&str]) -> Run {
     Run::new(fixture("sick")).args(words).soft(256).hard(1024)
@@ -195,4 +195,74 @@ fn the_same_in_json() {
         report.says(part);
     }
     running.finish();
+}
+
+// scripts/fix-file-descriptors.sh: for those who have only the script.
+
+fn script(words: &[&str]) -> Vec<Run> {
+    let path = workspace().join("scripts/fix-file-descriptors.sh");
+    let shells: [&[&str]; 2] = [&["dash"], &["busybox", "sh"]];
+    let run = |shell: &&[&str]| {
+        let run = Run::new(shell[0]).args(&shell[1..]).arg(&path).args(words);
+        run.env("SAMPLE", "1").env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+    };
+    shells.iter().map(run).collect()
+}
+
+#[test]
+fn the_script_alone_names_the_same_culprits() {
+    let folder = Scratch::new();
+    let log = folder.join("app.log");
+    let deleted = started(&sick(&["deleted", log.to_str().unwrap()]));
+    for run in script(&[&deleted.pid().to_string()]) {
+        run.output().fails().says("WARNING   deleted files").says(log.to_str().unwrap()).says("nothing grew");
+    }
+    deleted.finish();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let leaking = started(&sick(&["sockets", &listener.local_addr().unwrap().port().to_string()]).soft(1024));
+    for run in script(&[&leaking.pid().to_string()]) {
+        run.output().fails().says("WARNING   leaks         socket: grew by");
+    }
+    leaking.finish();
+}
+
+#[test]
+fn the_script_alone_raises_the_limit_when_told_to() {
+    for how in 0..2 {
+        let running = started(&sick(&["full"]).soft(64).hard(512));
+        let pid = running.pid().to_string();
+        let plain = script(&[&pid])[how].output();
+        assert_eq!(plain.code(), Some(2), "{plain}");
+        plain.says("CRITICAL  soft limit    62 of 64 descriptors in use").says("prlimit --pid");
+        script(&["--apply", &pid])[how].output().says("done: the soft limit of process").says("is 512");
+        script(&[&pid])[how].output().says("OK        soft limit    62 of 512");
+        running.finish();
+    }
+    for run in script(&["4194305"]) {
+        assert_eq!(run.output().code(), Some(3));
+    }
+}
+
+#[test]
+fn the_script_alone_sets_kernel_parameters_that_are_short() {
+    for run in script(&["--apply"]) {
+        let proc = Scratch::new();
+        proc.write("sys/fs/file-nr", "950\t0\t1000\n");
+        proc.write("sys/fs/nr_open", "1048576\n");
+        let max = proc.write("sys/fs/file-max", "1000\n");
+        let instances = proc.write("sys/fs/inotify/max_user_instances", "16\n");
+        let run = run.env("TIDEOVER_PROC", proc.path()).env("TIDEOVER_SYSCTL_FILE", proc.join("kept.conf"));
+        let done = run.output();
+        assert_eq!(done.code(), Some(2), "{done}");
+        done.says("CRITICAL  fs.file-max   950 of 1000 open files").says("done: fs.file-max is 2000");
+        let read = |path: &std::path::Path| std::fs::read_to_string(path).unwrap();
+        assert_eq!((read(&max), read(&instances)), ("2000\n".into(), "1024\n".into()));
+        assert_eq!(read(&proc.join("kept.conf")), "fs.file-max = 2000\nfs.inotify.max_user_instances = 1024\n");
+    }
+}
+
+#[test]
+fn the_script_is_clean() {
+    let path = workspace().join("scripts/fix-file-descriptors.sh");
+    Run::new(program("shellcheck", "shellcheck")).args(["-s", "sh"]).arg(path).output().passes();
 }
