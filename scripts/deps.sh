@@ -61,6 +61,9 @@ rocksdb-tools       command ldb
 wget                command wget
 curl                command curl
 busybox             command busybox
+prometheus          command prometheus
+chromium            command chromium
+tmux                command tmux
 shellcheck          command shellcheck
 '
 

@@ -3,7 +3,7 @@
 
 use crate::failure::{Failure, Status};
 use crate::output::{complain, explain, print, start_log};
-use crate::{clean, config, doctor, ps, rescue, run, scenarios, selftest, stat};
+use crate::{clean, config, doctor, metrics, ps, rescue, run, scenarios, selftest, stat};
 use clap::error::ErrorKind;
 use clap::{ArgMatches, Command};
 use std::process::ExitCode;
@@ -17,6 +17,7 @@ const COMMANDS: &[Row] = &[
     (stat::command, stat::run),
     (doctor::command, doctor::run),
     (rescue::command, rescue::run),
+    (metrics::command, metrics::run),
     (config::command, config::run),
     (clean::command, clean::run),
     (selftest::command, selftest::run),
