@@ -17,6 +17,8 @@ mod events;
 mod failure;
 mod file;
 mod given;
+#[cfg(test)]
+mod hostile_test;
 mod http;
 mod inheritance;
 mod library;

@@ -142,6 +142,17 @@ fn answer(text: Result<String, Failure>, kind: &'static str) -> Response {
     }
 }
 
+/// Both forms, for the test of hostile pages: each sample is a line of its own.
+#[cfg(test)]
+pub fn check(snapshots: &[Snapshot]) {
+    let mut ledger = Ledger::default();
+    ledger.enter(snapshots);
+    ledger.enter(snapshots);
+    let text = exposition::text(&ledger, snapshots);
+    assert!(text.lines().all(|line| line.starts_with("tideover_") || line.starts_with("# ")), "{text}");
+    assert!(status::json(snapshots).to_string().len() < 64 << 10);
+}
+
 /// Whoever reads the file sees the old or the new one, whole.
 fn replace(path: &Path, text: &str) -> Result<(), Failure> {
     let fresh = path.with_extension(format!("{}.tmp", std::process::id()));

@@ -75,7 +75,8 @@ fn not_guarded(pid: u32, more: &str) -> Failure {
     ))
 }
 
-fn text(snapshot: &Snapshot) -> String {
+/// Everything, for people.
+pub fn text(snapshot: &Snapshot) -> String {
     let page = snapshot.page;
     let mut text = format!(
         "{} (process {}), tideover {}, since {} ({})\n",
