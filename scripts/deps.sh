@@ -61,6 +61,11 @@ python3-plyvel      file    /usr/lib/python3/dist-packages/plyvel
 rocksdb-tools       command ldb
 wget                command wget
 curl                command curl
+busybox             command busybox
+prometheus          command prometheus
+chromium            command chromium
+tmux                command tmux
+shellcheck          command shellcheck
 '
 
 # Is it there?  have command gcc / have file /usr/bin/python3 / have library libfiu.so.0

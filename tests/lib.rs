@@ -5,6 +5,7 @@
 //! folder of shared pages, so tests neither see nor disturb other guarded processes; nothing of the caller's `LD_PRELOAD` and
 //! `TIDEOVER_*` reaches the program.
 
+pub mod browser;
 pub mod disk;
 pub mod fixture;
 pub mod numbered;

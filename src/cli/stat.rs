@@ -7,6 +7,7 @@ use crate::failure::Failure;
 use crate::output::{print, print_json, safe};
 use crate::pages::{self, Page};
 use crate::process;
+use crate::program::Program;
 use crate::ps::{json_flag, page_dir, page_dir_flag};
 use crate::snapshot::Snapshot;
 use crate::table::{Align, Table};
@@ -64,12 +65,18 @@ pub fn find(base: &Path, pid: u32) -> Result<Page, Failure> {
 
 fn not_guarded(pid: u32) -> Failure {
     let name = process::name(pid);
+    if let Some(why) = Program::of(pid).out_of_reach() {
+        return Failure::failed(format!(
+            "process {pid} ({name}) can't be guarded: {why}; `tideover doctor {pid}` works"
+        ));
+    }
     Failure::failed(format!(
         "process {pid} ({name}) is not guarded; start it with `tideover run`, or name the folder of its page with --page-dir"
     ))
 }
 
-fn text(snapshot: &Snapshot) -> String {
+/// Everything, for people.
+pub fn text(snapshot: &Snapshot) -> String {
     let page = snapshot.page;
     let mut text = format!(
         "{} (process {}), tideover {}, since {} ({})\n",

@@ -14,4 +14,5 @@ pub mod glob;
 mod header;
 pub mod page;
 pub mod refusal;
+pub mod select;
 pub mod settings;

@@ -4,9 +4,9 @@ use core::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 use libc::rlimit;
 use once_cell::race::OnceBool;
-use tideover_contract::glob;
 use tideover_contract::page::{EventKind, Outcome};
 use tideover_contract::settings::{Id, MILLION, raise};
+use tideover_contract::{glob, select};
 
 use super::{Gain, Pressure};
 use crate::barrier::barrier;
@@ -19,10 +19,6 @@ use crate::{elf, page, reserve, sys, usage};
 const STEP: u64 = 4;
 /// Descriptors that a new program must find free: what its loader and its start-up open, or a quarter of the limit.
 const HEIRS_NEED: u64 = 16;
-/// FD_SET(3) beyond this corrupts memory.
-const SELECT_END: u64 = 1024;
-/// Programs that import select(2) but never hand it a number that they did not check.
-const CHECKED_SELECT: &[u8] = b"python*, perl*, ruby*, node, nodejs, java, php*, guile*";
 
 /// The program has set its limit itself: it is no longer ours to change.
 static TAKEN_OVER: AtomicBool = AtomicBool::new(false);
@@ -48,16 +44,14 @@ pub fn ceiling(limit: rlimit) -> u64 {
     }
     let mut top = limit.rlim_max.min(SETTINGS.get(Id::RaiseCap));
     if mode != raise::FORCE && uses_select() {
-        top = top.min(SELECT_END);
+        top = top.min(select::END);
     }
     top.max(limit.rlim_cur)
 }
 
 fn uses_select() -> bool {
-    USES_SELECT.get_or_init(|| {
-        !glob::any(CHECKED_SELECT, crate::start::program())
-            && elf::main_imports(&[c"select", c"__select", c"pselect", c"__fdelt_chk", c"__fdelt_warn"])
-    })
+    USES_SELECT
+        .get_or_init(|| !glob::any(select::CHECKED, crate::start::program()) && elf::main_imports(&select::CALLS))
 }
 
 /// The rung.
