@@ -3,7 +3,7 @@
 
 use crate::failure::{Failure, Status};
 use crate::output::{complain, explain, print, start_log};
-use crate::{clean, config, ps, run, scenarios, selftest, stat};
+use crate::{clean, config, generate, ps, run, scenarios, selftest, stat, system};
 use clap::error::ErrorKind;
 use clap::{ArgMatches, Command};
 use std::process::ExitCode;
@@ -18,7 +18,10 @@ const COMMANDS: &[Row] = &[
     (config::command, config::run),
     (clean::command, clean::run),
     (selftest::command, selftest::run),
+    (system::install_command, system::install),
+    (system::uninstall_command, system::uninstall),
     (scenarios::command, scenarios::run),
+    (generate::command, generate::run),
 ];
 
 const EXAMPLES: &str = "\
@@ -30,7 +33,8 @@ Examples:
 
 `tideover COMMAND --help` has more.";
 
-fn command() -> Command {
+/// The whole command line.
+pub fn command() -> Command {
     Command::new("tideover")
         .version(env!("CARGO_PKG_VERSION"))
         .about("Tides unmodified programs over when file descriptors run out")
