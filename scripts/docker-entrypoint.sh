@@ -67,10 +67,10 @@ loads() {
     told=$(LD_PRELOAD=$library "$1" --list "$2" 2>&1) || why="$1 cannot load it"
     case $told in
     *"$library ("* | *"$library =>"*) ;;
-    *) why="$1 did not load it" ;;
+    *) why="$1 did not load it (is it for this architecture?)" ;;
     esac
     [ -n "$why" ] || return 0
-    first=$(printf '%s\n' "$told" | grep -E 'rror|not found' | sed -n '1p')
+    first=$(printf '%s\n' "$told" | grep -Ei 'error|not found' | sed -n '1p')
     why=${first:-$why}
     return 1
 }
@@ -86,7 +86,7 @@ plainly() {
 library=${TIDEOVER_LIB:-}
 if [ -z "$library" ]; then
     case $0 in */*) here=$(cd "${0%/*}" && pwd) ;; *) here=/usr/local/bin ;; esac
-    for library in "$here" "$here/../lib" /usr/local/lib /usr/lib/*-linux-gnu /usr/lib64 /usr/lib /tideover; do
+    for library in "$here" "${here%/*}/lib" /usr/local/lib /usr/lib/*-linux-gnu /usr/lib64 /usr/lib /tideover; do
         library=$library/libtideover.so
         [ ! -f "$library" ] || break
     done

@@ -109,8 +109,9 @@ pub fn install(matches: &ArgMatches) -> Result<(), Failure> {
     if wanted == list.text {
         return print(&format!("{} names it already.\n", list.path.display()));
     }
+    let before = rehearsal::before(&root);
     list.replace(&wanted)?;
-    if let Err(why) = rehearsal::confirm(&root, &library) {
+    if let Some(Err(why)) = before.map(|before| before.confirm(&root, &library)) {
         list.replace(&list.text)?;
         return Err(Failure::failed(format!("{why}; {} is again as it was", list.path.display())));
     }
