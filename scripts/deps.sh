@@ -61,11 +61,22 @@ python3-plyvel      file    /usr/lib/python3/dist-packages/plyvel
 rocksdb-tools       command ldb
 wget                command wget
 curl                command curl
-busybox             command busybox
 prometheus          command prometheus
 chromium            command chromium
 tmux                command tmux
+dpkg-dev            command dpkg-shlibdeps
+pkg-config          command pkg-config
+lintian             command lintian
+man-db              command man
+mandoc              command mandoc
+fish                command fish
 shellcheck          command shellcheck
+debootstrap         file    /usr/sbin/debootstrap
+busybox-static      command busybox
+musl-tools          command musl-gcc
+podman              command podman
+runc                file    /usr/sbin/runc
+docker-compose      command docker-compose
 '
 
 # Is it there?  have command gcc / have file /usr/bin/python3 / have library libfiu.so.0

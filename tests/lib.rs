@@ -12,6 +12,7 @@ pub mod numbered;
 pub mod outage;
 pub mod outcome;
 pub mod page;
+pub mod rootfs;
 pub mod run;
 pub mod scratch;
 
@@ -19,6 +20,7 @@ pub use disk::{Disk, Kind};
 pub use fixture::{fixture, preload_fixture};
 pub use outcome::{Both, Outcome};
 pub use page::Page;
+pub use rootfs::Rootfs;
 pub use run::{Run, Running};
 pub use scratch::Scratch;
 

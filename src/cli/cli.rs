@@ -3,7 +3,7 @@
 
 use crate::failure::{Failure, Status};
 use crate::output::{complain, explain, print, start_log};
-use crate::{clean, config, doctor, metrics, ps, rescue, run, scenarios, selftest, stat};
+use crate::{clean, config, doctor, generate, install, metrics, ps, rescue, run, scenarios, selftest, stat};
 use clap::error::ErrorKind;
 use clap::{ArgMatches, Command};
 use std::process::ExitCode;
@@ -21,7 +21,10 @@ const COMMANDS: &[Row] = &[
     (config::command, config::run),
     (clean::command, clean::run),
     (selftest::command, selftest::run),
+    (install::install_command, install::install),
+    (install::uninstall_command, install::uninstall),
     (scenarios::command, scenarios::run),
+    (generate::command, generate::run),
 ];
 
 const EXAMPLES: &str = "\
@@ -35,7 +38,8 @@ Examples:
 
 `tideover COMMAND --help` has more.";
 
-fn command() -> Command {
+/// The whole command line.
+pub fn command() -> Command {
     Command::new("tideover")
         .version(env!("CARGO_PKG_VERSION"))
         .about("Tides unmodified programs over when file descriptors run out")

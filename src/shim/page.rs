@@ -173,7 +173,10 @@ fn move_in() {
 fn complain((what, errno): Failure, uid: u32) {
     fill(&PRIVATE, uid);
     NOTABLE.store(0, Relaxed);
-    log::warn!(
+    // Whoever named the folder wants to know. Elsewhere (an image without /dev/shm) each `ls` would say so.
+    let default = SETTINGS.source(settings::Id::PageDir as usize) == settings::Source::Default as u8;
+    log::log!(
+        if default { log::Level::Info } else { log::Level::Warn },
         "no shared page, counters stay private: {what} {}: {}; TIDEOVER_PAGE_DIR= names another directory, TIDEOVER_PAGE=0 does without",
         crate::report::Printable(directory(uid).as_bytes()),
         crate::report::ErrnoName(errno),
