@@ -7,12 +7,14 @@
 
 pub mod disk;
 pub mod fixture;
+pub mod load;
 pub mod numbered;
 pub mod outage;
 pub mod outcome;
 pub mod page;
 pub mod run;
 pub mod scratch;
+pub mod server;
 
 pub use disk::{Disk, Kind};
 pub use fixture::{fixture, preload_fixture};
