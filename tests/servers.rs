@@ -81,9 +81,12 @@ impl Seen {
     }
 }
 
-/// What is compared: preloaded first. The slack is what two runs of the same may differ by, on a machine that has other work.
+/// Preloaded and plain: is the first worse?
+type Worse = fn(&Seen, &Seen) -> bool;
+
+/// What is compared. The slack is what two runs of the same may differ by, on a machine that has other work.
 #[rustfmt::skip]
-const WORSE: &[(&str, fn(&Seen, &Seen) -> bool)] = &[
+const WORSE: &[(&str, Worse)] = &[
     ("does not recover", |with, _| !with.recovered),
     ("serves fewer", |with, without| with.served < without.served),
     ("refuses more", |with, without| with.refused > without.refused),
@@ -101,9 +104,12 @@ const WORSE: &[(&str, fn(&Seen, &Seen) -> bool)] = &[
     ("is talked about too much", |with, _| with.ours > 10),
 ];
 
+/// A cell of the table.
+type Cell = fn(&Seen) -> String;
+
 /// The columns of the table.
 #[rustfmt::skip]
-const COLUMNS: &[(&str, fn(&Seen) -> String)] = &[
+const COLUMNS: &[(&str, Cell)] = &[
     ("served", |s| s.served.to_string()),
     ("refused", |s| s.refused.to_string()),
     ("recovers", |s| if s.recovered { "yes" } else { "no" }.into()),
