@@ -98,7 +98,9 @@ enum tideover_event_kind {
     TIDEOVER_RECOVERED = 4, /* a call found no descriptor, and then succeeded */
     TIDEOVER_DEGRADED = 5,  /* a log's filesystem is full */
     TIDEOVER_RESTORED = 6,  /* it has space again */
-    TIDEOVER_RAISED = 7     /* the soft limit was raised; fd is the new one */
+    TIDEOVER_RAISED = 7,    /* the soft limit was raised; fd is the new one */
+    TIDEOVER_PARKED = 8,    /* a listener is parked: its clients wait for descriptors */
+    TIDEOVER_SHED = 9       /* clients of listener fd are turned away */
 };
 
 enum tideover_outcome {
@@ -110,7 +112,8 @@ enum tideover_outcome {
     TIDEOVER_OUTCOME_GAVE_UP = 5,      /* waited in vain */
     TIDEOVER_OUTCOME_BREAKER_OPEN = 6, /* too many waits in vain before */
     TIDEOVER_OUTCOME_INTERRUPTED = 7,  /* a signal handler without SA_RESTART ran */
-    TIDEOVER_OUTCOME_OTHER_ERROR = 8   /* the next try failed for another reason */
+    TIDEOVER_OUTCOME_OTHER_ERROR = 8,  /* the next try failed for another reason */
+    TIDEOVER_OUTCOME_PARKED = 9        /* accept answered EAGAIN: its client waits */
 };
 
 struct tideover_event {
@@ -155,7 +158,8 @@ struct tideover_counters {
     uint64_t emfile, enfile, recovered, gave_up, waits, wait_ns, reclaims, reclaimed, gc_runs, gc_ns, breaker_trips,
         breaker_open;
     /* connections */
-    uint64_t accepted, clients, parked, unparked, shed, refused, idle_closed, outgoing, phantom;
+    uint64_t accepted, clients, parked, unparked, shed, refused, idle_closed, outgoing, limited, connect_timeouts,
+        ports_exhausted, phantom;
     /* logs */
     uint64_t degraded, degraded_since, enospc, edquot, diverted_writes, diverted_bytes, diverted_lines, dropped_bytes,
         recoveries, cleaned_files, cleaned_bytes, full_waits;
@@ -186,7 +190,7 @@ struct tideover_page {
     char version[16]; /* zero-padded, as is program */
     char program[64];
     struct tideover_counters counters;
-    uint64_t unused[10];
+    uint64_t unused[7];
     struct {
         uint64_t opened, closed, reserved[6];
     } shards[TIDEOVER_PAGE_SHARDS]; /* calls.opened and calls.closed are the sums */

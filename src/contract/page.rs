@@ -104,7 +104,10 @@ counters! {
         shed Counter "connections accepted and closed at the limit";
         refused Counter "connections refused by a limit";
         idle_closed Counter "idle clients shut down at the limit";
-        outgoing Gauge "outgoing sockets open now";
+        outgoing Gauge "outgoing TCP sockets open now; counted while a limit on them is set";
+        limited Counter "connects that found TIDEOVER_MAX_CONNECTIONS or TIDEOVER_MAX_PER_ENDPOINT reached";
+        connect_timeouts Counter "connects ended by TIDEOVER_CONNECT_TIMEOUT";
+        ports_exhausted Counter "connects that found no local port free (EADDRNOTAVAIL)";
         phantom Counter "EMFILE from accept with nobody waiting";
     }
     logs {
@@ -154,6 +157,10 @@ pub enum EventKind {
     Restored = 6,
     /// The soft limit was raised; `fd` is the new one.
     Raised = 7,
+    /// A listener is parked: its clients wait for descriptors.
+    Parked = 8,
+    /// Clients are turned away; `tries` is how many so far, `fd` the listener.
+    Shed = 9,
 }
 
 /// How a call that found no descriptor ended; the number in the page.
@@ -178,19 +185,31 @@ pub enum Outcome {
     Interrupted = 7,
     /// The retry failed with another error, which was passed on.
     OtherError = 8,
+    /// accept(2) answered EAGAIN: its client waits.
+    Parked = 9,
 }
 
 /// JSON name of an event kind.
 pub fn kind_name(kind: u32) -> &'static str {
-    ["?", "warning", "critical", "exhausted", "recovered", "degraded", "restored", "raised"]
+    ["?", "warning", "critical", "exhausted", "recovered", "degraded", "restored", "raised", "parked", "shed"]
         .get(kind as usize)
         .unwrap_or(&"?")
 }
 
 /// JSON name of an outcome.
 pub fn outcome_name(outcome: u32) -> &'static str {
-    const NAMES: [&str; 9] =
-        ["none", "raised", "reclaimed", "waited", "hopeless", "gave_up", "breaker_open", "interrupted", "other_error"];
+    const NAMES: [&str; 10] = [
+        "none",
+        "raised",
+        "reclaimed",
+        "waited",
+        "hopeless",
+        "gave_up",
+        "breaker_open",
+        "interrupted",
+        "other_error",
+        "parked",
+    ];
     NAMES.get(outcome as usize).unwrap_or(&"?")
 }
 
@@ -254,7 +273,7 @@ pub struct Page {
     pub program: [AtomicU8; PROGRAM_NAME],
     /// See [`COUNTERS`].
     pub counters: Counters,
-    unused: [AtomicU64; 10],
+    unused: [AtomicU64; 7],
     /// See [`SHARDS`].
     pub shards: [Shard; SHARDS],
     /// Effective values, by index in [`crate::settings::SETTINGS`].
@@ -319,7 +338,7 @@ impl Page {
             version: [const { AtomicU8::new(0) }; 16],
             program: [const { AtomicU8::new(0) }; PROGRAM_NAME],
             counters: Counters::new(),
-            unused: [const { AtomicU64::new(0) }; 10],
+            unused: [const { AtomicU64::new(0) }; 7],
             shards: [const {
                 Shard {
                     opened: AtomicU64::new(0),

@@ -25,6 +25,8 @@ pub enum Kind {
     Globs,
     /// A word, or bytes as `64K`, `50M`, `1G` within a range; the word counts as 0.
     SizeOr(&'static str, u64, u64),
+    /// A word, which counts as 0, or what another kind accepts.
+    Or(&'static str, &'static Kind),
     /// Bytes per time, as `64M/min`, `1M/s`; kept as bytes per minute.
     Rate,
     /// `stdout`, `stderr`, `off`, or an absolute path.
@@ -56,6 +58,8 @@ pub const MAX_PATH: usize = 200;
 /// Longest list of patterns, or text, in bytes.
 pub const MAX_TEXT: usize = 1000;
 const GIB: u64 = 1 << 30;
+/// The library knows so many descriptors one by one.
+const MOST_SOCKETS: u64 = 65535;
 
 /// A row of the table.
 #[derive(Debug)]
@@ -113,6 +117,26 @@ settings! {
         "warn when so large a part of the descriptors that can be had is in use; 0: never";
     FdCritical "fd_critical" "TIDEOVER_FD_CRITICAL" Kind::Ratio(0, MILLION), "0.9",
         "call it critical at this part; 0: never";
+    Accept "accept" "TIDEOVER_ACCEPT" Kind::Choice(&["pass", "park", "shed"]), "park",
+        "clients for whom there is no descriptor: pass the error on, let them wait quietly, or turn them away";
+    ShedAfter "shed_after" "TIDEOVER_SHED_AFTER" Kind::Or("off", &Kind::Duration(MS, 24 * HOUR)), "off",
+        "with park: turn clients away once none could be accepted for so long";
+    ShedClose "shed_close" "TIDEOVER_SHED_CLOSE" Kind::Choice(&["rst", "fin"]), "rst",
+        "clients that are turned away see a reset, or an orderly end";
+    MaxClients "max_clients" "TIDEOVER_MAX_CLIENTS" Kind::Or("off", &Kind::Count(1, MOST_SOCKETS)), "off",
+        "accepted sockets open at once";
+    AcceptRate "accept_rate" "TIDEOVER_ACCEPT_RATE" Kind::Or("off", &Kind::Count(1, MILLION)), "off",
+        "clients accepted per second";
+    OverLimit "over_limit" "TIDEOVER_OVER_LIMIT" Kind::Choice(&["wait", "refuse"]), "wait",
+        "clients over these two limits wait in the listener's queue, or are turned away";
+    MaxConnections "max_connections" "TIDEOVER_MAX_CONNECTIONS" Kind::Or("off", &Kind::Count(1, MOST_SOCKETS)), "off",
+        "outgoing TCP connections open at once; one more waits in a blocking connect, else gets EAGAIN";
+    MaxPerEndpoint "max_per_endpoint" "TIDEOVER_MAX_PER_ENDPOINT" Kind::Or("off", &Kind::Count(1, MOST_SOCKETS)), "off",
+        "the same for connections to one address and port";
+    ConnectTimeout "connect_timeout" "TIDEOVER_CONNECT_TIMEOUT" Kind::Or("off", &Kind::Duration(MS, HOUR)), "off",
+        "a blocking TCP connect fails with ETIMEDOUT after this time";
+    IdleTimeout "idle_timeout" "TIDEOVER_IDLE_TIMEOUT" Kind::Or("off", &Kind::Duration(MS, 365 * 24 * HOUR)), "off",
+        "when no descriptor is left, shut down TCP clients that were idle for longer, longest idle first";
     Logs "logs" "TIDEOVER_LOGS" Kind::Globs, "",
         "paths that are logs, as shell patterns, beside those of the built-in rule";
     LogsExcept "logs_except" "TIDEOVER_LOGS_EXCEPT" Kind::Globs, "",
@@ -158,6 +182,28 @@ pub mod raise {
     pub const AUTO: u64 = 1;
     /// Even when the program uses select(2).
     pub const FORCE: u64 = 2;
+}
+
+/// Indexes of [`Id::Accept`]'s words.
+pub mod accept {
+    /// The error is passed on.
+    pub const PASS: u64 = 0;
+    /// The listener is parked.
+    pub const PARK: u64 = 1;
+    /// Clients are turned away.
+    pub const SHED: u64 = 2;
+}
+
+/// Indexes of [`Id::ShedClose`]'s words.
+pub mod shed_close {
+    /// With a reset.
+    pub const RST: u64 = 0;
+}
+
+/// Indexes of [`Id::OverLimit`]'s words.
+pub mod over_limit {
+    /// Turned away.
+    pub const REFUSE: u64 = 1;
 }
 
 /// Index of "wait" in [`Id::OnFull`]'s words.
@@ -234,7 +280,8 @@ pub fn parse(kind: &Kind, text: &[u8]) -> Option<u64> {
         Kind::Globs | Kind::Text => {
             (text.len() <= MAX_TEXT && !text.contains(&b'\n')).then_some(u64::from(!text.is_empty()))
         }
-        Kind::SizeOr(word, _, _) if text == word.as_bytes() => Some(0),
+        Kind::SizeOr(word, _, _) | Kind::Or(word, _) if text == word.as_bytes() => Some(0),
+        Kind::Or(_, kind) => parse(kind, text),
         Kind::SizeOr(_, low, high) => within(size(text)?, low, high),
         Kind::Rate => {
             if text == b"0" {
@@ -318,6 +365,7 @@ impl fmt::Display for Kind {
             Kind::SizeOr(word, low, high) => {
                 write!(f, "{word}, or a size such as 64K, 50M, 1G, from {} to {}", Bytes(low), Bytes(high))
             }
+            Kind::Or(word, kind) => write!(f, "{word}, or {kind}"),
             Kind::Rate => f.write_str("a size per time such as 64M/min, 1M/s, or 0"),
             Kind::Sink => f.write_str("stdout, stderr, off, or an absolute path"),
             Kind::Text => write!(f, "a line of at most {MAX_TEXT} bytes"),
@@ -336,7 +384,8 @@ impl fmt::Display for Shown<'_> {
             (Kind::Duration(..), value) => Nanoseconds(value).fmt(f),
             (Kind::Choice(words), value) => f.write_str(words.get(value as usize).unwrap_or(&"?")),
             (Kind::Path | Kind::Globs | Kind::Text, value) => f.write_str(if value == 0 { "" } else { "set" }),
-            (Kind::SizeOr(word, _, _), 0) => f.write_str(word),
+            (Kind::SizeOr(word, _, _) | Kind::Or(word, _), 0) => f.write_str(word),
+            (Kind::Or(_, kind), value) => Shown(kind, value).fmt(f),
             (Kind::SizeOr(..), value) => Bytes(value).fmt(f),
             (Kind::Rate, value) => write!(f, "{}/min", Bytes(value)),
             (Kind::Sink, value) => {
@@ -428,6 +477,10 @@ mod tests {
         assert_eq!(parse(&Kind::SizeOr("auto", 1, GIB), b"auto"), Some(0));
         assert_eq!(parse(&Kind::SizeOr("auto", 1, GIB), b"1.5M"), Some(3 << 19));
         assert_eq!(parse(&Kind::Sink, b"/var/spare.log"), Some(sink::PATH));
+        let limit = Kind::Or("off", &Kind::Count(1, 9));
+        assert_eq!([&b"off"[..], b"7", b"0", b"10"].map(|text| parse(&limit, text)), [Some(0), Some(7), None, None]);
+        assert_eq!(limit.to_string(), "off, or a whole number from 1 to 9");
+        assert_eq!([0, 7].map(|value| Shown(&limit, value).to_string()), ["off", "7"]);
         for bad in ["64M", "/min", "64M/day", "M/min"] {
             assert_eq!(parse(&Kind::Rate, bad.as_bytes()), None, "{bad:?}");
         }

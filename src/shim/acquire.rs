@@ -9,6 +9,7 @@ use core::ffi::{c_int, c_void};
 use libc::rlimit;
 use tideover_contract::page::{EventKind, Outcome};
 
+use crate::accept::{self, Stand};
 use crate::barrier::barrier;
 use crate::events::{self, Event};
 use crate::process::{self, Phase};
@@ -16,7 +17,7 @@ use crate::reclaim::limit::{self, Remedy};
 use crate::reclaim::{self, Climb, Pressure};
 use crate::report::{ErrnoName, More, Repeated, Seconds};
 use crate::wait::{self, Backoff, Candidate, Refusal, Step, Waiting};
-use crate::{breaker, page, sys, usage};
+use crate::{breaker, descriptors, page, sys, usage};
 
 /// A call that makes descriptors, as far as the engine cares.
 #[derive(Clone, Copy)]
@@ -29,6 +30,8 @@ pub struct Call {
     pub greedy: bool,
     /// Its own backoff, instead of that of the settings.
     pub backoff: Option<Backoff>,
+    /// For accept(2): where its client waits.
+    pub listener: Option<c_int>,
 }
 
 /// A climb that frees is followed by a try; more often than this in one attempt, others take what is freed.
@@ -36,12 +39,27 @@ const CLIMBS: u32 = 16;
 /// What having waited for another thread on the ladder counts: nobody waits for more than two.
 const ELSEWHERE: u32 = CLIMBS / 2;
 
-static GAVE_UP: Repeated = Repeated::new();
-static RECOVERED: Repeated = Repeated::new();
+/// What a call lacks. All but descriptors are lacked by connect(2) alone: nothing can be freed for it, but waiting can help.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Lack {
+    /// EMFILE, ENFILE.
+    Descriptor,
+    /// EADDRNOTAVAIL: no ephemeral port is free.
+    Port,
+    /// Its turn under TIDEOVER_MAX_CONNECTIONS; EAGAIN.
+    Connection,
+    /// Its turn under TIDEOVER_MAX_PER_ENDPOINT; EAGAIN.
+    EndpointConnection,
+}
+
+static GAVE_UP: [Repeated; 4] = [const { Repeated::new() }; 4];
+static PARKED: Repeated = Repeated::new();
+static RECOVERED: [Repeated; 4] = [const { Repeated::new() }; 4];
 
 /// One failed call on its way.
 struct Attempt {
     call: Call,
+    lack: Lack,
     errno: c_int,
     begun: u64,
     tries: u32,
@@ -52,6 +70,8 @@ struct Attempt {
     refusal: Option<Option<Refusal>>,
     waiting: Waiting,
     slept: bool,
+    /// What accept(2) does instead. Asked once, when the ladder has nothing more.
+    stand: Option<Stand>,
 }
 
 /// Is this a lack of descriptors?
@@ -72,28 +92,59 @@ pub struct Tried {
 /// a cancellation passes through (DESIGN.md).
 pub type Try = unsafe extern "C" fn(*mut c_void) -> Tried;
 
-/// Carries a call over that failed with EMFILE or ENFILE. True: the last try's answer stands. False: nothing helped, the
-/// first answer stands, and errno is as it was.
+/// Carries a call over that failed with `wrong` for lack of something. True: the last try's answer stands. False: nothing helped,
+/// the first answer stands, and errno is as it was, or EAGAIN for an accept(2) whose client waits.
 ///
 /// # Safety
 /// `again` may be called with `context`.
 #[allow(improper_ctypes_definitions, reason = "extern \"C\" only so that it can't unwind")]
-pub unsafe extern "C" fn carry(call: Call, wrong: c_int, again: Try, context: *mut c_void) -> bool {
+pub unsafe extern "C" fn carry_for(lack: Lack, call: Call, wrong: c_int, again: Try, context: *mut c_void) -> bool {
     let saved = sys::errno();
-    if let Some(mut attempt) = Attempt::begin(call, wrong) {
+    if let Some(mut attempt) = Attempt::begin(lack, call, wrong) {
         while attempt.again() {
             // SAFETY: promised by the caller.
             let tried = unsafe { again(context) };
-            if !is_exhaustion(tried.wrong) {
+            if tried.wrong != wrong && !(lack == Lack::Descriptor && is_exhaustion(tried.wrong)) {
                 let kept = sys::errno();
                 attempt.ended(&tried);
                 sys::set_errno(kept);
                 return true;
             }
         }
+        if attempt.stand.is_some_and(|stand| stand.quiet) {
+            sys::set_errno(libc::EAGAIN);
+            return false;
+        }
     }
     sys::set_errno(saved);
     false
+}
+
+impl Lack {
+    /// Is it a limit that the user has set?
+    fn is_limit(self) -> bool {
+        matches!(self, Lack::Connection | Lack::EndpointConnection)
+    }
+
+    /// For messages.
+    fn past(self) -> &'static str {
+        match self {
+            Lack::Descriptor => "no descriptor was free",
+            Lack::Port => "no local port was free",
+            Lack::Connection => "TIDEOVER_MAX_CONNECTIONS was reached",
+            Lack::EndpointConnection => "TIDEOVER_MAX_PER_ENDPOINT was reached",
+        }
+    }
+
+    /// What a person can do about it; about descriptors there is more to say, see [`Remedy`].
+    fn remedy(self) -> &'static str {
+        match self {
+            Lack::Port => {
+                "to help: `sysctl -w net.ipv4.ip_local_port_range=\"1024 65535\"`, or keep connections open instead of making new ones"
+            }
+            _ => "to help: a higher limit, or close connections that are no longer used",
+        }
+    }
 }
 
 impl Attempt {
@@ -101,11 +152,11 @@ impl Attempt {
     #[cold]
     #[inline(never)]
     #[allow(improper_ctypes_definitions, reason = "extern \"C\" only so that it can't unwind")]
-    extern "C" fn begin(call: Call, errno: c_int) -> Option<Attempt> {
-        barrier(None, || Attempt::new(call, errno))
+    extern "C" fn begin(lack: Lack, call: Call, errno: c_int) -> Option<Attempt> {
+        barrier(None, || Attempt::new(lack, call, errno))
     }
 
-    fn new(call: Call, errno: c_int) -> Option<Attempt> {
+    fn new(lack: Lack, call: Call, errno: c_int) -> Option<Attempt> {
         if matches!(process::phase(), Phase::Starting | Phase::Dormant | Phase::Sandboxed) {
             page::add(&page::counters().bypassed, 1);
             return None;
@@ -120,17 +171,25 @@ impl Attempt {
             page::add(&counters.bypassed, 1);
             return None;
         }
-        page::add(if errno == libc::EMFILE { &counters.emfile } else { &counters.enfile }, 1);
+        let counter = match lack {
+            Lack::Descriptor if errno == libc::EMFILE => &counters.emfile,
+            Lack::Descriptor => &counters.enfile,
+            Lack::Port => &counters.ports_exhausted,
+            Lack::Connection | Lack::EndpointConnection => &counters.limited,
+        };
+        page::add(counter, 1);
         Some(Attempt {
             call,
+            lack,
             errno,
             begun: sys::now(),
             tries: 0,
-            climbs: 0,
+            climbs: if lack == Lack::Descriptor { 0 } else { CLIMBS },
             due_to: Outcome::Waited,
             refusal: None,
             waiting: Waiting::new(call.backoff.unwrap_or_else(Backoff::from_settings), call.greedy),
             slept: false,
+            stand: None,
         })
     }
 
@@ -167,9 +226,26 @@ impl Attempt {
                     Climb::Nothing => self.climbs = CLIMBS,
                 }
             }
+            if let Some(listener) = self.call.listener {
+                let stand = match self.stand {
+                    Some(stand) => Stand { again: false, ..stand },
+                    None => accept::stand_by(listener, self.errno),
+                };
+                self.stand = Some(stand);
+                if stand.again {
+                    return Ok(());
+                }
+                if stand.quiet {
+                    return Err(Outcome::Parked);
+                }
+            }
             if self.refusal.is_none() {
-                let candidate =
-                    Candidate { errno: self.errno, patient: self.call.patient, waits: self.waiting.has_any() };
+                let candidate = Candidate {
+                    within: self.errno == libc::EMFILE || self.lack.is_limit(),
+                    patient: self.call.patient,
+                    waits: self.waiting.has_any(),
+                    breaker: breaker::of(self.lack),
+                };
                 self.refusal = Some(wait::refusal(&candidate));
             }
             if let Some(Some(refusal)) = self.refusal {
@@ -179,7 +255,8 @@ impl Attempt {
             self.due_to = Outcome::Waited;
             match self.waiting.step() {
                 Step::Try => return Ok(()),
-                Step::StartOver => self.climbs = 0,
+                Step::StartOver if self.lack == Lack::Descriptor => self.climbs = 0,
+                Step::StartOver => {}
                 Step::End(outcome) => return Err(outcome),
             }
         }
@@ -197,13 +274,22 @@ impl Attempt {
 
     fn recovered(&self, fd: c_int) {
         let waited = self.end();
-        page::add(&page::counters().recovered, 1);
+        if self.stand.is_some() {
+            accept::go_on();
+        }
+        if self.lack == Lack::Descriptor {
+            page::add(&page::counters().recovered, 1);
+        }
         if self.slept {
-            breaker::succeeded();
-            if let Some(more) = RECOVERED.due() {
-                log::warn!(
-                    "{}: no descriptor was free ({}), waited {} for one{}",
+            breaker::of(self.lack).succeeded();
+            if let Some(more) = RECOVERED[self.lack as usize].due() {
+                // A limit that the user set has only done what it is for.
+                let level = if self.lack.is_limit() { log::Level::Info } else { log::Level::Warn };
+                log::log!(
+                    level,
+                    "{}: {} ({}), waited {} for one{}",
                     self.call.name,
+                    self.lack.past(),
                     ErrnoName(self.errno),
                     Seconds(waited),
                     More(more)
@@ -215,12 +301,24 @@ impl Attempt {
 
     fn failed(&mut self, outcome: Outcome) {
         let waited = self.end();
-        page::add(&page::counters().gave_up, 1);
+        if let (Some(listener), Some(Stand { paced: true, .. })) = (self.call.listener, self.stand) {
+            accept::pace(listener);
+        }
+        if outcome == Outcome::Parked {
+            if let Some(more) = PARKED.due() {
+                self.lament(outcome, waited, more);
+            }
+            return;
+        }
+        if self.lack == Lack::Descriptor {
+            page::add(&page::counters().gave_up, 1);
+        }
         if outcome == Outcome::GaveUp {
-            breaker::gave_up();
+            breaker::of(self.lack).gave_up();
         }
         self.emit(EventKind::Exhausted, -1, waited, outcome);
-        if let Some(more) = GAVE_UP.due() {
+        if let Some(more) = GAVE_UP[self.lack as usize].due() {
+            descriptors::reconcile(descriptors::CLIENT | descriptors::OUTGOING);
             self.lament(outcome, waited, more);
         }
     }
@@ -233,9 +331,18 @@ impl Attempt {
         let tried = match (self.refusal, outcome) {
             (Some(Some(refusal)), _) => refusal.why,
             (_, Outcome::Interrupted) => "waited until a signal came",
+            (_, Outcome::Parked) => "clients wait until one is free",
             _ => "waited in vain",
         };
-        if self.errno == libc::ENFILE {
+        if self.lack != Lack::Descriptor {
+            log::warn!(
+                "{name}: {} ({errno}); {tried} ({}){}; {}",
+                self.lack.past(),
+                Seconds(waited),
+                More(more),
+                self.lack.remedy()
+            );
+        } else if self.errno == libc::ENFILE {
             log::warn!(
                 "{name}: the system is out of descriptors ({errno}); {tried} {}{}; to help: `sysctl -w fs.file-max=...`, see /proc/sys/fs/file-nr",
                 Seconds(waited),

@@ -1,12 +1,18 @@
-//! Two bytes of memory per descriptor: has its user asked for durability, is it a log whose lines go elsewhere?
+//! Two bytes of memory per descriptor: has its user asked for durability, is it a log whose lines go elsewhere, is it a
+//! client's socket?
 //!
 //! A fixed table, not one sized by the limit (moby#38814 has limits of 2^30).
-//! Numbers beyond it count as durable: what is not known gets the true error.
+//! Numbers beyond it count as durable: what is not known gets the true error. Sockets beyond it are not counted.
 
 use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
-use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU16, AtomicU32};
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU16, AtomicU32, AtomicU64};
 
-const NUMBERS: usize = 65536;
+use crate::barrier::barrier;
+use crate::process::{self, Phase};
+use crate::{page, sys, thread};
+
+/// Descriptors from this number on are not known.
+pub const NUMBERS: usize = 65536;
 
 /// The lower byte: what its user did that writers of logs don't do.
 pub const HISTORY: u16 = 0xff;
@@ -14,6 +20,18 @@ pub const HISTORY: u16 = 0xff;
 pub const LOG: u16 = 0x100;
 /// Known not to be a regular file.
 pub const OTHER: u16 = 0x200;
+/// A socket that accept(2) gave.
+pub const CLIENT: u16 = 0x400;
+/// A socket that this program has connected.
+pub const OUTGOING: u16 = 0x800;
+/// A socket, or an epoll set, that has, or had, more than one descriptor here.
+pub const SHARED: u16 = 0x1000;
+/// A socket that clients connect to.
+pub const LISTENER: u16 = 0x2000;
+/// An epoll set.
+pub const EPOLL: u16 = 0x4000;
+/// Sockets that are counted while they are open.
+const COUNTED: u16 = CLIENT | OUTGOING;
 
 type Marks = [AtomicU16; NUMBERS];
 
@@ -53,6 +71,17 @@ pub fn marks(fd: i32) -> u16 {
     }
 }
 
+/// Notes a kind of descriptor that most programs have few of.
+#[cold]
+#[inline(never)]
+pub extern "C" fn classify(fd: i32, kind: u16) {
+    barrier((), || {
+        if !thread::is_in_vfork() && !matches!(process::phase(), Phase::Starting | Phase::Dormant) {
+            add(fd, kind);
+        }
+    });
+}
+
 /// Notes something.
 #[inline(always)]
 pub fn add(fd: i32, marks: u16) {
@@ -62,34 +91,155 @@ pub fn add(fd: i32, marks: u16) {
     let known = table().and_then(|table| table.get(fd as usize));
     if let Some(known) = known.filter(|known| known.load(Relaxed) & marks != marks) {
         known.fetch_or(marks, Relaxed);
-        TOP.fetch_max(fd as u32 + 1, Relaxed);
+        reach(fd);
     }
 }
 
-/// The number is free, or belongs to something new.
+/// There is a descriptor of this number.
+pub fn reach(fd: i32) {
+    TOP.fetch_max(fd.max(0) as u32 + 1, Relaxed);
+}
+
+/// The number is about to be free, or belongs to something new.
 #[inline(always)]
 pub fn forget(fd: i32) {
-    let known = table().and_then(|table| table.get(fd as usize));
-    if let Some(known) = known.filter(|known| known.load(Relaxed) != 0) {
-        known.store(0, Relaxed);
+    let Some(table) = table() else { return };
+    if (fd as u32 as usize) < NUMBERS && table[fd as usize].load(Relaxed) != 0 {
+        forget_known(fd);
     }
+}
+
+#[cold]
+#[inline(never)]
+extern "C" fn forget_known(fd: i32) {
+    take(fd);
 }
 
 /// So are all these.
 pub fn forget_range(first: u32, last: u32) {
-    let end = last.saturating_add(1).min(TOP.load(Relaxed)) as usize;
-    for known in table().and_then(|table| table.get(first as usize..end)).unwrap_or(&[]) {
-        known.store(0, Relaxed);
+    let end = last.saturating_add(1).min(TOP.load(Relaxed));
+    for fd in first..end.max(first) {
+        forget(fd as i32);
     }
 }
 
-/// `to` is a copy of `from`: the same open file, with the same history.
+/// Forgets, and says what was known. The descriptor must still be open, or its last socket is not told from a copy.
+#[inline(never)]
+pub extern "C" fn take(fd: i32) -> u16 {
+    barrier(0, || taken(fd))
+}
+
+fn taken(fd: i32) -> u16 {
+    // The child of a vfork(2) closes descriptors of its own; the memory is its parent's.
+    let Some(known) = table().and_then(|table| table.get(fd as usize)).filter(|_| !thread::is_in_vfork()) else {
+        return 0;
+    };
+    let old = known.swap(0, Relaxed);
+    if old & (LISTENER | EPOLL) != 0 {
+        crate::accept::listeners::closing(fd, old);
+    }
+    if old & COUNTED != 0 && !(old & SHARED != 0 && has_twin(fd)) {
+        let counter = gauge(old);
+        let _ = counter.fetch_update(Relaxed, Relaxed, |open| open.checked_sub(1));
+    }
+    old
+}
+
+/// Takes back a [`take`].
+#[inline(never)]
+pub extern "C" fn put_back(fd: i32, marks: u16) {
+    barrier((), || {
+        let twin = marks & SHARED != 0 && has_twin(fd);
+        add(fd, marks);
+        if marks & COUNTED != 0 && !twin {
+            page::add(gauge(marks), 1);
+        }
+    });
+}
+
+/// `to`, about which nothing is known, is a copy of `from`: the same open file, with the same history.
 #[inline(always)]
 pub fn copy(from: i32, to: i32) {
     forget(to);
     if from != to && table().is_some() && marks(from) != 0 {
-        add(to, marks(from));
+        share(from, to);
     }
+}
+
+#[cold]
+#[inline(never)]
+extern "C" fn share(from: i32, to: i32) {
+    barrier((), || {
+        if thread::is_in_vfork() {
+            return;
+        }
+        let known = marks(from);
+        let shared = if known & (COUNTED | EPOLL) != 0 { SHARED } else { 0 };
+        add(from, shared);
+        add(to, known | shared);
+        if known & OUTGOING != 0 {
+            crate::outgoing::turns::copied(from, to);
+        }
+    });
+}
+
+/// accept(2) gave this descriptor.
+#[inline(always)]
+pub fn accepted(fd: i32) {
+    match table() {
+        Some(table) if (fd as u32 as usize) < NUMBERS && table[fd as usize].load(Relaxed) == 0 => {
+            table[fd as usize].store(CLIENT, Relaxed);
+            page::add(&page::counters().clients, 1);
+        }
+        _ => count_in(fd, CLIENT),
+    }
+}
+
+/// A descriptor turns out to be a socket that is counted: [`CLIENT`] or [`OUTGOING`]. Whatever was known of its number was of
+/// one that was closed unseen.
+#[cold]
+#[inline(never)]
+pub extern "C" fn count_in(fd: i32, kind: u16) {
+    barrier((), || {
+        if thread::is_in_vfork() || matches!(process::phase(), Phase::Starting | Phase::Dormant) {
+            return;
+        }
+        take(fd);
+        add(fd, kind);
+        if marks(fd) & HISTORY == 0 && marks(fd) & kind != 0 {
+            page::add(gauge(kind), 1);
+        }
+    });
+}
+
+/// How many sockets of a kind are open.
+fn gauge(kind: u16) -> &'static AtomicU64 {
+    if kind & CLIENT != 0 { &page::counters().clients } else { &page::counters().outgoing }
+}
+
+/// The descriptors that bear a mark.
+pub fn marked(mark: u16) -> impl Iterator<Item = i32> {
+    let table = table().map_or(&[][..], |table| &table[..TOP.load(Relaxed).min(NUMBERS as u32) as usize]);
+    (0..).zip(table).filter(move |(_, known)| known.load(Relaxed) & mark != 0).map(|(fd, _)| fd)
+}
+
+/// Forgets the sockets that were closed where no hook could see it. Costs a system call for each.
+pub fn reconcile(kind: u16) {
+    for fd in marked(kind) {
+        if !sys::is_connection(fd) {
+            take(fd);
+        }
+    }
+}
+
+/// Is there another descriptor of this one's socket?
+fn has_twin(fd: i32) -> bool {
+    if process::phase() == Phase::Sandboxed {
+        return false;
+    }
+    let identity = |fd| sys::fstat(fd).map(|status| (status.st_dev, status.st_ino)).ok();
+    let socket = identity(fd);
+    socket.is_some() && marked(SHARED).any(|other| other != fd && identity(other) == socket)
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@
 // Unit tests leave out the exported functions, or they would interpose on themselves; then much has no caller.
 #![cfg_attr(test, allow(dead_code))]
 
+mod accept;
 mod acquire;
 mod arch;
 mod barrier;
@@ -22,11 +23,14 @@ mod events;
 #[cfg(not(test))]
 mod hooks;
 mod logs;
+mod outgoing;
 mod page;
 mod process;
 mod real;
 mod reclaim;
 mod report;
+#[allow(dead_code, reason = "its users come next: collection, and shedding")]
+mod reserve;
 mod settings;
 mod start;
 mod sys;

@@ -81,7 +81,10 @@ pub fn closed() {
 #[cold]
 #[inline(never)]
 extern "C" fn notable(fd: i32) {
-    barrier((), || take_note(fd));
+    barrier((), || {
+        crate::descriptors::reach(fd);
+        take_note(fd);
+    });
 }
 
 fn take_note(fd: i32) {
@@ -243,12 +246,14 @@ fn fill(to: &Page, uid: u32) {
     to.settings_count.store(settings::COUNT as u32, Relaxed);
 }
 
-/// What is known of the limits, from one set of counters to another.
+/// What is known of the limits, and the descriptors that a child inherits, from one set of counters to another.
 fn carry(to: &Counters, from: &Counters) {
     to.soft_limit.store(from.soft_limit.load(Relaxed), Relaxed);
     to.hard_limit.store(from.hard_limit.load(Relaxed), Relaxed);
     to.high_water.store(from.high_water.load(Relaxed), Relaxed);
     to.raised_from.store(from.raised_from.load(Relaxed), Relaxed);
+    to.clients.store(from.clients.load(Relaxed), Relaxed);
+    to.outgoing.store(from.outgoing.load(Relaxed), Relaxed);
 }
 
 /// In the child of a fork: counts begin again, in the private page; the child gets a page

@@ -3,7 +3,7 @@
 use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering::Relaxed};
 
 use crate::barrier::barrier;
-use crate::{page, reclaim, sys, wait};
+use crate::{page, reclaim, reserve, sys, wait};
 
 /// What the library may do.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -84,10 +84,14 @@ pub fn may_act() -> bool {
 pub extern "C" fn forked() {
     adopt();
     FORKED.store(true, Relaxed);
+    crate::thread::forked();
     reclaim::forked();
+    reserve::forked();
     wait::forked();
+    crate::accept::forked();
     page::forked();
     crate::logs::forked();
+    crate::outgoing::forked();
 }
 
 /// Before the process ends by a way that runs no destructors.

@@ -158,6 +158,8 @@ impl fmt::Display for ErrnoName {
             libc::ENOTDIR => "ENOTDIR",
             libc::ENOSYS => "ENOSYS",
             libc::EEXIST => "EEXIST",
+            libc::EAGAIN => "EAGAIN",
+            libc::EADDRNOTAVAIL => "EADDRNOTAVAIL",
             other => return write!(f, "errno {other}"),
         };
         f.write_str(name)

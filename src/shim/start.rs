@@ -63,6 +63,7 @@ fn begin() {
     unsafe { libc::pthread_atfork(None, None, Some(process::forked)) };
     #[cfg(not(test))]
     crate::hooks::resolve_common();
+    crate::outgoing::start();
     page::announce();
     crate::logs::start(to_file);
     process::set_phase(Phase::Active);

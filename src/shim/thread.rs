@@ -2,19 +2,38 @@
 
 use crate::arch;
 
+/// See [`mark_event_loop`].
+const EVENT_LOOP: u64 = 1;
+/// See [`is_in_vfork`]. Set and cleared by the vfork hook, in assembly.
+pub const IN_VFORK: u64 = 2;
+
 /// This thread has waited for several descriptors at once: it is the one that will close some, so it must never sleep for
 /// one (glassfish-grizzly#990: servers that slept on a failed accept made their exhaustion permanent).
 #[inline(always)]
 pub fn mark_event_loop() {
     // SAFETY: the word belongs to this thread alone.
-    unsafe { *arch::thread_word() = 1 };
+    unsafe { *arch::thread_word() |= EVENT_LOOP };
 }
 
 /// See [`mark_event_loop`].
 #[inline(always)]
 pub fn is_event_loop() -> bool {
     // SAFETY: as above.
-    unsafe { *arch::thread_word() != 0 }
+    unsafe { *arch::thread_word() & EVENT_LOOP != 0 }
+}
+
+/// Is this the child of a vfork(2)? Its memory is its parent's, so it must not note there what it does with its own
+/// descriptors; and it has its parent's thread-local storage, which is how it is known without a system call.
+#[inline(always)]
+pub fn is_in_vfork() -> bool {
+    // SAFETY: as above.
+    unsafe { *arch::thread_word() & IN_VFORK != 0 }
+}
+
+/// In the child of a fork(2), whose memory is its own, whoever made it.
+pub fn forked() {
+    // SAFETY: as above.
+    unsafe { *arch::thread_word() &= !IN_VFORK };
 }
 
 /// How many threads this process has; 1 when /proc can't tell, since then nothing may be hoped for from another thread.

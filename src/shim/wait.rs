@@ -11,9 +11,12 @@ use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use tideover_contract::page::Outcome;
 use tideover_contract::settings::{Id, MILLION, SECOND};
 
+use crate::accept::listeners;
+use crate::barrier::barrier;
+use crate::breaker::{self, Breaker};
 use crate::process::{self, Phase};
 use crate::settings::SETTINGS;
-use crate::{arch, breaker, page, sys, thread};
+use crate::{arch, page, sys, thread};
 
 /// Longest sleep without a look.
 const LOOK: u64 = SECOND / 10;
@@ -26,12 +29,14 @@ static TICKETS: AtomicU64 = AtomicU64::new(1);
 
 /// What is known of a call that would like to wait.
 pub struct Candidate {
-    /// EMFILE or ENFILE.
-    pub errno: i32,
+    /// Only this process itself can free what it lacks.
+    pub within: bool,
     /// The host did not ask for a non-blocking descriptor.
     pub patient: bool,
     /// Its policy has waits in it.
     pub waits: bool,
+    /// The breaker for what it lacks.
+    pub breaker: &'static Breaker,
 }
 
 /// Why a call must not sleep.
@@ -54,9 +59,9 @@ pub fn refusal(candidate: &Candidate) -> Option<Refusal> {
         hopeless("nothing to free, and an event loop must not sleep")
     } else if process::phase() == Phase::Exiting {
         hopeless("nothing to free, and the program is ending")
-    } else if candidate.errno == libc::EMFILE && thread::count() <= 1 {
+    } else if candidate.within && thread::count() <= 1 {
         hopeless("nothing to free, and no other thread that could close one")
-    } else if breaker::is_open() {
+    } else if candidate.breaker.is_open() {
         Some(Refusal { outcome: Outcome::BreakerOpen, why: "not waited, since so many waits were in vain" })
     } else {
         None
@@ -132,9 +137,21 @@ impl Waiting {
 
     /// From here on a close is not missed: it changes CLOSES, or finds the ticket.
     fn announce(&mut self) {
-        self.seen = CLOSES.load(Ordering::SeqCst);
-        TICKET.store(TICKETS.fetch_add(1, Ordering::Relaxed), Ordering::SeqCst);
+        self.seen = expect_closes();
     }
+}
+
+/// From here on closes are counted, and parked listeners hear of them. Returns their count so far, for [`sleep`].
+pub fn expect_closes() -> u32 {
+    let seen = CLOSES.load(Ordering::SeqCst);
+    TICKET.store(TICKETS.fetch_add(1, Ordering::Relaxed), Ordering::SeqCst);
+    seen
+}
+
+/// Sleeps until more than `seen` closes have been counted, at most so many nanoseconds. False: a signal handler has run that
+/// wants blocked calls interrupted.
+pub fn sleep(seen: u32, nanoseconds: u64) -> bool {
+    sys::futex_wait(&CLOSES, seen, nanoseconds) != Err(libc::EINTR) || !handlers_interrupt()
 }
 
 /// Passes a wake-up on that this call has no more use for.
@@ -164,7 +181,10 @@ extern "C" fn closed_for(ticket: u64) {
         return;
     }
     CLOSES.fetch_add(1, Ordering::SeqCst);
-    if wake(1) == 0 {
+    let woken = wake(1);
+    if listeners::any_parked() {
+        barrier((), listeners::closed);
+    } else if woken == 0 {
         // Nobody sleeps. Whoever has announced itself since keeps its ticket; whoever did before has yet to see CLOSES.
         let _ = TICKET.compare_exchange(ticket, 0, Ordering::SeqCst, Ordering::Relaxed);
     }
@@ -173,8 +193,20 @@ extern "C" fn closed_for(ticket: u64) {
 /// Many descriptors have come free.
 pub fn wake_all() {
     if TICKET.load(Ordering::Acquire) != 0 {
-        CLOSES.fetch_add(1, Ordering::SeqCst);
-        wake(i32::MAX);
+        all_closed();
+    }
+}
+
+#[cold]
+#[inline(never)]
+extern "C" fn all_closed() {
+    if process::phase() == Phase::Sandboxed {
+        return;
+    }
+    CLOSES.fetch_add(1, Ordering::SeqCst);
+    wake(i32::MAX);
+    if listeners::any_parked() {
+        barrier((), listeners::closed);
     }
 }
 

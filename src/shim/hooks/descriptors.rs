@@ -20,8 +20,8 @@ hooks! {
     pipe(fds: *mut c_int) -> c_int = pair(fds);
     __pipe(fds: *mut c_int) -> c_int = pair(fds);
     pipe2(fds: *mut c_int, flags: c_int) -> c_int = pair(fds) if blocking(flags);
-    epoll_create(size: c_int) -> c_int = descriptor();
-    epoll_create1(flags: c_int) -> c_int = descriptor();
+    epoll_create(size: c_int) -> c_int = set();
+    epoll_create1(flags: c_int) -> c_int = set();
     eventfd(initial: c_uint, flags: c_int) -> c_int = descriptor() if blocking(flags);
     signalfd(fd: c_int, mask: *const sigset_t, flags: c_int) -> c_int = descriptor() if blocking(flags);
     timerfd_create(clock: c_int, flags: c_int) -> c_int = descriptor() if blocking(flags);
@@ -45,13 +45,17 @@ hooks! {
 /// dup2(2) and dup3(2): the host names the number, so that EMFILE and EBADF from them mean "too high", which no waiting mends.
 #[inline(always)]
 unsafe fn onto(_: impl Fn() -> Call, mut real: impl FnMut() -> c_int, from: c_int, to: c_int) -> c_int {
-    if from != to {
-        sink::before_replacing(to);
+    if from == to {
+        return real();
     }
+    sink::before_replacing(to);
+    let replaced = descriptors::take(to);
     let fd = real();
     if fd >= 0 {
         page::replaced();
         descriptors::copy(from, fd);
+    } else if replaced != 0 {
+        descriptors::put_back(to, replaced);
     }
     fd
 }
@@ -63,6 +67,17 @@ unsafe fn copying(call: impl Fn() -> Call, real: impl FnMut() -> c_int, from: c_
     let fd = unsafe { descriptor(call, real) };
     if fd >= 0 {
         descriptors::copy(from, fd);
+    }
+    fd
+}
+
+/// An epoll set.
+#[inline(always)]
+unsafe fn set(call: impl Fn() -> Call, real: impl FnMut() -> c_int) -> c_int {
+    // SAFETY: as the caller promised.
+    let fd = unsafe { descriptor(call, real) };
+    if fd >= 0 {
+        descriptors::classify(fd, descriptors::EPOLL);
     }
     fd
 }

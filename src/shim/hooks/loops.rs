@@ -6,15 +6,18 @@ use core::ffi::{c_int, c_ulong, c_void};
 use libc::{epoll_event, fd_set, pollfd, sigset_t, timespec, timeval};
 
 use super::hooks;
+use crate::accept::listeners;
 use crate::acquire::Call;
-use crate::thread;
+use crate::barrier::barrier;
+use crate::{descriptors, process, sys, thread};
 
 hooks! {
-    epoll_wait(epoll: c_int, events: *mut epoll_event, most: c_int, timeout: c_int) -> c_int = looping(true);
+    epoll_wait(epoll: c_int, events: *mut epoll_event, most: c_int, timeout: c_int) -> c_int = watching(events, most, epoll, within(timeout), core::ptr::null());
     epoll_pwait(epoll: c_int, events: *mut epoll_event, most: c_int, timeout: c_int, mask: *const sigset_t) -> c_int
-        = looping(true);
+        = watching(events, most, epoll, within(timeout), mask);
     epoll_pwait2(epoll: c_int, events: *mut epoll_event, most: c_int, timeout: *const timespec, mask: *const sigset_t) -> c_int
-        = looping(true);
+        = watching(events, most, epoll, nanoseconds(timeout), mask);
+    epoll_ctl(epoll: c_int, operation: c_int, fd: c_int, event: *mut epoll_event) -> c_int = registering(epoll, operation, fd, event);
     poll(fds: *mut pollfd, count: c_ulong, timeout: c_int) -> c_int = looping(count > 1 && timeout != 0);
     __poll(fds: *mut pollfd, count: c_ulong, timeout: c_int) -> c_int = looping(count > 1 && timeout != 0);
     __poll_chk(fds: *mut pollfd, count: c_ulong, timeout: c_int, size: usize) -> c_int = looping(count > 1 && timeout != 0);
@@ -35,6 +38,99 @@ unsafe fn looping(_: impl Fn() -> Call, mut real: impl FnMut() -> c_int, several
         thread::mark_event_loop();
     }
     real()
+}
+
+/// epoll_wait(2) and its kin. While a listener is parked, nobody sleeps long without a look.
+#[inline(always)]
+unsafe fn watching(
+    _: impl Fn() -> Call,
+    mut real: impl FnMut() -> c_int,
+    events: *mut epoll_event,
+    most: c_int,
+    epoll: c_int,
+    within: Option<u64>,
+    mask: *const sigset_t,
+) -> c_int {
+    thread::mark_event_loop();
+    if listeners::is_alert() {
+        // SAFETY: the host's own arguments.
+        unsafe { watching_in_parts(epoll, events, most, within, mask) }
+    } else {
+        real()
+    }
+}
+
+/// Signals come only while the real call waits, as they would if it waited all the time: it ends with EINTR, nothing is missed.
+#[cold]
+#[inline(never)]
+unsafe fn watching_in_parts(
+    epoll: c_int,
+    events: *mut epoll_event,
+    most: c_int,
+    within: Option<u64>,
+    mask: *const sigset_t,
+) -> c_int {
+    type Wait = unsafe extern "C" fn(c_int, *mut epoll_event, c_int, c_int, *const sigset_t) -> c_int;
+    // SAFETY: that is its type.
+    let wait = unsafe { core::mem::transmute::<usize, Wait>(epoll_pwait::real()) };
+    let end = within.map(|time| sys::now().saturating_add(time));
+    let own = sys::block_signals();
+    // SAFETY: a sigset_t is bits, of which the kernel looks at the first 64.
+    let mut inside: sigset_t = unsafe { core::mem::zeroed() };
+    if let (Ok(own), true) = (own, mask.is_null()) {
+        // SAFETY: it is at least as large.
+        unsafe { (&raw mut inside).cast::<u64>().write_unaligned(own) };
+    }
+    let inside = if !mask.is_null() || own.is_err() { mask } else { &raw const inside };
+    let answer = loop {
+        let look = look_after_listeners();
+        let left = end.map_or(u64::MAX, |end| end.saturating_sub(sys::now()));
+        let time = left.min(look);
+        let milliseconds =
+            if time == u64::MAX { -1 } else { c_int::try_from(time.div_ceil(1_000_000)).unwrap_or(c_int::MAX) };
+        // SAFETY: the host's own arguments, and a mask.
+        let answer = unsafe { wait(epoll, events, most, milliseconds, inside) };
+        if answer != 0 || left <= look {
+            break answer;
+        }
+    };
+    if let Ok(own) = own {
+        sys::restore_signals(own);
+    }
+    answer
+}
+
+/// For how many nanoseconds a wait may last until the next look.
+extern "C" fn look_after_listeners() -> u64 {
+    barrier(u64::MAX, || if process::may_act() { listeners::look().unwrap_or(u64::MAX) } else { u64::MAX })
+}
+
+/// epoll_ctl(2): what concerns listeners is noted.
+#[inline(always)]
+unsafe fn registering(
+    _: impl Fn() -> Call,
+    mut real: impl FnMut() -> c_int,
+    epoll: c_int,
+    operation: c_int,
+    fd: c_int,
+    event: *mut epoll_event,
+) -> c_int {
+    if descriptors::marks(fd) & descriptors::LISTENER == 0 {
+        return real();
+    }
+    // SAFETY: the host's own arguments.
+    unsafe { listeners::control(epoll_ctl::real(), epoll, operation, fd, event) }
+}
+
+/// A timeout in milliseconds as nanoseconds; None: for ever.
+fn within(milliseconds: c_int) -> Option<u64> {
+    u64::try_from(milliseconds).ok().map(|time| time * 1_000_000)
+}
+
+/// A timeout as nanoseconds; None: for ever.
+unsafe fn nanoseconds(timeout: *const timespec) -> Option<u64> {
+    // SAFETY: NULL, or the host's own, which epoll_pwait2(2) reads too.
+    unsafe { timeout.as_ref() }.map(|time| time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64)
 }
 
 /// Are there more than one descriptor in these sets? Programs sleep with select(2) on none, and wait for one.

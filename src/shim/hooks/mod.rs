@@ -6,6 +6,7 @@
 
 mod closes;
 mod composites;
+mod connects;
 mod descriptors;
 mod files;
 mod loops;
@@ -20,7 +21,7 @@ use core::ffi::{c_int, c_long, c_void};
 
 use libc::{DIR, FILE};
 
-use crate::acquire::{Call, Tried, carry, is_exhaustion};
+use crate::acquire::{Call, Lack, Tried, carry_for, is_exhaustion};
 use crate::logs::{pause, sink};
 use crate::sys::{errno, set_errno};
 use crate::{page, wait};
@@ -44,6 +45,7 @@ macro_rules! hooks {
                             patient: true $(&& $patient)?,
                             greedy: false,
                             backoff: None,
+                            listener: None,
                         };
                         // Looked at again for each call: kept across it, the address would cost a register to save.
                         $kind(call, move || core::mem::transmute::<usize, Function>(real())($($arg),*) $(, $extra)*)
@@ -136,16 +138,27 @@ impl Answer for Code {
 #[cold]
 #[inline(never)]
 pub(crate) unsafe fn second_chance<R: Answer, F: FnMut() -> R>(first: R, call: impl Fn() -> Call, real: F) -> R {
-    // SAFETY: right after the call.
-    match unsafe { first.failure() } {
-        Some(wrong) if is_exhaustion(wrong) => {
-            let mut trial = Trial { real, answer: first };
-            // SAFETY: `again` gets the type that it is for.
-            let stands = unsafe { carry(call(), wrong, again::<R, F>, (&raw mut trial).cast()) };
-            if stands { trial.answer } else { first }
+    // SAFETY: right after the call, as both want.
+    unsafe {
+        match first.failure() {
+            Some(wrong) if is_exhaustion(wrong) => second_chance_for(Lack::Descriptor, first, wrong, call, real),
+            _ => first,
         }
-        _ => first,
     }
+}
+
+/// The same for a call that lacks something else, and failed with `wrong` for it.
+unsafe fn second_chance_for<R: Answer, F: FnMut() -> R>(
+    lack: Lack,
+    first: R,
+    wrong: c_int,
+    call: impl Fn() -> Call,
+    real: F,
+) -> R {
+    let mut trial = Trial { real, answer: first };
+    // SAFETY: `again` gets the type that it is for.
+    let stands = unsafe { carry_for(lack, call(), wrong, again::<R, F>, (&raw mut trial).cast()) };
+    if stands { trial.answer } else { first }
 }
 
 /// A call failed. If its disk was full and the user wants that, it waits for space (TIDEOVER_ON_FULL=wait).

@@ -1,18 +1,242 @@
 //! Sockets.
 
-use core::ffi::c_int;
+use core::arch::naked_asm;
+use core::ffi::{CStr, c_int, c_ulong};
+use core::sync::atomic::{AtomicPtr, Ordering::Relaxed};
 
-use libc::{sockaddr, socklen_t};
+use libc::{pollfd, sockaddr, socklen_t};
 
-use super::{blocking, descriptor, hooks, pair};
-use crate::sys;
+use super::{Answer, blocking, descriptor, hooks, pair, second_chance};
+use crate::accept::clients::{self, Turn};
+use crate::accept::{self, Patience, Queue};
+use crate::acquire::{Call, is_exhaustion};
+use crate::barrier::barrier;
+use crate::real::Real;
+use crate::{descriptors, page, sys};
 
 hooks! {
     socket(domain: c_int, kind: c_int, protocol: c_int) -> c_int = descriptor() if blocking(kind);
     socketpair(domain: c_int, kind: c_int, protocol: c_int, fds: *mut c_int) -> c_int = pair(fds) if blocking(kind);
-    accept(listener: c_int, from: *mut sockaddr, length: *mut socklen_t) -> c_int = descriptor() if waits(listener);
-    accept4(listener: c_int, from: *mut sockaddr, length: *mut socklen_t, flags: c_int) -> c_int
-        = descriptor() if blocking(flags) && waits(listener);
+    listen(fd: c_int, backlog: c_int) -> c_int = listening(fd);
+}
+
+/// listen(2): from here on its epoll sets are noted.
+#[inline(always)]
+unsafe fn listening(_: impl Fn() -> Call, mut real: impl FnMut() -> c_int, fd: c_int) -> c_int {
+    let answer = real();
+    if answer == 0 {
+        descriptors::classify(fd, descriptors::LISTENER);
+    }
+    answer
+}
+
+/// accept4(2), and accept(2) with flags that nobody looks at.
+type Accept = unsafe extern "C" fn(c_int, *mut sockaddr, *mut socklen_t, c_int) -> c_int;
+
+/// accept(2) in assembly, as write(2) is and for the same reason: the arguments go to the stack, the real call is made, and what is
+/// to be noted of a client is noted by [`welcome`] when nothing more needs to be kept.
+macro_rules! accept_entry {
+    ($name:ident, $module:ident, $flags:pat => $plain:expr) => {
+        #[unsafe(naked)]
+        #[unsafe(no_mangle)]
+        unsafe extern "C" fn $name(
+            listener: c_int,
+            from: *mut sockaddr,
+            length: *mut socklen_t,
+            flags: c_int,
+        ) -> c_int {
+            naked_asm!(
+                ".cfi_startproc",
+                "sub rsp, 40",
+                ".cfi_def_cfa_offset 48",
+                "mov [rsp], rdi",
+                "mov [rsp + 8], rsi",
+                "mov [rsp + 16], rdx",
+                "mov [rsp + 24], rcx",
+                "call qword ptr [rip + {real}]",
+                "test eax, eax",
+                "js 2f",
+                "mov edi, eax",
+                "add rsp, 40",
+                ".cfi_def_cfa_offset 8",
+                "jmp {welcome}",
+                "2:",
+                ".cfi_def_cfa_offset 48",
+                "mov rdi, [rsp]",
+                "mov rsi, [rsp + 8]",
+                "mov rdx, [rsp + 16]",
+                "mov rcx, [rsp + 24]",
+                "mov r8d, eax",
+                "add rsp, 40",
+                ".cfi_def_cfa_offset 8",
+                "jmp {failed}",
+                ".cfi_endproc",
+                real = sym $module::REAL,
+                welcome = sym welcome,
+                failed = sym $module::failed,
+            )
+        }
+
+        mod $module {
+            use super::*;
+
+            /// The real function; at first, one that finds it; with limits, one that asks them first.
+            pub static REAL: AtomicPtr<()> = AtomicPtr::new(find as *mut ());
+
+            fn found() -> Accept {
+                static NAMED: Real = Real::new();
+                // SAFETY: ends with a NUL, and C identifiers hold none; found by its name, it has this type.
+                unsafe {
+                    let name = CStr::from_bytes_with_nul_unchecked(concat!(stringify!($name), "\0").as_bytes());
+                    core::mem::transmute(NAMED.address(name, false))
+                }
+            }
+
+            unsafe extern "C" fn find(l: c_int, from: *mut sockaddr, length: *mut socklen_t, flags: c_int) -> c_int {
+                let real: Accept = if has_limits() { limited } else { found() };
+                REAL.store(real as *mut (), Relaxed);
+                // SAFETY: the host's own arguments.
+                unsafe { real(l, from, length, flags) }
+            }
+
+            unsafe extern "C" fn limited(l: c_int, from: *mut sockaddr, length: *mut socklen_t, flags: c_int) -> c_int {
+                // SAFETY: the host's own arguments.
+                unsafe { in_turn(l, || found()(l, from, length, flags)) }
+            }
+
+            pub unsafe extern "C" fn failed(
+                listener: c_int,
+                from: *mut sockaddr,
+                length: *mut socklen_t,
+                flags: c_int,
+                answer: c_int,
+            ) -> c_int {
+                let $flags = flags;
+                let call = || Call {
+                    name: stringify!($name),
+                    patient: $plain && waits(listener),
+                    greedy: false,
+                    backoff: None,
+                    listener: Some(listener),
+                };
+                // SAFETY: never anything but a function of this type.
+                let real: Accept = unsafe { core::mem::transmute(REAL.load(Relaxed)) };
+                // SAFETY: the host's own arguments; right after the call.
+                let fd = unsafe { carry_over(answer, listener, call, || real(listener, from, length, flags)) };
+                if fd < 0 { fd } else { welcome(fd) }
+            }
+        }
+    };
+}
+
+accept_entry!(accept, accept_impl, _ => true);
+accept_entry!(accept4, accept4_impl, flags => blocking(flags));
+
+/// Does the user limit clients?
+extern "C" fn has_limits() -> bool {
+    barrier(false, || {
+        let limited = clients::is_limited();
+        if limited {
+            clients::check();
+        }
+        limited
+    })
+}
+
+/// accept(2) under the limits of the user.
+unsafe fn in_turn(listener: c_int, real: impl Fn() -> c_int) -> c_int {
+    let mut patience = Patience::new();
+    loop {
+        match clients::ask(listener, &mut patience) {
+            Turn::Go => {
+                let fd = real();
+                let errno = sys::errno();
+                clients::done(fd);
+                sys::set_errno(errno);
+                return fd;
+            }
+            // SAFETY: no more than a cancellation point.
+            Turn::Ask => unsafe { pthread_testcancel() },
+            Turn::Poll => match wait_for_client(listener, &patience) {
+                0 => {}
+                wrong => return fail(wrong),
+            },
+            Turn::Later => return fail(libc::EAGAIN),
+            Turn::Interrupted => return fail(libc::EINTR),
+        }
+    }
+}
+
+unsafe extern "C" {
+    fn pthread_testcancel();
+}
+
+fn fail(errno: c_int) -> c_int {
+    sys::set_errno(errno);
+    -1
+}
+
+/// accept(2) failed. For lack of descriptors, and nobody waits: EAGAIN, or it waits for a client as it would have. Else as every
+/// call that makes one.
+pub(super) unsafe fn carry_over<R: Answer>(
+    first: R,
+    listener: c_int,
+    call: impl Fn() -> Call,
+    mut real: impl FnMut() -> R,
+) -> R {
+    let mut answer = first;
+    let mut patience = Patience::new();
+    loop {
+        // SAFETY: right after the call.
+        if !unsafe { answer.failure() }.is_some_and(is_exhaustion) {
+            return answer;
+        }
+        match accept::queue(listener, &mut patience) {
+            Queue::Pass => {
+                // SAFETY: as the caller promised.
+                answer = unsafe { second_chance(answer, &call, &mut real) };
+                // SAFETY: right after the call.
+                let exhausted = unsafe { answer.failure() }.is_some_and(is_exhaustion);
+                if !(exhausted && accept::has_shed(listener)) {
+                    return answer;
+                }
+            }
+            Queue::Empty => {
+                sys::set_errno(libc::EAGAIN);
+                return answer;
+            }
+            Queue::Wait => match wait_for_client(listener, &patience) {
+                0 => answer = real(),
+                wrong => {
+                    sys::set_errno(wrong);
+                    return answer;
+                }
+            },
+        }
+    }
+}
+
+/// Sleeps until a client comes: 0, or the errno that accept(2) would give. A cancellation point, as accept(2) is.
+fn wait_for_client(listener: c_int, patience: &Patience) -> c_int {
+    type Poll = unsafe extern "C" fn(*mut pollfd, c_ulong, c_int) -> c_int;
+    let mut ready = sys::pollfd(listener, libc::POLLIN);
+    // SAFETY: poll(2) has this type, and gets one pollfd.
+    let answer = unsafe {
+        core::mem::transmute::<usize, Poll>(super::loops::poll::real())(&raw mut ready, 1, patience.milliseconds)
+    };
+    match answer {
+        0 => libc::EAGAIN,
+        -1 if sys::errno() == libc::EINTR && patience.is_interrupted() => libc::EINTR,
+        _ => 0,
+    }
+}
+
+/// A client has come.
+pub(super) extern "C" fn welcome(fd: c_int) -> c_int {
+    page::opened(fd);
+    page::add(&page::counters().accepted, 1);
+    descriptors::accepted(fd);
+    fd
 }
 
 /// Is this listener in blocking mode? Asked only after a failure.

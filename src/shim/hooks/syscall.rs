@@ -2,10 +2,11 @@
 
 use core::ffi::{c_int, c_long};
 
+use super::sockets::carry_over;
 use super::{hooks, second_chance};
 use crate::acquire::Call;
 use crate::process::{self, Phase};
-use crate::{page, wait};
+use crate::{descriptors, page, wait};
 
 type Argument = c_long;
 
@@ -75,7 +76,7 @@ fn concern(number: c_long, [a, b, c, d]: [Argument; 4]) -> Concern {
         n::SYS_pipe | n::SYS_pipe2 => Concern::MakesPair(a),
         n::SYS_socketpair => Concern::MakesPair(d),
         n::SYS_close => Concern::Frees,
-        n::SYS_close_range => Concern::FreesMany,
+        n::SYS_close_range if c & c_long::from(n::CLOSE_RANGE_CLOEXEC as c_int) == 0 => Concern::FreesMany,
         n::SYS_exit_group => Concern::Exits,
         n::SYS_setrlimit => Concern::Limits(a, 0, b),
         n::SYS_prlimit64 => Concern::Limits(b, a, c),
@@ -122,28 +123,33 @@ unsafe fn by_number(
         Concern::None => return real(),
         Concern::Exits => process::leave(),
         Concern::Loops => crate::thread::mark_event_loop(),
+        Concern::Frees => descriptors::forget(arguments[0] as c_int),
+        Concern::FreesMany => descriptors::forget_range(arguments[0] as u32, arguments[1] as u32),
         _ => {}
     }
     let mut answer = real();
     match what {
         Concern::Makes | Concern::MakesPair(_) => {
             if answer < 0 {
-                // SAFETY: right after the call.
-                answer = unsafe { second_chance(answer, call, real) };
+                answer = match number {
+                    libc::SYS_accept | libc::SYS_accept4 => {
+                        let listener = arguments[0] as c_int;
+                        // SAFETY: right after the call.
+                        unsafe { carry_over(answer, listener, || Call { listener: Some(listener), ..call() }, real) }
+                    }
+                    // SAFETY: right after the call.
+                    _ => unsafe { second_chance(answer, call, real) },
+                };
             }
             if answer >= 0 {
-                note_made(answer, &what);
+                note_made(answer, &what, number, arguments[0] as c_int);
             }
         }
         Concern::Frees => {
-            crate::descriptors::forget(arguments[0] as c_int);
             page::closed();
             wait::closed();
         }
-        Concern::FreesMany => {
-            crate::descriptors::forget_range(arguments[0] as u32, arguments[1] as u32);
-            wait::wake_all();
-        }
+        Concern::FreesMany => wait::wake_all(),
         Concern::Limits(resource, pid, new) => {
             super::processes::note_limit(answer as c_int, resource as c_int, pid as c_int, new as *const libc::rlimit);
         }
@@ -154,7 +160,7 @@ unsafe fn by_number(
 }
 
 #[inline(always)]
-fn note_made(answer: c_long, what: &Concern) {
+fn note_made(answer: c_long, what: &Concern, number: c_long, first: c_int) {
     if let Concern::MakesPair(fds) = what {
         let fds = *fds as *const c_int;
         // SAFETY: the call succeeded, so the kernel has filled in both.
@@ -162,7 +168,20 @@ fn note_made(answer: c_long, what: &Concern) {
             page::opened(*fds);
             page::opened(*fds.add(1));
         }
-    } else {
-        page::opened(answer as c_int);
+        return;
+    }
+    match number {
+        libc::SYS_accept | libc::SYS_accept4 => {
+            super::sockets::welcome(answer as c_int);
+        }
+        libc::SYS_epoll_create | libc::SYS_epoll_create1 => {
+            page::opened(answer as c_int);
+            descriptors::classify(answer as c_int, descriptors::EPOLL);
+        }
+        libc::SYS_dup | libc::SYS_fcntl => {
+            page::opened(answer as c_int);
+            descriptors::copy(first, answer as c_int);
+        }
+        _ => page::opened(answer as c_int),
     }
 }

@@ -156,6 +156,6 @@ extern "C" fn prepare_syslog_chk() -> usize {
 
 fn prepare(name: &'static str) {
     if page::is_tight() {
-        make_room(Call { name, patient: true, greedy: false, backoff: None });
+        make_room(Call { name, patient: true, greedy: false, backoff: None, listener: None });
     }
 }

@@ -91,6 +91,9 @@ pub fn reached(number: u64) {
         limit = look().unwrap_or(limit);
     }
     let top = ceiling(limit);
+    if used.saturating_mul(10) >= top.saturating_mul(9) {
+        crate::accept::prepare();
+    }
     let part = |id| top as u128 * u128::from(SETTINGS.get(id)) / u128::from(MILLION);
     let above = |id| SETTINGS.get(id) != 0 && u128::from(used) >= part(id);
     if above(Id::FdCritical) && !CRITICAL.swap(true, Relaxed) {

@@ -4,6 +4,7 @@
 //! 16,000 (DESIGN.md). Others wait for the thread on the ladder, bounded, and then simply try again.
 
 pub mod callbacks;
+pub mod idle;
 pub mod limit;
 
 use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
@@ -32,9 +33,10 @@ struct Rung {
 }
 
 /// Cheapest first.
-static LADDER: [Rung; 2] = [
+static LADDER: [Rung; 3] = [
     Rung { outcome: Outcome::Raised, system_wide: false, run: limit::raise, rests_until: AtomicU64::new(0) },
     Rung { outcome: Outcome::Reclaimed, system_wide: true, run: callbacks::run, rests_until: AtomicU64::new(0) },
+    Rung { outcome: Outcome::Reclaimed, system_wide: true, run: idle::run, rests_until: AtomicU64::new(0) },
 ];
 
 /// A rung that freed nothing rests for this long, or for [`REST_FACTOR`] times what it cost: a program that lives at its
