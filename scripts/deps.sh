@@ -51,6 +51,7 @@ php-cli             command php
 nodejs              command node
 openjdk-17-jre-headless command java
 ecj                 command ecj
+liblog4j2-java      file    /usr/share/java/log4j-core.jar
 nginx               file    /usr/sbin/nginx
 apache2-bin         file    /usr/sbin/apache2
 postgresql          file    /usr/lib/postgresql/*/bin/postgres

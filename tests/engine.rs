@@ -252,6 +252,17 @@ fn a_call_that_asks_not_to_block_does_not() {
 }
 
 #[test]
+fn a_question_to_the_kernel_does_not_wait() {
+    // A JVM reads its cgroup while all its threads are stopped: with waits, Jetty at its limit stood still for 15 s, again and again.
+    for call in ["open of /proc", "fopen of /sys", "opendir of /proc"] {
+        let run = Run::new(fixture("exhausted")).args([call, "2", "crowd"]).limit(32);
+        let (page, outcome) = done(&impatient(run));
+        assert_eq!(outcome.stdout, "EMFILE\nEMFILE\ndone\n", "{call}: {outcome}");
+        assert_eq!(page.exhaustion("waits"), 0, "{call}: slept");
+    }
+}
+
+#[test]
 fn no_thread_waits_when_it_may_not_retry() {
     let run = exhausted("open 2 crowd").env("TIDEOVER_MAX_RETRIES", "0");
     let (page, outcome) = done(&run);

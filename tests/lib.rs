@@ -8,6 +8,7 @@
 pub mod browser;
 pub mod disk;
 pub mod fixture;
+pub mod load;
 pub mod numbered;
 pub mod outage;
 pub mod outcome;
@@ -15,6 +16,7 @@ pub mod page;
 pub mod rootfs;
 pub mod run;
 pub mod scratch;
+pub mod server;
 
 pub use disk::{Disk, Kind};
 pub use fixture::{fixture, preload_fixture};

@@ -367,6 +367,11 @@ impl Running {
         String::from_utf8_lossy(&self.stdout.0.lock().expect("no reader panics")).into_owned()
     }
 
+    /// What it has written to standard error so far.
+    pub fn stderr_so_far(&self) -> String {
+        String::from_utf8_lossy(&self.stderr.0.lock().expect("no reader panics")).into_owned()
+    }
+
     /// Sends it a signal.
     pub fn signal(&self, number: i32) {
         // SAFETY: kill(2) touches no memory; the child has not been waited for, so the pid is its own.

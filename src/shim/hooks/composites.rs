@@ -5,7 +5,7 @@ use core::ffi::{c_char, c_int, c_void};
 use libc::{DIR, FILE, addrinfo};
 
 use super::processes::with_original_limit;
-use super::{Answer, directory, hooks, stream, whole};
+use super::{Answer, directory, hooks, lasting, stream, whole};
 use crate::acquire::{Call, is_exhaustion};
 use crate::barrier::barrier;
 use crate::sys::{self, errno, set_errno};
@@ -16,9 +16,9 @@ type Mode = *const c_char;
 type Name = *const c_char;
 
 hooks! {
-    fopen(path: Name, mode: Mode) -> *mut FILE = opening(path, mode);
-    fopen64(path: Name, mode: Mode) -> *mut FILE = opening(path, mode);
-    _IO_fopen(path: Name, mode: Mode) -> *mut FILE = opening(path, mode);
+    fopen(path: Name, mode: Mode) -> *mut FILE = opening(path, mode) if lasting(path);
+    fopen64(path: Name, mode: Mode) -> *mut FILE = opening(path, mode) if lasting(path);
+    _IO_fopen(path: Name, mode: Mode) -> *mut FILE = opening(path, mode) if lasting(path);
     fdopen(fd: c_int, mode: Mode) -> *mut FILE = adopting();
     _IO_fdopen(fd: c_int, mode: Mode) -> *mut FILE = adopting();
     freopen(path: Name, mode: Mode, old: *mut FILE) -> *mut FILE = reopening(old);
@@ -33,7 +33,7 @@ hooks! {
     mkstemps64(template: *mut c_char, suffix: c_int) -> c_int = temporary(template, suffix);
     mkostemps(template: *mut c_char, suffix: c_int, flags: c_int) -> c_int = temporary(template, suffix);
     mkostemps64(template: *mut c_char, suffix: c_int, flags: c_int) -> c_int = temporary(template, suffix);
-    opendir(path: Name) -> *mut DIR = directory();
+    opendir(path: Name) -> *mut DIR = directory() if lasting(path);
     scandir(path: Name, list: *mut c_void, filter: Callback, order: Callback) -> c_int = whole();
     scandir64(path: Name, list: *mut c_void, filter: Callback, order: Callback) -> c_int = whole();
     scandirat(at: c_int, path: Name, list: *mut c_void, filter: Callback, order: Callback) -> c_int = whole();

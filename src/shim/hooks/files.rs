@@ -4,7 +4,7 @@ use core::ffi::{c_char, c_int, c_void};
 
 use libc::mode_t;
 
-use super::{blocking, descriptor, hooks};
+use super::{blocking, descriptor, hooks, lasting};
 use crate::acquire::Call;
 use crate::logs::standin;
 
@@ -12,16 +12,16 @@ use crate::logs::standin;
 type FileHandle = c_void;
 
 hooks! {
-    open(path: *const c_char, flags: c_int, mode: mode_t) -> c_int = opening(libc::AT_FDCWD, path, flags, mode) if blocking(flags);
-    open64(path: *const c_char, flags: c_int, mode: mode_t) -> c_int = opening(libc::AT_FDCWD, path, flags, mode) if blocking(flags);
-    __open(path: *const c_char, flags: c_int, mode: mode_t) -> c_int = opening(libc::AT_FDCWD, path, flags, mode) if blocking(flags);
-    __open64(path: *const c_char, flags: c_int, mode: mode_t) -> c_int = opening(libc::AT_FDCWD, path, flags, mode) if blocking(flags);
-    __open_2(path: *const c_char, flags: c_int) -> c_int = descriptor() if blocking(flags);
-    __open64_2(path: *const c_char, flags: c_int) -> c_int = descriptor() if blocking(flags);
-    openat(at: c_int, path: *const c_char, flags: c_int, mode: mode_t) -> c_int = opening(at, path, flags, mode) if blocking(flags);
-    openat64(at: c_int, path: *const c_char, flags: c_int, mode: mode_t) -> c_int = opening(at, path, flags, mode) if blocking(flags);
-    __openat_2(at: c_int, path: *const c_char, flags: c_int) -> c_int = descriptor() if blocking(flags);
-    __openat64_2(at: c_int, path: *const c_char, flags: c_int) -> c_int = descriptor() if blocking(flags);
+    open(path: *const c_char, flags: c_int, mode: mode_t) -> c_int = opening(libc::AT_FDCWD, path, flags, mode) if lasting(path) && blocking(flags);
+    open64(path: *const c_char, flags: c_int, mode: mode_t) -> c_int = opening(libc::AT_FDCWD, path, flags, mode) if lasting(path) && blocking(flags);
+    __open(path: *const c_char, flags: c_int, mode: mode_t) -> c_int = opening(libc::AT_FDCWD, path, flags, mode) if lasting(path) && blocking(flags);
+    __open64(path: *const c_char, flags: c_int, mode: mode_t) -> c_int = opening(libc::AT_FDCWD, path, flags, mode) if lasting(path) && blocking(flags);
+    __open_2(path: *const c_char, flags: c_int) -> c_int = descriptor() if lasting(path) && blocking(flags);
+    __open64_2(path: *const c_char, flags: c_int) -> c_int = descriptor() if lasting(path) && blocking(flags);
+    openat(at: c_int, path: *const c_char, flags: c_int, mode: mode_t) -> c_int = opening(at, path, flags, mode) if lasting(path) && blocking(flags);
+    openat64(at: c_int, path: *const c_char, flags: c_int, mode: mode_t) -> c_int = opening(at, path, flags, mode) if lasting(path) && blocking(flags);
+    __openat_2(at: c_int, path: *const c_char, flags: c_int) -> c_int = descriptor() if lasting(path) && blocking(flags);
+    __openat64_2(at: c_int, path: *const c_char, flags: c_int) -> c_int = descriptor() if lasting(path) && blocking(flags);
     openat2(at: c_int, path: *const c_char, how: *const c_void, size: usize) -> c_int = descriptor();
     creat(path: *const c_char, mode: mode_t) -> c_int = opening(libc::AT_FDCWD, path, libc::O_CREAT, mode);
     creat64(path: *const c_char, mode: mode_t) -> c_int = opening(libc::AT_FDCWD, path, libc::O_CREAT, mode);

@@ -324,6 +324,15 @@ fn blocking(flags: c_int) -> bool {
     flags & libc::O_NONBLOCK == 0
 }
 
+/// Is this a file, rather than a question to the kernel? Nobody waits for a place in /proc or /sys: who looks there wants to know
+/// how things are now, and can do without. A JVM reads its cgroup while all its threads are stopped, so nobody could close anything
+/// (found with Jetty: each reading took 15 s). Asked only after a failure for lack of descriptors: the kernel has read the path.
+fn lasting(path: *const core::ffi::c_char) -> bool {
+    // SAFETY: the kernel, and fopen(3), read a path to its end before they look for a descriptor.
+    let path = unsafe { core::ffi::CStr::from_ptr(path) }.to_bytes();
+    !path.starts_with(b"/proc/") && !path.starts_with(b"/sys/")
+}
+
 /// Looks up the functions that nearly every program calls, so that no hook has to later: dlsym(3) takes the loader's lock. Each
 /// costs 0.4 us at every start.
 pub fn resolve_common() {
