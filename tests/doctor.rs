@@ -159,7 +159,7 @@ fn a_guarded_program_is_told_with_what_is_active_and_what_it_has_had_to_do() {
     let running = started(&run.preload(true));
     let report = doctor(running.pid(), &["--sample", "0s", "--page-dir", pages.path().to_str().unwrap()]);
     line(&report, "library", "ok");
-    report.says("raise auto, fallback stdout").says("out of its reach: libraries opened with RTLD_DEEPBIND");
+    report.says("raise auto, ").says("fallback stdout, ").says("out of its reach: libraries opened with RTLD_DEEPBIND");
     assert!(line(&report, "settings", "warning").contains("TIDEOVER_MAX_RETRIES=\"nonsense\" is refused"), "{report}");
     assert!(line(&report, "exhaustion", "warning").contains("1 gave up"), "{report}");
     running.finish();

@@ -46,6 +46,7 @@ mod scenarios;
 mod script;
 mod selftest;
 mod settings_file;
+mod small_disk;
 mod snapshot;
 mod sockets;
 mod stat;
