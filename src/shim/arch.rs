@@ -51,19 +51,6 @@ pub fn stack_pointer() -> usize {
     pointer
 }
 
-/// Address of PyGILState_Check where CPython is among the objects that the program was started with, else 0. A weak reference: at a
-/// fork there is no time to look for it.
-#[inline(always)]
-pub fn python_has_lock() -> usize {
-    let address;
-    // SAFETY: reads an entry of the global offset table, which the loader has filled in.
-    unsafe {
-        asm!(".weak PyGILState_Check", "mov {0}, qword ptr [rip + PyGILState_Check@GOTPCREL]", out(reg) address,
-            options(pure, nomem, nostack, preserves_flags));
-    }
-    address
-}
-
 /// syscall(2) without libc: does not touch errno, is no cancellation point, and does not come back through our own hook.
 /// Returns the kernel's answer: -4095..=-1 is an errno.
 ///

@@ -39,25 +39,30 @@ const DT_NULL: i64 = 0;
 const DT_HASH: i64 = 4;
 const DT_STRTAB: i64 = 5;
 const DT_SYMTAB: i64 = 6;
+const DT_DEBUG: i64 = 21;
 const DT_GNU_HASH: i64 = 0x6fff_fef5;
 
 /// Does the main executable import any of these functions? False if its headers can't be read.
 pub fn main_imports(names: &[&CStr]) -> bool {
+    // SAFETY: the main executable's own.
+    main_dynamic().is_some_and(|(dynamic, base)| unsafe { imports(dynamic, base, names) })
+}
+
+/// The main executable's dynamic section, and where it is loaded.
+fn main_dynamic() -> Option<(&'static [Dynamic], u64)> {
     // SAFETY: the auxiliary vector describes the running program; what it points to stays mapped as long as it runs.
     unsafe {
         let headers = libc::getauxval(libc::AT_PHDR) as *const ProgramHeader;
         let count = libc::getauxval(libc::AT_PHNUM) as usize;
         if headers.is_null() || libc::getauxval(libc::AT_PHENT) as usize != size_of::<ProgramHeader>() {
-            return false;
+            return None;
         }
         let headers = core::slice::from_raw_parts(headers, count);
         let base =
             headers.iter().find(|h| h.kind == PT_PHDR).map_or(0, |h| (headers.as_ptr() as u64).wrapping_sub(h.address));
-        headers.iter().find(|h| h.kind == PT_DYNAMIC).is_some_and(|h| {
-            let dynamic = base.wrapping_add(h.address) as *const Dynamic;
-            let size = h.memory_size as usize / size_of::<Dynamic>();
-            imports(core::slice::from_raw_parts(dynamic, size), base, names)
-        })
+        let header = headers.iter().find(|h| h.kind == PT_DYNAMIC)?;
+        let dynamic = base.wrapping_add(header.address) as *const Dynamic;
+        Some((core::slice::from_raw_parts(dynamic, header.memory_size as usize / size_of::<Dynamic>()), base))
     }
 }
 
@@ -86,23 +91,31 @@ unsafe fn imports(dynamic: &[Dynamic], base: u64, names: &[&CStr]) -> bool {
     })
 }
 
-/// A name to be looked up, with its hash.
-#[derive(Debug)]
+/// A name to be looked up, with its hash. The text itself, padded with zeros: a pointer would be a relocation at every start.
 pub struct Name {
-    text: &'static CStr,
     hash: u32,
+    text: [u8; 36],
 }
 
 impl Name {
     /// Hashes it.
-    pub const fn new(text: &'static CStr) -> Name {
+    pub const fn new(text: &CStr) -> Name {
         let bytes = text.to_bytes();
-        let (mut hash, mut i) = (5381u32, 0);
+        let mut name = Name { hash: 5381, text: [0; 36] };
+        let mut i = 0;
         while i < bytes.len() {
-            hash = hash.wrapping_mul(33).wrapping_add(bytes[i] as u32);
+            name.hash = name.hash.wrapping_mul(33).wrapping_add(bytes[i] as u32);
+            name.text[i] = bytes[i];
             i += 1;
         }
-        Name { text, hash }
+        assert!(i < name.text.len(), "too long");
+        name
+    }
+}
+
+impl Name {
+    fn text(&self) -> &CStr {
+        CStr::from_bytes_until_nul(&self.text).unwrap_or(c"")
     }
 }
 
@@ -143,22 +156,46 @@ impl<'a> Object<'a> {
     pub fn exports(self) -> Option<Exports> {
         let header = self.headers.iter().find(|h| h.kind == PT_DYNAMIC)?;
         // SAFETY: the object's own dynamic section, mapped like all of it.
-        let dynamic = unsafe {
-            let start = self.base.wrapping_add(header.address) as *const Dynamic;
-            core::slice::from_raw_parts(start, header.memory_size as usize / size_of::<Dynamic>())
-        };
-        let entry = |tag| {
-            let value = dynamic.iter().take_while(|d| d.tag != DT_NULL).find(|d| d.tag == tag)?.value;
-            // As in `imports`: glibc has relocated these, but not in the vDSO.
-            Some(if value < self.base { value + self.base } else { value })
-        };
-        Some(Exports {
-            base: self.base,
-            hash: entry(DT_GNU_HASH)? as *const u32,
-            symbols: entry(DT_SYMTAB)? as *const Symbol,
-            strings: entry(DT_STRTAB)? as *const c_char,
-        })
+        unsafe { Exports::new(self.base, self.base.wrapping_add(header.address) as *const Dynamic) }
     }
+}
+
+/// The loader's `struct link_map`, as far as <link.h> tells.
+#[repr(C)]
+struct LinkMap {
+    base: u64,
+    name: *const c_char,
+    dynamic: *const Dynamic,
+    next: *const LinkMap,
+    previous: *const LinkMap,
+}
+
+/// The beginning of the loader's `struct r_debug`.
+#[repr(C)]
+struct Debug {
+    version: i32,
+    first: *const LinkMap,
+}
+
+/// What the objects export that the program was started with, from the executable to the loader. They never go, so no lock is
+/// needed to look at them.
+pub fn started_with() -> impl Iterator<Item = Exports> {
+    // SAFETY: main_dynamic is the executable's; the loader has put the address of its list there, and keeps that whole.
+    let first = unsafe {
+        main_dynamic()
+            .and_then(|(dynamic, _)| dynamic.iter().take_while(|d| d.tag != DT_NULL).find(|d| d.tag == DT_DEBUG))
+            .map_or(core::ptr::null(), |d| d.value as *const Debug)
+            .as_ref()
+            .and_then(|debug| debug.first.as_ref())
+    };
+    // SAFETY: as above; names are C strings.
+    let maps = core::iter::successors(first, |map| unsafe {
+        let name = if map.name.is_null() { c"" } else { CStr::from_ptr(map.name) };
+        let name = name.to_bytes().rsplit(|&byte| byte == b'/').next().unwrap_or(&[]);
+        if name.starts_with(b"ld-") { None } else { map.next.as_ref() }
+    });
+    // SAFETY: each object's own dynamic section.
+    maps.filter_map(|map| unsafe { Exports::new(map.base, map.dynamic) })
 }
 
 /// The hash table of an object's exported names.
@@ -170,6 +207,28 @@ pub struct Exports {
 }
 
 impl Exports {
+    /// # Safety
+    /// `dynamic` is the dynamic section of an object that is loaded at `base`.
+    unsafe fn new(base: u64, dynamic: *const Dynamic) -> Option<Exports> {
+        let mut exports =
+            Exports { base, hash: core::ptr::null(), symbols: core::ptr::null(), strings: core::ptr::null() };
+        let mut entry = dynamic;
+        // SAFETY: promised by the caller; the section ends with DT_NULL.
+        while let Some(&Dynamic { tag, value }) = unsafe { entry.as_ref() }.filter(|entry| entry.tag != DT_NULL) {
+            // As in `imports`: glibc has relocated these, but not in the vDSO.
+            let address = if value < base { value + base } else { value };
+            match tag {
+                DT_GNU_HASH => exports.hash = address as *const u32,
+                DT_SYMTAB => exports.symbols = address as *const Symbol,
+                DT_STRTAB => exports.strings = address as *const c_char,
+                _ => {}
+            }
+            // SAFETY: not at the end yet.
+            entry = unsafe { entry.add(1) };
+        }
+        (!exports.hash.is_null() && !exports.symbols.is_null() && !exports.strings.is_null()).then_some(exports)
+    }
+
     /// Address of an exported function or variable.
     pub fn find(&self, name: &Name) -> Option<usize> {
         const VARIABLE: u8 = 1;
@@ -199,7 +258,7 @@ impl Exports {
                 let is_defined = matches!(symbol.info & 0xf, VARIABLE | FUNCTION) && symbol.section != 0;
                 if hash | 1 == name.hash | 1
                     && is_defined
-                    && CStr::from_ptr(self.strings.add(symbol.name as usize)) == name.text
+                    && CStr::from_ptr(self.strings.add(symbol.name as usize)) == name.text()
                 {
                     return Some(self.base.wrapping_add(symbol.value) as usize);
                 }
@@ -263,6 +322,8 @@ mod tests {
             }
             0
         }
+        let without_lock = started_with().find_map(|exports| exports.find(&Name::new(c"getpid")));
+        assert_eq!(without_lock, Some(libc::getpid as *const () as usize));
         let mut found = Vec::<usize>::new();
         // SAFETY: the callback takes what is passed.
         unsafe { libc::dl_iterate_phdr(Some(look), (&raw mut found).cast()) };

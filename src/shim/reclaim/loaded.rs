@@ -7,13 +7,15 @@
 
 use core::cell::UnsafeCell;
 use core::ffi::{CStr, c_int, c_void};
+use core::num::NonZeroUsize;
 use core::ops::Range;
 use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
+use once_cell::race::OnceNonZeroUsize;
 use parking_lot::Mutex;
 use tideover_contract::collection::Runtime;
 
-use crate::elf::{Name, Object};
+use crate::elf::{self, Name, Object};
 use crate::sys;
 use crate::text::Text;
 
@@ -95,12 +97,27 @@ pub fn look(names: &Names, address: usize, caller: &mut Option<Caller>) -> bool 
     if LOCKED_OUT.load(Relaxed) {
         return false;
     }
-    let Some(mut guard) = lock() else { return false };
+    let (Some(iterate), Some(mut guard)) = (iterate(), lock()) else { return false };
     let known = guard.get_mut();
     let mut look = Look { known, names, first: true, search: false, address, caller };
     // SAFETY: the callback takes what is passed, and neither allocates nor unwinds.
-    unsafe { libc::dl_iterate_phdr(Some(visit), (&raw mut look).cast()) };
+    unsafe { iterate(visit, (&raw mut look).cast()) };
     known.any
+}
+
+type Visit = unsafe extern "C" fn(*mut libc::dl_phdr_info, usize, *mut c_void) -> c_int;
+type Iterate = unsafe extern "C" fn(Visit, *mut c_void) -> c_int;
+
+/// dl_iterate_phdr(3), libc's own. Found when it is wanted: an import would cost every process a look-up.
+fn iterate() -> Option<Iterate> {
+    static ADDRESS: OnceNonZeroUsize = OnceNonZeroUsize::new();
+    let find = || {
+        let libc = elf::started_with().find(|exports| exports.find(&Name::new(c"__libc_start_main")).is_some())?;
+        NonZeroUsize::new(libc.find(&Name::new(c"dl_iterate_phdr"))?)
+    };
+    let address = ADDRESS.get_or_init(|| find().unwrap_or(NonZeroUsize::MIN));
+    // SAFETY: that is its type.
+    (address != NonZeroUsize::MIN).then(|| unsafe { core::mem::transmute::<usize, Iterate>(address.get()) })
 }
 
 /// Where this runtime was when somebody last looked.

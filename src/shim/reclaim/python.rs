@@ -10,7 +10,7 @@ use tideover_contract::collection::{Runtime, Skip};
 use super::collect::Collector;
 use super::functions::functions;
 use super::loaded::{self, Caller, Home};
-use crate::arch;
+use crate::elf::{self, Name};
 
 type Object = *mut c_void;
 
@@ -177,10 +177,11 @@ fn holds_up(home: &Home, _: Option<&Caller>) -> bool {
 /// In the child of a fork: was it made with the lock held, as os.fork does? Where the interpreter is not among the objects that the
 /// program was started with, that is known only if somebody has looked for it before.
 pub fn forked() {
-    let found = loaded::home(Runtime::Python).and_then(|home| Functions::of(&home).has_lock);
-    let has_lock = found.or_else(|| {
-        // SAFETY: the address of the function of this name, which has this type.
-        unsafe { core::mem::transmute::<usize, Option<unsafe extern "C" fn() -> c_int>>(arch::python_has_lock()) }
+    let known = loaded::home(Runtime::Python).and_then(|home| Functions::of(&home).has_lock);
+    let has_lock = known.or_else(|| {
+        let address = elf::started_with().find_map(|exports| exports.find(&Name::new(c"PyGILState_Check")))?;
+        // SAFETY: the function of this name has this type.
+        Some(unsafe { core::mem::transmute::<usize, unsafe extern "C" fn() -> c_int>(address) })
     });
     // SAFETY: it reads the runtime's state, which is as the parent's was; before it is initialised, it says yes.
     if has_lock.is_none_or(|has_lock| unsafe { has_lock() } == 0) {
