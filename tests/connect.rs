@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use tideover_tests::{Both, Page, Run, Scratch, fixture, program, tideover};
+use tideover_tests::{Both, Page, Run, Scratch, fixture, preload_fixture, program, tideover};
 
 /// A case of fixtures/connects.c, with short waits: what is hopeless is over in some 300 ms.
 fn connects(case: &str) -> Run {
@@ -84,6 +84,16 @@ fn an_address_of_ipv4_is_the_same_endpoint_when_it_is_written_as_ipv6() {
 }
 
 #[test]
+fn a_connection_that_was_lost_gives_its_turn_back() {
+    let both = connects("lost").env("TIDEOVER_MAX_CONNECTIONS", "2").both();
+    assert_said(&both.plain, &["third: ok", "kept kept, a fourth: ok", "-1 counted"]);
+    // The first was refused soon after its connect, which is found when the limit bites; the second is reset later.
+    assert_said(&both.preloaded, &["third: ok", "kept kept, a fourth: ok", "2 counted"]);
+    let limited = connects("lost").env("TIDEOVER_MAX_CONNECTIONS", "1").preload(true).output();
+    assert_said(&limited, &["third: EAGAIN", "kept kept, a fourth: ok", "1 counted"]);
+}
+
+#[test]
 fn connections_are_counted_however_they_are_copied_and_closed() {
     let both = connects("copies").env("TIDEOVER_MAX_CONNECTIONS", "100").both();
     both.plain.fails().says("no library");
@@ -139,6 +149,17 @@ fn signals_cancellations_and_jumps_in_a_connect_are_as_without_a_time() {
     both.same().preloaded.passes().says("SA_RESTART: goes on").says("cancelled: yes").says("interrupts: EINTR");
 }
 
+#[test]
+fn a_library_that_takes_connect_itself_is_not_passed_by() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = listener.local_addr().expect("it has one").port().to_string();
+    let script = "import socket; c = socket.create_connection(('127.0.0.1', 9)); print('went to', c.getpeername()[1])";
+    let client = Run::new(program("python3", "python3")).args(["-c", script]).env("PROXY_PORT", &port);
+    let settings = client.env("TIDEOVER_CONNECT_TIMEOUT", "5s").env("TIDEOVER_MAX_CONNECTIONS", "5");
+    settings.clone().preload(true).output().fails().says("refused");
+    settings.preload_after(preload_fixture("proxy")).both().same().preloaded.passes().says(&format!("went to {port}"));
+}
+
 // Local ports.
 
 #[test]
@@ -181,7 +202,7 @@ fn limits_that_make_no_sense_are_said_and_passed_over() {
             "0s",
             "is not off, or a duration such as 500ms, 2s, 1m, from 1ms to 1h; using off",
         ),
-        ("TIDEOVER_IDLE_TIMEOUT", "soon", "is not off, or a duration such as 500ms, 2s, 1m, from 1ms to "),
+        ("TIDEOVER_IDLE_TIMEOUT", "soon", "is not off, or a duration such as 500ms, 2s, 1m, from 1ms to 24h"),
         (
             "TIDEOVER_MAX_CONNECTIONS",
             "300",
