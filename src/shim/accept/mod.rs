@@ -16,6 +16,7 @@ use core::sync::atomic::{AtomicI32, AtomicU64, Ordering::Relaxed};
 use tideover_contract::settings::{Id, SECOND, accept};
 
 use crate::barrier::barrier;
+use crate::reclaim::idle;
 use crate::report::{ErrnoName, More, Repeated};
 use crate::settings::SETTINGS;
 use crate::{page, process, reserve, sys, usage, wait};
@@ -199,6 +200,9 @@ fn has_descriptors() -> bool {
 /// Called every 100 ms while a listener is parked.
 fn attend() {
     clients::reconcile();
+    if idle::is_wanted() && !has_descriptors() {
+        idle::shut_down();
+    }
     if may_shed() && sheds_now() && !has_descriptors() {
         listeners::each_parked(|listener| {
             // One that blocks would hold up whoever has called, if another process took the client.
