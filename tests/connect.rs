@@ -150,6 +150,16 @@ fn signals_cancellations_and_jumps_in_a_connect_are_as_without_a_time() {
 }
 
 #[test]
+fn a_thread_is_cancelled_in_a_connect_with_a_time_as_in_one_without() {
+    let scratch = Scratch::new();
+    for when in ["blocked", "pending"] {
+        let run = Run::new(fixture("cancel")).args(["connect", when]).env("TMPDIR", scratch.path());
+        let both = run.env("TIDEOVER_CONNECT_TIMEOUT", "20s").env("TIDEOVER_MAX_CONNECTIONS", "9").both();
+        both.same().preloaded.says("cancelled, cleaned up");
+    }
+}
+
+#[test]
 fn a_library_that_takes_connect_itself_is_not_passed_by() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let port = listener.local_addr().expect("it has one").port().to_string();
