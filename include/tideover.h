@@ -94,8 +94,8 @@ TIDEOVER_API FILE *tideover_fopen(const char *path, const char *mode, const stru
 enum tideover_event_kind {
     TIDEOVER_WARNING = 1,   /* usage passed TIDEOVER_FD_WARN; fd is how many are in use */
     TIDEOVER_CRITICAL = 2,  /* usage passed TIDEOVER_FD_CRITICAL */
-    TIDEOVER_EXHAUSTED = 3, /* a call found no descriptor, and its error was passed on */
-    TIDEOVER_RECOVERED = 4, /* a call found no descriptor, and then succeeded */
+    TIDEOVER_EXHAUSTED = 3, /* a call found no descriptor (connect: no port, or not its turn), and its error was passed on */
+    TIDEOVER_RECOVERED = 4, /* the same, and then succeeded */
     TIDEOVER_DEGRADED = 5,  /* a log's filesystem is full */
     TIDEOVER_RESTORED = 6,  /* it has space again */
     TIDEOVER_RAISED = 7,    /* the soft limit was raised; fd is the new one */

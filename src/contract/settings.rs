@@ -141,7 +141,7 @@ settings! {
         "the same for connections to one address and port";
     ConnectTimeout "connect_timeout" "TIDEOVER_CONNECT_TIMEOUT" Kind::Or("off", &Kind::Duration(MS, HOUR)), "off",
         "a blocking TCP connect fails with ETIMEDOUT after this time";
-    IdleTimeout "idle_timeout" "TIDEOVER_IDLE_TIMEOUT" Kind::Or("off", &Kind::Duration(MS, 365 * 24 * HOUR)), "off",
+    IdleTimeout "idle_timeout" "TIDEOVER_IDLE_TIMEOUT" Kind::Or("off", &Kind::Duration(MS, 24 * HOUR)), "off",
         "when no descriptor is left, shut down TCP clients that were idle for longer, longest idle first";
     Logs "logs" "TIDEOVER_LOGS" Kind::Globs, "",
         "paths that are logs, as shell patterns, beside those of the built-in rule";

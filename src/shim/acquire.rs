@@ -5,10 +5,12 @@
 //! everything is decided; it ends with the original error when nothing helps.
 
 use core::ffi::{c_int, c_void};
+use core::fmt;
 
 use libc::rlimit;
 use tideover_contract::collection::Skip;
 use tideover_contract::page::{EventKind, Outcome};
+use tideover_contract::settings::{self, Id};
 
 use crate::accept::{self, Stand};
 use crate::barrier::barrier;
@@ -18,6 +20,7 @@ use crate::reclaim::collect::Collection;
 use crate::reclaim::limit::{self, Remedy};
 use crate::reclaim::{self, Climb, Pressure};
 use crate::report::{ErrnoName, More, Repeated, Seconds};
+use crate::settings::SETTINGS;
 use crate::wait::{self, Backoff, Candidate, Refusal, Step, Waiting};
 use crate::{breaker, descriptors, page, reserve, sys, usage};
 
@@ -152,16 +155,6 @@ impl Lack {
         matches!(self, Lack::Connection | Lack::EndpointConnection)
     }
 
-    /// For messages.
-    fn past(self) -> &'static str {
-        match self {
-            Lack::Descriptor => "no descriptor was free",
-            Lack::Port => "no local port was free",
-            Lack::Connection => "TIDEOVER_MAX_CONNECTIONS was reached",
-            Lack::EndpointConnection => "TIDEOVER_MAX_PER_ENDPOINT was reached",
-        }
-    }
-
     /// What a person can do about it; about descriptors there is more to say, see [`Remedy`].
     fn remedy(self) -> &'static str {
         match self {
@@ -169,6 +162,22 @@ impl Lack {
                 "to help: `sysctl -w net.ipv4.ip_local_port_range=\"1024 65535\"`, or keep connections open instead of making new ones"
             }
             _ => "to help: a higher limit, or close connections that are no longer used",
+        }
+    }
+}
+
+/// Prints what was not to be had: `no local port was free`.
+impl fmt::Display for Lack {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut reached = |id: Id| {
+            let name = settings::SETTINGS[id as usize].env;
+            format_args!("{name}={} was reached", SETTINGS.get(id)).fmt(f)
+        };
+        match self {
+            Lack::Descriptor => f.write_str("no descriptor was free"),
+            Lack::Port => f.write_str("no local port was free"),
+            Lack::Connection => reached(Id::MaxConnections),
+            Lack::EndpointConnection => reached(Id::MaxPerEndpoint),
         }
     }
 }
@@ -352,7 +361,7 @@ impl Attempt {
                     level,
                     "{}: {} ({}), waited {} for one{}",
                     self.call.name,
-                    self.lack.past(),
+                    self.lack,
                     ErrnoName(self.errno),
                     Seconds(waited),
                     More(more)
@@ -400,7 +409,7 @@ impl Attempt {
         if self.lack != Lack::Descriptor {
             log::warn!(
                 "{name}: {} ({errno}); {tried} ({}){}; {}",
-                self.lack.past(),
+                self.lack,
                 Seconds(waited),
                 More(more),
                 self.lack.remedy()

@@ -25,15 +25,23 @@ struct Idle {
 
 /// The rung.
 pub fn run(_: &Pressure) -> Gain {
+    if is_wanted() && shut_down() { Gain::Later } else { Gain::Nothing }
+}
+
+/// Has the user set a time?
+pub fn is_wanted() -> bool {
+    SETTINGS.get(Id::IdleTimeout) != 0
+}
+
+/// Shuts down the longest idle; false if there are none. Also called every 100 ms while a listener is parked: clients may become
+/// idle after its accept(2) failed.
+pub fn shut_down() -> bool {
     let limit = SETTINGS.get(Id::IdleTimeout);
-    if limit == 0 {
-        return Gain::Nothing;
-    }
     let longest = longest_idle(limit.div_ceil(1_000_000));
     let gone = longest.iter().flatten().filter(|idle| idle_for(idle.fd).is_some() && sys::shut_down(idle.fd).is_ok());
     let count = gone.count() as u64;
     if count == 0 {
-        return Gain::Nothing;
+        return false;
     }
     page::add(&page::counters().idle_closed, count);
     if let Some(more) = TOLD.due() {
@@ -45,7 +53,7 @@ pub fn run(_: &Pressure) -> Gain {
             More(more)
         );
     }
-    Gain::Later
+    true
 }
 
 /// The clients that have been idle for longest, and at least for so long.
