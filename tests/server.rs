@@ -36,6 +36,9 @@ pub struct Server {
 
 const REDIS: Talk = Talk { ask: "PING\r\n", answer: "+PONG\r\n" };
 const MEMCACHED: Talk = Talk { ask: "version\r\n", answer: "VERSION" };
+/// HTTP/2: the preface, no settings; the server acknowledges them.
+const GRPC: Talk =
+    Talk { ask: "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0", answer: "\0\0\0\x04\x01\0\0\0\0" };
 
 /// All of them. Each writes its error log to standard error or to `error.log` in its folder.
 #[rustfmt::skip]
@@ -55,6 +58,7 @@ pub const SERVERS: &[Server] = &[
     Server { name: "JDK HttpServer", talk: HTTP, limited: Limited::AtStart, run: |folder, port| java(folder, port, "JdkServer", &[]) },
     Server { name: "Jetty", talk: HTTP, limited: Limited::AtStart, run: jetty },
     Server { name: "Netty", talk: HTTP, limited: Limited::AtStart, run: netty },
+    Server { name: "gRPC, Python", talk: GRPC, limited: Limited::AtStart, run: grpc },
     Server { name: "Go net/http", talk: HTTP, limited: Limited::AtStart, run: |_, port| go(port, true) },
     Server { name: "Go net/http, no cgo", talk: HTTP, limited: Limited::AtStart, run: |_, port| go(port, false) },
 ];
@@ -70,6 +74,14 @@ fn installed(name: &str, package: &str) -> Result<Run, String> {
 
 fn python(script: &str, port: u16) -> Result<Run, String> {
     Ok(installed("python3", "python3")?.arg(source(script)).arg(port.to_string()))
+}
+
+/// Debian's, of 2022: newer ones try again each second.
+fn grpc(_: &Path, port: u16) -> Result<Run, String> {
+    if !Path::new("/usr/lib/python3/dist-packages/grpc").exists() {
+        return Err("python3-grpcio is not installed".into());
+    }
+    Ok(Run::new("/usr/bin/python3").arg(source("grpc_server.py")).arg(port.to_string()))
 }
 
 /// Built at first use from crates.io, apart from the workspace.
@@ -125,7 +137,7 @@ fn apache(folder: &Path, port: u16, mpm: &str) -> Result<Run, String> {
         .concat();
     // More threads, or processes, than descriptors.
     let workers = match mpm {
-        "event" => "StartServers 1\nServerLimit 1\nThreadLimit 128\nThreadsPerChild 128\nMaxRequestWorkers 128\n",
+        "event" => "StartServers 1\nServerLimit 2\nThreadLimit 128\nThreadsPerChild 128\nMaxRequestWorkers 128\n",
         _ => "StartServers 110\nMinSpareServers 10\nMaxSpareServers 110\nServerLimit 110\nMaxRequestWorkers 110\n",
     };
     let configuration = put(
@@ -134,7 +146,7 @@ fn apache(folder: &Path, port: u16, mpm: &str) -> Result<Run, String> {
         format!(
             "ServerRoot {at}\nServerName localhost\nListen 127.0.0.1:{port}\nPidFile {at}/pid\nDocumentRoot {at}\n{modules}{workers}\
              Mutex file:{at}\nDefaultRuntimeDir {at}\nErrorLog {at}/error.log\nLogLevel error\nKeepAliveTimeout 60\n\
-             MaxKeepAliveRequests 0\nRedirect 204 /\n"
+             MaxKeepAliveRequests 0\nUser nobody\nGroup nogroup\nRedirect 204 /\n"
         ),
     );
     Ok(installed("apache2", "apache2-bin")?.args(["-D", "FOREGROUND", "-f"]).arg(configuration))
