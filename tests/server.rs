@@ -47,6 +47,7 @@ pub const SERVERS: &[Server] = &[
     Server { name: "asyncio", talk: HTTP, limited: Limited::AtStart, run: |_, port| python("asyncio_server.py", port) },
     Server { name: "tokio", talk: HTTP, limited: Limited::AtStart, run: |_, port| tokio(port, "tokio") },
     Server { name: "tokio, one thread", talk: HTTP, limited: Limited::AtStart, run: |_, port| tokio(port, "current") },
+    Server { name: "tokio, ends", talk: HTTP, limited: Limited::AtStart, run: |_, port| tokio(port, "ends") },
     Server { name: "axum", talk: HTTP, limited: Limited::AtStart, run: |_, port| tokio(port, "axum") },
     Server { name: "Node.js http", talk: HTTP, limited: Limited::AtStart, run: node },
     Server { name: "nginx", talk: HTTP, limited: Limited::AtStart, run: nginx },
@@ -243,6 +244,8 @@ fn put(folder: &Path, name: &str, text: String) -> PathBuf {
 /// A server that runs, with a counter of accepts above and one below where the library is, or would be. Killed when dropped.
 #[derive(Debug)]
 pub struct Started {
+    /// As in the table, and whether it is preloaded.
+    pub name: String,
     running: Option<Running>,
     folder: Scratch,
     port: u16,
@@ -264,8 +267,14 @@ impl Server {
         let run =
             run.limit(if self.limited == Limited::AtStart { limit } else { 1024 }).timeout(Duration::from_secs(120));
         let running = Some(change(run).start());
-        let started = Started { running, folder, port, talk: self.talk };
-        started.wait(self.name);
+        let started = Started {
+            name: format!("{}, {}", self.name, if preload { "preloaded" } else { "plain" }),
+            running,
+            folder,
+            port,
+            talk: self.talk,
+        };
+        started.wait();
         if self.limited == Limited::WhenItRuns {
             let new = libc::rlimit { rlim_cur: limit, rlim_max: limit };
             // SAFETY: `new` is a valid rlimit; the old one is not asked for.
@@ -304,10 +313,15 @@ impl Started {
         crowd.pass(time) && crowd.served.len() == 1
     }
 
-    fn wait(&self, name: &str) {
+    fn wait(&self) {
         let end = Instant::now() + Duration::from_secs(60);
         while !self.answers(Duration::from_secs(10)) {
-            assert!(!self.running().ended() && Instant::now() < end, "{name} does not start: {:?}", self.running());
+            assert!(
+                !self.running().ended() && Instant::now() < end,
+                "{} does not start: {:?}",
+                self.name,
+                self.running()
+            );
             std::thread::sleep(Duration::from_millis(10));
         }
     }
