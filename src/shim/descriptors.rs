@@ -7,6 +7,8 @@
 use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU16, AtomicU32, AtomicU64};
 
+use tideover_contract::settings::SECOND;
+
 use crate::barrier::barrier;
 use crate::process::{self, Phase};
 use crate::{page, sys, thread};
@@ -204,8 +206,13 @@ pub extern "C" fn count_in(fd: i32, kind: u16) {
         if thread::is_in_vfork() || matches!(process::phase(), Phase::Starting | Phase::Dormant) {
             return;
         }
+        let unseen = marks(fd) & COUNTED != 0;
         take(fd);
         add(fd, kind);
+        if unseen {
+            // Where one was closed unseen, others were.
+            reconcile_now_and_then();
+        }
         if marks(fd) & HISTORY == 0 && marks(fd) & kind != 0 {
             page::add(gauge(kind), 1);
         }
@@ -229,6 +236,15 @@ pub fn reconcile(kind: u16) {
         if !sys::is_connection(fd) {
             take(fd);
         }
+    }
+}
+
+/// The same, at most ten times a second.
+pub fn reconcile_now_and_then() {
+    static LAST: AtomicU64 = AtomicU64::new(0);
+    let (now, last) = (sys::now(), LAST.load(Relaxed));
+    if now.saturating_sub(last) >= SECOND / 10 && LAST.compare_exchange(last, now, Relaxed, Relaxed).is_ok() {
+        reconcile(COUNTED);
     }
 }
 

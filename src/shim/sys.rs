@@ -226,6 +226,17 @@ pub fn reset_on_close(fd: c_int) {
     let _ = call!(SYS_setsockopt, fd, libc::SOL_SOCKET, libc::SO_LINGER, &raw const linger, size);
 }
 
+/// Reads what has come at a socket, a few KiB at most: close(2) resets a connection with something unread.
+pub fn drain(fd: c_int) {
+    let mut scrap = [0u8; 512];
+    for _ in 0..16 {
+        let got = call!(SYS_recvfrom, fd, scrap.as_mut_ptr(), scrap.len(), libc::MSG_DONTWAIT, 0, 0);
+        if !got.is_ok_and(|bytes| bytes == scrap.len()) {
+            break;
+        }
+    }
+}
+
 /// epoll_ctl(2).
 pub fn epoll_control(
     epoll: c_int,

@@ -27,7 +27,6 @@ const LOOK: u64 = SECOND / 10;
 static TAKEN: Gate<[c_int; TURNS]> = Gate::new([0; TURNS]);
 /// When the clients so far would all have come at the rate allowed.
 static PAID_UNTIL: AtomicU64 = AtomicU64::new(0);
-static RECONCILED_AT: AtomicU64 = AtomicU64::new(0);
 static TOLD: Repeated = Repeated::new();
 
 /// What accept(2) is to do.
@@ -92,7 +91,7 @@ pub extern "C" fn ask(listener: c_int, patience: &mut Patience) -> Turn {
             return Turn::Go;
         }
         page::ensure();
-        reconcile();
+        descriptors::reconcile_now_and_then();
         if SETTINGS.get(Id::OverLimit) == over_limit::REFUSE {
             refuse(listener, patience)
         } else {
@@ -135,12 +134,12 @@ fn wait(listener: c_int, patience: &mut Patience) -> Turn {
     tell();
     match listeners::park(listener) {
         // A client may have left before closes were noticed.
-        Parking::Parked if admits() => {
+        Parking::Parked | Parking::Again if admits() => {
             listeners::put_back();
             Turn::Ask
         }
         Parking::Parked => Turn::Later,
-        Parking::Watched => {
+        Parking::Again | Parking::Watched => {
             pace(listener);
             Turn::Later
         }
@@ -208,18 +207,6 @@ pub extern "C" fn done(fd: c_int) {
             wait::wake_all();
         }
     });
-}
-
-/// Finds clients that were closed where no hook could see it, at most every 100 ms.
-pub fn reconcile() {
-    let now = sys::now();
-    let last = RECONCILED_AT.load(Relaxed);
-    if most() != 0
-        && now.saturating_sub(last) >= LOOK
-        && RECONCILED_AT.compare_exchange(last, now, Relaxed, Relaxed).is_ok()
-    {
-        descriptors::reconcile(descriptors::CLIENT);
-    }
 }
 
 /// Before the first accept(2): a limit that can never be reached is said to be none.

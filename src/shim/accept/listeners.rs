@@ -91,8 +91,10 @@ static SURVEYED_AT: AtomicU64 = AtomicU64::new(0);
 /// How a listener could be parked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Parking {
-    /// In every set that watches it: accept(2) may answer EAGAIN, and no loop will spin.
+    /// In every set that watches it: accept(2) may answer EAGAIN, and no loop over these sets will spin.
     Parked,
+    /// It was parked before.
+    Again,
     /// No epoll set watches it, or one that may not be masked, level-triggered: EAGAIN will do, but the caller must be slowed down.
     Watched,
     /// Who watches it is not known, or can't be masked and is edge-triggered: after EAGAIN a loop would wait for ever.
@@ -293,7 +295,8 @@ pub fn park(listener: c_int) -> Parking {
             super::refused_to_park(listener, epoll, wrong);
             if loud { Parking::Unknown } else { Parking::Watched }
         }
-        None if parked => Parking::Parked,
+        None if parked && first => Parking::Parked,
+        None if parked => Parking::Again,
         None => Parking::Watched,
     }
 }
@@ -349,6 +352,7 @@ pub fn look() -> Option<u64> {
         }
         ALERT.store(false, SeqCst);
         if !any_parked() {
+            descriptors::reconcile_now_and_then();
             return None;
         }
         ALERT.store(true, SeqCst);

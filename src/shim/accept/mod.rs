@@ -15,10 +15,12 @@ use core::sync::atomic::{AtomicI32, AtomicU64, Ordering::Relaxed};
 
 use tideover_contract::settings::{Id, SECOND, accept};
 
+use listeners::Parking;
+
 use crate::barrier::barrier;
 use crate::report::{ErrnoName, More, Repeated};
 use crate::settings::SETTINGS;
-use crate::{page, process, reserve, sys, usage, wait};
+use crate::{descriptors, page, process, reserve, sys, usage, wait};
 
 /// A loop that can't be parked is held up for so long per failed accept: its other clients hardly feel it.
 const PACE: u64 = SECOND / 500;
@@ -143,9 +145,11 @@ pub fn stand_by(listener: c_int, errno: c_int) -> Stand {
     }
     let quiet = !is_blocking(listener);
     match listeners::park(listener) {
-        listeners::Parking::Parked => Stand { again: true, quiet, paced: false },
-        listeners::Parking::Watched => Stand { again: false, quiet, paced: true },
-        listeners::Parking::Unknown => {
+        Parking::Parked => Stand { again: true, quiet, paced: false },
+        // Whoever asks again waits by other means than these sets.
+        Parking::Again => Stand { again: true, quiet, paced: true },
+        Parking::Watched => Stand { again: false, quiet, paced: true },
+        Parking::Unknown => {
             page::add(&page::counters().bypassed, 1);
             Stand { paced: true, ..nothing }
         }
@@ -198,7 +202,7 @@ fn has_descriptors() -> bool {
 
 /// Called every 100 ms while a listener is parked.
 fn attend() {
-    clients::reconcile();
+    descriptors::reconcile_now_and_then();
     if may_shed() && sheds_now() && !has_descriptors() {
         listeners::each_parked(|listener| {
             // One that blocks would hold up whoever has called, if another process took the client.

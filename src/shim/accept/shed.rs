@@ -37,6 +37,8 @@ pub fn turn_away(listener: c_int, reason: Reason) -> u32 {
         let Ok(client) = sys::accept(listener) else { break };
         if SETTINGS.get(Id::ShedClose) == shed_close::RST {
             sys::reset_on_close(client);
+        } else {
+            sys::drain(client);
         }
         sys::close(client);
         gone += 1;
