@@ -60,6 +60,12 @@ mariadb-client-core command mariadb
 logrotate           file    /usr/sbin/logrotate
 python3-plyvel      file    /usr/lib/python3/dist-packages/plyvel
 rocksdb-tools       command ldb
+lighttpd            file    /usr/sbin/lighttpd
+memcached           command memcached
+libjetty9-java      file    /usr/share/java/jetty9-server.jar
+libnetty-java       file    /usr/share/java/netty-transport.jar
+python3-grpcio      file    /usr/lib/python3/dist-packages/grpc
+libuv1-dev          file    /usr/include/uv.h
 wget                command wget
 curl                command curl
 prometheus          command prometheus

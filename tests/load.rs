@@ -85,6 +85,13 @@ impl Crowd {
         }
     }
 
+    /// So many of those that stay leave.
+    pub fn leave(&mut self, count: usize) {
+        for client in self.clients.iter_mut().filter(|c| c.stays()).take(count) {
+            client.socket = None;
+        }
+    }
+
     /// How many have asked and not been answered.
     pub fn waiting(&self) -> usize {
         self.clients.iter().filter(|c| c.waits()).count()

@@ -2,10 +2,14 @@
 //! reported, with the library as it was wished.
 
 use std::fs;
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::sync::RwLock;
+use std::time::{Duration, Instant};
 
+use tideover_tests::load::{Crowd, HTTP, Then};
+use tideover_tests::server::{SERVERS, Server, Started};
 use tideover_tests::{Outcome, Run, Scratch, fixture, program};
 
 /// Compiles a Java program; gives the folder of its classes.
@@ -177,4 +181,185 @@ const server = net.createServer().listen(0, '127.0.0.1', () => {
     let in_java = impatient(java(&classes, "").arg("Connects")).both();
     in_java.same_but_for_messages();
     in_java.plain.passes().says("connect: Too many open files\nthread: ok");
+}
+
+// Servers.
+
+const SECOND: Duration = Duration::from_secs(1);
+const PATIENCE: Duration = Duration::from_secs(20);
+/// Figures that depend on the machine's speed are taken alone, beside nothing that spins.
+static ALONE: RwLock<()> = RwLock::new(());
+
+fn server(name: &str) -> &'static Server {
+    SERVERS.iter().find(|server| server.name == name).unwrap_or_else(|| panic!("{name} is not in the table"))
+}
+
+/// At this limit, plain or preloaded; None, with a line why, if something is missing on this machine.
+fn start(name: &str, limit: u64, preload: bool) -> Option<Started> {
+    let started = server(name).start(limit, preload, |run| run);
+    started.map_err(|missing| println!("{name}: skipped: {missing}")).ok()
+}
+
+/// A server with 200 clients that stay, of which it can take 50: calls to accept per second, and CPU time as part of one core's.
+fn crowded(started: &Started) -> (Crowd, f64, f64) {
+    let mut crowd = started.crowd();
+    crowd.come(200);
+    crowd.pass(SECOND / 2);
+    let (tried, cpu, since) = (started.tried(), started.cpu(), Instant::now());
+    crowd.pass_all(2 * SECOND);
+    let time = since.elapsed().as_secs_f64();
+    assert!(crowd.staying() < 64 && crowd.waiting() > 100, "{} stay, {} wait", crowd.staying(), crowd.waiting());
+    let (accepts, cpu) = ((started.tried() - tried) as f64 / time, (started.cpu() - cpu).as_secs_f64() / time);
+    println!("{}: {accepts:.0} accepts per second, {:.1} % of a core", started.name, 100.0 * cpu);
+    (crowd, accepts, cpu)
+}
+
+// bun#32705
+
+#[test]
+fn a_level_triggered_loop_at_its_limit_sleeps() {
+    let _others_may = ALONE.read();
+    let plain = start("Python, epoll", 64, false).expect("Python is here");
+    let (_, accepts, _) = crowded(&plain);
+    assert!(accepts > 1000.0, "without the library it spins: {accepts:.0} accepts per second");
+    drop(plain);
+
+    let preloaded = start("Python, epoll", 64, true).expect("Python is here");
+    let (mut crowd, accepts, cpu) = crowded(&preloaded);
+    assert!(accepts < 100.0, "{accepts:.0} accepts per second");
+    assert!(cpu < 0.05, "{:.1} % of a core", 100.0 * cpu);
+    assert_eq!(preloaded.emfile(), 0);
+    crowd.then(Then::Leave);
+    assert!(crowd.pass(PATIENCE), "{} are still waiting", crowd.waiting());
+    assert_eq!((crowd.served.len(), crowd.refused), (200, 0));
+}
+
+// tokio#4782
+
+#[test]
+fn an_accept_loop_leaves_time_for_the_tasks_that_close() {
+    let _others_may = ALONE.read();
+    let Some(plain) = start("tokio, one thread", 64, false) else { return };
+    let (_, accepts, cpu) = crowded(&plain);
+    assert!(accepts > 1000.0, "without the library it spins: {accepts:.0} accepts per second, {cpu:.2} of a core");
+    drop(plain);
+
+    let Some(preloaded) = start("tokio, one thread", 64, true) else { return };
+    let (mut crowd, accepts, cpu) = crowded(&preloaded);
+    assert!(accepts < 100.0 && cpu < 0.05, "{accepts:.0} accepts per second, {:.1} % of a core", 100.0 * cpu);
+    // One leaves, the next is let in.
+    for _ in 0..20 {
+        let (served, since) = (crowd.served.len(), Instant::now());
+        crowd.leave(1);
+        while crowd.served.len() == served {
+            crowd.pass(SECOND / 20);
+            assert!(since.elapsed() < PATIENCE, "nobody was let in, though there is room");
+        }
+    }
+    crowd.then(Then::Leave);
+    assert!(crowd.pass(PATIENCE), "{} are still waiting", crowd.waiting());
+    assert_eq!((crowd.served.len(), crowd.refused), (200, 0));
+}
+
+// libuv#1189
+
+#[test]
+fn libuv_is_not_told_of_errors_while_other_threads_take_its_spare_descriptor() {
+    let _others_may = ALONE.read();
+    let errors = |preload: bool| -> u64 {
+        let port = TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a free port").port();
+        let run = Run::new(fixture("uv_storm")).args([&port.to_string(), "61", "3"]).limit(64).preload(preload);
+        let mut running = run.start();
+        running.wait_for("at the limit");
+        let mut crowd = Crowd::new(port, HTTP);
+        crowd.then(Then::Return);
+        crowd.come(100);
+        while !running.ended() {
+            crowd.pass(SECOND / 10);
+        }
+        let line = running.wait_for("errors");
+        running.finish().passes();
+        line.split(' ').next().and_then(|count| count.parse().ok()).expect("a count")
+    };
+    let plain = errors(false);
+    assert!(plain > 1000, "without the library there is a storm of callbacks: {plain}");
+    let preloaded = errors(true);
+    println!("libuv: {plain} errors, preloaded {preloaded}");
+    assert!(preloaded < 10, "{preloaded} errors");
+}
+
+// grpc#16058, payjoin#1608
+
+/// Clients for five seconds at the limit, then one more when they have gone: is it served? Not where one EMFILE ends the server,
+/// or its listening.
+fn outlives_a_burst(name: &str) {
+    let _others_may = ALONE.read();
+    for (preload, lasts) in [(false, SECOND), (true, 5 * SECOND)] {
+        let Some(started) = start(name, 64, preload) else { return };
+        let mut crowd = started.crowd();
+        crowd.come(200);
+        crowd.pass_all(lasts);
+        assert!(crowd.staying() < 64);
+        crowd.then(Then::Leave);
+        if preload {
+            assert!(crowd.pass(PATIENCE), "{name}: {} are still waiting", crowd.waiting());
+            assert_eq!((crowd.served.len(), crowd.refused), (200, 0), "{name}");
+            assert!(started.answers(PATIENCE), "{name} does not answer any more");
+        } else {
+            drop(crowd);
+            assert!(!started.answers(2 * SECOND), "{name} should not have survived without the library");
+        }
+    }
+}
+
+#[test]
+fn grpc_serves_again_after_a_burst() {
+    outlives_a_burst("gRPC, Python");
+}
+
+#[test]
+fn a_server_that_ends_with_the_first_failed_accept_outlives_a_burst() {
+    outlives_a_burst("tokio, ends");
+}
+
+// glassfish-grizzly#990
+
+/// Answers in a second to so many clients that come again and again.
+fn goodput(crowd: &mut Crowd, clients: usize) -> f64 {
+    crowd.then(Then::Return);
+    crowd.come(clients);
+    crowd.pass_all(SECOND);
+    let (served, since) = (crowd.served.len(), Instant::now());
+    crowd.pass_all(2 * SECOND);
+    (crowd.served.len() - served) as f64 / since.elapsed().as_secs_f64()
+}
+
+/// asyncio, as Grizzly did, takes a second off when a client can't be accepted. The others are answered meanwhile, and then nobody.
+#[test]
+fn a_thousand_clients_are_answered_as_fast_as_a_hundred_and_fifty() {
+    let _alone = ALONE.write();
+    let start = |preload| server("asyncio").start(200, preload, |run| run.arg("100")).expect("Python is here");
+    let plain = start(false);
+    let alone = goodput(&mut plain.crowd(), 150);
+    let overrun = goodput(&mut plain.crowd(), 1000);
+    println!("plain: {alone:.0} answers per second to 150 clients, {overrun:.0} to 1,000");
+    assert!(overrun < 0.5 * alone, "without the library: {overrun:.0} of {alone:.0} answers per second");
+
+    // Other work on this machine may hit one side only.
+    let mut seen = vec![];
+    let good = (0..3).any(|_| {
+        let preloaded = start(true);
+        let alone = goodput(&mut preloaded.crowd(), 150);
+        let mut crowd = preloaded.crowd();
+        let overrun = goodput(&mut crowd, 1000);
+        drop(crowd);
+        let end = Instant::now();
+        assert!(preloaded.answers(PATIENCE), "it does not answer any more");
+        let back = end.elapsed();
+        assert_eq!(preloaded.emfile(), 0);
+        println!("preloaded: {alone:.0} and {overrun:.0}, back to normal after {back:?}");
+        seen.push((alone, overrun, back));
+        overrun >= 0.8 * alone && back <= SECOND
+    });
+    assert!(good, "answers per second to 150 and to 1,000, and back to normal after: {seen:?}");
 }

@@ -36,6 +36,9 @@ pub struct Server {
 
 const REDIS: Talk = Talk { ask: "PING\r\n", answer: "+PONG\r\n" };
 const MEMCACHED: Talk = Talk { ask: "version\r\n", answer: "VERSION" };
+/// HTTP/2: the preface, no settings; the server acknowledges them.
+const GRPC: Talk =
+    Talk { ask: "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0", answer: "\0\0\0\x04\x01\0\0\0\0" };
 
 /// All of them. Each writes its error log to standard error or to `error.log` in its folder.
 #[rustfmt::skip]
@@ -44,6 +47,7 @@ pub const SERVERS: &[Server] = &[
     Server { name: "asyncio", talk: HTTP, limited: Limited::AtStart, run: |_, port| python("asyncio_server.py", port) },
     Server { name: "tokio", talk: HTTP, limited: Limited::AtStart, run: |_, port| tokio(port, "tokio") },
     Server { name: "tokio, one thread", talk: HTTP, limited: Limited::AtStart, run: |_, port| tokio(port, "current") },
+    Server { name: "tokio, ends", talk: HTTP, limited: Limited::AtStart, run: |_, port| tokio(port, "ends") },
     Server { name: "axum", talk: HTTP, limited: Limited::AtStart, run: |_, port| tokio(port, "axum") },
     Server { name: "Node.js http", talk: HTTP, limited: Limited::AtStart, run: node },
     Server { name: "nginx", talk: HTTP, limited: Limited::AtStart, run: nginx },
@@ -55,6 +59,7 @@ pub const SERVERS: &[Server] = &[
     Server { name: "JDK HttpServer", talk: HTTP, limited: Limited::AtStart, run: |folder, port| java(folder, port, "JdkServer", &[]) },
     Server { name: "Jetty", talk: HTTP, limited: Limited::AtStart, run: jetty },
     Server { name: "Netty", talk: HTTP, limited: Limited::AtStart, run: netty },
+    Server { name: "gRPC, Python", talk: GRPC, limited: Limited::AtStart, run: grpc },
     Server { name: "Go net/http", talk: HTTP, limited: Limited::AtStart, run: |_, port| go(port, true) },
     Server { name: "Go net/http, no cgo", talk: HTTP, limited: Limited::AtStart, run: |_, port| go(port, false) },
 ];
@@ -70,6 +75,14 @@ fn installed(name: &str, package: &str) -> Result<Run, String> {
 
 fn python(script: &str, port: u16) -> Result<Run, String> {
     Ok(installed("python3", "python3")?.arg(source(script)).arg(port.to_string()))
+}
+
+/// Debian's, of 2022: newer ones try again each second.
+fn grpc(_: &Path, port: u16) -> Result<Run, String> {
+    if !Path::new("/usr/lib/python3/dist-packages/grpc").exists() {
+        return Err("python3-grpcio is not installed".into());
+    }
+    Ok(Run::new("/usr/bin/python3").arg(source("grpc_server.py")).arg(port.to_string()))
 }
 
 /// Built at first use from crates.io, apart from the workspace.
@@ -125,7 +138,7 @@ fn apache(folder: &Path, port: u16, mpm: &str) -> Result<Run, String> {
         .concat();
     // More threads, or processes, than descriptors.
     let workers = match mpm {
-        "event" => "StartServers 1\nServerLimit 1\nThreadLimit 128\nThreadsPerChild 128\nMaxRequestWorkers 128\n",
+        "event" => "StartServers 1\nServerLimit 2\nThreadLimit 128\nThreadsPerChild 128\nMaxRequestWorkers 128\n",
         _ => "StartServers 110\nMinSpareServers 10\nMaxSpareServers 110\nServerLimit 110\nMaxRequestWorkers 110\n",
     };
     let configuration = put(
@@ -134,7 +147,7 @@ fn apache(folder: &Path, port: u16, mpm: &str) -> Result<Run, String> {
         format!(
             "ServerRoot {at}\nServerName localhost\nListen 127.0.0.1:{port}\nPidFile {at}/pid\nDocumentRoot {at}\n{modules}{workers}\
              Mutex file:{at}\nDefaultRuntimeDir {at}\nErrorLog {at}/error.log\nLogLevel error\nKeepAliveTimeout 60\n\
-             MaxKeepAliveRequests 0\nRedirect 204 /\n"
+             MaxKeepAliveRequests 0\nUser nobody\nGroup nogroup\nRedirect 204 /\n"
         ),
     );
     Ok(installed("apache2", "apache2-bin")?.args(["-D", "FOREGROUND", "-f"]).arg(configuration))
@@ -231,6 +244,8 @@ fn put(folder: &Path, name: &str, text: String) -> PathBuf {
 /// A server that runs, with a counter of accepts above and one below where the library is, or would be. Killed when dropped.
 #[derive(Debug)]
 pub struct Started {
+    /// As in the table, and whether it is preloaded.
+    pub name: String,
     running: Option<Running>,
     folder: Scratch,
     port: u16,
@@ -252,8 +267,14 @@ impl Server {
         let run =
             run.limit(if self.limited == Limited::AtStart { limit } else { 1024 }).timeout(Duration::from_secs(120));
         let running = Some(change(run).start());
-        let started = Started { running, folder, port, talk: self.talk };
-        started.wait(self.name);
+        let started = Started {
+            name: format!("{}, {}", self.name, if preload { "preloaded" } else { "plain" }),
+            running,
+            folder,
+            port,
+            talk: self.talk,
+        };
+        started.wait();
         if self.limited == Limited::WhenItRuns {
             let new = libc::rlimit { rlim_cur: limit, rlim_max: limit };
             // SAFETY: `new` is a valid rlimit; the old one is not asked for.
@@ -292,10 +313,15 @@ impl Started {
         crowd.pass(time) && crowd.served.len() == 1
     }
 
-    fn wait(&self, name: &str) {
+    fn wait(&self) {
         let end = Instant::now() + Duration::from_secs(60);
         while !self.answers(Duration::from_secs(10)) {
-            assert!(!self.running().ended() && Instant::now() < end, "{name} does not start: {:?}", self.running());
+            assert!(
+                !self.running().ended() && Instant::now() < end,
+                "{} does not start: {:?}",
+                self.name,
+                self.running()
+            );
             std::thread::sleep(Duration::from_millis(10));
         }
     }
