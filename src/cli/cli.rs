@@ -3,7 +3,7 @@
 
 use crate::failure::{Failure, Status};
 use crate::output::{complain, explain, print, start_log};
-use crate::{clean, config, generate, ps, run, scenarios, selftest, stat, system};
+use crate::{clean, config, generate, ps, run, scenarios, selftest, stat, system_wide};
 use clap::error::ErrorKind;
 use clap::{ArgMatches, Command};
 use std::process::ExitCode;
@@ -18,8 +18,8 @@ const COMMANDS: &[Row] = &[
     (config::command, config::run),
     (clean::command, clean::run),
     (selftest::command, selftest::run),
-    (system::install_command, system::install),
-    (system::uninstall_command, system::uninstall),
+    (system_wide::install_command, system_wide::install),
+    (system_wide::uninstall_command, system_wide::uninstall),
     (scenarios::command, scenarios::run),
     (generate::command, generate::run),
 ];

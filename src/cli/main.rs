@@ -38,7 +38,7 @@ mod settings_file;
 mod snapshot;
 mod stat;
 mod suggest;
-mod system;
+mod system_wide;
 mod table;
 mod trial;
 mod units;
