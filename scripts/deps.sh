@@ -14,6 +14,7 @@ libc-dev-bin        command gencat
 make                command make
 binutils            command readelf
 python3             file    /usr/bin/python3
+python3-pip         file    /usr/lib/python3/dist-packages/pip
 bash                command bash
 tar                 command tar
 findutils           command find

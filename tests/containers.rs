@@ -2,9 +2,11 @@
 //! from the package.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;
+use std::time::{Duration, Instant};
 
 use tideover_tests::{Rootfs, Scratch, library, program, rootfs, tideover, workspace};
 
@@ -253,41 +255,115 @@ fn a_log_on_a_full_volume_goes_to_the_containers_output() {
     assert_eq!(numbers, (1..=4000).collect::<Vec<_>>(), "each line is somewhere, and once");
 }
 
-/// The images of docs/containers.md, built as they stand there.
+/// Images that are built as they are documented, on a base of few programs: an import of all of Debian takes ten seconds.
+struct Images {
+    container: Container,
+    context: Scratch,
+}
+
+impl Images {
+    /// None where there are no containers.
+    fn new() -> Option<Images> {
+        debian()?;
+        let container = Container { storage: Scratch::new(), image: vec!["tideover-test".into()], options: vec![] };
+        let context = Scratch::new();
+        for (from, to) in [
+            (library(), "libtideover.so"),
+            (tideover(), "tideover"),
+            (workspace().join("scripts/docker-entrypoint.sh"), "docker-entrypoint.sh"),
+        ] {
+            fs::copy(from, context.join(to)).expect("a file of ours");
+        }
+        let root = Rootfs::small(&["sh", "bash", "cp", "dd", "tr", "sed", "grep", "sleep"]);
+        let tar = context.join("debian.tar");
+        let packed = Command::new("tar").arg("-C").arg(root.path()).arg("-cf").arg(&tar).arg(".").status();
+        assert!(packed.expect("tar runs").success());
+        let imported = container.podman(&["import", tar.to_str().expect("plain"), "debian-here"]);
+        assert!(imported.status.success(), "{imported:?}");
+        fs::remove_file(&tar).expect("a file of ours");
+        Some(Images { container, context })
+    }
+
+    /// Builds it anew from this Dockerfile.
+    fn build(&self, file: &str) {
+        assert!(file.contains("FROM debian:bookworm-slim"), "{file}");
+        self.context.write("Dockerfile", &file.replace("debian:bookworm-slim", "localhost/debian-here"));
+        let context = self.context.path().to_str().expect("plain");
+        let built = self.container.podman(&["build", "--network=none", "-t", "tideover-test", context]);
+        assert!(built.status.success(), "{file}{built:?}");
+    }
+}
+
 #[test]
 fn the_documented_images_work() {
-    if debian().is_none() {
-        return;
-    }
-    // Debian's programs, but few of them: an import of all takes ten seconds.
-    let root = Rootfs::small(&["sh", "bash", "dd", "tr", "sed", "grep"]);
+    let Some(images) = Images::new() else { return };
     let text = fs::read_to_string(workspace().join("docs/containers.md")).expect("the document is there");
     let files: Vec<&str> = text.split("```dockerfile\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
     assert_eq!(files.len(), 3, "one image for each way");
-
-    let image = Container { storage: Scratch::new(), image: vec!["tideover-test".into()], options: vec![] };
-    let context = Scratch::new();
-    for (from, to) in [
-        (library(), "libtideover.so"),
-        (tideover(), "tideover"),
-        (workspace().join("scripts/docker-entrypoint.sh"), "docker-entrypoint.sh"),
-    ] {
-        fs::copy(from, context.join(to)).expect("a file of ours");
-    }
-    let tar = context.join("debian.tar");
-    let packed = Command::new("tar").arg("-C").arg(root.path()).arg("-cf").arg(&tar).arg(".").status();
-    assert!(packed.expect("tar runs").success());
-    let imported = image.podman(&["import", tar.to_str().expect("plain"), "debian-here"]);
-    assert!(imported.status.success(), "{imported:?}");
-    fs::remove_file(&tar).expect("a file of ours");
     for file in files {
-        assert!(file.contains("FROM debian:bookworm-slim"), "{file}");
-        context.write("Dockerfile", &file.replace("debian:bookworm-slim", "localhost/debian-here"));
-        let built =
-            image.podman(&["build", "--network=none", "-t", "tideover-test", context.path().to_str().expect("plain")]);
-        assert!(built.status.success(), "{file}{built:?}");
-        carried(&image.run(&["bash", "-c", GREEDY]));
+        images.build(file);
+        carried(&images.container.run(&["bash", "-c", GREEDY]));
     }
+}
+
+/// What a kubelet makes of contrib/kubernetes/deployment.yaml: the init container, the program whose image knows nothing, and a
+/// sidecar that sees it; with the manifest's own commands, variables, mounts and user.
+#[test]
+fn a_pod_made_of_the_manifest_works() {
+    let Some(images) = Images::new() else { return };
+    images.build(&fs::read_to_string(workspace().join("contrib/Dockerfile")).expect("it is there"));
+    let script = "import sys, yaml; spec = yaml.safe_load(open(sys.argv[1]))['spec']['template']['spec']; \
+                  init, web = spec['initContainers'][0], spec['containers'][0]; \
+                  print(*init['command'], sep='\\n'); print(); print(*web['command'][:-1], sep='\\n'); print(); \
+                  print(*('--env=%(name)s=%(value)s' % one for one in web['env']), sep='\\n')";
+    let manifest = workspace().join("contrib/kubernetes/deployment.yaml");
+    let told = Command::new("/usr/bin/python3").args(["-c", script]).arg(manifest).output().expect("python3 runs");
+    assert!(told.status.success(), "{told:?}");
+    let told = String::from_utf8(told.stdout).expect("text");
+    let parts: Vec<Vec<&str>> = told.split("\n\n").map(|part| part.lines().collect()).collect();
+    let [init, web, variables] = parts.as_slice() else { panic!("three parts: {told}") };
+
+    let volumes = Scratch::new();
+    for name in ["tideover", "pages"] {
+        fs::create_dir(volumes.join(name)).expect("a folder of ours");
+        fs::set_permissions(volumes.join(name), fs::Permissions::from_mode(0o777)).expect("a folder of ours");
+    }
+    let volume = |name: &str, to: &str| format!("--volume={}:{to}", volumes.join(name).display());
+    let (tideover, pages) = (volume("tideover", "/tideover"), volume("pages", "/run/tideover"));
+    let restricted = ["--read-only", "--cap-drop=all", "--security-opt=no-new-privileges", "--user=10001:10001"];
+    let run = |image: &str, options: &[&str], command: &[&str]| {
+        let limits = ["--network=none", "--ulimit=nproc=1024:1024", "--ulimit=nofile=64:256", "--timeout=120"];
+        images.container.podman(&[&["run"], &limits[..], &restricted, options, &[image], command].concat())
+    };
+    let copied = run("tideover-test", &["--rm", &tideover], init);
+    assert!(copied.status.success(), "{copied:?}");
+
+    let mounts: Vec<&str> = [&[tideover.as_str(), pages.as_str()], variables.as_slice()].concat();
+    exhausted(&run("debian-here", &[&["--rm"], mounts.as_slice()].concat(), &["bash", "-c", GREEDY]));
+    carried(&run(
+        "debian-here",
+        &[&["--rm"], mounts.as_slice()].concat(),
+        &[web.as_slice(), &["bash", "-c", GREEDY]].concat(),
+    ));
+
+    let stays = format!("{GREEDY}; sleep 100; true");
+    let started = run(
+        "debian-here",
+        &[&["-d", "--name=web"], mounts.as_slice()].concat(),
+        &[web.as_slice(), &["bash", "-c", &stays]].concat(),
+    );
+    assert!(started.status.success(), "{started:?}");
+    let deadline = Instant::now() + Duration::from_secs(60);
+    loop {
+        let sidecar = ["--rm", "--pid=container:web", &pages];
+        let seen = run("tideover-test", &sidecar, &["tideover", "ps", "--page-dir", "/run/tideover"]);
+        let seen = String::from_utf8_lossy(&seen.stdout).into_owned();
+        if seen.lines().any(|line| line.contains("bash") && line.contains("256")) {
+            break;
+        }
+        assert!(Instant::now() < deadline, "the sidecar should see bash past its soft limit: {seen}");
+    }
+    images.container.podman(&["rm", "-f", "-t", "0", "web"]);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 
 use crate::failure::{Failure, Status};
 use crate::output::{complain, explain, print, start_log};
-use crate::{clean, config, doctor, generate, install, metrics, ps, rescue, run, scenarios, selftest, stat};
+use crate::{clean, config, doctor, generate, metrics, ps, rescue, run, scenarios, selftest, stat, system_wide};
 use clap::error::ErrorKind;
 use clap::{ArgMatches, Command};
 use std::process::ExitCode;
@@ -21,8 +21,8 @@ const COMMANDS: &[Row] = &[
     (config::command, config::run),
     (clean::command, clean::run),
     (selftest::command, selftest::run),
-    (install::install_command, install::install),
-    (install::uninstall_command, install::uninstall),
+    (system_wide::install_command, system_wide::install),
+    (system_wide::uninstall_command, system_wide::uninstall),
     (scenarios::command, scenarios::run),
     (generate::command, generate::run),
 ];
