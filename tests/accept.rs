@@ -407,6 +407,11 @@ fn turns_away(words: &str, env: &[(&str, &str)], how: Option<ErrorKind>) {
     assert!(!server.away.is_empty() && server.away.iter().all(|end| *end == how), "{words}: {:?}", server.away);
     assert_eq!(server.counter("shed") as usize, server.away.len(), "{words}");
     assert_eq!(server.counter("clients") as usize, server.served.len(), "{words}");
+    // And one by one: what was borrowed for that was brought back each time.
+    for _ in 0..10 {
+        server.connect(1);
+        assert!(server.comes_true(LONG, nobody_waits), "{words}: one waits");
+    }
     // And again, after some have left.
     let before = (server.served.len(), server.away.len());
     server.served.truncate(5);
