@@ -291,6 +291,25 @@ fn closes_that_nobody_sees_are_noticed() {
 }
 
 #[test]
+fn a_loop_that_polls_its_epoll_set_notices_them_too() {
+    spins("epoll nested");
+    is_quiet_and_serves_all("epoll nested rawclose");
+    is_quiet_and_serves_all("epoll et nested rawclose");
+}
+
+#[test]
+fn a_set_that_two_processes_wait_for_is_left_to_the_one_that_can_serve() {
+    for words in ["epoll sharedset", "epoll sharedset et"] {
+        let mut server = Server::start(words, true, &[]);
+        server.connect(CLIENTS);
+        // The child's limit is far below that; the parent has none.
+        assert!(server.comes_true(LONG, |s| s.served.len() == CLIENTS), "{words}: {} served", server.served.len());
+        server.served.clear();
+        server.finish().passes();
+    }
+}
+
+#[test]
 fn another_thread_closes() {
     spins("epoll closer");
     is_quiet_and_serves_all("epoll closer");
