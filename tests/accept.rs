@@ -434,7 +434,7 @@ fn turns_away(words: &str, env: &[(&str, &str)], how: Option<ErrorKind>) {
     // And again, after some have left.
     let before = (server.served.len(), server.away.len());
     server.served.truncate(5);
-    assert!(server.comes_true(LONG, |s| s.stats().clients == 5), "{words}: they have left");
+    assert!(server.comes_true(LONG, |s| s.counter("clients") == 5), "{words}: they have left");
     server.connect(8);
     assert!(server.comes_true(LONG, nobody_waits), "{words}: {} wait", server.waiting.len());
     assert!(server.served.len() > 8 && server.served.len() <= before.0, "{words}: {} served", server.served.len());
@@ -517,7 +517,7 @@ fn clients_over_the_limit_are_refused() {
         assert_eq!((server.served.len(), server.away.len()), (10, CLIENTS - 10), "{words}");
         assert_eq!(server.counter("refused") as usize, CLIENTS - 10, "{words}");
         server.served.truncate(5);
-        assert!(server.comes_true(LONG, |s| s.stats().clients == 5), "{words}: they have left");
+        assert!(server.comes_true(LONG, |s| s.counter("clients") == 5), "{words}: they have left");
         server.connect(5);
         assert!(server.comes_true(LONG, |s| s.served.len() == 10), "{words}: there is room again");
         server.finish().passes();

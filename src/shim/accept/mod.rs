@@ -57,12 +57,14 @@ pub struct Patience {
     deadline: u64,
     /// For poll(2).
     pub milliseconds: c_int,
+    /// Batches of clients refused meanwhile.
+    batches: u32,
 }
 
 impl Patience {
     /// Not waited yet.
     pub const fn new() -> Patience {
-        Patience { begun: 0, deadline: 0, milliseconds: -1 }
+        Patience { begun: 0, deadline: 0, milliseconds: -1, batches: 0 }
     }
 
     /// Reads the listener's timeout at first. False: the time is up.
@@ -240,13 +242,18 @@ fn patience() -> u64 {
     shedding.min(clients::until_admitted())
 }
 
+/// Before the first accept(2). Threads that accept at once may use up the last descriptors between two looks.
+pub fn begin() {
+    if may_shed() {
+        reserve::fill();
+    }
+}
+
 /// The limit is near: what may need a descriptor later is done now.
 pub fn prepare() {
     if mode() != accept::PASS {
         listeners::prepare();
-        if may_shed() {
-            reserve::fill();
-        }
+        begin();
     }
 }
 
