@@ -118,10 +118,21 @@ fn is_holder() -> bool {
 fn has_jumped_off() -> bool {
     let gone = arch::stack_pointer() > FOOT.load(Relaxed) || sys::now().saturating_sub(HELD_SINCE.load(Relaxed)) > LOST;
     if gone {
-        reserve::abandoned(arch::thread_pointer());
-        land();
+        abandon();
     }
     gone
+}
+
+fn abandon() {
+    reserve::abandoned(arch::thread_pointer());
+    land();
+}
+
+/// This thread ends. Is it on the ladder? An interpreter that ends may end it in a collection.
+pub extern "C" fn leave() {
+    if is_holder() {
+        abandon();
+    }
 }
 
 /// Goes up the ladder until a rung frees something.
