@@ -22,6 +22,7 @@ util-linux          command unshare
 mount               command mount
 procps              command ps
 git                 command git
+python3-git         file    /usr/lib/python3/dist-packages/git
 sqlite3             command sqlite3
 redis-server        command redis-server
 redis-tools         command redis-cli
@@ -48,6 +49,7 @@ lua5.4              command lua5.4
 ruby                command ruby
 php-cli             command php
 nodejs              command node
+guile-3.0           command guile
 openjdk-17-jre-headless command java
 ecj                 command ecj
 nginx               file    /usr/sbin/nginx

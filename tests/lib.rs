@@ -7,6 +7,7 @@
 
 pub mod disk;
 pub mod fixture;
+pub mod garbage;
 pub mod numbered;
 pub mod outage;
 pub mod outcome;

@@ -91,7 +91,15 @@ def streams():
 
 def atexit_handler():
     import atexit
-    atexit.register(leak)
+
+    def last():
+        try:
+            leak()
+        except OSError as error:
+            print(error, flush=True)
+            os._exit(1)
+
+    atexit.register(last)
 
 
 def exceptions():
@@ -156,14 +164,14 @@ def finalizer_interrupts():
     # A signal that comes during a collection is delivered.
     import signal
     got = []
-    signal.signal(signal.SIGUSR1, lambda *_: got.append(1))
+    signal.signal(signal.SIGWINCH, lambda *_: got.append(1))
 
     class Signalling(object):
         def __init__(self):
             self.me = self
 
         def __del__(self):
-            os.kill(os.getpid(), signal.SIGUSR1)
+            os.kill(os.getpid(), signal.SIGWINCH)
 
     for _ in range(100):
         Session()

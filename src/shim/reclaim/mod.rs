@@ -23,6 +23,7 @@ use tideover_contract::page::Outcome;
 use tideover_contract::settings::SECOND;
 
 use self::collect::Collection;
+use crate::barrier::barrier;
 use crate::{arch, page, reserve, sys, wait};
 
 /// What is needed, and what for.
@@ -129,10 +130,14 @@ fn abandon() {
 }
 
 /// This thread ends. Is it on the ladder? An interpreter that ends may end it in a collection.
+#[cold]
+#[inline(never)]
 pub extern "C" fn leave() {
-    if is_holder() {
-        abandon();
-    }
+    barrier((), || {
+        if is_holder() {
+            abandon();
+        }
+    });
 }
 
 /// Goes up the ladder until a rung frees something.
