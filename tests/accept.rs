@@ -291,6 +291,25 @@ fn closes_that_nobody_sees_are_noticed() {
 }
 
 #[test]
+fn a_loop_that_polls_its_epoll_set_notices_them_too() {
+    spins("epoll nested");
+    is_quiet_and_serves_all("epoll nested rawclose");
+    is_quiet_and_serves_all("epoll et nested rawclose");
+}
+
+#[test]
+fn a_set_that_two_processes_wait_for_is_left_to_the_one_that_can_serve() {
+    for words in ["epoll sharedset", "epoll sharedset et"] {
+        let mut server = Server::start(words, true, &[]);
+        server.connect(CLIENTS);
+        // The child's limit is far below that; the parent has none.
+        assert!(server.comes_true(LONG, |s| s.served.len() == CLIENTS), "{words}: {} served", server.served.len());
+        server.served.clear();
+        server.finish().passes();
+    }
+}
+
+#[test]
 fn another_thread_closes() {
     spins("epoll closer");
     is_quiet_and_serves_all("epoll closer");
@@ -407,6 +426,11 @@ fn turns_away(words: &str, env: &[(&str, &str)], how: Option<ErrorKind>) {
     assert!(!server.away.is_empty() && server.away.iter().all(|end| *end == how), "{words}: {:?}", server.away);
     assert_eq!(server.counter("shed") as usize, server.away.len(), "{words}");
     assert_eq!(server.counter("clients") as usize, server.served.len(), "{words}");
+    // And one by one: what was borrowed for that was brought back each time.
+    for _ in 0..10 {
+        server.connect(1);
+        assert!(server.comes_true(LONG, nobody_waits), "{words}: one waits");
+    }
     // And again, after some have left.
     let before = (server.served.len(), server.away.len());
     server.served.truncate(5);
@@ -538,4 +562,15 @@ fn the_error_is_passed_on_when_the_user_wants_that() {
     assert!(server.stats().refused > 0);
     assert_eq!((server.counter("parked"), server.counter("phantom")), (0, 0));
     server.finish().passes();
+}
+
+#[test]
+fn nothing_is_forgotten_in_a_server_whose_threads_do_everything_at_once() {
+    let both = Run::new(fixture("churn")).arg("4").timeout(Duration::from_secs(60)).both();
+    both.plain.fails().says("no library");
+    let expected =
+        ["0 failed of many", "refused 0, clients 0 counted 0, parked and put back, 0 left open, 0 wrong", "often"];
+    for line in expected {
+        both.preloaded.passes().says(line);
+    }
 }

@@ -104,8 +104,12 @@ fn refuse(listener: c_int, patience: &mut Patience) -> Turn {
     if has_clients(listener) {
         match shed::turn_away(listener, shed::Reason::Limit) {
             // There was no descriptor for that: accept(2) will find out itself.
-            0 => Turn::Go,
-            _ => Turn::Ask,
+            Some(0) if has_clients(listener) => Turn::Go,
+            Some(_) => Turn::Ask,
+            None => {
+                pace(listener);
+                Turn::Ask
+            }
         }
     } else if !is_blocking(listener) || !patience.goes_on(listener) {
         Turn::Later

@@ -126,13 +126,15 @@ pub struct Stand {
     pub again: bool,
     /// Its answer is EAGAIN: the client waits, and the listener will be heard of again.
     pub quiet: bool,
+    /// It blocks, and its clients are to be turned away: [`has_shed`].
+    pub sheds: bool,
     /// Nothing keeps its caller from trying again at once.
     pub paced: bool,
 }
 
 /// A client waits, and there is no descriptor for it: parks its listener, or turns clients away.
 pub fn stand_by(listener: c_int, errno: c_int) -> Stand {
-    let nothing = Stand { again: false, quiet: false, paced: false };
+    let nothing = Stand { again: false, quiet: false, sheds: false, paced: false };
     if !is_ours(listener) {
         return nothing;
     }
@@ -141,15 +143,18 @@ pub fn stand_by(listener: c_int, errno: c_int) -> Stand {
     if SERVED.swap(accepted, Relaxed) != accepted || SINCE.load(Relaxed) == 0 {
         SINCE.store(sys::now(), Relaxed);
     }
+    let quiet = !is_blocking(listener);
     if sheds_now() {
+        if !quiet {
+            return Stand { sheds: true, ..nothing };
+        }
         shed::turn_away(listener, shed::Reason::Exhausted);
     }
-    let quiet = !is_blocking(listener);
     match listeners::park(listener) {
-        Parking::Parked => Stand { again: true, quiet, paced: false },
+        Parking::Parked => Stand { again: true, quiet, ..nothing },
         // Whoever asks again waits by other means than these sets.
-        Parking::Again => Stand { again: true, quiet, paced: true },
-        Parking::Watched => Stand { again: false, quiet, paced: true },
+        Parking::Again => Stand { again: true, quiet, paced: true, ..nothing },
+        Parking::Watched => Stand { quiet, paced: true, ..nothing },
         Parking::Unknown => {
             page::add(&page::counters().bypassed, 1);
             Stand { paced: true, ..nothing }
@@ -173,12 +178,24 @@ pub fn pace(listener: c_int) {
     }
 }
 
-/// A blocking accept(2) whose error would be passed on: have its clients been turned away, so that it can wait for the next?
+/// A blocking accept(2) for which there is no descriptor: have its clients been turned away, so that it can wait for the next?
 pub extern "C" fn has_shed(listener: c_int) -> bool {
-    barrier(false, || sheds_now() && is_ours(listener) && is_blocking(listener) && !has_clients(listener))
+    barrier(false, || {
+        sheds_now()
+            && is_ours(listener)
+            && is_blocking(listener)
+            && match shed::turn_away(listener, shed::Reason::Exhausted) {
+                Some(gone) => gone > 0 || !has_clients(listener),
+                None => {
+                    pace(listener);
+                    true
+                }
+            }
+    })
 }
 
-fn sheds_now() -> bool {
+/// Are clients turned away now for whom there is no descriptor?
+pub fn sheds_now() -> bool {
     let after = SETTINGS.get(Id::ShedAfter);
     let since = SINCE.load(Relaxed);
     let lasts = || after != 0 && since != 0 && sys::now().saturating_sub(since) >= after;
