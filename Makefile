@@ -8,7 +8,7 @@ VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 LIB     := target/release/libtideover.so
 BIN     := target/release/tideover
 
-.PHONY: all build deps demo test lint bench install deb dist clean
+.PHONY: all build deps demo test lint bench servers install deb dist clean
 
 all: build
 
@@ -32,6 +32,10 @@ lint:
 
 bench: deps build
 	scripts/bench
+
+# Real servers at their limit, plain and preloaded; --write puts the tables into docs/servers.md.
+servers: deps build
+	scripts/bench-servers
 
 install: build
 	install -d $(DESTDIR)$(LIBDIR) $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/include

@@ -68,6 +68,11 @@ libuv1-dev          file    /usr/include/uv.h
 wget                command wget
 curl                command curl
 '
+# What `make servers` measures besides, or measures with.
+[ "${1-}" != servers ] || needed="$needed
+golang-go           command go
+wrk                 command wrk
+"
 
 # Is it there?  have command gcc / have file /usr/bin/python3 / have library libfiu.so.0
 have() {
