@@ -1,14 +1,14 @@
 # tideover. `make demo` shows what it does, `make test` shows that it does it; both do all the set-up.
 
 CARGO   ?= cargo
+# Where `make install` puts things: DESTDIR is put before all of them.
 PREFIX  ?= /usr/local
-DESTDIR ?=
 LIBDIR  ?= $(PREFIX)/lib
+DESTDIR ?=
+export PREFIX LIBDIR DESTDIR
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
-LIB     := target/release/libtideover.so
-BIN     := target/release/tideover
 
-.PHONY: all build deps demo test lint bench servers install deb dist clean
+.PHONY: all build deps demo test lint bench servers compat install uninstall deb dist clean
 
 all: build
 
@@ -37,25 +37,24 @@ bench: deps build
 servers: deps build
 	scripts/bench-servers
 
-install: build
-	install -d $(DESTDIR)$(LIBDIR) $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/include
-	install -m 755 $(LIB) $(DESTDIR)$(LIBDIR)/libtideover.so
-	install -m 755 $(BIN) $(DESTDIR)$(PREFIX)/bin/tideover
-	install -m 644 include/tideover.h $(DESTDIR)$(PREFIX)/include/tideover.h
+# Other people's tests, plain against preloaded; SHORT=1 for a minute's worth, ONLY=cpython,node for some of the suites.
+compat: deps build
+	scripts/compat $(if $(SHORT),--short,--write) $(if $(ONLY),--only $(ONLY))
 
-# A package of library, command and header for this machine's architecture.
-deb:
-	rm -rf target/deb
-	$(MAKE) install PREFIX=/usr DESTDIR=target/deb/root
-	install -d target/deb/root/DEBIAN
-	printf 'Package: tideover\nVersion: %s\nArchitecture: %s\nMaintainer: tideover\nDepends: libc6\nDescription: carries unmodified programs over descriptor exhaustion\n' \
-		'$(VERSION)' "$$(dpkg --print-architecture)" > target/deb/root/DEBIAN/control
-	dpkg-deb --root-owner-group --build target/deb/root target/tideover_$(VERSION).deb
+install: build
+	scripts/install install
+
+uninstall:
+	scripts/install uninstall
+
+# A package of library, command, header, man pages and completions for this machine's architecture.
+deb: build
+	scripts/deb
 
 # The same as a tar file, to be unpacked below / or anywhere (the command finds its library beside itself).
-dist:
+dist: build
 	rm -rf target/dist
-	$(MAKE) install PREFIX=/tideover-$(VERSION) DESTDIR=target/dist
+	PREFIX=/tideover-$(VERSION) LIBDIR= DESTDIR=target/dist scripts/install install
 	tar -C target/dist -czf target/tideover-$(VERSION).tar.gz tideover-$(VERSION)
 
 clean:

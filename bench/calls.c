@@ -28,6 +28,9 @@ static int do_open(int i) { return made[i] = open("/dev/null", O_RDONLY); }
 static int do_close(int i) { return close(made[i]); }
 static int do_socket(int i) { return made[i] = socket(AF_UNIX, SOCK_STREAM, 0); }
 static int do_accept4(int i) { return made[i] = accept4(listener, NULL, NULL, SOCK_CLOEXEC); }
+static struct sockaddr_un name;
+static socklen_t name_size = sizeof name;
+static int do_connect(int i) { return connect(clients[i], (struct sockaddr *)&name, name_size); }
 static int do_write(int i) { return (void)i, (int)write(file, "x", 1); }
 static int do_fcntl(int i) { return (void)i, fcntl(file, F_GETFL); }
 static int do_poll(int i)
@@ -47,15 +50,23 @@ static void nothing(void) {}
 static void open_all(void) { for (int i = 0; i < BATCH; i++) must(do_open(i) >= 0, "open"); }
 static void close_all(void) { for (int i = 0; i < BATCH; i++) close(made[i]); }
 static void close_both(void) { for (int i = 0; i < BATCH; i++) close(made[i]), close(clients[i]); }
+static void make_clients(void)
+{
+    must(getsockname(listener, (struct sockaddr *)&name, &name_size) == 0, "getsockname");
+    for (int i = 0; i < BATCH; i++)
+        clients[i] = socket(AF_UNIX, SOCK_STREAM, 0);
+}
 static void connect_all(void)
 {
-    struct sockaddr_un name;
-    socklen_t size = sizeof name;
-    must(getsockname(listener, (struct sockaddr *)&name, &size) == 0, "getsockname");
-    for (int i = 0; i < BATCH; i++) {
-        clients[i] = socket(AF_UNIX, SOCK_STREAM, 0);
-        must(connect(clients[i], (struct sockaddr *)&name, size) == 0, "connect");
-    }
+    make_clients();
+    for (int i = 0; i < BATCH; i++)
+        must(do_connect(i) == 0, "connect");
+}
+static void accept_all(void)
+{
+    for (int i = 0; i < BATCH; i++)
+        must(do_accept4(i) >= 0, "accept4");
+    close_both();
 }
 
 static const struct call {
@@ -68,6 +79,7 @@ static const struct call {
     { "close", open_all, do_close, nothing },
     { "socket", nothing, do_socket, close_all },
     { "accept4", connect_all, do_accept4, close_both },
+    { "connect", make_clients, do_connect, accept_all },
     { "write", nothing, do_write, nothing },
     { "fcntl", nothing, do_fcntl, nothing },
     { "poll", nothing, do_poll, nothing },

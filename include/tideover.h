@@ -94,8 +94,8 @@ TIDEOVER_API FILE *tideover_fopen(const char *path, const char *mode, const stru
 enum tideover_event_kind {
     TIDEOVER_WARNING = 1,   /* usage passed TIDEOVER_FD_WARN; fd is how many are in use */
     TIDEOVER_CRITICAL = 2,  /* usage passed TIDEOVER_FD_CRITICAL */
-    TIDEOVER_EXHAUSTED = 3, /* a call found no descriptor, and its error was passed on */
-    TIDEOVER_RECOVERED = 4, /* a call found no descriptor, and then succeeded */
+    TIDEOVER_EXHAUSTED = 3, /* a call found no descriptor (connect: no port, or not its turn), and its error was passed on */
+    TIDEOVER_RECOVERED = 4, /* the same, and then succeeded */
     TIDEOVER_DEGRADED = 5,  /* a log's filesystem is full */
     TIDEOVER_RESTORED = 6,  /* it has space again */
     TIDEOVER_RAISED = 7,    /* the soft limit was raised; fd is the new one */
@@ -183,7 +183,7 @@ struct tideover_page {
     uint64_t magic;
     uint32_t layout, size;
     uint32_t pid;
-    uint32_t state;           /* 0 being filled in, 1 live, 2 in execve(2) */
+    uint32_t state;           /* 0 being filled in, 1 live */
     uint64_t started_boot_ns; /* CLOCK_BOOTTIME when the page was made */
     uint64_t started_ns;      /* CLOCK_REALTIME */
     uint32_t uid, reserved;
@@ -200,7 +200,11 @@ struct tideover_page {
     uint64_t last_event;
     struct tideover_page_event events[TIDEOVER_PAGE_EVENTS]; /* number n is at (n - 1) % TIDEOVER_PAGE_EVENTS */
     uint64_t refusals[64];    /* why files were not taken for logs; names in docs/counters.md */
-    uint64_t rest[136];
+    struct {
+        uint64_t runs, ns, freed, skipped;
+    } collectors[8];    /* garbage collected: python, jvm, ruby, guile, php */
+    uint64_t skips[24]; /* why none was; names in docs/counters.md */
+    uint64_t rest[80];
 };
 
 /* The live page of this process, to be read only. Never NULL: without a shared page it is a private one. */

@@ -14,6 +14,7 @@ libc-dev-bin        command gencat
 make                command make
 binutils            command readelf
 python3             file    /usr/bin/python3
+python3-pip         file    /usr/lib/python3/dist-packages/pip
 bash                command bash
 tar                 command tar
 findutils           command find
@@ -34,6 +35,7 @@ libjemalloc2        library libjemalloc.so.2
 libtcmalloc-minimal4 library libtcmalloc_minimal.so.4
 libmimalloc2.0      library libmimalloc.so.2.0
 valgrind            command valgrind
+user-mode-linux     command linux.uml
 strace              command strace
 gdb                 command gdb
 g++                 command g++
@@ -67,6 +69,22 @@ python3-grpcio      file    /usr/lib/python3/dist-packages/grpc
 libuv1-dev          file    /usr/include/uv.h
 wget                command wget
 curl                command curl
+prometheus          command prometheus
+chromium            command chromium
+tmux                command tmux
+dpkg-dev            command dpkg-shlibdeps
+pkg-config          command pkg-config
+lintian             command lintian
+man-db              command man
+mandoc              command mandoc
+fish                command fish
+shellcheck          command shellcheck
+debootstrap         file    /usr/sbin/debootstrap
+busybox-static      command busybox
+musl-tools          command musl-gcc
+podman              command podman
+runc                file    /usr/sbin/runc
+docker-compose      command docker-compose
 '
 # What `make servers` measures besides, or measures with.
 [ "${1-}" != servers ] || needed="$needed

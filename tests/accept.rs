@@ -539,3 +539,14 @@ fn the_error_is_passed_on_when_the_user_wants_that() {
     assert_eq!((server.counter("parked"), server.counter("phantom")), (0, 0));
     server.finish().passes();
 }
+
+#[test]
+fn nothing_is_forgotten_in_a_server_whose_threads_do_everything_at_once() {
+    let both = Run::new(fixture("churn")).arg("4").timeout(Duration::from_secs(60)).both();
+    both.plain.fails().says("no library");
+    let expected =
+        ["0 failed of many", "refused 0, clients 0 counted 0, parked and put back, 0 left open, 0 wrong", "often"];
+    for line in expected {
+        both.preloaded.passes().says(line);
+    }
+}

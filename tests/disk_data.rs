@@ -620,7 +620,7 @@ fn dd_cp_and_tar() {
         "dd if=../source/text.log of=copy.txt bs=1000 conv=fsync status=none",
         "cp ../source/text.log copy.log",
         "cp --sparse=always ../source/bytes copy",
-        "cp -r ../source tree",
+        "cp -r ../source tree 2> ../said; ended=$?; sort ../said >&2; (exit $ended)",
         "tar -cf packed.tar -C .. source",
         "tar -C .. -cf - source > packed.tar",
         "tar -C .. -czf - source | cat > packed.tar.gz && tar -C .. -cf packed.tar source",

@@ -64,10 +64,55 @@ fn logrotate_renames_the_log_while_the_disk_is_full() {
         outcome.passes();
         let account = Account::new(&log_with_siblings(&log), &outcome.stdout);
         println!("rename while full, {kind:?}: {}", account.places());
-        account.complete(1..=400, 1).in_order().back_in_the_file(301..=400);
-        // What had gone elsewhere before the rotation is told nowhere: the file that it was meant for is closed.
-        assert_eq!(account.markers.iter().map(|m| m.lines).sum::<u64>(), 100, "{account}");
+        account.complete(1..=400, 1).in_order().back_in_the_file(301..=400).markers_tell_all();
+        assert_eq!(account.markers.len(), 1, "{account}");
     }
+}
+
+#[test]
+fn a_log_that_is_rotated_and_finds_space_again_is_no_longer_degraded() {
+    let (disk, folder) = (Disk::new(Kind::Tmpfs), Scratch::new());
+    let log = log_on(&disk);
+    let mut fed = Fed::start(&python(WATCHED, &log));
+    fed.log(1..=100);
+    disk.fill();
+    fed.log(101..=200);
+    let said = logrotate(&folder, &log, "create\n nodateext");
+    assert!(disk.join("app.log.1").exists(), "{said}");
+    disk.free();
+    thread::sleep(BACK);
+    fed.log(201..=300);
+    // The first write opened the new log; one of the next finds that it is the successor.
+    thread::sleep(BACK);
+    fed.log(301..=400);
+    assert_eq!(fed.writer().page().counter("logs", "degraded"), 0);
+    let outcome = fed.end();
+    outcome.passes();
+    let account = Account::new(&log_with_siblings(&log), &outcome.stdout);
+    account.complete(1..=400, 1).in_order().back_in_the_file(201..=400).markers_tell_all();
+}
+
+#[test]
+fn two_rotations_while_the_disk_is_full_end_in_one_note() {
+    let (disk, folder) = (Disk::new(Kind::Tmpfs), Scratch::new());
+    let log = log_on(&disk);
+    let mut fed = Fed::start(&python(WATCHED, &log));
+    fed.log(1..=100);
+    disk.fill();
+    for (turn, numbers) in [101..=200, 201..=300].into_iter().enumerate() {
+        fed.log(numbers);
+        logrotate(&folder, &log, "create\n nodateext");
+        assert!(disk.join(&format!("app.log.{}", turn + 1)).exists());
+    }
+    fed.log(301..=350);
+    disk.free();
+    thread::sleep(BACK);
+    fed.log(351..=400);
+    let outcome = fed.end();
+    outcome.passes();
+    let account = Account::new(&log_with_siblings(&log), &outcome.stdout);
+    account.complete(1..=400, 1).in_order().back_in_the_file(351..=400).markers_tell_all();
+    assert_eq!(account.markers.len(), 1, "{account}");
 }
 
 #[test]
@@ -163,8 +208,10 @@ fn space_that_comes_and_goes_each_second() {
     let account = Account::new(&fs::read_to_string(&log).expect("it is there"), &outcome.stdout);
     println!("1 Hz: {} lines, {}, {} recoveries", next - 1, account.places(), page.counter("logs", "recoveries"));
     account.complete(1..=next - 1, 10).in_order().markers_tell_all();
-    assert_eq!(page.counter("logs", "recoveries"), 10, "one for each time that space came");
-    assert_eq!(account.markers.len(), 10);
+    // Not more than one for each time that space came; fewer on a machine so busy that an outage passed unnoticed.
+    let recoveries = page.counter("logs", "recoveries");
+    assert!((7..=10).contains(&recoveries), "{recoveries}");
+    assert_eq!(account.markers.len() as u64, recoveries);
     assert!(outcome.ours().len() <= 4, "it does not chatter: {outcome}");
 }
 

@@ -5,6 +5,7 @@
 //! folder of shared pages, so tests neither see nor disturb other guarded processes; nothing of the caller's `LD_PRELOAD` and
 //! `TIDEOVER_*` reaches the program.
 
+pub mod browser;
 pub mod disk;
 pub mod fixture;
 pub mod load;
@@ -12,6 +13,7 @@ pub mod numbered;
 pub mod outage;
 pub mod outcome;
 pub mod page;
+pub mod rootfs;
 pub mod run;
 pub mod scratch;
 pub mod server;
@@ -20,6 +22,7 @@ pub use disk::{Disk, Kind};
 pub use fixture::{fixture, preload_fixture};
 pub use outcome::{Both, Outcome};
 pub use page::Page;
+pub use rootfs::Rootfs;
 pub use run::{Run, Running};
 pub use scratch::Scratch;
 

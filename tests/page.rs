@@ -35,24 +35,26 @@ impl Page {
 
     /// Reads the page of a process; None if it has none.
     pub fn read(dir: &Path, pid: u32) -> Option<Page> {
-        let mut bytes = fs::read(Self::path(dir, pid)).ok()?;
-        if bytes.is_empty() {
-            // Nothing counted yet.
-            let name = fs::read(format!("/proc/{pid}/comm")).unwrap_or_default();
-            bytes = page::uncounted(pid, 0, 0, 0, name.trim_ascii()).to_vec();
-        }
+        let bytes = fs::read(Self::path(dir, pid)).ok()?;
         View::new(&bytes).ok()?;
         Some(Page(bytes))
     }
 
-    /// Reads it when it is there, within 10 s.
+    /// The same of a guarded process that has had nothing to count: without counts.
+    fn uncounted(pid: u32) -> Option<Page> {
+        let maps = fs::read_to_string(format!("/proc/{pid}/maps")).ok()?;
+        let name = fs::read(format!("/proc/{pid}/comm")).ok()?;
+        maps.contains("/libtideover.so").then(|| Page(page::uncounted(pid, 0, 0, 0, name.trim_ascii()).to_vec()))
+    }
+
+    /// Reads it, or finds that the process is guarded and has nothing to count, within 10 s.
     ///
     /// # Panics
-    /// If it never comes.
+    /// If it is neither.
     pub fn wait(dir: &Path, pid: u32) -> Page {
         let end = Instant::now() + Duration::from_secs(10);
         loop {
-            match Self::read(dir, pid) {
+            match Self::read(dir, pid).or_else(|| Self::uncounted(pid)) {
                 Some(page) => return page,
                 None if Instant::now() > end => panic!("no page {} after 10 s", Self::path(dir, pid).display()),
                 None => std::thread::sleep(Duration::from_millis(5)),

@@ -133,7 +133,7 @@ fn at_the_limit_connect_and_threads_are_what_they_are_without_the_library() {
             .env("TIDEOVER_MAX_RETRIES", "1")
             .env("TIDEOVER_INITIAL_WAIT", "10ms")
     };
-    let in_c = impatient(Run::new(fixture("connects"))).both();
+    let in_c = impatient(Run::new(fixture("connect_at_limit"))).both();
     in_c.same_but_for_messages();
     in_c.plain.passes();
     let wanted = "socket: EMFILE\nnon-blocking socket: EMFILE\nconnect with a socket made before: ok\n\

@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::Duration;
 
-use tideover_tests::{Run, Scratch, fixture, program, workspace};
+use tideover_tests::{Run, Scratch, fixture, program, tideover, workspace};
 
 fn sh(script: &str) -> Run {
     Run::new(program("bash", "bash")).args(["-c", script])
@@ -110,4 +110,22 @@ fn sqlite_writes_and_reads_a_database() {
 #[test]
 fn threads_with_room_for_all_their_files() {
     Run::new(fixture("threads")).args(["/etc/passwd", "5"]).limit(512).both().same().preloaded.passes();
+}
+
+#[test]
+fn a_program_with_nothing_to_count_has_no_page_and_is_listed_all_the_same() {
+    let dir = Scratch::new();
+    let running = Run::new("sleep").arg("60").page_dir(dir.path()).preload(true).start();
+    let pid = running.pid().to_string();
+    let ask = |what: &[&str]| Run::new(tideover()).args(what).page_dir(dir.path()).output();
+    // Until the loader has mapped the library, it is guarded by nothing.
+    let end = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    while !ask(&["ps"]).passes().stdout.contains(&pid) {
+        assert!(std::time::Instant::now() < end, "{}", ask(&["ps"]));
+    }
+    ask(&["stat", &pid]).passes().says("sleep");
+    assert_eq!(fs::read_dir(dir.path()).expect("a folder").count(), 0, "nothing is made for it");
+    let elsewhere = Scratch::new();
+    let others = Run::new(tideover()).arg("ps").page_dir(elsewhere.path()).output();
+    assert!(!others.passes().stdout.contains(&pid), "its page would be elsewhere: {others}");
 }

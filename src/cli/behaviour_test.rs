@@ -210,3 +210,53 @@ fn an_empty_list_says_how_to_start_something() {
     let stat = place.tideover(&["stat", "1", "--page-dir", here]).output().unwrap();
     assert_eq!(refusal(&stat).0, Some(1));
 }
+
+#[test]
+fn no_command_falls_over_a_hostile_page() {
+    use tideover_contract::page::{FIELDS, LAYOUT, MAGIC, SIZE, state};
+    let Some(place) = Place::new() else { return };
+    let pid = std::process::id();
+    let user = fs::metadata("/proc/self").map(|m| std::os::unix::fs::MetadataExt::uid(&m)).unwrap();
+    let folder = place.path(&format!("tideover.{user}"));
+    fs::create_dir(&folder).unwrap();
+    let head = |fill: u8| {
+        let mut bytes = vec![fill; SIZE];
+        let mut put = |field: &str, value: &[u8]| {
+            let at = FIELDS.iter().find(|(name, _)| *name == field).unwrap().1;
+            bytes[at..at + value.len()].copy_from_slice(value);
+        };
+        put("magic", &MAGIC.to_ne_bytes());
+        put("layout", &LAYOUT.to_ne_bytes());
+        put("pid", &pid.to_ne_bytes());
+        put("state", &state::LIVE.to_ne_bytes());
+        put("started_boot_ns", &(u64::MAX / 2).to_ne_bytes());
+        bytes
+    };
+    let noise: Vec<u8> = (0..SIZE as u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+    let pages = [head(0xff), head(0x1b), head(0x80), noise, head(0)[..100].to_vec(), vec![0; 1]];
+    let here = place.directory.path().to_str().unwrap().to_string();
+    let pid = pid.to_string();
+    for (i, bytes) in pages.iter().enumerate() {
+        let path = folder.join(&pid);
+        fs::write(&path, bytes).unwrap();
+        if i == 4 {
+            // A terabyte of nothing.
+            fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(1 << 40).unwrap();
+        }
+        for words in [
+            &["ps"][..],
+            &["ps", "--json"],
+            &["stat", &pid],
+            &["stat", &pid, "--json"],
+            &["config", &pid],
+            &["metrics"],
+            &["doctor", &pid, "--sample", "0s"],
+            &["clean"],
+        ] {
+            let output = place.tideover(&[words, &["--page-dir", &here]].concat()).output().unwrap();
+            let said = text(&output.stderr);
+            assert!(output.status.code().is_some_and(|code| code <= 2), "{words:?} {i}: {said}");
+            assert!(!said.contains("panicked") && !output.stdout.contains(&0x1b), "{words:?} {i}: {said}");
+        }
+    }
+}

@@ -3,7 +3,7 @@
 
 use crate::failure::{Failure, Status};
 use crate::output::{complain, explain, print, start_log};
-use crate::{clean, config, ps, run, scenarios, selftest, stat};
+use crate::{clean, config, doctor, generate, metrics, ps, rescue, run, scenarios, selftest, stat, system_wide};
 use clap::error::ErrorKind;
 use clap::{ArgMatches, Command};
 use std::process::ExitCode;
@@ -15,10 +15,16 @@ const COMMANDS: &[Row] = &[
     (run::command, run::run),
     (ps::command, ps::run),
     (stat::command, stat::run),
+    (doctor::command, doctor::run),
+    (rescue::command, rescue::run),
+    (metrics::command, metrics::run),
     (config::command, config::run),
     (clean::command, clean::run),
     (selftest::command, selftest::run),
+    (system_wide::install_command, system_wide::install),
+    (system_wide::uninstall_command, system_wide::uninstall),
     (scenarios::command, scenarios::run),
+    (generate::command, generate::run),
 ];
 
 const EXAMPLES: &str = "\
@@ -26,11 +32,14 @@ Examples:
   tideover run nginx -g 'daemon off;'    run a program under the library
   tideover ps                            who is guarded, and how it goes
   tideover stat 1234                     everything about one process
+  tideover doctor 1234                   what is short, and what mends it
+  tideover rescue 1234                   more descriptors for a running process
   tideover selftest                      does it work on this machine?
 
 `tideover COMMAND --help` has more.";
 
-fn command() -> Command {
+/// The whole command line.
+pub fn command() -> Command {
     Command::new("tideover")
         .version(env!("CARGO_PKG_VERSION"))
         .about("Tides unmodified programs over when file descriptors run out")
@@ -51,18 +60,26 @@ pub fn main() -> ExitCode {
             // Bare `tideover`: help, but the status of a usage error, as git and cargo do.
             ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
                 explain(&error.render().to_string());
-                return ExitCode::from(Status::Usage as u8);
+                return ExitCode::from(Status::Usage.code());
             }
-            _ => Err(Failure::usage(error.render().to_string().trim_start_matches("error: "))),
+            _ => Err(Failure::usage(error.render().to_string().trim_start_matches("error: ")).with(misuse())),
         },
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            complain(&failure.text);
-            ExitCode::from(failure.status as u8)
+            if !failure.text.is_empty() {
+                complain(&failure.text);
+            }
+            ExitCode::from(failure.status.code())
         }
     }
+}
+
+/// Status of a command line that is not understood: from `doctor`, 2 would mean that something is critical.
+fn misuse() -> Status {
+    let doctor = std::env::args_os().nth(1).is_some_and(|word| word == "doctor");
+    if doctor { Status::Unknown } else { Status::Usage }
 }
 
 fn dispatch(matches: &ArgMatches) -> Result<(), Failure> {

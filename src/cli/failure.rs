@@ -8,13 +8,32 @@ use std::fmt;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Status {
     /// The command could not do what it is for.
-    Failed = 1,
+    Failed,
     /// The command line, a file or a variable says something that is not accepted; nothing was started.
-    Usage = 2,
+    Usage,
+    /// `tideover doctor`: the worst that it found is a warning.
+    Warning,
+    /// `tideover doctor`: the worst that it found is critical.
+    Critical,
+    /// `tideover doctor`: it could not look.
+    Unknown,
     /// The program was found and must not be started.
-    Refused = 126,
+    Refused,
     /// The program was not found.
-    NotFound = 127,
+    NotFound,
+}
+
+impl Status {
+    /// The number for exit(3). Those of `doctor` are the convention of monitoring plugins, whose 2 is not ours.
+    pub fn code(self) -> u8 {
+        match self {
+            Status::Failed | Status::Warning => 1,
+            Status::Usage | Status::Critical => 2,
+            Status::Unknown => 3,
+            Status::Refused => 126,
+            Status::NotFound => 127,
+        }
+    }
 }
 
 /// A failure; its text names the cause and the remedy.
@@ -22,7 +41,7 @@ pub enum Status {
 pub struct Failure {
     /// Becomes the exit status.
     pub status: Status,
-    /// Without prefix and newline.
+    /// Without prefix and newline; empty where nothing is left to say.
     pub text: String,
 }
 
@@ -30,6 +49,16 @@ impl Failure {
     /// Exit status 1.
     pub fn failed(text: impl Into<String>) -> Failure {
         Failure { status: Status::Failed, text: text.into() }
+    }
+
+    /// The status alone: what there is to say was said on stdout.
+    pub fn told(status: Status) -> Failure {
+        Failure { status, text: String::new() }
+    }
+
+    /// The same text with another status.
+    pub fn with(self, status: Status) -> Failure {
+        Failure { status, ..self }
     }
 
     /// Exit status 2.

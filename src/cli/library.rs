@@ -61,7 +61,7 @@ fn places(beside: &Path) -> Vec<PathBuf> {
 }
 
 /// The folder under lib that Debian and its kin give this architecture.
-fn multiarch() -> &'static str {
+pub fn multiarch() -> &'static str {
     match std::env::consts::ARCH {
         "x86_64" => "x86_64-linux-gnu",
         "x86" => "i386-linux-gnu",
@@ -75,25 +75,30 @@ fn multiarch() -> &'static str {
 }
 
 fn check(path: PathBuf) -> Result<Library, Failure> {
-    let refuse = |why: String| Failure::refused(format!("cannot preload {}: {why}", path.display()));
-    if let Some(why) = preload::inexpressible(&path) {
-        return Err(refuse(why));
+    match preload::inexpressible(&path) {
+        Some(why) => Err(Failure::refused(format!("cannot preload {}: {why}", path.display()))),
+        None => examine(&path),
     }
+}
+
+/// Is this file a library that a loader can map?
+pub fn examine(path: &Path) -> Result<Library, Failure> {
+    let refuse = |why: String| Failure::refused(format!("cannot preload {}: {why}", path.display()));
     let metadata = path.metadata().map_err(|error| refuse(cause(&error)))?;
     if !metadata.is_file() {
         return Err(refuse(format!("it is not a file; set TIDEOVER_LIB to the full path of {NAME}")));
     }
     let file =
-        File::open(&path).map_err(|error| refuse(format!("{}; make it readable for this user", cause(&error))))?;
+        File::open(path).map_err(|error| refuse(format!("{}; make it readable for this user", cause(&error))))?;
     let Some(elf) = Elf::read_with_symbols(file).filter(|elf| elf.relocatable && elf.interpreter.is_none()) else {
         return Err(refuse(format!("it is not a shared library; set TIDEOVER_LIB to the full path of {NAME}")));
     };
     // The loader maps it executable, which a noexec mount forbids: every program would print an error and run
     // unguarded.
-    if statvfs(&path).is_ok_and(|fs| fs.f_flag.bits() & libc::ST_NOEXEC != 0) {
+    if statvfs(path).is_ok_and(|fs| fs.f_flag.bits() & libc::ST_NOEXEC != 0) {
         return Err(refuse("its filesystem is mounted noexec; put it elsewhere".to_string()));
     }
-    Ok(Library { path, elf })
+    Ok(Library { path: path.to_path_buf(), elf })
 }
 
 #[cfg(test)]

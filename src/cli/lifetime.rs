@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use crate::process::Alive;
-use tideover_contract::page::{View, state};
+use tideover_contract::page::View;
 
 /// A process can't make its page before it starts; start times in /proc are whole ticks, clocks are read a moment
 /// apart.
@@ -13,8 +13,6 @@ const SLACK_NS: u64 = 20_000_000;
 pub enum Life {
     /// Its process runs.
     Live,
-    /// Its process went through execve(2) and now is a program without a page, or one that will replace it.
-    Replaced,
     /// Its process is gone; the number may be another's by now.
     Gone,
 }
@@ -26,30 +24,29 @@ pub fn judge(page: View, process: Option<Alive>, tick_ns: u64) -> Life {
     if process.started_ns.is_some_and(|started| started > latest) {
         return Life::Gone;
     }
-    if page.state() == state::EXEC { Life::Replaced } else { Life::Live }
+    Life::Live
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::pages::forge;
+    use tideover_contract::page::state;
 
     const TICK: u64 = 10_000_000;
     const SECOND: u64 = 1_000_000_000;
 
-    fn verdict(page_state: u32, process: Option<Option<u64>>) -> Life {
-        let bytes = forge(7, page_state, 100 * SECOND);
+    fn verdict(process: Option<Option<u64>>) -> Life {
+        let bytes = forge(7, state::LIVE, 100 * SECOND);
         judge(View::new(&bytes).unwrap(), process.map(|started_ns| Alive { started_ns }), TICK)
     }
 
     #[test]
     fn a_page_lives_as_long_as_the_process_that_made_it() {
-        assert_eq!(verdict(state::LIVE, Some(Some(99 * SECOND))), Life::Live);
-        assert_eq!(verdict(state::LIVE, Some(Some(100 * SECOND + TICK))), Life::Live, "rounding is no proof");
-        assert_eq!(verdict(state::LIVE, Some(None)), Life::Live, "hidden, but alive");
-        assert_eq!(verdict(state::LIVE, None), Life::Gone);
-        assert_eq!(verdict(state::LIVE, Some(Some(101 * SECOND))), Life::Gone, "the number is another's");
-        assert_eq!(verdict(state::EXEC, Some(Some(99 * SECOND))), Life::Replaced);
-        assert_eq!(verdict(state::EXEC, None), Life::Gone);
+        assert_eq!(verdict(Some(Some(99 * SECOND))), Life::Live);
+        assert_eq!(verdict(Some(Some(100 * SECOND + TICK))), Life::Live, "rounding is no proof");
+        assert_eq!(verdict(Some(None)), Life::Live, "hidden, but alive");
+        assert_eq!(verdict(None), Life::Gone);
+        assert_eq!(verdict(Some(Some(101 * SECOND))), Life::Gone, "the number is another's");
     }
 }

@@ -7,6 +7,7 @@
 use crate::command::cause;
 use crate::failure::Failure;
 use crate::lifetime::{Life, judge};
+use crate::pageless;
 use crate::process::{alive, boot_time_ns, tick_ns};
 use rustix::fd::OwnedFd;
 use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat, fstat, openat, statat, unlinkat};
@@ -40,8 +41,6 @@ impl Page {
 pub struct Found {
     /// Pages of guarded processes, by pid.
     pub pages: Vec<Page>,
-    /// Pids whose program was replaced by one without a page.
-    pub replaced: Vec<u32>,
     /// Pids whose pages were removed.
     pub removed: Vec<u32>,
     /// Pids whose pages should have been removed, and why they were not.
@@ -80,6 +79,10 @@ pub fn walk(base: &Path) -> Result<Found, Failure> {
         if let Some(folder) = open_folder(base, user) {
             walk_folder(&folder, user, &mut found);
         }
+    }
+    let known = found.pages.iter().map(|page| page.pid).collect();
+    for (pid, bytes) in pageless::find(base, &known) {
+        found.pages.push(Page { pid, bytes: Box::new(bytes) });
     }
     found.pages.sort_by_key(|page| page.pid);
     Ok(found)
@@ -128,7 +131,6 @@ fn walk_folder(folder: &OwnedFd, user: u32, found: &mut Found) {
         };
         match life {
             Life::Live => found.pages.push(Page { pid, bytes }),
-            Life::Replaced => found.replaced.push(pid),
             Life::Gone => match remove(folder, entry.file_name(), &stat) {
                 Ok(true) => found.removed.push(pid),
                 Ok(false) => {}

@@ -80,16 +80,6 @@ fn a_zombies_page_is_stale() {
 }
 
 #[test]
-fn a_page_left_behind_by_exec_is_not_listed_and_not_removed() {
-    let (folder, me, dead) = (Folder::new(), std::process::id(), gone());
-    let path = folder.put(&me.to_string(), &forge(me, state::EXEC, MUCH_LATER));
-    folder.put(&dead.to_string(), &forge(dead, state::EXEC, MUCH_LATER));
-    let found = folder.walk();
-    assert_eq!((pids(&found), found.replaced, found.removed), (vec![], vec![me], vec![dead]));
-    assert!(path.exists());
-}
-
-#[test]
 fn what_is_not_a_page_is_neither_read_nor_removed() {
     let (folder, me, dead) = (Folder::new(), std::process::id(), gone());
     let page = forge(dead, state::LIVE, MUCH_LATER);

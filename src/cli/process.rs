@@ -78,6 +78,14 @@ fn parse_limits(text: &str) -> Option<(u64, u64)> {
     Some((values.next()??, values.next()??))
 }
 
+/// Resident memory in bytes.
+pub fn resident(pid: u32) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let kib: u64 =
+        status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?.split_whitespace().next()?.parse().ok()?;
+    Some(kib.saturating_mul(1024))
+}
+
 /// The environment that a process was started with.
 pub struct Environment(Vec<u8>);
 
@@ -116,6 +124,7 @@ mod tests {
         let me = std::process::id();
         assert!(alive(me).unwrap().started_ns.is_some_and(|ns| ns > 0));
         assert!(descriptors(me).unwrap() >= 3);
+        assert!(resident(me).unwrap() > 100_000);
         let (soft, hard) = limits(me).unwrap();
         assert!(soft > 0 && soft <= hard);
         assert_eq!(owner(me), Some(rustix::process::getuid().as_raw()));

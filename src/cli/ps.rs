@@ -70,7 +70,8 @@ fn guarded(base: &Path) -> Result<Vec<Page>, Failure> {
     Ok(pages)
 }
 
-fn table(snapshots: &[Snapshot]) -> String {
+/// The list; fits 80 columns.
+pub fn table(snapshots: &[Snapshot]) -> String {
     use Align::{Left, Right};
     let mut table = Table::new(&[
         ("PID", Right),

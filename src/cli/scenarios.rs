@@ -6,11 +6,13 @@
 
 use crate::failure::Failure;
 use crate::output::print;
+use crate::small_disk;
 use clap::{Arg, ArgMatches, Command, value_parser};
 use rustix::process::{Resource, Rlimit, setrlimit};
 use serde_json::json;
-use std::fs::{File, read_dir};
-use std::io::{self, Read};
+use std::fs::{File, OpenOptions, read_dir};
+use std::io::{self, Read, Write};
+use std::net::TcpListener;
 use std::os::fd::AsRawFd;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
@@ -33,7 +35,12 @@ pub const SCENARIOS: &[Scenario] = &[
     ("close-wakes-open", close_wakes_open),
     ("composite", composite),
     ("hopeless", hopeless),
+    ("phantom", phantom),
+    (FULL_LOG, full_log),
 ];
+
+/// The one that needs a small disk of its own.
+pub const FULL_LOG: &str = "full-log";
 
 /// The close in `close-wakes-open` comes so long after the open began to fail.
 const CLOSE_AFTER: Duration = Duration::from_millis(100);
@@ -67,11 +74,15 @@ fn start_over(limits: &str, scenario: &str, preload: Option<&PathBuf>) -> Failur
     if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: Some(soft), maximum: Some(hard) }) {
         return Failure::failed(format!("cannot set the limits {limits}: {error}"));
     }
-    let mut again = std::process::Command::new(std::env::current_exe().unwrap_or_else(|_| "/proc/self/exe".into()));
+    let itself = std::env::current_exe().unwrap_or_else(|_| "/proc/self/exe".into());
+    let mut again = match scenario {
+        FULL_LOG => small_disk::inside(&itself, preload.map(PathBuf::as_path)),
+        _ => std::process::Command::new(itself),
+    };
     again.args(["selftest-child", scenario]);
     match preload {
-        Some(list) => again.env("LD_PRELOAD", list),
-        None => again.env_remove("LD_PRELOAD"),
+        Some(list) if scenario != FULL_LOG => again.env("LD_PRELOAD", list),
+        _ => again.env_remove("LD_PRELOAD"),
     };
     Failure::failed(format!("cannot start over: {}", again.exec()))
 }
@@ -172,10 +183,59 @@ fn hopeless() -> Told {
     }
 }
 
+/// Linux hands out the number before it looks at the queue: at the limit, a non-blocking accept fails with EMFILE though
+/// nobody is waiting, and a loop that takes that for a client spins.
+fn phantom() -> Told {
+    let listener = match TcpListener::bind("127.0.0.1:0") {
+        Ok(listener) => listener,
+        Err(error) => return Told { ok: false, says: error.to_string() },
+    };
+    let _files = match listener.set_nonblocking(true).and_then(|()| fill()) {
+        Ok(files) => files,
+        Err(error) => return Told { ok: false, says: format!("{} too early", word(&error)) },
+    };
+    match listener.accept() {
+        Ok(_) => Told { ok: false, says: "somebody was there".to_string() },
+        Err(error) => Told { ok: error.kind() == io::ErrorKind::WouldBlock, says: word(&error) },
+    }
+}
+
+/// In a folder that is a disk of a few KiB: lines of a log while it is full, and one when there is space again.
+fn full_log() -> Told {
+    const LINES: usize = 10;
+    let failed = |what: &str, error: &io::Error| Told { ok: false, says: format!("{what}: {}", word(error)) };
+    let appended = OpenOptions::new().append(true).create(true).open("app.log");
+    let (mut log, mut filler) = match appended.and_then(|log| Ok((log, File::create("filler")?))) {
+        Ok(files) => files,
+        Err(error) => return failed("making files", &error),
+    };
+    while filler.write_all(&[0; 512]).is_ok() {}
+    for _ in 0..LINES {
+        if let Err(error) = log.write_all(b"a line of the log\n") {
+            return failed("its write failed", &error);
+        }
+    }
+    if let Err(error) = std::fs::remove_file("filler") {
+        return failed("removing", &error);
+    }
+    drop(filler);
+    std::thread::sleep(2 * CLOSE_AFTER);
+    let back = log.write_all(b"the last line\n").and_then(|()| std::fs::read_to_string("app.log"));
+    match back {
+        Ok(text) if text.ends_with("the last line\n") => {
+            Told { ok: true, says: format!("{LINES} lines kept, then back") }
+        }
+        Ok(_) => Told { ok: false, says: "not back in the file".to_string() },
+        Err(error) => failed("afterwards", &error),
+    }
+}
+
 fn word(error: &io::Error) -> String {
     match error.raw_os_error() {
         Some(libc::EMFILE) => "EMFILE".to_string(),
         Some(libc::ENFILE) => "ENFILE".to_string(),
+        Some(libc::EAGAIN) => "EAGAIN".to_string(),
+        Some(libc::ENOSPC) => "ENOSPC".to_string(),
         _ => error.to_string(),
     }
 }

@@ -54,7 +54,7 @@ fn variable(kind: &Kind, value: &DeValue, place: &str) -> Result<String, Failure
         DeValue::Integer(number) => Ok(number.to_string()),
         DeValue::Float(number) => Ok(number.to_string()),
         DeValue::Boolean(flag) => Ok(flag.to_string()),
-        DeValue::Array(items) if *kind == Kind::Globs => {
+        DeValue::Array(items) if matches!(kind, Kind::Globs | Kind::Runtimes) => {
             let items: Option<Vec<&str>> = items.iter().map(|item| item.get_ref().as_str()).collect();
             // A comma would make two patterns of one.
             let items = items.filter(|items| !items.iter().any(|item| item.contains([',', '\0'])));

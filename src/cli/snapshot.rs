@@ -1,6 +1,7 @@
 //! A guarded process at one moment: its page, and what the kernel says now. The JSON of `stat` and `ps`.
 #![forbid(unsafe_code)]
 
+use crate::connections::Connections;
 use crate::events;
 use crate::output::safe;
 use crate::pages::Page;
@@ -38,6 +39,13 @@ impl<'a> Snapshot<'a> {
         safe(self.page.program())
     }
 
+    /// When the process started, nanoseconds of CLOCK_REALTIME; where the kernel hides that, when it made its page.
+    pub fn started_ns(&self) -> u64 {
+        let started = process::alive(self.pid).and_then(|process| process.started_ns);
+        let made = (self.page.started_boot_ns(), self.page.started_ns());
+        started.map_or(made.1, |started| made.1.saturating_sub(made.0.saturating_sub(started)))
+    }
+
     /// Part of the soft limit in use, in percent with one decimal. More than 100 is possible where the limit was
     /// lowered; said as 100.
     pub fn percent(&self) -> f64 {
@@ -67,12 +75,16 @@ impl<'a> Snapshot<'a> {
         object.insert("pid".into(), json!(self.pid));
         object.insert("program".into(), json!(String::from_utf8_lossy(self.page.program())));
         object.insert("version".into(), json!(String::from_utf8_lossy(self.page.version())));
-        object.insert("started".into(), json!(rfc3339(self.page.started_ns())));
+        object.insert("started".into(), json!(rfc3339(self.started_ns())));
         for row in COUNTERS {
             let section = object.entry(row.section).or_insert_with(|| self.section(row.section));
             let number = self.counter(row.section, row.name);
             let value = if row.shape == Shape::Bool { json!(number != 0) } else { json!(number) };
             section[row.name] = value;
+        }
+        if let Some(open) = Connections::of(self.pid) {
+            object["connections"]["outgoing"] = json!(open.outgoing());
+            object["connections"]["endpoints"] = open.json();
         }
         object.insert("events".into(), events::json(self.page));
         Value::Object(object)
@@ -90,6 +102,14 @@ impl<'a> Snapshot<'a> {
                 let counts = self.page.refusals().map(|(refusal, count)| (refusal.name().to_string(), json!(count)));
                 json!({ "refused": Value::Object(counts.collect()) })
             }
+            "exhaustion" => {
+                let collectors = self.page.collectors().map(|(runtime, it)| {
+                    let numbers = json!({ "runs": it.runs, "ns": it.ns, "freed": it.freed, "skipped": it.skipped });
+                    (runtime.name().to_string(), numbers)
+                });
+                let skips = self.page.skips().map(|(skip, count)| (skip.name().to_string(), json!(count)));
+                json!({ "collectors": Value::Object(collectors.collect()), "not_collected": Value::Object(skips.collect()) })
+            }
             "calls" => json!({ "opened": self.page.opened(), "closed": self.page.closed() }),
             _ => json!({}),
         }
@@ -103,11 +123,12 @@ mod tests {
     use std::collections::BTreeSet;
     use tideover_contract::page::{EVENT_FIELDS, FIELDS, state};
 
-    /// interface.md, "--json keys of stat", and logs.refused, which is an addition.
+    /// interface.md, "--json keys of stat", and the additions: logs.refused, exhaustion.collectors and .not_collected,
+    /// connections.endpoints and counters.
     const KEYS: &str = "pid program version started events \
         descriptors.{used,soft_limit,hard_limit,percent,available,high_water,raised_from} \
-        exhaustion.{emfile,enfile,recovered,gave_up,waits,wait_ns,reclaims,reclaimed,gc_runs,gc_ns,breaker_trips,breaker_open} \
-        connections.{accepted,clients,parked,unparked,shed,refused,idle_closed,outgoing,limited,connect_timeouts,ports_exhausted,phantom} \
+        exhaustion.{emfile,enfile,recovered,gave_up,waits,wait_ns,reclaims,reclaimed,gc_runs,gc_ns,breaker_trips,breaker_open,collectors,not_collected} \
+        connections.{accepted,clients,parked,unparked,shed,refused,idle_closed,outgoing,limited,connect_timeouts,ports_exhausted,phantom,endpoints} \
         logs.{degraded,degraded_since,enospc,edquot,diverted_writes,diverted_bytes,diverted_lines,dropped_bytes,recoveries,cleaned_files,cleaned_bytes,full_waits,refused} \
         calls.{opened,closed,bypassed}";
 

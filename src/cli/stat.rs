@@ -1,11 +1,13 @@
 //! `tideover stat`: everything about one guarded process.
 #![forbid(unsafe_code)]
 
+use crate::connections::Connections;
 use crate::events;
 use crate::failure::Failure;
 use crate::output::{print, print_json, safe};
 use crate::pages::{self, Page};
 use crate::process;
+use crate::program::Program;
 use crate::ps::{json_flag, page_dir, page_dir_flag};
 use crate::snapshot::Snapshot;
 use crate::table::{Align, Table};
@@ -42,7 +44,7 @@ pub fn pid_argument() -> Arg {
 pub fn run(matches: &ArgMatches) -> Result<(), Failure> {
     let pid = matches.get_one::<u32>("pid").copied().unwrap_or_default();
     let page = find(&page_dir(matches), pid)?;
-    let Some(snapshot) = Snapshot::take(&page) else { return Err(not_guarded(pid, "")) };
+    let Some(snapshot) = Snapshot::take(&page) else { return Err(not_guarded(pid)) };
     if matches.get_flag("json") { print_json(&snapshot.json()) } else { print(&text(&snapshot)) }
 }
 
@@ -58,26 +60,31 @@ pub fn find(base: &Path, pid: u32) -> Result<Page, Failure> {
     if process::owner(pid).is_some_and(|owner| owner != geteuid().as_raw()) && !geteuid().is_root() {
         return Err(Failure::failed(format!("process {pid} is another user's; ask with sudo tideover stat {pid}")));
     }
-    let replaced = found.replaced.contains(&pid);
-    Err(not_guarded(pid, if replaced { " any more: it has executed a program without the library" } else { "" }))
+    Err(not_guarded(pid))
 }
 
-fn not_guarded(pid: u32, more: &str) -> Failure {
+fn not_guarded(pid: u32) -> Failure {
     let name = process::name(pid);
+    if let Some(why) = Program::of(pid).out_of_reach() {
+        return Failure::failed(format!(
+            "process {pid} ({name}) can't be guarded: {why}; `tideover doctor {pid}` works"
+        ));
+    }
     Failure::failed(format!(
-        "process {pid} ({name}) is not guarded{more}; start it with `tideover run`, or name the folder of its page with --page-dir"
+        "process {pid} ({name}) is not guarded; start it with `tideover run`, or name the folder of its page with --page-dir"
     ))
 }
 
-fn text(snapshot: &Snapshot) -> String {
+/// Everything, for people.
+pub fn text(snapshot: &Snapshot) -> String {
     let page = snapshot.page;
     let mut text = format!(
         "{} (process {}), tideover {}, since {} ({})\n",
         snapshot.program(),
         snapshot.pid,
         safe(page.version()),
-        rfc3339(page.started_ns()),
-        ago(page.started_ns())
+        rfc3339(snapshot.started_ns()),
+        ago(snapshot.started_ns())
     );
     let mut sections: Vec<&str> = COUNTERS.iter().map(|row| row.section).collect();
     sections.dedup();
@@ -108,10 +115,19 @@ fn rows(snapshot: &Snapshot, section: &str) -> Vec<(String, String, String)> {
     let page = snapshot.page;
     let mut rows: Vec<(String, String, String)> = Vec::new();
     let mut row = |name: &str, value: String, help: &str| rows.push((name.into(), value, help.into()));
+    let mut outgoing = None;
     match section {
         "descriptors" => {
             row("used", snapshot.used.to_string(), &format!("open now, {:.1} % of the soft limit", snapshot.percent()));
             row("available", snapshot.available().to_string(), "left before the soft limit");
+        }
+        "connections" => {
+            let open = Connections::of(snapshot.pid);
+            for (endpoint, count) in open.iter().flat_map(Connections::lines) {
+                let help = if endpoint.starts_with("to ") { "connections open now" } else { "clients now" };
+                row(&endpoint, count.to_string(), help);
+            }
+            outgoing = open.map(|open| open.outgoing());
         }
         "calls" => {
             row("opened", page.opened().to_string(), "calls that made a descriptor");
@@ -122,10 +138,22 @@ fn rows(snapshot: &Snapshot, section: &str) -> Vec<(String, String, String)> {
                 row("not a log", count.to_string(), &format!("full disk, true error: {}", refusal.text()));
             }
         }
+        "exhaustion" => {
+            for (runtime, it) in page.collectors().filter(|(_, it)| it.runs > 0) {
+                let help = format!("collections: {} descriptors came back in {}", it.freed, duration(it.ns));
+                row(runtime.name(), it.runs.to_string(), &help);
+            }
+            for (skip, count) in page.skips() {
+                row("not collected", count.to_string(), skip.text());
+            }
+        }
         _ => {}
     }
     for counter in COUNTERS.iter().filter(|counter| counter.section == section) {
-        let value = snapshot.counter(section, counter.name);
+        let value = match (counter.name, outgoing) {
+            ("outgoing", Some(outgoing)) => outgoing,
+            _ => snapshot.counter(section, counter.name),
+        };
         let shown = match counter.name {
             _ if counter.shape == Shape::Bool => if value == 0 { "no" } else { "yes" }.to_string(),
             "degraded_since" if value > 0 => ago(value),
@@ -137,6 +165,7 @@ fn rows(snapshot: &Snapshot, section: &str) -> Vec<(String, String, String)> {
         let help = match counter.name {
             "soft_limit" => "soft limit on open descriptors",
             "hard_limit" => "hard limit on open descriptors",
+            "outgoing" => "outgoing TCP sockets open now",
             _ => counter.help.trim_start_matches("nanoseconds "),
         };
         row(name, shown, help);

@@ -4,6 +4,7 @@
 use std::fmt::Write;
 use std::path::Path;
 
+use crate::collection::Skip;
 use crate::page::{COUNTERS, Shape};
 use crate::refusal::Refusal;
 use crate::settings::SETTINGS;
@@ -43,6 +44,14 @@ fn counters() -> String {
     text.push_str("\n## Why a file is not taken for a log\n\nCounted in `logs.refused.*`, one key for each reason that occurred.\n\n| key | reason |\n|---|---|\n");
     for refusal in Refusal::ALL {
         let _ = writeln!(text, "| `{}` | {} |", refusal.name(), refusal.text());
+    }
+    text.push_str(
+        "\n## Why no garbage was collected\n\n`exhaustion.collectors.*` has, for each runtime that the process has had: `runs`, `ns` (nanoseconds),\n\
+         `freed` (descriptors closed meanwhile) and `skipped`. The reasons are counted in `exhaustion.not_collected.*`, one key for\n\
+         each that occurred.\n\n| key | reason |\n|---|---|\n",
+    );
+    for skip in Skip::ALL {
+        let _ = writeln!(text, "| `{}` | {} |", skip.name(), skip.text());
     }
     text
 }

@@ -7,6 +7,8 @@
 use core::mem::offset_of;
 use core::sync::atomic::{AtomicI32, AtomicU8, AtomicU32, AtomicU64, Ordering};
 
+use crate::collection::{Runtime, Skip};
+
 /// Size of the page in bytes; also the size of its file.
 pub const SIZE: usize = 4096;
 /// First eight bytes: `TIDEOVER`.
@@ -19,6 +21,10 @@ pub const SHARDS: usize = 8;
 pub const EVENTS: usize = 16;
 /// Room for settings in the page.
 pub const MAX_SETTINGS: usize = 48;
+/// Room for runtimes, and for reasons not to collect, in the page.
+pub const MAX_RUNTIMES: usize = 8;
+/// See [`MAX_RUNTIMES`].
+pub const MAX_SKIPS: usize = 24;
 /// Room for reasons in the page.
 pub const MAX_REFUSALS: usize = 64;
 /// Bytes of a call's name that an event keeps.
@@ -139,6 +145,37 @@ pub struct Shard {
     reserved: [AtomicU64; 6],
 }
 
+/// What was collected of one runtime's garbage.
+#[repr(C)]
+pub struct Collector {
+    /// Collections.
+    pub runs: AtomicU64,
+    /// Nanoseconds spent in them.
+    pub ns: AtomicU64,
+    /// Descriptors closed meanwhile.
+    pub freed: AtomicU64,
+    /// Times that it was not run; why is in `skips`.
+    pub skipped: AtomicU64,
+}
+
+impl Collector {
+    /// All zero.
+    pub const fn new() -> Collector {
+        Collector {
+            runs: AtomicU64::new(0),
+            ns: AtomicU64::new(0),
+            freed: AtomicU64::new(0),
+            skipped: AtomicU64::new(0),
+        }
+    }
+}
+
+impl Default for Collector {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 /// What an event is about; the number in the page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
@@ -243,8 +280,6 @@ pub mod state {
     pub const NEW: u32 = 0;
     /// In use.
     pub const LIVE: u32 = 1;
-    /// The process is in execve(2): if that succeeds, this page belongs to nobody.
-    pub const EXEC: u32 = 2;
 }
 
 /// The page.
@@ -289,7 +324,11 @@ pub struct Page {
     pub events: [Event; EVENTS],
     /// How often a file was not taken for a log after its disk was full, by [`crate::refusal::Refusal`].
     pub refusals: [AtomicU64; MAX_REFUSALS],
-    rest: [AtomicU64; 136],
+    /// By [`crate::collection::Runtime`].
+    pub collectors: [Collector; MAX_RUNTIMES],
+    /// How often no garbage was collected, by [`crate::collection::Skip`].
+    pub skips: [AtomicU64; MAX_SKIPS],
+    rest: [AtomicU64; 80],
 }
 
 const _: () = {
@@ -298,6 +337,7 @@ const _: () = {
     assert!(size_of::<Event>() == 64 && size_of::<Shard>() == 64);
     assert!(crate::settings::COUNT <= MAX_SETTINGS);
     assert!(crate::refusal::Refusal::ALL.len() <= MAX_REFUSALS);
+    assert!(Runtime::ALL.len() <= MAX_RUNTIMES && Skip::ALL.len() <= MAX_SKIPS);
     assert!(size_of::<Counters>() == COUNTERS.len() * 8);
 };
 
@@ -307,7 +347,7 @@ macro_rules! fields {
 
 /// Name and offset in bytes of each field of the page, for the check of include/tideover.h.
 pub const FIELDS: &[(&str, usize)] = fields!(magic layout size pid state started_boot_ns started_ns uid version program
-    counters shards settings sources settings_count last_event events refusals);
+    counters shards settings sources settings_count last_event events refusals collectors skips);
 
 /// Name and offset in bytes of each field of an event, for the same check.
 pub const EVENT_FIELDS: &[(&str, usize)] = &[
@@ -365,7 +405,9 @@ impl Page {
                 }
             }; EVENTS],
             refusals: [const { AtomicU64::new(0) }; MAX_REFUSALS],
-            rest: [const { AtomicU64::new(0) }; 136],
+            collectors: [const { Collector::new() }; MAX_RUNTIMES],
+            skips: [const { AtomicU64::new(0) }; MAX_SKIPS],
+            rest: [const { AtomicU64::new(0) }; 80],
         }
     }
 }
@@ -419,6 +461,19 @@ pub enum NotAPage {
     Layout(u32),
     /// Still being filled in.
     New,
+}
+
+/// A [`Collector`] as a reader sees it.
+#[derive(Clone, Copy, Debug)]
+pub struct CollectorView {
+    /// Collections.
+    pub runs: u64,
+    /// Nanoseconds spent in them.
+    pub ns: u64,
+    /// Descriptors closed meanwhile.
+    pub freed: u64,
+    /// Times that it was not run.
+    pub skipped: u64,
 }
 
 /// An event as a reader sees it.
@@ -548,6 +603,28 @@ impl<'a> View<'a> {
         let count = move |index: usize| self.u64_at(offset_of!(Page, refusals) + index * 8);
         let all = crate::refusal::Refusal::ALL.iter().enumerate();
         all.map(move |(index, &refusal)| (refusal, count(index))).filter(|&(_, count)| count > 0)
+    }
+
+    /// What was done with the garbage of each runtime that the process has had, by runtime.
+    pub fn collectors(self) -> impl Iterator<Item = (Runtime, CollectorView)> {
+        let view = move |index: usize| {
+            let base = offset_of!(Page, collectors) + index * size_of::<Collector>();
+            CollectorView {
+                runs: self.u64_at(base + offset_of!(Collector, runs)),
+                ns: self.u64_at(base + offset_of!(Collector, ns)),
+                freed: self.u64_at(base + offset_of!(Collector, freed)),
+                skipped: self.u64_at(base + offset_of!(Collector, skipped)),
+            }
+        };
+        let all = Runtime::ALL.iter().enumerate();
+        all.map(move |(index, &runtime)| (runtime, view(index))).filter(|(_, view)| view.runs > 0 || view.skipped > 0)
+    }
+
+    /// Reasons for which no garbage was collected, with their counts, those that occurred.
+    pub fn skips(self) -> impl Iterator<Item = (Skip, u64)> {
+        let count = move |index: usize| self.u64_at(offset_of!(Page, skips) + index * 8);
+        let all = Skip::ALL.iter().enumerate();
+        all.map(move |(index, &skip)| (skip, count(index))).filter(|&(_, count)| count > 0)
     }
 
     /// The events that are whole, oldest first.

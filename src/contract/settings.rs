@@ -6,6 +6,8 @@
 
 use core::fmt;
 
+use crate::collection::{self, Runtime};
+
 /// What a setting accepts.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Kind {
@@ -31,6 +33,8 @@ pub enum Kind {
     Rate,
     /// `stdout`, `stderr`, `off`, or an absolute path.
     Sink,
+    /// `off`, or `auto` and names of runtimes by comma; kept as [`Runtime::bit`]s and [`collection::AUTO`].
+    Runtimes,
     /// Any text on one line.
     Text,
 }
@@ -113,6 +117,8 @@ settings! {
         "raise the soft limit when it is hit; auto: not past 1024 in programs that use select(2)";
     RaiseCap "raise_cap" "TIDEOVER_RAISE_CAP" Kind::Count(1, 1 << 30), "524288",
         "never raise the soft limit above this";
+    Gc "gc" "TIDEOVER_GC" Kind::Runtimes, "auto",
+        "runtimes whose garbage is collected when descriptors run out; auto: python, jvm, ruby";
     FdWarn "fd_warn" "TIDEOVER_FD_WARN" Kind::Ratio(0, MILLION), "0.7",
         "warn when so large a part of the descriptors that can be had is in use; 0: never";
     FdCritical "fd_critical" "TIDEOVER_FD_CRITICAL" Kind::Ratio(0, MILLION), "0.9",
@@ -135,7 +141,7 @@ settings! {
         "the same for connections to one address and port";
     ConnectTimeout "connect_timeout" "TIDEOVER_CONNECT_TIMEOUT" Kind::Or("off", &Kind::Duration(MS, HOUR)), "off",
         "a blocking TCP connect fails with ETIMEDOUT after this time";
-    IdleTimeout "idle_timeout" "TIDEOVER_IDLE_TIMEOUT" Kind::Or("off", &Kind::Duration(MS, 365 * 24 * HOUR)), "off",
+    IdleTimeout "idle_timeout" "TIDEOVER_IDLE_TIMEOUT" Kind::Or("off", &Kind::Duration(MS, 24 * HOUR)), "off",
         "when no descriptor is left, shut down TCP clients that were idle for longer, longest idle first";
     Logs "logs" "TIDEOVER_LOGS" Kind::Globs, "",
         "paths that are logs, as shell patterns, beside those of the built-in rule";
@@ -297,6 +303,11 @@ pub fn parse(kind: &Kind, text: &[u8]) -> Option<u64> {
                 _ => None,
             }
         }
+        Kind::Runtimes if text == b"off" => Some(0),
+        Kind::Runtimes => text.split(|&b| b == b',').try_fold(0, |all, word| match word.trim_ascii() {
+            b"auto" => Some(all | collection::AUTO),
+            name => Runtime::by_name(name).map(|runtime| all | runtime.bit()),
+        }),
         Kind::Sink => match text {
             b"stdout" => Some(sink::STDOUT),
             b"stderr" => Some(sink::STDERR),
@@ -368,6 +379,10 @@ impl fmt::Display for Kind {
             Kind::Or(word, kind) => write!(f, "{word}, or {kind}"),
             Kind::Rate => f.write_str("a size per time such as 64M/min, 1M/s, or 0"),
             Kind::Sink => f.write_str("stdout, stderr, off, or an absolute path"),
+            Kind::Runtimes => {
+                f.write_str("off, or by commas auto")?;
+                Runtime::ALL.iter().try_for_each(|runtime| write!(f, ", {}", runtime.name()))
+            }
             Kind::Text => write!(f, "a line of at most {MAX_TEXT} bytes"),
         }
     }
@@ -388,6 +403,17 @@ impl fmt::Display for Shown<'_> {
             (Kind::Or(_, kind), value) => Shown(kind, value).fmt(f),
             (Kind::SizeOr(..), value) => Bytes(value).fmt(f),
             (Kind::Rate, value) => write!(f, "{}/min", Bytes(value)),
+            (Kind::Runtimes, 0) => f.write_str("off"),
+            (Kind::Runtimes, value) => {
+                let auto = (value & collection::AUTO != 0).then_some("auto");
+                let named = Runtime::ALL.iter().filter(|r| value & r.bit() != 0).map(|r| r.name());
+                let mut comma = "";
+                auto.into_iter().chain(named).try_for_each(|word| {
+                    write!(f, "{comma}{word}")?;
+                    comma = ",";
+                    Ok(())
+                })
+            }
             (Kind::Sink, value) => {
                 f.write_str(["stdout", "stderr", "off", "a path"].get(value as usize).unwrap_or(&"?"))
             }
@@ -477,6 +503,12 @@ mod tests {
         assert_eq!(parse(&Kind::SizeOr("auto", 1, GIB), b"auto"), Some(0));
         assert_eq!(parse(&Kind::SizeOr("auto", 1, GIB), b"1.5M"), Some(3 << 19));
         assert_eq!(parse(&Kind::Sink, b"/var/spare.log"), Some(sink::PATH));
+        let runtimes = |text: &str| parse(&Kind::Runtimes, text.as_bytes());
+        for text in ["off", "auto", "python,jvm", "auto,guile"] {
+            assert_eq!(Shown(&Kind::Runtimes, runtimes(text).unwrap()).to_string(), text);
+        }
+        assert_eq!(runtimes(" jvm, python "), runtimes("python,jvm"));
+        assert_eq!([runtimes(""), runtimes("node"), runtimes("off,python"), runtimes("python,")], [None; 4]);
         let limit = Kind::Or("off", &Kind::Count(1, 9));
         assert_eq!([&b"off"[..], b"7", b"0", b"10"].map(|text| parse(&limit, text)), [Some(0), Some(7), None, None]);
         assert_eq!(limit.to_string(), "off, or a whole number from 1 to 9");

@@ -1,23 +1,28 @@
 //! A descriptor when there is none: the way from a failed call to its second chance.
 //!
-//! A hook that saw EMFILE or ENFILE hands its real call to [`carry`], which alternates between it and [`Attempt::again`]. The
-//! real call is made with nothing of ours held, so that a cancellation in it finds nothing to clean up. `again` is where
+//! A hook that saw EMFILE or ENFILE hands its real call to [`carry`], which alternates between it and [`Attempt::next_move`]. The
+//! real call is made with nothing of ours held, so that a cancellation in it finds nothing to clean up. `next_move` is where
 //! everything is decided; it ends with the original error when nothing helps.
 
 use core::ffi::{c_int, c_void};
+use core::fmt;
 
 use libc::rlimit;
+use tideover_contract::collection::Skip;
 use tideover_contract::page::{EventKind, Outcome};
+use tideover_contract::settings::{self, Id};
 
 use crate::accept::{self, Stand};
 use crate::barrier::barrier;
 use crate::events::{self, Event};
 use crate::process::{self, Phase};
+use crate::reclaim::collect::Collection;
 use crate::reclaim::limit::{self, Remedy};
 use crate::reclaim::{self, Climb, Pressure};
 use crate::report::{ErrnoName, More, Repeated, Seconds};
+use crate::settings::SETTINGS;
 use crate::wait::{self, Backoff, Candidate, Refusal, Step, Waiting};
-use crate::{breaker, descriptors, page, sys, usage};
+use crate::{breaker, descriptors, page, reserve, sys, usage};
 
 /// A call that makes descriptors, as far as the engine cares.
 #[derive(Clone, Copy)]
@@ -72,6 +77,22 @@ struct Attempt {
     slept: bool,
     /// What accept(2) does instead. Asked once, when the ladder has nothing more.
     stand: Option<Stand>,
+    /// Due, or under way.
+    collection: Option<Collection>,
+    /// How it went.
+    climbed: Option<Climb>,
+}
+
+/// What [`carry_for`] does next.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(C)]
+enum Move {
+    /// The real call.
+    Try,
+    /// A collection.
+    Collect,
+    /// Nothing more.
+    End,
 }
 
 /// Is this a lack of descriptors?
@@ -101,7 +122,15 @@ pub type Try = unsafe extern "C" fn(*mut c_void) -> Tried;
 pub unsafe extern "C" fn carry_for(lack: Lack, call: Call, wrong: c_int, again: Try, context: *mut c_void) -> bool {
     let saved = sys::errno();
     if let Some(mut attempt) = Attempt::begin(lack, call, wrong) {
-        while attempt.again() {
+        loop {
+            match attempt.next_move() {
+                Move::Try => {}
+                Move::Collect => {
+                    attempt.collect();
+                    continue;
+                }
+                Move::End => break,
+            }
             // SAFETY: promised by the caller.
             let tried = unsafe { again(context) };
             if tried.wrong != wrong && !(lack == Lack::Descriptor && is_exhaustion(tried.wrong)) {
@@ -126,16 +155,6 @@ impl Lack {
         matches!(self, Lack::Connection | Lack::EndpointConnection)
     }
 
-    /// For messages.
-    fn past(self) -> &'static str {
-        match self {
-            Lack::Descriptor => "no descriptor was free",
-            Lack::Port => "no local port was free",
-            Lack::Connection => "TIDEOVER_MAX_CONNECTIONS was reached",
-            Lack::EndpointConnection => "TIDEOVER_MAX_PER_ENDPOINT was reached",
-        }
-    }
-
     /// What a person can do about it; about descriptors there is more to say, see [`Remedy`].
     fn remedy(self) -> &'static str {
         match self {
@@ -143,6 +162,22 @@ impl Lack {
                 "to help: `sysctl -w net.ipv4.ip_local_port_range=\"1024 65535\"`, or keep connections open instead of making new ones"
             }
             _ => "to help: a higher limit, or close connections that are no longer used",
+        }
+    }
+}
+
+/// Prints what was not to be had: `no local port was free`.
+impl fmt::Display for Lack {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut reached = |id: Id| {
+            let name = settings::SETTINGS[id as usize].env;
+            format_args!("{name}={} was reached", SETTINGS.get(id)).fmt(f)
+        };
+        match self {
+            Lack::Descriptor => f.write_str("no descriptor was free"),
+            Lack::Port => f.write_str("no local port was free"),
+            Lack::Connection => reached(Id::MaxConnections),
+            Lack::EndpointConnection => reached(Id::MaxPerEndpoint),
         }
     }
 }
@@ -190,40 +225,77 @@ impl Attempt {
             waiting: Waiting::new(call.backoff.unwrap_or_else(Backoff::from_settings), call.greedy),
             slept: false,
             stand: None,
+            collection: None,
+            climbed: None,
         })
     }
 
-    /// Should the call be tried again? Frees and sleeps as needed. After false the attempt is over, counted and told.
+    /// What is to be done next? Frees and sleeps as needed. After [`Move::End`] the attempt is over, counted and told.
     #[cold]
     #[inline(never)]
-    extern "C" fn again(&mut self) -> bool {
-        barrier(false, || match self.next() {
-            Ok(()) => {
-                self.tries += 1;
-                true
+    extern "C" fn next_move(&mut self) -> Move {
+        barrier(Move::End, || match self.next() {
+            Ok(next) => {
+                self.tries += u32::from(next == Move::Try);
+                next
             }
             Err(outcome) => {
                 self.failed(outcome);
-                false
+                Move::End
             }
         })
     }
 
-    fn next(&mut self) -> Result<(), Outcome> {
-        let pressure = Pressure { call: self.call.name, errno: self.errno };
+    /// Runs the collection that is due. The host's code in it may end this thread by a forced unwind (Python does, when the
+    /// interpreter ends meanwhile): like the real call, it is made with nothing of ours around it that needs cleaning up, and not
+    /// behind the barrier.
+    #[inline(always)]
+    fn collect(&mut self) {
+        if let Some(collection) = &self.collection {
+            reclaim::collecting();
+            let skipped = collection.run();
+            self.collected(skipped);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    #[allow(improper_ctypes_definitions, reason = "extern \"C\" only so that it can't unwind")]
+    extern "C" fn collected(&mut self, skipped: Option<Skip>) {
+        barrier((), || {
+            if let Some(collection) = self.collection.take() {
+                self.climbed = Some(reclaim::collected(collection, skipped, &self.pressure()));
+            }
+        });
+    }
+
+    fn pressure(&self) -> Pressure {
+        Pressure { call: self.call.name, errno: self.errno }
+    }
+
+    fn next(&mut self) -> Result<Move, Outcome> {
         loop {
-            if self.climbs < CLIMBS {
+            if self.climbs < CLIMBS || self.climbed.is_some() {
                 self.climbs += 1;
-                match reclaim::climb(&pressure) {
+                let climbed = self.climbed.take();
+                match climbed.unwrap_or_else(|| reclaim::climb(&self.pressure())) {
                     Climb::Freed(outcome) => {
                         self.due_to = outcome;
-                        return Ok(());
+                        return Ok(Move::Try);
                     }
                     Climb::Elsewhere => {
                         self.climbs += ELSEWHERE;
-                        return Ok(());
+                        return Ok(Move::Try);
+                    }
+                    Climb::Collect(collection) => {
+                        self.collection = Some(collection);
+                        return Ok(Move::Collect);
                     }
                     Climb::Nothing => self.climbs = CLIMBS,
+                }
+                if reserve::give_up() {
+                    self.due_to = Outcome::Reclaimed;
+                    return Ok(Move::Try);
                 }
             }
             if let Some(listener) = self.call.listener {
@@ -233,7 +305,7 @@ impl Attempt {
                 };
                 self.stand = Some(stand);
                 if stand.again {
-                    return Ok(());
+                    return Ok(Move::Try);
                 }
                 if stand.quiet {
                     return Err(Outcome::Parked);
@@ -254,7 +326,7 @@ impl Attempt {
             self.slept = true;
             self.due_to = Outcome::Waited;
             match self.waiting.step() {
-                Step::Try => return Ok(()),
+                Step::Try => return Ok(Move::Try),
                 Step::StartOver if self.lack == Lack::Descriptor => self.climbs = 0,
                 Step::StartOver => {}
                 Step::End(outcome) => return Err(outcome),
@@ -289,7 +361,7 @@ impl Attempt {
                     level,
                     "{}: {} ({}), waited {} for one{}",
                     self.call.name,
-                    self.lack.past(),
+                    self.lack,
                     ErrnoName(self.errno),
                     Seconds(waited),
                     More(more)
@@ -337,7 +409,7 @@ impl Attempt {
         if self.lack != Lack::Descriptor {
             log::warn!(
                 "{name}: {} ({errno}); {tried} ({}){}; {}",
-                self.lack.past(),
+                self.lack,
                 Seconds(waited),
                 More(more),
                 self.lack.remedy()

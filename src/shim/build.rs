@@ -5,7 +5,7 @@ fn main() {
     // for `-lgcc_s`: give it a linker script of that name that means the static unwinder.
     let out = std::env::var("OUT_DIR").expect("cargo sets OUT_DIR");
     std::fs::write(format!("{out}/libgcc_s.so"), "INPUT(-ltideover_unwind -lgcc -lc)\n").expect("OUT_DIR is writable");
-    // Its _Unwind_Backtrace gives way to the one in unused.rs.
+    // Its _Unwind_Backtrace gives way to the one in unused.rs, and is kept under a name of ours for reclaim/caller.rs.
     let output = |program: &str, args: &[&str]| {
         let done = std::process::Command::new(program).args(args).output().unwrap_or_else(|e| panic!("{program}: {e}"));
         assert!(done.status.success(), "{program} {args:?}: {}", String::from_utf8_lossy(&done.stderr));
@@ -13,7 +13,7 @@ fn main() {
     };
     let unwinder = output("cc", &["-print-file-name=libgcc_eh.a"]);
     let ours = format!("{out}/libtideover_unwind.a");
-    output("objcopy", &["--weaken-symbol=_Unwind_Backtrace", &unwinder, &ours]);
+    output("objcopy", &["--redefine-sym=_Unwind_Backtrace=tideover_backtrace", &unwinder, &ours]);
     // No .bss: memory beyond the file costs an mmap in the start of every process.
     let layout = "SECTIONS { .data : { *(.data .data.* .bss .bss.* COMMON) } } INSERT AFTER .dynamic;\n";
     std::fs::write(format!("{out}/layout.ld"), layout).expect("OUT_DIR is writable");

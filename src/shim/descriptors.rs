@@ -177,11 +177,11 @@ extern "C" fn share(from: i32, to: i32) {
         }
         let known = marks(from);
         let shared = if known & (COUNTED | EPOLL) != 0 { SHARED } else { 0 };
-        add(from, shared);
-        add(to, known | shared);
         if known & OUTGOING != 0 {
             crate::outgoing::turns::copied(from, to);
         }
+        add(from, shared);
+        add(to, known | shared);
     });
 }
 

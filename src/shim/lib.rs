@@ -29,7 +29,6 @@ mod process;
 mod real;
 mod reclaim;
 mod report;
-#[allow(dead_code, reason = "its users come next: collection, and shedding")]
 mod reserve;
 mod settings;
 mod start;

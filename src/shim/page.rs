@@ -1,7 +1,8 @@
 //! The shared page as the library sees it: where counts go.
 //!
-//! There is always a page to count in. At first it is a private one in this library's memory; when the file could be made,
-//! [`create`] moves to that. Whatever fails, the host runs on with the private one.
+//! There is always a page to count in. At first it is a private one in this library's memory. With the first event, or after a few
+//! descriptors, [`move_in`] makes the file and moves there: most processes of a system end before, and should not pay for
+//! one. Readers find those that have none by what they have mapped. Whatever fails, the host runs on with the private page.
 
 use core::ffi::CStr;
 use core::fmt::Write;
@@ -19,16 +20,16 @@ static PRIVATE: Page = Page::new();
 static PAGE: AtomicPtr<Page> = AtomicPtr::new((&raw const PRIVATE).cast_mut());
 /// Successes with a descriptor from this number on take the cold path. Below the lowest number: the page is still to be made.
 static NOTABLE: AtomicI32 = AtomicI32::new(i32::MIN);
-/// How many more descriptors the child of a fork may make before it gets a page: most children redirect a few and exec.
-static GRACE: AtomicU32 = AtomicU32::new(0);
-const CHILDREN_GRACE: u32 = 4;
-/// With no descriptor free for the page's file, it is tried again after so many.
+/// How many more descriptors a process may make before it gets a page: most open a file or two, or redirect a few and exec.
+static GRACE: AtomicU32 = AtomicU32::new(FIRST_FREE);
+const FIRST_FREE: u32 = 4;
+/// A process with numbers from here on has descriptors, though they were not made before our eyes.
+const FEW: i32 = 16;
+/// There was no descriptor free for the page's file: it is tried again after so many more.
+static RETRY: AtomicU32 = AtomicU32::new(0);
 const RETRY_AFTER: u32 = 16;
 /// User id in the path of the page's file, plus one; 0: there is no file. A program may change its id later.
 static OWNER: AtomicU32 = AtomicU32::new(0);
-
-/// When the process was loaded or forked, CLOCK_BOOTTIME.
-static STARTED_BOOT: AtomicU64 = AtomicU64::new(0);
 
 type Path = Text<256>;
 
@@ -77,6 +78,12 @@ pub fn closed() {
     shard().closed.fetch_add(1, Relaxed);
 }
 
+/// Descriptors of the host's that were closed so far: by all threads, or by those that share this thread's count.
+pub fn closes(all: bool) -> u64 {
+    let one = |shard: &contract::Shard| shard.closed.load(Relaxed);
+    if all { page().shards.iter().map(one).fold(0, u64::wrapping_add) } else { one(shard()) }
+}
+
 /// The highest number so far, or the first descriptor since a fork.
 #[cold]
 #[inline(never)]
@@ -93,7 +100,9 @@ fn take_note(fd: i32) {
     }
     crate::logs::stdio::install();
     if NOTABLE.load(Relaxed) == i32::MIN {
-        if GRACE.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1)).is_ok() {
+        let counts_down =
+            |from: &AtomicU32| from.fetch_update(Relaxed, Relaxed, |left: u32| left.checked_sub(1)).is_ok();
+        if counts_down(&RETRY) || (fd < FEW && counts_down(&GRACE)) {
             return;
         }
         move_in();
@@ -118,38 +127,31 @@ fn directory(uid: u32) -> Path {
     path
 }
 
-/// At load: makes the page's file, empty, so that readers see the process. Its 4 KiB, which cost as much again, are made with the
-/// first descriptor or event.
-pub fn announce() {
-    // SAFETY: getauxval only reads; at load, the effective user is that of the start.
-    let uid = unsafe { libc::getauxval(libc::AT_EUID) } as u32;
-    STARTED_BOOT.store(sys::clock(libc::CLOCK_BOOTTIME), Relaxed);
-    if SETTINGS.flag(settings::Id::Page) {
-        match make_file(uid) {
-            Ok(()) => OWNER.store(uid + 1, Relaxed),
-            Err(failure) => complain(failure, uid),
-        }
-    } else {
-        fill(&PRIVATE, uid);
+/// At load.
+pub fn start() {
+    if !SETTINGS.flag(settings::Id::Page) {
+        fill(&PRIVATE, sys::geteuid());
         NOTABLE.store(0, Relaxed);
     }
 }
 
-/// There is something to count: from here on in the shared page, if there can be one.
+/// There is something to count that a reader should see: from here on in the shared page, if there can be one.
 pub fn ensure() {
-    if NOTABLE.load(Relaxed) == i32::MIN && process::may_act() && GRACE.load(Relaxed) == 0 {
+    if NOTABLE.load(Relaxed) == i32::MIN && process::may_act() && RETRY.load(Relaxed) == 0 {
         move_in();
     }
 }
 
-/// Allocates the page's file, maps it, and moves there. On failure the private page stays; what can be otherwise later (no
+/// Makes the page's file, maps it, and moves there. On failure the private page stays; what can be otherwise later (no
 /// descriptor free) is tried again.
 fn move_in() {
-    let uid = OWNER.load(Relaxed).checked_sub(1).unwrap_or_else(sys::geteuid);
-    let made = if OWNER.load(Relaxed) != 0 { Ok(()) } else { make_file(uid) };
-    let mapped = made.and_then(|()| open_file(uid)).and_then(|fd| {
+    let uid = sys::geteuid();
+    let mapped = make_file(uid).and_then(|fd| {
         let mapped = map(fd);
         sys::close(fd);
+        if mapped.is_err() {
+            let _ = sys::unlink(path(uid).as_c_str());
+        }
         mapped
     });
     match mapped {
@@ -160,13 +162,10 @@ fn move_in() {
             shared.state.store(state::LIVE, Relaxed);
         }
         Err((_, libc::EMFILE | libc::ENFILE)) => {
-            GRACE.store(RETRY_AFTER, Relaxed);
+            RETRY.store(RETRY_AFTER, Relaxed);
             return;
         }
-        Err(failure) => {
-            remove();
-            complain(failure, uid);
-        }
+        Err(failure) => complain(failure, uid),
     }
     let _ = NOTABLE.compare_exchange(i32::MIN, 0, Relaxed, Relaxed);
 }
@@ -174,7 +173,10 @@ fn move_in() {
 fn complain((what, errno): Failure, uid: u32) {
     fill(&PRIVATE, uid);
     NOTABLE.store(0, Relaxed);
-    log::warn!(
+    // Whoever named the folder wants to know. Elsewhere (an image without /dev/shm) each `ls` would say so.
+    let default = SETTINGS.source(settings::Id::PageDir as usize) == settings::Source::Default as u8;
+    log::log!(
+        if default { log::Level::Info } else { log::Level::Warn },
         "no shared page, counters stay private: {what} {}: {}; TIDEOVER_PAGE_DIR= names another directory, TIDEOVER_PAGE=0 does without",
         crate::report::Printable(directory(uid).as_bytes()),
         crate::report::ErrnoName(errno),
@@ -186,21 +188,16 @@ type Failure = (&'static str, sys::Errno);
 
 /// The file, empty. Made anew: one of this name is left over from a dead process with our number, or from the program that this
 /// process was before execve(2).
-fn make_file(uid: u32) -> Result<(), Failure> {
+fn make_file(uid: u32) -> Result<i32, Failure> {
     check_directory(directory(uid).as_c_str(), uid)?;
     let path = path(uid);
-    let make = || sys::make_file(path.as_c_str(), 0o600);
+    let flags = libc::O_RDWR | libc::O_CREAT | libc::O_EXCL | libc::O_NOFOLLOW | libc::O_CLOEXEC;
+    let make = || sys::open(path.as_c_str(), flags, 0o600);
     match make() {
         Err(libc::EEXIST) => sys::unlink(path.as_c_str()).and_then(|()| make()),
         other => other,
     }
     .map_err(|errno| ("creating a file in", errno))
-}
-
-/// The file that [`announce`] made.
-fn open_file(uid: u32) -> Result<i32, Failure> {
-    let flags = libc::O_RDWR | libc::O_NOFOLLOW | libc::O_CLOEXEC;
-    sys::open(path(uid).as_c_str(), flags, 0).map_err(|errno| ("opening our file in", errno))
 }
 
 /// Allocated before it is mapped: a store into an unallocated page of a full tmpfs is SIGBUS. What the private page has counted
@@ -223,8 +220,11 @@ fn check_directory(path: &CStr, uid: u32) -> Result<(), Failure> {
         other => other,
     }
     .map_err(|errno| ("looking at", errno))?;
-    let ours = status.st_mode & libc::S_IFMT == libc::S_IFDIR && status.st_uid == uid && status.st_mode & 0o077 == 0;
-    if ours { Ok(()) } else { Err(("not a directory of our own with mode 0700:", libc::EPERM)) }
+    if is_own(&status, uid) { Ok(()) } else { Err(("not a directory of our own with mode 0700:", libc::EPERM)) }
+}
+
+fn is_own(status: &libc::stat, uid: u32) -> bool {
+    status.st_mode & libc::S_IFMT == libc::S_IFDIR && status.st_uid == uid && status.st_mode & 0o077 == 0
 }
 
 /// Writes the header and the settings, and carries over what is known of the limits.
@@ -234,9 +234,8 @@ fn fill(to: &Page, uid: u32) {
     to.size.store(contract::SIZE as u32, Relaxed);
     to.pid.store(process::pid() as u32, Relaxed);
     to.uid.store(uid, Relaxed);
-    to.started_boot_ns.store(STARTED_BOOT.load(Relaxed), Relaxed);
-    let age = sys::clock(libc::CLOCK_BOOTTIME).saturating_sub(STARTED_BOOT.load(Relaxed));
-    to.started_ns.store(sys::clock(libc::CLOCK_REALTIME).saturating_sub(age), Relaxed);
+    to.started_boot_ns.store(sys::clock(libc::CLOCK_BOOTTIME), Relaxed);
+    to.started_ns.store(sys::clock(libc::CLOCK_REALTIME), Relaxed);
     contract::store_text(&to.version, env!("CARGO_PKG_VERSION").as_bytes());
     contract::store_text(&to.program, crate::start::program());
     for index in 0..settings::COUNT {
@@ -270,19 +269,27 @@ pub fn forked() {
     if SETTINGS.flag(settings::Id::Page) {
         NOTABLE.store(i32::MIN, Relaxed);
     }
-    GRACE.store(CHILDREN_GRACE, Relaxed);
-    STARTED_BOOT.store(sys::clock(libc::CLOCK_BOOTTIME), Relaxed);
+    GRACE.store(FIRST_FREE, Relaxed);
+    RETRY.store(0, Relaxed);
     carry(&PRIVATE.counters, &known);
 }
 
-/// Tells readers that the process is in execve(2), or no longer. A file without content can't say so: it goes, and is made again
-/// when there is something to count.
-pub fn set_state(state: u32) {
-    if OWNER.load(Relaxed) != 0 && !core::ptr::eq(page(), &PRIVATE) {
-        page().state.store(state, Relaxed);
-    } else {
-        remove();
+/// Before execve(2): the file goes, for the next program of this number is not this one. If there is none, because that fails,
+/// counts go on in the private page, and a new file is made with the next event or descriptor.
+pub fn withdraw() {
+    let shared = page();
+    if core::ptr::eq(shared, &PRIVATE) {
+        return;
     }
+    remove();
+    let words = |page: &Page| core::ptr::from_ref(page).cast::<AtomicU64>();
+    for i in 0..contract::SIZE / size_of::<u64>() {
+        // SAFETY: both have so many words, and nothing in them that is not atomic.
+        unsafe { (*words(&PRIVATE).add(i)).store((*words(shared).add(i)).load(Relaxed), Relaxed) };
+    }
+    PAGE.store((&raw const PRIVATE).cast_mut(), Relaxed);
+    GRACE.store(0, Relaxed);
+    NOTABLE.store(i32::MIN, Relaxed);
 }
 
 /// Removes the page's file; the memory stays, since hooks may still be called.

@@ -2,14 +2,14 @@
 //! it closes its first socket, Guile's finalizer thread a pipe, shedding a connection needs the number it is accepted at.
 //!
 //! They are real ones, taken when usage comes near the limit and only where something will want them, lent while that runs, and
-//! given up for good before an error is passed on: the program can use its whole limit. Not room above the soft limit: the limit
+//! given up before an error is passed on: the program can use its whole limit. Not room above the soft limit: the limit
 //! is raised first anyway, where it may be, and where it may not be (select(2), TIDEOVER_RAISE=off, a program that has set its
 //! own) it may not be for a moment either, since other threads would get those numbers.
 //!
 //! The numbers are the highest, close-on-exec, and looked at before they are closed: hosts run close_range(2) and dup2(2) over
 //! everything. All are one memory file, which nobody else can have open.
 
-use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use core::sync::atomic::{AtomicI32, AtomicU64, AtomicUsize, Ordering::Relaxed};
 
 use crate::{arch, process, sys};
 
@@ -24,14 +24,13 @@ static DEVICE: AtomicU64 = AtomicU64::new(0);
 static INODE: AtomicU64 = AtomicU64::new(0);
 /// Thread pointer of whoever has the reserve in hand, or 0.
 static OWNER: AtomicUsize = AtomicUsize::new(0);
-static GIVEN_UP: AtomicBool = AtomicBool::new(false);
 
 /// The reserve is this thread's until [`Loan::restore`]: its descriptors are free, and whoever asks first gets them. No destructor:
 /// a thread that is unwound or jumps away leaves it to [`abandoned`].
 #[must_use]
 pub struct Loan(());
 
-/// Takes what is missing of the reserve, as far as there are descriptors; nothing once it was given up.
+/// Takes what is missing of the reserve, as far as there are descriptors.
 pub fn fill() {
     if process::may_act() && take_in_hand() {
         take();
@@ -55,16 +54,14 @@ impl Loan {
     }
 }
 
-/// The last resort before an error is passed on: frees the reserve for good. True if that made a descriptor available. Not while
-/// it is needed to turn clients away.
+/// The last resort before an error is passed on: frees the reserve. True if that made a descriptor available. Not while it is needed
+/// to turn clients away.
 pub fn give_up() -> bool {
-    if crate::accept::may_shed() || GIVEN_UP.load(Relaxed) || !take_in_hand() {
-        return false;
+    !crate::accept::may_shed() && take_in_hand() && {
+        let freed = release();
+        let_go();
+        freed
     }
-    GIVEN_UP.store(true, Relaxed);
-    let freed = release();
-    let_go();
-    freed
 }
 
 /// The thread that borrowed the reserve has left without bringing it back.
@@ -105,9 +102,6 @@ fn release() -> bool {
 }
 
 fn take() {
-    if GIVEN_UP.load(Relaxed) {
-        return;
-    }
     let missing = |place: &&AtomicI32| !is_ours(place.load(Relaxed));
     if KEPT.iter().filter(missing).count() == 0 {
         return;
@@ -163,8 +157,6 @@ mod tests {
 
         assert!(give_up());
         assert!(kept().is_empty());
-        fill();
-        assert!(kept().is_empty(), "it was given up for good");
         sys::close(first[0]);
     }
 }

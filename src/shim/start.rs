@@ -64,7 +64,7 @@ fn begin() {
     #[cfg(not(test))]
     crate::hooks::resolve_common();
     crate::outgoing::start();
-    page::announce();
+    page::start();
     crate::logs::start(to_file);
     process::set_phase(Phase::Active);
 }

@@ -1,8 +1,9 @@
 //! The system calls that the library makes itself, all on cold paths. Typed, errno as a value; see [`crate::arch::syscall`].
 
 use crate::arch::syscall;
+use crate::elf;
 use core::ffi::CStr;
-use core::sync::atomic::AtomicU32;
+use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed};
 use libc::{c_int, c_long, c_short, c_uint, c_void, rlimit, timespec};
 
 /// An errno.
@@ -46,6 +47,17 @@ pub fn getppid() -> c_int {
     unsafe { syscall(libc::SYS_getppid, [0; 6]) as c_int }
 }
 
+/// gettid(2).
+pub fn gettid() -> c_int {
+    // SAFETY: takes no arguments, can't fail.
+    unsafe { syscall(libc::SYS_gettid, [0; 6]) as c_int }
+}
+
+/// Does this process have a thread of this number?
+pub fn has_thread(tid: c_int) -> bool {
+    call!(SYS_tgkill, getpid(), tid, 0) != Err(libc::ESRCH)
+}
+
 /// geteuid(2).
 pub fn geteuid() -> c_uint {
     // SAFETY: takes no arguments, can't fail.
@@ -70,6 +82,13 @@ pub fn write(fd: c_int, bytes: &[u8]) -> Result<usize, Errno> {
 /// write(2), once, of what a host passed.
 pub fn write_raw(fd: c_int, data: *const c_void, count: usize) -> Result<usize, Errno> {
     call!(SYS_write, fd, data, count)
+}
+
+/// Writes to a pipe what it takes at once; neither blocks nor raises SIGPIPE. EOPNOTSUPP before Linux 6.18.
+pub fn write_now(fd: c_int, data: *const c_void, count: usize) -> Result<usize, Errno> {
+    const RWF_NOSIGNAL: c_int = 0x100;
+    let vector = libc::iovec { iov_base: data.cast_mut(), iov_len: count };
+    call!(SYS_pwritev2, fd, &raw const vector, 1, -1isize, -1isize, libc::RWF_NOWAIT | RWF_NOSIGNAL)
 }
 
 /// Can these bytes be read? A host may pass a bad pointer, and expects EFAULT, not a crash. Asked by rt_sigprocmask(2) with an
@@ -248,12 +267,6 @@ pub fn epoll_control(
     call!(SYS_epoll_ctl, epoll, operation, fd, event).map(drop)
 }
 
-/// gettid(2).
-pub fn gettid() -> c_int {
-    // SAFETY: takes no arguments, can't fail.
-    unsafe { syscall(libc::SYS_gettid, [0; 6]) as c_int }
-}
-
 /// Has this process a thread of this number? tgkill(2) with no signal.
 pub fn is_thread(tid: c_int) -> bool {
     call!(SYS_tgkill, getpid(), tid, 0) != Err(libc::ESRCH)
@@ -297,11 +310,6 @@ pub fn file_size_limit() -> u64 {
 /// mkdir(2).
 pub fn mkdir(path: &CStr, mode: c_uint) -> Result<(), Errno> {
     call!(SYS_mkdirat, libc::AT_FDCWD, path.as_ptr(), mode).map(drop)
-}
-
-/// mknod(2) of an empty regular file: made without being opened.
-pub fn make_file(path: &CStr, mode: c_uint) -> Result<(), Errno> {
-    call!(SYS_mknodat, libc::AT_FDCWD, path.as_ptr(), libc::S_IFREG | mode, 0).map(drop)
 }
 
 /// unlink(2).
@@ -455,12 +463,25 @@ pub fn set_descriptor_limit(pid: c_int, limit: rlimit) -> Result<(), Errno> {
     call!(SYS_prlimit64, pid, libc::RLIMIT_NOFILE, &raw const limit, 0).map(drop)
 }
 
-/// clock_gettime(2) in nanoseconds; 0 if the clock does not exist. Not libc's: libfaketime and its like move that one.
+/// clock_gettime(2) in nanoseconds; 0 if the clock does not exist. Not libc's: libfaketime and its like move that one. By the kernel's
+/// own function in this process, a twentieth of a system call, where there is one.
 pub fn clock(which: libc::clockid_t) -> u64 {
+    type Read = unsafe extern "C" fn(libc::clockid_t, *mut timespec) -> c_int;
+    const CLOCK_GETTIME: elf::Name = elf::Name::new(c"__vdso_clock_gettime");
+    const NONE: usize = 1;
+    /// Its address; 0: not looked for yet.
+    static READ: AtomicUsize = AtomicUsize::new(0);
+    let mut read = READ.load(Relaxed);
+    if read == 0 {
+        read = elf::of_kernel(&CLOCK_GETTIME).unwrap_or(NONE);
+        READ.store(read, Relaxed);
+    }
     let mut now = timespec { tv_sec: 0, tv_nsec: 0 };
-    match call!(SYS_clock_gettime, which, &raw mut now) {
-        Ok(_) => now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64,
-        Err(_) => 0,
+    // SAFETY: the function of this name has this type.
+    let known = read != NONE && unsafe { core::mem::transmute::<usize, Read>(read)(which, &raw mut now) } == 0;
+    match known || call!(SYS_clock_gettime, which, &raw mut now).is_ok() {
+        true => now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64,
+        false => 0,
     }
 }
 

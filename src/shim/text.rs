@@ -4,7 +4,7 @@ use core::ffi::CStr;
 use core::fmt;
 
 /// At most `N - 1` bytes of text, always followed by a NUL.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Text<const N: usize> {
     bytes: [u8; N],
     length: usize,

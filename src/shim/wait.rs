@@ -16,7 +16,7 @@ use crate::barrier::barrier;
 use crate::breaker::{self, Breaker};
 use crate::process::{self, Phase};
 use crate::settings::SETTINGS;
-use crate::{arch, page, sys, thread};
+use crate::{arch, page, reclaim, sys, thread};
 
 /// Longest sleep without a look.
 const LOOK: u64 = SECOND / 10;
@@ -59,6 +59,8 @@ pub fn refusal(candidate: &Candidate) -> Option<Refusal> {
         hopeless("nothing to free, and an event loop must not sleep")
     } else if process::phase() == Phase::Exiting {
         hopeless("nothing to free, and the program is ending")
+    } else if reclaim::collect::holds_up() {
+        hopeless("nothing to free, and the call would hold up its interpreter")
     } else if candidate.within && thread::count() <= 1 {
         hopeless("nothing to free, and no other thread that could close one")
     } else if candidate.breaker.is_open() {
@@ -138,6 +140,19 @@ impl Waiting {
     /// From here on a close is not missed: it changes CLOSES, or finds the ticket.
     fn announce(&mut self) {
         self.seen = expect_closes();
+    }
+}
+
+/// Sleeps until something is done that comes with a close, at most for so long.
+pub fn until(done: impl Fn() -> bool, longest: u64) {
+    let end = sys::now() + longest;
+    loop {
+        let seen = expect_closes();
+        let left = end.saturating_sub(sys::now());
+        if done() || left == 0 {
+            return leave();
+        }
+        let _ = sys::futex_wait(&CLOSES, seen, left.min(LOOK));
     }
 }
 

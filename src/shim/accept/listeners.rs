@@ -17,7 +17,7 @@ use tideover_contract::settings::SECOND;
 use super::gate::Gate;
 use super::survey;
 use crate::barrier::barrier;
-use crate::descriptors::{self, EPOLL, SHARED};
+use crate::descriptors::{self, EPOLL, LISTENER, SHARED};
 use crate::events::{self, Event};
 use crate::sys::{self, Errno};
 use crate::{page, process, thread, wait};
@@ -81,6 +81,8 @@ static PARKED_AT: AtomicU64 = AtomicU64::new(0);
 static PUT_BACK_AT: AtomicU64 = AtomicU64::new(0);
 static LOOK_AT: AtomicU64 = AtomicU64::new(0);
 static NOT_BEFORE: AtomicU64 = AtomicU64::new(0);
+/// There has been a close before that time.
+static DEFERRED: AtomicBool = AtomicBool::new(false);
 /// Clients accepted until something was put back last; and how often in a row that has served none.
 static ACCEPTED: AtomicU64 = AtomicU64::new(0);
 static FRUITLESS: AtomicU32 = AtomicU32::new(0);
@@ -224,17 +226,26 @@ impl Table {
         watches().enumerate().filter(|(i, w)| !watches().take(*i).any(|other| other.inode == w.inode)).count()
     }
 
-    /// Puts back what fits, and forgets it if `forget`.
-    fn put_back(&mut self, forget: bool, fits: impl Fn(&Watch) -> bool) {
+    /// Puts back what is parked and fits.
+    fn put_back(&mut self, fits: impl Fn(&Watch) -> bool) {
         let before = self.listeners();
         for place in self.watches() {
-            let Some(watch) = place.as_mut().filter(|watch| fits(watch)) else { continue };
-            let gone = watch.is_parked() && watch.put_back().is_err_and(is_gone);
-            if gone || forget {
+            let parked = place.as_mut().filter(|watch| watch.is_parked() && fits(watch));
+            if parked.is_some_and(|watch| watch.put_back().is_err_and(is_gone)) {
                 *place = None;
             }
         }
         self.count(before);
+    }
+
+    /// The same before it is forgotten. What another process has parked is for that to put back.
+    fn forget(&mut self, fits: impl Fn(&Watch) -> bool) {
+        self.put_back(|watch| !watch.is_foreign() && fits(watch));
+        for place in self.watches() {
+            if place.as_ref().is_some_and(&fits) {
+                *place = None;
+            }
+        }
     }
 }
 
@@ -255,8 +266,13 @@ pub fn park(listener: c_int) -> Parking {
     let Ok(status) = sys::fstat(listener) else { return Parking::Unknown };
     let inode = status.st_ino;
     let known = |table: &mut Table| table.watches().flatten().any(|watch| watch.inode == inode);
-    if !known(&mut table) && DOUBT.load(Relaxed) && !look_around(&mut table) {
-        return Parking::Unknown;
+    // Received from another process, perhaps, and registered before it was known for a listener.
+    let strange = descriptors::marks(listener) & LISTENER == 0;
+    if !known(&mut table) && (strange || DOUBT.load(Relaxed)) {
+        if !look_around(&mut table) {
+            return Parking::Unknown;
+        }
+        descriptors::add(listener, LISTENER);
     }
     // Whoever sleeps in epoll_wait(2) since before does not look; the only thread does not sleep there.
     let nudge = !ALERT.swap(true, SeqCst) && thread::count() > 1;
@@ -331,13 +347,18 @@ pub fn put_back() {
     let Some(mut table) = TABLE.enter() else { return };
     ACCEPTED.store(page::counters().accepted.load(Relaxed), Relaxed);
     PUT_BACK_AT.store(sys::now(), Relaxed);
-    table.put_back(false, |watch| watch.is_parked() && !watch.is_foreign());
+    table.put_back(|watch| !watch.is_foreign());
 }
 
 /// The host has closed something. Only while something is parked.
 pub fn closed() {
-    if process::is_ours() && sys::now() >= NOT_BEFORE.load(Relaxed) && super::may_serve() {
+    if !process::is_ours() || !super::may_serve() {
+        return;
+    }
+    if sys::now() >= NOT_BEFORE.load(Relaxed) {
         put_back();
+    } else {
+        DEFERRED.store(true, Relaxed);
     }
 }
 
@@ -366,8 +387,16 @@ pub fn look() -> Option<u64> {
         }
     }
     let rest = NOT_BEFORE.load(Relaxed).saturating_sub(now);
+    if rest == 0 && DEFERRED.swap(false, Relaxed) && super::may_serve() {
+        put_back();
+    }
+    let contended = match (FRUITLESS.load(Relaxed), rest) {
+        (0, _) => LOOK,
+        (_, 0) => LONGEST_REST,
+        _ => rest,
+    };
     let until = LOOK_AT.load(Relaxed).saturating_sub(now);
-    Some(super::patience().min(if rest > 0 { until.min(rest) } else { until }).clamp(FIRST_REST, LOOK))
+    Some(until.min(super::patience()).min(contended).clamp(FIRST_REST, LOOK))
 }
 
 /// Each parked listener of this process, with one of its numbers.
@@ -407,7 +436,7 @@ pub unsafe extern "C" fn control(
         let shared = |epoll| descriptors::marks(epoll) & SHARED != 0;
         if shared(epoll) {
             // One set with several numbers: which watch is changed by which number is not followed.
-            table.put_back(true, |watch| watch.listener == listener && shared(watch.epoll));
+            table.forget(|watch| watch.listener == listener && shared(watch.epoll));
             DOUBT.store(true, Relaxed);
             return Some(call(event));
         }
@@ -461,7 +490,7 @@ pub fn closing(fd: c_int, marks: u16) {
         return;
     }
     if let Some(mut table) = TABLE.enter() {
-        table.put_back(true, |watch| watch.epoll == fd || watch.listener == fd);
+        table.forget(|watch| watch.epoll == fd || watch.listener == fd);
         if marks & (SHARED | EPOLL) == SHARED | EPOLL {
             DOUBT.store(true, Relaxed);
         }
@@ -508,6 +537,6 @@ fn claim() {
     if INHERITED.swap(false, Relaxed)
         && let Some(mut table) = TABLE.enter()
     {
-        table.put_back(false, |watch| watch.is_parked() && watch.is_foreign());
+        table.put_back(Watch::is_foreign);
     }
 }

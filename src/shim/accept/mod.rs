@@ -18,6 +18,7 @@ use tideover_contract::settings::{Id, SECOND, accept};
 use listeners::Parking;
 
 use crate::barrier::barrier;
+use crate::reclaim::idle;
 use crate::report::{ErrnoName, More, Repeated};
 use crate::settings::SETTINGS;
 use crate::{descriptors, page, process, reserve, sys, usage, wait};
@@ -203,6 +204,9 @@ fn has_descriptors() -> bool {
 /// Called every 100 ms while a listener is parked.
 fn attend() {
     descriptors::reconcile_now_and_then();
+    if idle::is_wanted() && !has_descriptors() {
+        idle::shut_down();
+    }
     if may_shed() && sheds_now() && !has_descriptors() {
         listeners::each_parked(|listener| {
             // One that blocks would hold up whoever has called, if another process took the client.

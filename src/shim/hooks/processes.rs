@@ -12,7 +12,6 @@ use crate::barrier::barrier;
 use crate::process::{self, Phase};
 use crate::reclaim::limit;
 use crate::{page, sys, thread};
-use tideover_contract::page::state;
 
 /// Descriptors that popen(3) needs for a moment, and two to spare.
 const SPAWN_NEEDS: u64 = 4;
@@ -106,7 +105,7 @@ extern "C" fn before_exec() -> Option<rlimit> {
             return None;
         }
         if process::is_ours() {
-            page::set_state(state::EXEC);
+            page::withdraw();
         }
         limit::give_back()
     })
@@ -118,9 +117,6 @@ extern "C" fn after_failed_exec(limit: &Option<rlimit>) {
     barrier((), || {
         if let Some(limit) = limit {
             limit::take_again(*limit);
-        }
-        if process::may_act() {
-            page::set_state(state::LIVE);
         }
     });
     sys::set_errno(errno);

@@ -17,10 +17,15 @@ pub fn admits(bytes: u64, now: u64) -> bool {
         return false;
     }
     let minute = now / (60 * SECOND) + 1;
-    if WINDOW.swap(minute, Relaxed) != minute {
+    if WINDOW.load(Relaxed) != minute && WINDOW.swap(minute, Relaxed) != minute {
         IN_WINDOW.store(0, Relaxed);
     }
     let limit = SETTINGS.get(Id::FallbackLimit);
     let counted = |used: u64| Some(used.saturating_add(bytes)).filter(|&sum| sum <= limit);
     IN_WINDOW.fetch_update(Relaxed, Relaxed, counted).is_ok()
+}
+
+/// They did not go.
+pub fn give_back(bytes: u64) {
+    let _ = IN_WINDOW.fetch_update(Relaxed, Relaxed, |used| Some(used.saturating_sub(bytes)));
 }

@@ -37,15 +37,25 @@ pub(super) extern "C" fn instead(fd: c_int, buffers: *const iovec, count: usize)
             Some(file) => file,
             // A log that could not be made is there now.
             None if files::any_unmade() => files::find(Key::of_path(Log::look(fd, &status)?.path()))?,
+            // So is the successor of one that was rotated.
+            None if files::is_search_due() => files::find_rotated(Log::look(fd, &status)?.path())?,
             None => return None,
         };
-        // SAFETY: the host's own buffers.
-        let payload = unsafe { Payload::of_host(buffers, count) }?;
         let log = Log::known(fd, &status);
         // The same inode is not yet the same log: this descriptor may be another file by now, or have asked for durability since.
-        if descriptors::marks(fd) & (LOG | HISTORY) != LOG {
+        let is_known = descriptors::marks(fd) & (LOG | HISTORY) == LOG;
+        if is_known && count == 1 {
+            // SAFETY: the address of a write's one buffer is our own, and a writev's was asked for.
+            if let done @ Some(_) = log.pass_on(file, unsafe { &*buffers }) {
+                return done;
+            }
+        }
+        // SAFETY: the host's own buffers.
+        let payload = unsafe { Payload::of_host(buffers, count) }?;
+        if !is_known {
             Log::look(fd, &status)?.judge(payload).ok()?;
             descriptors::add(fd, LOG);
+            file.is_now(log.key);
         }
         log.divert_or_return(file, payload)
     });
@@ -119,7 +129,7 @@ fn shortened(fd: c_int, payload: Payload<'_>, answer: ssize_t, errno: c_int) -> 
     }
     let reached = answer.max(0) as usize;
     if answer < 0 {
-        page::add(if errno == libc::ENOSPC { &page::counters().enospc } else { &page::counters().edquot }, 1);
+        count_full(errno);
     } else if reached >= payload.len() {
         return None;
     }
@@ -146,7 +156,7 @@ fn shortened(fd: c_int, payload: Payload<'_>, answer: ssize_t, errno: c_int) -> 
         if errno != libc::ENOSPC && errno != libc::EDQUOT {
             return Some(Written { answer: reached as ssize_t, reached });
         }
-        page::add(if errno == libc::ENOSPC { &page::counters().enospc } else { &page::counters().edquot }, 1);
+        count_full(errno);
     }
     descriptors::add(fd, LOG);
     let total = payload.len();
@@ -161,4 +171,10 @@ fn shortened(fd: c_int, payload: Payload<'_>, answer: ssize_t, errno: c_int) -> 
         None if reached > 0 => Some(Written { answer: reached as ssize_t, reached }),
         None => None,
     }
+}
+
+/// A log's disk was full, or over quota.
+fn count_full(errno: c_int) {
+    page::ensure();
+    page::add(if errno == libc::ENOSPC { &page::counters().enospc } else { &page::counters().edquot }, 1);
 }

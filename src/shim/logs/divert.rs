@@ -1,16 +1,16 @@
 //! Lines go elsewhere, and the file gets its lines again.
 
 use core::fmt::Write;
-use core::sync::atomic::Ordering::Relaxed;
+use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
-use libc::{c_int, ssize_t};
+use libc::{c_int, iovec, ssize_t};
 use tideover_contract::page::{EventKind, Outcome};
 
 use super::calls::Written;
 use super::files::{self, File};
 use super::opened::Log;
-use super::payload::Payload;
-use super::sink::Sink;
+use super::payload::{self, Payload};
+use super::sink::{self, AT_ONCE, Sink};
 use super::{cap, space};
 use crate::descriptors::{self, LOG};
 use crate::events::{self, Event};
@@ -20,6 +20,8 @@ use crate::settings::SETTINGS;
 use crate::text::Text;
 use crate::{page, sys};
 
+/// pwritev2(2) can't do what is needed (Linux before 6.18): the long way, which asks poll(2).
+static OLD_KERNEL: AtomicBool = AtomicBool::new(false);
 static DIVERTING: Repeated = Repeated::new();
 static RETURNED: Repeated = Repeated::new();
 static NOWHERE: Repeated = Repeated::new();
@@ -58,7 +60,7 @@ impl Log<'_> {
         let sink = self.allowed_sink(payload.len(), errno, now)?;
         // Another thread may have gone back to the file since the real write failed: then the disk is full anew.
         let (file, new) =
-            (0..2).find_map(|_| files::enter(self.key, errno).filter(|(file, _)| file.begin_sending()))?;
+            (0..2).find_map(|_| files::enter(self.key, self.path(), errno).filter(|(file, _)| file.begin_sending()))?;
         if new {
             file.torn.store(torn, Relaxed);
             self.announce(errno, sink.name);
@@ -66,6 +68,39 @@ impl Log<'_> {
         self.send(file, &sink, payload, new && torn, now);
         file.end_sending();
         Some(())
+    }
+
+    /// The short way of a line, when nothing is to be looked at or put before it and its sink is a pipe: the kernel is the first to
+    /// read the host's buffer, and says if that is no buffer. None: nothing was done, and it takes the long way.
+    pub(super) fn pass_on(&self, file: &File, buffer: &iovec) -> Option<Written> {
+        let count = buffer.iov_len;
+        let now = sys::now();
+        let plain = (1..=AT_ONCE).contains(&count) && SETTINGS.fallback_prefix().is_empty();
+        if !plain || OLD_KERNEL.load(Relaxed) || file.mid_line.load(Relaxed) || file.is_look_due(now) {
+            return None;
+        }
+        let pipe = sink::pipe()?;
+        if !cap::admits(count as u64, now) {
+            return None;
+        }
+        if !file.begin_sending() {
+            cap::give_back(count as u64);
+            return None;
+        }
+        // Less than all only if the rest of the buffer can't be read.
+        let sent = sys::write_now(pipe, buffer.iov_base, count);
+        let answer = sent.unwrap_or(0);
+        if answer > 0 {
+            // SAFETY: the kernel has just read it.
+            let bytes = unsafe { core::slice::from_raw_parts(buffer.iov_base.cast::<u8>(), answer) };
+            count_sent(file, payload::newlines(bytes), answer, bytes.last() == Some(&b'\n'), 0, now);
+        }
+        cap::give_back((count - answer) as u64);
+        file.end_sending();
+        if matches!(sent, Err(libc::EOPNOTSUPP | libc::ENOSYS | libc::EINVAL | libc::EPERM)) {
+            OLD_KERNEL.store(true, Relaxed);
+        }
+        (answer > 0).then_some(Written { answer: answer as ssize_t, reached: 0 })
     }
 
     /// Sends a payload of a diverted file elsewhere, and counts it.
@@ -78,12 +113,7 @@ impl Log<'_> {
         let dropped = sink.deliver(payload, prefix.as_bytes(), mid_line);
         let bytes = payload.len();
         let (lines, whole) = payload.lines();
-        file.diverted(lines, bytes as u64, whole, now);
-        let counters = page::counters();
-        page::add(&counters.diverted_writes, 1);
-        page::add(&counters.diverted_bytes, (bytes - dropped) as u64);
-        page::add(&counters.diverted_lines, lines);
-        page::add(&counters.dropped_bytes, dropped as u64);
+        count_sent(file, lines, bytes, whole, dropped, now);
     }
 
     fn fill_prefix(&self, to: &mut Text<300>) {
@@ -107,7 +137,8 @@ impl Log<'_> {
         }
     }
 
-    /// A write to a diverted file: elsewhere, or back into the file if there is room again.
+    /// A write to a diverted file: elsewhere, or back into the file if there is room again. None: it goes nowhere, and the real call
+    /// is made.
     pub(super) fn divert_or_return(&self, file: &File, payload: Payload<'_>) -> Option<Written> {
         let errno = file.errno.load(Relaxed);
         let total = payload.len();
@@ -115,34 +146,44 @@ impl Log<'_> {
         // The rest of a line goes where its beginning went.
         let tail = if file.mid_line.load(Relaxed) { payload.line().unwrap_or(total) } else { 0 };
         let now = sys::now();
-        let sink = self.allowed_sink(total, errno, now)?;
         // From the look on, others wait for its outcome: of lines that are written at the same time, all or none go back.
-        let looks = tail < total && file.is_look_due(now) && file.begin_return();
-        if looks {
+        if tail < total && file.is_look_due(now) && file.begin_return() {
             file.looked();
-        }
-        let returns = looks && (errno == libc::EDQUOT || space::has_room(self.fd));
-        if looks && !returns {
+            if errno == libc::EDQUOT || space::has_room(self.fd) {
+                return self.return_with(file, payload, tail, now);
+            }
             file.abandon_return();
         }
-        if returns {
-            if tail > 0 {
-                self.send(file, &sink, payload.upto(tail), true, now);
-            }
-            let reached = self.write_back(file, payload.after(tail)).unwrap_or(0);
-            if tail + reached < total {
-                file.probe_failed();
-                self.send(file, &sink, payload.after(tail + reached), reached > 0, now);
-                file.abandon_return();
-            }
-            return all(reached);
-        }
+        let sink = self.allowed_sink(total, errno, now)?;
         // By now the file may have its lines again: then the real call is made.
         file.begin_sending().then(|| {
             self.send(file, &sink, payload, false, now);
             file.end_sending();
         })?;
         all(0)
+    }
+
+    /// There seems to be room: the first `tail` bytes end a line that is elsewhere, the others are for the file.
+    fn return_with(&self, file: &File, payload: Payload<'_>, tail: usize, now: u64) -> Option<Written> {
+        let errno = file.errno.load(Relaxed);
+        let mut done = 0;
+        if tail > 0
+            && let Some(sink) = self.allowed_sink(tail, errno, now)
+        {
+            self.send(file, &sink, payload.upto(tail), true, now);
+            done = tail;
+        }
+        let reached = self.write_back(file, payload.after(done)).unwrap_or(0);
+        done += reached;
+        if done < payload.len() {
+            file.probe_failed();
+            if let Some(sink) = self.allowed_sink(payload.len() - done, errno, now) {
+                self.send(file, &sink, payload.after(done), reached > 0, now);
+                done = payload.len();
+            }
+            file.abandon_return();
+        }
+        (done > 0).then_some(Written { answer: done as ssize_t, reached })
     }
 
     /// The real file is where the stand-in was: it gets the note of what went elsewhere, and the payload.
@@ -232,4 +273,14 @@ impl Log<'_> {
     fn emit(&self, kind: EventKind, errno: c_int, waited: u64) {
         events::emit(&Event { kind, call: "write", errno, fd: self.fd, tries: 0, waited, outcome: Outcome::None });
     }
+}
+
+/// Counts what went elsewhere; of these bytes, so many could not.
+fn count_sent(file: &File, lines: u64, bytes: usize, whole_lines: bool, dropped: usize, now: u64) {
+    file.diverted(lines, bytes as u64, whole_lines, now);
+    let counters = page::counters();
+    page::add(&counters.diverted_writes, 1);
+    page::add(&counters.diverted_bytes, (bytes - dropped) as u64);
+    page::add(&counters.diverted_lines, lines);
+    page::add(&counters.dropped_bytes, dropped as u64);
 }

@@ -34,6 +34,8 @@ pub struct File {
     senders: AtomicU32,
     device: AtomicU64,
     inode: AtomicU64,
+    /// Hash of its path.
+    name: AtomicU64,
     /// errno that began it: ENOSPC or EDQUOT.
     pub errno: AtomicI32,
     /// Since when, CLOCK_REALTIME and CLOCK_MONOTONIC, nanoseconds.
@@ -58,6 +60,7 @@ static TABLE: [File; FILES] = [const {
         senders: AtomicU32::new(0),
         device: AtomicU64::new(0),
         inode: AtomicU64::new(0),
+        name: AtomicU64::new(0),
         errno: AtomicI32::new(0),
         since: AtomicU64::new(0),
         begun: AtomicU64::new(0),
@@ -92,11 +95,35 @@ impl Key {
 
     /// A file that can't be made yet: known by its path, since each open makes another stand-in.
     pub fn of_path(path: &[u8]) -> Key {
-        // FNV-1a; no device has this number.
-        let hash =
-            path.iter().fold(0xcbf2_9ce4_8422_2325, |h: u64, &b| (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3));
-        Key { device: u64::MAX, inode: hash }
+        Key { device: NOWHERE, inode: hash(path) }
     }
+}
+
+/// No device has this number.
+const NOWHERE: u64 = u64::MAX;
+
+/// FNV-1a.
+fn hash(path: &[u8]) -> u64 {
+    path.iter().fold(0xcbf2_9ce4_8422_2325, |h: u64, &b| (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3))
+}
+
+/// The entry of a file that had this path when it was diverted, and has been rotated away: another file is there now.
+pub fn find_rotated(path: &[u8]) -> Option<&'static File> {
+    let name = hash(path);
+    TABLE.iter().find(|file| {
+        file.state.load(Acquire) == DIVERTED && file.name.load(Relaxed) == name && file.device.load(Relaxed) != NOWHERE
+    })
+}
+
+/// Is it time to look whether a file that is not diverted is the successor of one that is? Looking takes its path.
+pub fn is_search_due() -> bool {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let now = sys::now();
+    let due = now >= NEXT.load(Relaxed);
+    if due {
+        NEXT.store(now + SETTINGS.get(Id::RecoveryInterval), Relaxed);
+    }
+    due
 }
 
 /// The entry of a file, if it is diverted.
@@ -109,12 +136,17 @@ pub fn find(key: Key) -> Option<&'static File> {
 
 /// Is any file diverted that could not be made?
 pub fn any_unmade() -> bool {
-    TABLE.iter().any(|file| file.state.load(Acquire) >= DIVERTED && file.device.load(Relaxed) == u64::MAX)
+    TABLE.iter().any(|file| file.state.load(Acquire) >= DIVERTED && file.device.load(Relaxed) == NOWHERE)
 }
 
 /// The entry of a file that is to be diverted from now on, and whether it is new; None if there is no room.
-pub fn enter(key: Key, errno: i32) -> Option<(&'static File, bool)> {
+pub fn enter(key: Key, path: &[u8], errno: i32) -> Option<(&'static File, bool)> {
     if let Some(file) = find(key) {
+        return Some((file, false));
+    }
+    if let Some(file) = find_rotated(path) {
+        file.is_now(key);
+        file.errno.store(errno, Relaxed);
         return Some((file, false));
     }
     let now = sys::now();
@@ -125,6 +157,7 @@ pub fn enter(key: Key, errno: i32) -> Option<(&'static File, bool)> {
     })?;
     file.device.store(key.device, Relaxed);
     file.inode.store(key.inode, Relaxed);
+    file.name.store(hash(path), Relaxed);
     file.errno.store(errno, Relaxed);
     file.since.store(sys::clock(libc::CLOCK_REALTIME), Relaxed);
     file.begun.store(now, Relaxed);
@@ -150,6 +183,16 @@ impl File {
         self.bytes.fetch_add(bytes, Relaxed);
         self.mid_line.store(!whole_lines, Relaxed);
         self.touched.store(now, Relaxed);
+    }
+
+    /// The file of its name is this one: the one that was diverted was rotated away, and its note will be in the new one. What
+    /// is written to the old one all the same is another diverted file.
+    pub fn is_now(&self, key: Key) {
+        // One that could not be made goes by its path.
+        if self.device.load(Relaxed) != NOWHERE {
+            self.device.store(key.device, Relaxed);
+            self.inode.store(key.inode, Relaxed);
+        }
     }
 
     /// Is it time to look whether the file can be written again?

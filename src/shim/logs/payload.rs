@@ -97,7 +97,7 @@ impl<'a> Payload<'a> {
 }
 
 /// How many newlines are in these bytes?
-fn newlines(mut bytes: &[u8]) -> u64 {
+pub fn newlines(mut bytes: &[u8]) -> u64 {
     let mut count = 0;
     loop {
         // SAFETY: a pointer and its length. libc's memchr(3) looks at 32 bytes at once, and this is much of what a line costs.

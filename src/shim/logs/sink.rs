@@ -22,7 +22,7 @@ const SHELLS: &[u8] = b"sh, bash, dash, zsh, ksh*, mksh, ash, busybox, fish";
 /// Copies that a program made of a standard stream are looked for up to this number.
 const COPIES: i32 = 32;
 /// A pipe takes so much at once without blocking when poll(2) says it is writable.
-const AT_ONCE: usize = 4096;
+pub const AT_ONCE: usize = 4096;
 
 /// A standard stream as it was at load.
 struct Stream {
@@ -213,6 +213,18 @@ pub fn choose(full: u64, is_log: &dyn Fn(i32, &libc::stat) -> bool) -> Option<Si
             .or_else(|| stream(&STDERR, "stderr")),
         _ => stream(&STDOUT, "stdout").or_else(|| stream(&STDERR, "stderr")),
     }
+}
+
+/// The first sink, when it is a pipe at its own number, and its reader reads.
+pub fn pipe() -> Option<i32> {
+    let stream = match SETTINGS.get(Id::Fallback) {
+        sink::STDOUT => &STDOUT,
+        sink::STDERR => &STDERR,
+        _ => return None,
+    };
+    let status = sys::fstat(stream.number).ok()?;
+    let usable = stream.is(&status) && status.st_mode & libc::S_IFMT == libc::S_IFIFO && STALLED.load(Relaxed) == 0;
+    usable.then_some(stream.number)
 }
 
 fn is_socket(status: &libc::stat) -> bool {

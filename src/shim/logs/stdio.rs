@@ -29,16 +29,31 @@ const WRITE: usize = 15;
 
 /// Addresses of the slots, narrow and wide; 0 when the check failed, or they are filled already.
 static SLOTS: [AtomicUsize; 2] = [const { AtomicUsize::new(0) }; 2];
+
+// glibc's names, as weak imports: 0 in a libc without them. The loader fills them in for a fraction of what dlsym(3) costs.
+core::arch::global_asm!(
+    ".weak _IO_file_write",
+    ".weak _IO_wfile_jumps",
+    ".section .data.rel.ro.tideover_stdio, \"aw\", @progbits",
+    ".balign 8",
+    ".hidden tideover_stdio_imports",
+    ".globl tideover_stdio_imports",
+    "tideover_stdio_imports: .quad _IO_file_write, _IO_wfile_jumps",
+    ".previous",
+);
+
 unsafe extern "C" {
     static stdout: *mut FILE;
+    #[link_name = "tideover_stdio_imports"]
+    static IMPORTS: [usize; 2];
 }
 
 /// At load: finds the slots, and checks what is in them. False if they are not what they should be.
 pub fn find() -> bool {
-    // SAFETY: look-ups of names that exist in glibc; where they don't, nothing follows.
+    // SAFETY: written by the loader alone, before this runs; what is found there is glibc's.
     unsafe {
-        let native = libc::dlsym(libc::RTLD_NEXT, c"_IO_file_write".as_ptr()) as usize;
-        let wide = libc::dlsym(libc::RTLD_NEXT, c"_IO_wfile_jumps".as_ptr()).cast::<AtomicUsize>();
+        let [native, wide] = IMPORTS;
+        let wide = wide as *mut AtomicUsize;
         if native == 0 || wide.is_null() || stdout.is_null() {
             return false;
         }

@@ -6,7 +6,7 @@ use libc::{sockaddr, sockaddr_in, sockaddr_in6, socklen_t};
 
 use crate::sys;
 
-/// A digest of address and port, never 0. Two endpoints that happen to share one share their limit, which harms nobody.
+/// A digest of address and port, an even number. Two endpoints that happen to share one share their limit, which harms nobody.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Endpoint(u32);
 
@@ -57,10 +57,10 @@ impl Endpoint {
         }
         let fnv = |hash: u64, &byte: &u8| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3);
         let hash = host.iter().chain(&port).chain(&scope).fold(0xcbf2_9ce4_8422_2325, fnv);
-        Some(Endpoint(((hash >> 32) ^ hash) as u32 | 1))
+        Some(Endpoint(((hash >> 32) ^ hash) as u32 & !1))
     }
 
-    /// For a table.
+    /// For a table, which has a use for the lowest bit.
     pub fn bits(self) -> u32 {
         self.0
     }

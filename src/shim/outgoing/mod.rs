@@ -106,12 +106,14 @@ impl Plan {
         let errno = sys::errno();
         // With these the socket has a connection, or is about to have one.
         let failed = answer < 0 && !matches!(errno, libc::EINPROGRESS | libc::EALREADY | libc::EISCONN | libc::EINTR);
-        if if self.parts { answer == 0 } else { failed && self.to.is_some() } {
-            barrier((), || {
+        barrier((), || {
+            if self.to.is_some() && !failed {
+                turns::settle(self.fd);
+            } else if self.to.is_some() || self.parts && answer == 0 {
                 turns::give_back(self.fd);
                 wait::closed();
-            });
-        }
+            }
+        });
         sys::set_errno(errno);
     }
 }

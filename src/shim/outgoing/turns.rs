@@ -4,28 +4,25 @@
 //! wrong. A socket is marked before its connect, so that a thread that is cancelled in it leaves nothing behind: the mark ends
 //! with the descriptor.
 
-use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering::*};
+use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering::*};
 
-use parking_lot::Mutex;
 use tideover_contract::settings::{Id, SECOND};
 
 use super::endpoint::Endpoint;
 use crate::acquire::Lack;
 use crate::descriptors::{self, NUMBERS, OUTGOING, SHARED};
 use crate::settings::SETTINGS;
-use crate::sys;
+use crate::{arch, sys};
 
-/// Where a marked socket leads (lower half), and which socket it was (upper half: the inode's number, which the kernel counts in 32
-/// bits). By descriptor; without meaning where there is no mark.
+/// Where a marked socket leads (lower half), with [`SETTLED`], and which socket it was (upper half: the inode's number, which the kernel
+/// counts in 32 bits). By descriptor; without meaning where there is no mark.
 type Peers = [AtomicU64; NUMBERS];
+
+/// Its connect has answered. Before that, a socket without a connection is one that is about to have it.
+const SETTLED: u64 = 1;
 
 /// Mapped with the first turn.
 static PEERS: AtomicPtr<Peers> = AtomicPtr::new(core::ptr::null_mut());
-/// Counting and marking are one step.
-static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
-/// How often to try for it. A signal handler may have interrupted the holder: then it goes on without.
-const PATIENCE: u32 = 200;
-
 /// Sockets closed unseen are looked for at most so often.
 const LOOK: u64 = SECOND / 10;
 static LOOKED: AtomicU64 = AtomicU64::new(0);
@@ -63,12 +60,11 @@ pub fn take(fd: i32, to: Endpoint) -> Option<Lack> {
     let own = socket(fd)?;
     let word = peers_or_map()?.get(fd as usize)?;
     let wanted = u64::from(own) << 32 | u64::from(to.bits());
-    if descriptors::marks(fd) & OUTGOING != 0 && word.load(Relaxed) == wanted {
+    if descriptors::marks(fd) & OUTGOING != 0 && word.load(Relaxed) & !SETTLED == wanted {
         // Asks how its connect went, or tries once more: it has its turn.
         return None;
     }
     let try_once = || {
-        let _guard = lock();
         let open = Open::beside(own, to);
         let lack = if most != 0 && open.all >= most {
             Lack::Connection
@@ -83,8 +79,17 @@ pub fn take(fd: i32, to: Endpoint) -> Option<Lack> {
         };
         Some(lack)
     };
-    let lack = try_once()?;
-    if forget_closed() { try_once() } else { Some(lack) }
+    let lack = exclusively(try_once)?;
+    if exclusively(forget_closed) { exclusively(try_once) } else { Some(lack) }
+}
+
+/// The connect of this socket has answered, and not failed.
+pub fn settle(fd: i32) {
+    if descriptors::marks(fd) & OUTGOING != 0
+        && let Some(word) = peers().and_then(|peers| peers.get(fd as usize))
+    {
+        word.fetch_or(SETTLED, Relaxed);
+    }
 }
 
 /// The socket is no connection any more.
@@ -101,15 +106,33 @@ pub fn copied(from: i32, to: i32) {
     }
 }
 
-fn lock() -> Option<parking_lot::MutexGuard<'static, ()>> {
-    (0..PATIENCE).find_map(|_| {
-        let guard = ONE_AT_A_TIME.try_lock();
-        if guard.is_none() {
+/// Runs `work` while no other thread does: counting and marking are one step. A signal handler above the holder goes on at once, and
+/// a holder that does not come back (it left by longjmp(3)) is waited for once.
+fn exclusively<T>(work: impl FnOnce() -> T) -> T {
+    const YIELDS: u32 = 100;
+    const SLEEPS: u32 = 500;
+    let me = arch::thread_pointer();
+    let mut tries = 0;
+    while let Err(holder) = HOLDER.compare_exchange(0, me, Acquire, Relaxed) {
+        tries += 1;
+        if holder == me {
+            return work();
+        } else if tries <= YIELDS {
             sys::yield_now();
+        } else if tries <= YIELDS + SLEEPS {
+            let _ = sys::futex_wait(&AtomicU32::new(0), 0, SECOND / 1000);
+        } else {
+            HOLDER.store(me, Relaxed);
+            break;
         }
-        guard
-    })
+    }
+    let result = work();
+    let _ = HOLDER.compare_exchange(me, 0, Release, Relaxed);
+    result
 }
+
+/// Thread pointer of the thread that is counting; 0: none.
+static HOLDER: AtomicUsize = AtomicUsize::new(0);
 
 /// Connections that are open.
 #[derive(Default)]
@@ -128,7 +151,7 @@ impl Open {
                 continue;
             }
             open.all += 1;
-            open.there += u64::from(word as u32 == to.bits());
+            open.there += u64::from((word & !SETTLED) as u32 == to.bits());
         }
         open
     }
@@ -150,8 +173,10 @@ fn forget_closed() -> bool {
     }
     let mut any = false;
     for fd in descriptors::marked(OUTGOING) {
-        let same = socket(fd).is_some_and(|socket| peer(fd) >> 32 == u64::from(socket));
-        if !same || !sys::tcp_info(fd).is_ok_and(|info| is_connection(info.tcpi_state)) {
+        let word = peer(fd);
+        let same = socket(fd).is_some_and(|socket| word >> 32 == u64::from(socket));
+        let has_peer = || sys::tcp_info(fd).is_ok_and(|info| info.tcpi_state != CLOSE);
+        if !same || word & SETTLED != 0 && !has_peer() {
             descriptors::take(fd);
             any = true;
         }
@@ -164,16 +189,7 @@ pub const CLOSE: u8 = 7;
 /// A state of tcp(7).
 pub const LISTEN: u8 = 10;
 
-/// Of the states of tcp(7): has, or is about to have, a peer.
-pub fn is_connection(state: u8) -> bool {
-    state != CLOSE && state != LISTEN
-}
-
 /// In the child of a fork: a thread that was counting does not exist here.
 pub fn forked() {
-    if ONE_AT_A_TIME.is_locked() {
-        // SAFETY: the child has one thread, and that has just forked; a signal handler that forks in the middle of counting loses
-        // nothing but the exactness of that count.
-        unsafe { ONE_AT_A_TIME.force_unlock() };
-    }
+    HOLDER.store(0, Relaxed);
 }

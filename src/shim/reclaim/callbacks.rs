@@ -5,7 +5,7 @@ use core::ffi::{CStr, c_char, c_int, c_long, c_void};
 
 use parking_lot::Mutex;
 
-use super::{Pressure, count, uncancelled};
+use super::{Gain, Pressure, count, uncancelled};
 use crate::text::Text;
 use crate::{sys, usage};
 
@@ -78,18 +78,18 @@ pub fn unregister(function: Reclaimer, context: *mut c_void) -> bool {
     })
 }
 
-/// The rung: highest priority first, until one frees something. Returns how many descriptors it freed.
-pub fn run(pressure: &Pressure) -> u64 {
+/// The rung: highest priority first, until one frees something.
+pub fn run(pressure: &Pressure) -> Gain {
     let mut done = None;
     while let Some(place) = next(done) {
         done = Some((place.priority, place.order));
         let freed = call(&place, pressure);
         count(freed);
         if freed > 0 {
-            return freed;
+            return Gain::Freed;
         }
     }
-    0
+    Gain::Nothing
 }
 
 /// The first place after `done` in the order of running. Looked up anew each time, and called without the lock: a reclaimer
@@ -149,12 +149,12 @@ mod tests {
             assert!(register(append, context(n), priority));
         }
         let pressure = Pressure { call: "open", errno: libc::EMFILE };
-        assert_eq!(run(&pressure), 7);
+        assert!(matches!(run(&pressure), Gain::Freed));
         assert_eq!(CALLS.load(SeqCst), 2513);
         for n in 1..=5 {
             assert!(unregister(append, context(n)));
         }
         assert!(!unregister(append, context(1)));
-        assert_eq!(run(&pressure), 0);
+        assert!(matches!(run(&pressure), Gain::Nothing));
     }
 }

@@ -6,12 +6,12 @@
 
 use tideover_contract::settings::{Id, Nanoseconds};
 
-use super::Pressure;
+use super::{Gain, Pressure};
 use crate::report::{More, Repeated, Seconds};
 use crate::settings::SETTINGS;
 use crate::{descriptors, page, sys};
 
-/// At most so many at a time: a rung that freed nothing rests for 50 ms, so the program has time to close these before the next.
+/// At most so many at a time: this rung then rests for 50 ms, so the program has time to close these before the next.
 const BATCH: usize = 8;
 
 static TOLD: Repeated = Repeated::new();
@@ -24,27 +24,36 @@ struct Idle {
 }
 
 /// The rung.
-pub fn run(_: &Pressure) -> u64 {
+pub fn run(_: &Pressure) -> Gain {
+    if is_wanted() && shut_down() { Gain::Later } else { Gain::Nothing }
+}
+
+/// Has the user set a time?
+pub fn is_wanted() -> bool {
+    SETTINGS.get(Id::IdleTimeout) != 0
+}
+
+/// Shuts down the longest idle; false if there are none. Also called every 100 ms while a listener is parked: clients may become
+/// idle after its accept(2) failed.
+pub fn shut_down() -> bool {
     let limit = SETTINGS.get(Id::IdleTimeout);
-    if limit == 0 {
-        return 0;
-    }
     let longest = longest_idle(limit.div_ceil(1_000_000));
     let gone = longest.iter().flatten().filter(|idle| idle_for(idle.fd).is_some() && sys::shut_down(idle.fd).is_ok());
     let count = gone.count() as u64;
-    if count > 0 {
-        page::add(&page::counters().idle_closed, count);
-        if let Some(more) = TOLD.due() {
-            let most = longest[0].map_or(0, |idle| u64::from(idle.milliseconds) * 1_000_000);
-            log::warn!(
-                "no descriptor is left: {count} clients that were idle for longer than TIDEOVER_IDLE_TIMEOUT={} are shut down, the first after {}{}",
-                Nanoseconds(limit),
-                Seconds(most),
-                More(more)
-            );
-        }
+    if count == 0 {
+        return false;
     }
-    0
+    page::add(&page::counters().idle_closed, count);
+    if let Some(more) = TOLD.due() {
+        let most = longest[0].map_or(0, |idle| u64::from(idle.milliseconds) * 1_000_000);
+        log::warn!(
+            "no descriptor is left: {count} clients that were idle for longer than TIDEOVER_IDLE_TIMEOUT={} are shut down, the first after {}{}",
+            Nanoseconds(limit),
+            Seconds(most),
+            More(more)
+        );
+    }
+    true
 }
 
 /// The clients that have been idle for longest, and at least for so long.

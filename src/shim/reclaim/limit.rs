@@ -4,25 +4,21 @@ use core::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 use libc::rlimit;
 use once_cell::race::OnceBool;
-use tideover_contract::glob;
 use tideover_contract::page::{EventKind, Outcome};
 use tideover_contract::settings::{Id, MILLION, raise};
+use tideover_contract::{glob, select};
 
-use super::Pressure;
+use super::{Gain, Pressure};
 use crate::barrier::barrier;
 use crate::events::{self, Event};
 use crate::settings::SETTINGS;
-use crate::{elf, page, sys, usage};
+use crate::{elf, page, reserve, sys, usage};
 
 /// Each raise is this many times the limit before. Not at once to the top: some hosts close every number up to the limit, and
 /// 2^30 of them cost one ten minutes (moby#38814).
 const STEP: u64 = 4;
 /// Descriptors that a new program must find free: what its loader and its start-up open, or a quarter of the limit.
 const HEIRS_NEED: u64 = 16;
-/// FD_SET(3) beyond this corrupts memory.
-const SELECT_END: u64 = 1024;
-/// Programs that import select(2) but never hand it a number that they did not check.
-const CHECKED_SELECT: &[u8] = b"python*, perl*, ruby*, node, nodejs, java, php*, guile*";
 
 /// The program has set its limit itself: it is no longer ours to change.
 static TAKEN_OVER: AtomicBool = AtomicBool::new(false);
@@ -48,23 +44,22 @@ pub fn ceiling(limit: rlimit) -> u64 {
     }
     let mut top = limit.rlim_max.min(SETTINGS.get(Id::RaiseCap));
     if mode != raise::FORCE && uses_select() {
-        top = top.min(SELECT_END);
+        top = top.min(select::END);
     }
     top.max(limit.rlim_cur)
 }
 
 fn uses_select() -> bool {
-    USES_SELECT.get_or_init(|| {
-        !glob::any(CHECKED_SELECT, crate::start::program())
-            && elf::main_imports(&[c"select", c"__select", c"pselect", c"__fdelt_chk", c"__fdelt_warn"])
-    })
+    USES_SELECT
+        .get_or_init(|| !glob::any(select::CHECKED, crate::start::program()) && elf::main_imports(&select::CALLS))
 }
 
-/// The rung: returns how many more numbers there are now.
-pub fn raise(_: &Pressure) -> u64 {
-    raise_once()
+/// The rung.
+pub fn raise(_: &Pressure) -> Gain {
+    if raise_once() > 0 { Gain::Freed } else { Gain::Nothing }
 }
 
+/// Returns how many more numbers there are now.
 fn raise_once() -> u64 {
     let Some(limit) = look() else { return 0 };
     let soft = limit.rlim_cur;
@@ -87,8 +82,12 @@ pub fn reached(number: u64) {
     }
     let Some(mut limit) = look() else { return };
     let used = usage::used(limit.rlim_cur);
-    if used.saturating_mul(10) >= limit.rlim_cur.saturating_mul(9) && raise_once() > 0 {
-        limit = look().unwrap_or(limit);
+    if used.saturating_mul(10) >= limit.rlim_cur.saturating_mul(9) {
+        if raise_once() > 0 {
+            limit = look().unwrap_or(limit);
+        } else if super::collect::wants_reserve() {
+            reserve::fill();
+        }
     }
     let top = ceiling(limit);
     if used.saturating_mul(10) >= top.saturating_mul(9) {

@@ -4,16 +4,27 @@
 //! 16,000 (DESIGN.md). Others wait for the thread on the ladder, bounded, and then simply try again.
 
 pub mod callbacks;
+mod caller;
+pub mod collect;
+mod functions;
+mod guile;
 pub mod idle;
+mod jvm;
 pub mod limit;
+mod loaded;
+mod php;
+mod python;
+mod ruby;
 
-use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use core::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
 
 use parking_lot::Mutex;
+use tideover_contract::collection::Skip;
 use tideover_contract::page::Outcome;
 use tideover_contract::settings::SECOND;
 
-use crate::{arch, page, sys, wait};
+use self::collect::Collection;
+use crate::{arch, page, reserve, sys, wait};
 
 /// What is needed, and what for.
 pub struct Pressure {
@@ -23,26 +34,52 @@ pub struct Pressure {
     pub errno: i32,
 }
 
-/// A rung: what it is called in messages, how a call that it saved ended, whether it can help against ENFILE, and the work.
-/// The work returns how many descriptors it made available.
+/// What a rung has brought.
+#[allow(clippy::large_enum_variant, reason = "nothing is allocated here, and it is moved once")]
+pub enum Gain {
+    /// Descriptors.
+    Freed,
+    /// None.
+    Nothing,
+    /// None yet: the program is about to close some.
+    Later,
+    /// It can't be asked in this call; in another's it may help.
+    Unasked,
+    /// It remains to be done, by code of the host's that may end the thread: see [`crate::acquire::carry`].
+    Collection(Collection),
+}
+
+/// A rung: how a call that it saved ended, whether it can help against ENFILE, the work, and how long it is to be left alone.
 struct Rung {
     outcome: Outcome,
     system_wide: bool,
-    run: fn(&Pressure) -> u64,
+    run: fn(&Pressure) -> Gain,
     rests_until: AtomicU64,
+    /// How often it brought nothing, since it brought something.
+    fruitless: AtomicU32,
+}
+
+impl Rung {
+    const fn new(outcome: Outcome, system_wide: bool, run: fn(&Pressure) -> Gain) -> Rung {
+        Rung { outcome, system_wide, run, rests_until: AtomicU64::new(0), fruitless: AtomicU32::new(0) }
+    }
 }
 
 /// Cheapest first.
-static LADDER: [Rung; 3] = [
-    Rung { outcome: Outcome::Raised, system_wide: false, run: limit::raise, rests_until: AtomicU64::new(0) },
-    Rung { outcome: Outcome::Reclaimed, system_wide: true, run: callbacks::run, rests_until: AtomicU64::new(0) },
-    Rung { outcome: Outcome::Reclaimed, system_wide: true, run: idle::run, rests_until: AtomicU64::new(0) },
+static LADDER: [Rung; 4] = [
+    Rung::new(Outcome::Raised, false, limit::raise),
+    Rung::new(Outcome::Reclaimed, true, callbacks::run),
+    Rung::new(Outcome::Reclaimed, true, collect::consider),
+    Rung::new(Outcome::Reclaimed, true, idle::run),
 ];
+/// The rung whose work is done outside: the climb goes on above it afterwards.
+const COLLECT: usize = 2;
 
 /// A rung that freed nothing rests for this long, or for [`REST_FACTOR`] times what it cost: a program that lives at its
-/// limit must not spend its time on the ladder.
+/// limit must not spend its time on the ladder. Each time in a row doubles that, up to [`LONG_REST`].
 const REST: u64 = SECOND / 20;
 const REST_FACTOR: u64 = 20;
+const LONG_REST: u64 = 2 * SECOND;
 /// How long a thread waits for another one that is on the ladder, and after how long that one is taken for lost: it may have
 /// left a reclaimer by longjmp(3).
 const OTHERS_WORK: u64 = SECOND;
@@ -52,17 +89,21 @@ static FLIGHT: Mutex<()> = Mutex::new(());
 /// Thread pointer of the thread on the ladder, or 0; the same number in the child of a fork.
 static HOLDER: AtomicUsize = AtomicUsize::new(0);
 static HELD_SINCE: AtomicU64 = AtomicU64::new(0);
+static HOLDER_TID: AtomicI32 = AtomicI32::new(0);
 /// End of its stack when it stepped on: what calls from within lies below.
 static FOOT: AtomicUsize = AtomicUsize::new(0);
 /// Counts ends of flights; waiters sleep on it.
 static LANDINGS: AtomicU32 = AtomicU32::new(0);
 
 /// How a climb ended.
+#[allow(clippy::large_enum_variant, reason = "nothing is allocated here, and it is moved once")]
 pub enum Climb {
     /// Something was freed: try again. The outcome is what a success would be due to.
     Freed(Outcome),
     /// Another thread was on the ladder, and has left it: try again.
     Elsewhere,
+    /// This collection is to be run, and then reported to [`collected`]. This thread stays on the ladder meanwhile.
+    Collect(Collection),
     /// Nothing to be had.
     Nothing,
 }
@@ -81,6 +122,7 @@ fn is_holder() -> bool {
 fn has_jumped_off() -> bool {
     let gone = arch::stack_pointer() > FOOT.load(Relaxed) || sys::now().saturating_sub(HELD_SINCE.load(Relaxed)) > LOST;
     if gone {
+        reserve::abandoned(arch::thread_pointer());
         land();
     }
     gone
@@ -93,21 +135,35 @@ pub fn climb(pressure: &Pressure) -> Climb {
         return Climb::Nothing;
     }
     if !take_off(now) {
+        // Whoever is on the ladder may wait for us.
+        if collect::holds_up() {
+            return Climb::Nothing;
+        }
         let landing = LANDINGS.load(Relaxed);
         if HOLDER.load(Relaxed) != 0 {
             let _ = sys::futex_wait(&LANDINGS, landing, OTHERS_WORK);
         }
         return Climb::Elsewhere;
     }
+    up(0, pressure, now)
+}
+
+/// From this rung on up, on the ladder; then off it, unless a collection is to be run.
+fn up(from: usize, pressure: &Pressure, now: u64) -> Climb {
     let mut climb = Climb::Nothing;
-    for rung in LADDER.iter().filter(|rung| rung.ready(pressure, now)) {
+    for rung in LADDER.iter().skip(from).filter(|rung| rung.ready(pressure, now)) {
         let begun = sys::now();
-        if (rung.run)(pressure) > 0 {
-            climb = Climb::Freed(rung.outcome);
-            break;
+        match (rung.run)(pressure) {
+            Gain::Freed => {
+                rung.has_helped();
+                climb = Climb::Freed(rung.outcome);
+                break;
+            }
+            Gain::Nothing => rung.rest(sys::now() - begun),
+            Gain::Later => rung.rests_until.store(sys::now() + REST, Relaxed),
+            Gain::Unasked => {}
+            Gain::Collection(collection) => return Climb::Collect(collection),
         }
-        let ended = sys::now();
-        rung.rests_until.store(ended + REST.max(REST_FACTOR * (ended - begun)), Relaxed);
     }
     land();
     if matches!(climb, Climb::Freed(_)) {
@@ -116,7 +172,39 @@ pub fn climb(pressure: &Pressure) -> Climb {
     climb
 }
 
+/// A collection is about to run: what calls from within lies below this.
+#[inline(always)]
+pub fn collecting() {
+    FOOT.store(arch::stack_pointer(), Relaxed);
+}
+
+/// The collection that this thread was to run has returned.
+pub fn collected(collection: Collection, skipped: Option<Skip>, pressure: &Pressure) -> Climb {
+    let rung = &LADDER[COLLECT];
+    let begun = collection.begun();
+    let freed = collection.end(skipped, pressure);
+    if freed == 0 {
+        let now = sys::now();
+        rung.rest(now - begun);
+        return up(COLLECT + 1, pressure, now);
+    }
+    rung.has_helped();
+    land();
+    wait::wake_all();
+    Climb::Freed(rung.outcome)
+}
+
 impl Rung {
+    fn has_helped(&self) {
+        self.fruitless.store(0, Relaxed);
+    }
+
+    fn rest(&self, cost: u64) {
+        let least = REST.max(REST_FACTOR * cost);
+        let doubled = least.saturating_mul(1 << self.fruitless.fetch_add(1, Relaxed).min(20));
+        self.rests_until.store(sys::now() + doubled.min(LONG_REST).max(least), Relaxed);
+    }
+
     fn ready(&self, pressure: &Pressure, now: u64) -> bool {
         (self.system_wide || pressure.errno == libc::EMFILE) && now >= self.rests_until.load(Relaxed)
     }
@@ -124,15 +212,22 @@ impl Rung {
 
 /// Something has changed that makes the ladder worth another look: a reclaimer was registered, the limit was set.
 pub fn rested() {
-    LADDER.iter().for_each(|rung| rung.rests_until.store(0, Relaxed));
+    for rung in &LADDER {
+        rung.rests_until.store(0, Relaxed);
+        rung.has_helped();
+    }
 }
 
 fn take_off(now: u64) -> bool {
     let mut guard = FLIGHT.try_lock();
-    if guard.is_none() && now.saturating_sub(HELD_SINCE.load(Relaxed)) > LOST && HOLDER.swap(0, Relaxed) != 0 {
-        // SAFETY: whoever held it has been gone for long, or will find in `land` that it holds nothing.
-        unsafe { FLIGHT.force_unlock() };
-        guard = FLIGHT.try_lock();
+    if guard.is_none() && is_lost(now) {
+        let lost = HOLDER.swap(0, Relaxed);
+        if lost != 0 {
+            reserve::abandoned(lost);
+            // SAFETY: whoever held it is gone, or will find in `land` that it holds nothing.
+            unsafe { FLIGHT.force_unlock() };
+            guard = FLIGHT.try_lock();
+        }
     }
     let taken = guard.is_some();
     // Released by `land`, not by a guard: destructors do not run when a thread is cancelled or jumps.
@@ -140,9 +235,17 @@ fn take_off(now: u64) -> bool {
     if taken {
         HELD_SINCE.store(now, Relaxed);
         FOOT.store(arch::stack_pointer(), Relaxed);
+        HOLDER_TID.store(sys::gettid(), Relaxed);
         HOLDER.store(arch::thread_pointer(), Relaxed);
     }
     taken
+}
+
+/// Has the thread on the ladder ended there, or been there for too long?
+fn is_lost(now: u64) -> bool {
+    let (holder, tid) = (HOLDER.load(Relaxed), HOLDER_TID.load(Relaxed));
+    let ended = || holder != 0 && !sys::has_thread(tid) && HOLDER.load(Relaxed) == holder;
+    now.saturating_sub(HELD_SINCE.load(Relaxed)) > LOST || ended()
 }
 
 fn land() {
@@ -162,6 +265,8 @@ pub fn forked() {
         unsafe { FLIGHT.force_unlock() };
     }
     callbacks::forked();
+    loaded::forked();
+    collect::forked();
 }
 
 /// Runs code of the host's while this thread can't be cancelled: a cancellation would unwind through our frames.

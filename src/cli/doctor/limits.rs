@@ -1,0 +1,134 @@
+//! Limits at every level: of the process, of its container, of the system.
+
+use super::check::{Check, Level, set};
+use super::patient::Patient;
+use crate::system::{self, Share};
+use crate::units::bytes;
+use crate::{cgroup, process};
+use tideover_contract::page::View;
+use tideover_contract::settings::{Id, raise};
+
+/// Soft and hard limit of the process.
+pub fn of(patient: &Patient) -> Vec<Check> {
+    let (pid, (soft, hard), used) = (patient.pid, patient.limits, patient.last.used);
+    let view = patient.page.as_ref().and_then(|page| page.view());
+    let within = view.map_or(soft, |view| ceiling(view, soft, hard, patient.program.uses_select()));
+    let more = hard.max(used).saturating_mul(4).min(system::sysctl("fs.nr_open").unwrap_or(1 << 20));
+    let raise_hard = vec![
+        format!("sudo prlimit --pid {pid} --nofile={more}:{more}"),
+        format!("for good: LimitNOFILE={more} under [Service] in its unit, or docker run --ulimit nofile={more}"),
+    ];
+    let raise_soft = if soft < hard {
+        let line = format!("for good: LimitNOFILE={hard} under [Service] in its unit, or start it with tideover run");
+        vec![format!("tideover rescue {pid}"), line]
+    } else {
+        raise_hard.clone()
+    };
+    let mut soft_check = Check::share("soft limit", Share { used, max: soft }, "descriptors in use", raise_soft);
+    if within > soft {
+        // The library raises it as needed: only what can't be had is missing.
+        soft_check.level = Level::of(Share { used, max: within }.percent(), 70.0, 90.0);
+        soft_check.says.push_str(&format!("; the library raises it to at most {within}"));
+        soft_check.remedy.retain(|_| soft_check.level != Level::Ok);
+    }
+    let mut checks = vec![soft_check];
+    checks.push(Check::share("hard limit", Share { used, max: hard }, "descriptors in use", raise_hard));
+    if soft < hard && patient.program.uses_select() {
+        let says = "it uses select(2), which corrupts memory with numbers past 1024: rescue and library stop there";
+        checks.push(Check::ok("select", says));
+    }
+    if let Some(nr_open) = system::sysctl("fs.nr_open") {
+        let level = Level::of(Share { used, max: nr_open }.percent(), 70.0, 90.0);
+        let says = format!("no hard limit can be above {nr_open}");
+        checks.push(Check::new("fs.nr_open", level, says, set("fs.nr_open", nr_open.saturating_mul(2))));
+    }
+    checks
+}
+
+/// What the library lets its process have: it raises the soft limit when it is hit.
+fn ceiling(view: View, soft: u64, hard: u64, uses_select: bool) -> u64 {
+    let value = |id: Id| view.setting(id as usize).map(|(value, _)| value);
+    // Not filled in yet: what an untouched library does.
+    let mode = value(Id::Raise).unwrap_or(raise::AUTO);
+    if mode == raise::OFF {
+        return soft;
+    }
+    let cap = value(Id::RaiseCap).unwrap_or(tideover_contract::settings::default_value(Id::RaiseCap as usize));
+    let end = if uses_select && mode != raise::FORCE { tideover_contract::select::END } else { u64::MAX };
+    hard.min(cap).min(end).max(soft)
+}
+
+/// Open files and processes of the system, memory, and the same of the container that `pid` is in.
+pub fn shared(pid: u32) -> Vec<Check> {
+    let mut checks = Vec::new();
+    if let Some(share) = system::files() {
+        checks.push(Check::share(
+            "fs.file-max",
+            share,
+            "open files, all processes",
+            set("fs.file-max", share.max.saturating_mul(2)),
+        ));
+    }
+    if let Some(share) = system::tasks() {
+        let remedy =
+            [set("kernel.pid_max", 4_194_304), set("kernel.threads-max", share.max.saturating_mul(2))].concat();
+        checks.push(Check::share("tasks", share, "processes and threads", remedy));
+    }
+    if let Some(share) = cgroup::tasks(pid) {
+        let more = share.max.saturating_mul(2);
+        let remedy = vec![format!(
+            "TasksMax={more} under [Service] in its unit, or docker update --pids-limit {more} CONTAINER"
+        )];
+        checks.push(Check::share("container tasks", share, "processes and threads", remedy));
+    }
+    if let Some(share) = system::memory() {
+        let remedy = vec!["ps -eo pid,rss,comm --sort=-rss | head".to_string()];
+        checks.push(memory("memory", share, String::new(), remedy));
+    }
+    if let Some(share) = cgroup::memory(pid) {
+        let more = bytes(share.max.saturating_mul(2)).replace(' ', "").replace("iB", "");
+        let remedy =
+            vec![format!("MemoryMax={more} under [Service] in its unit, or docker update --memory {more} CONTAINER")];
+        checks.push(memory("container memory", share, String::new(), remedy));
+    }
+    checks
+}
+
+/// Memory of the process, beside what its container and the system have.
+pub fn memory_of(patient: &Patient) -> Option<Check> {
+    let resident = process::resident(patient.pid)?;
+    let total = cgroup::memory(patient.pid).or_else(system::memory)?.max;
+    let share = Share { used: resident, max: total };
+    let says = format!("{} resident, {:.1} % of what there is", bytes(resident), share.percent());
+    Some(Check::ok("resident", says))
+}
+
+fn memory(name: &'static str, share: Share, more: String, remedy: Vec<String>) -> Check {
+    let says = format!("{} of {} in use ({:.1} %){more}", bytes(share.used), bytes(share.max), share.percent());
+    Check::new(name, Level::of(share.percent(), 90.0, 97.0), says, remedy)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pages::{Page, forge};
+    use tideover_contract::page::{FIELDS, state};
+
+    #[test]
+    fn a_guarded_process_has_what_the_library_would_raise_to() {
+        let mut bytes = forge(7, state::LIVE, 1);
+        let at = |name: &str| FIELDS.iter().find(|(n, _)| *n == name).unwrap().1;
+        bytes[at("settings_count")] = 30;
+        let put = |bytes: &mut [u8], id: Id, value: u64| {
+            bytes[at("settings") + id as usize * 8..][..8].copy_from_slice(&value.to_ne_bytes());
+        };
+        put(&mut bytes, Id::Raise, raise::AUTO);
+        put(&mut bytes, Id::RaiseCap, 4000);
+        let page = Page::forged(bytes, 7);
+        assert_eq!(ceiling(page.view().unwrap(), 1024, 1 << 20, false), 4000);
+        assert_eq!(ceiling(page.view().unwrap(), 256, 1 << 20, true), 1024);
+        assert_eq!(ceiling(page.view().unwrap(), 256, 512, false), 512);
+        put(&mut bytes, Id::Raise, raise::OFF);
+        assert_eq!(ceiling(Page::forged(bytes, 7).view().unwrap(), 1024, 1 << 20, false), 1024);
+    }
+}

@@ -1,0 +1,195 @@
+//! CPython. Its own input and output releases the interpreter's lock (GIL) around system calls from 3.8 on, nearly always before:
+//! then nothing of the interpreter's is half changed, and any other thread might collect garbage now. Callers that hold the lock,
+//! or are not the interpreter's own code, are left alone: they may hold locks that a finalizer wants.
+
+use core::ffi::{c_char, c_int, c_void};
+use core::sync::atomic::{AtomicBool, AtomicPtr, Ordering::Relaxed};
+
+use tideover_contract::collection::{Runtime, Skip};
+
+use super::collect::Collector;
+use super::functions::functions;
+use super::loaded::{self, Caller, Home};
+use crate::elf::{self, Name};
+
+type Object = *mut c_void;
+
+functions! {
+    collect: unsafe extern "C" fn() -> isize = c"PyGC_Collect";
+    is_initialised: unsafe extern "C" fn() -> c_int = c"Py_IsInitialized";
+    is_finalizing: unsafe extern "C" fn() -> c_int = c"Py_IsFinalizing"; // 3.13
+    is_finalizing_old: unsafe extern "C" fn() -> c_int = c"_Py_IsFinalizing"; // 3.7 to 3.12
+    finalizing: &'static AtomicPtr<c_void> = c"_Py_Finalizing"; // 3.6, a variable
+    own_state: unsafe extern "C" fn() -> Object = c"PyGILState_GetThisThreadState";
+    running_state: unsafe extern "C" fn() -> Object = c"PyThreadState_GetUnchecked"; // 3.13
+    running_state_old: unsafe extern "C" fn() -> Object = c"_PyThreadState_UncheckedGet";
+    has_lock: unsafe extern "C" fn() -> c_int = c"PyGILState_Check";
+    lock: unsafe extern "C" fn() -> c_int = c"PyGILState_Ensure";
+    unlock: unsafe extern "C" fn(c_int) = c"PyGILState_Release";
+    take_error: unsafe extern "C" fn(*mut Object, *mut Object, *mut Object) = c"PyErr_Fetch";
+    put_error: unsafe extern "C" fn(Object, Object, Object) = c"PyErr_Restore";
+    first_interpreter: unsafe extern "C" fn() -> Object = c"PyInterpreterState_Head";
+    next_interpreter: unsafe extern "C" fn(Object) -> Object = c"PyInterpreterState_Next";
+    is_enabled: unsafe extern "C" fn() -> c_int = c"PyGC_IsEnabled"; // 3.10
+    modules: unsafe extern "C" fn() -> Object = c"PyImport_GetModuleDict";
+    item: unsafe extern "C" fn(Object, *const c_char) -> Object = c"PyDict_GetItemString";
+    attribute: unsafe extern "C" fn(Object, *const c_char) -> Object = c"PyObject_GetAttrString";
+    call: unsafe extern "C" fn(Object, Object) -> Object = c"PyObject_CallObject";
+    is_true: unsafe extern "C" fn(Object) -> c_int = c"PyObject_IsTrue";
+    forget: unsafe extern "C" fn(Object) = c"Py_DecRef";
+    free_threaded: unsafe extern "C" fn() = c"PyUnstable_Module_SetGIL"; // only builds without the lock have it
+}
+
+pub static COLLECTOR: Collector = Collector { names: NAMES, consider, collect, holds_up, elsewhere: false };
+
+/// This is the child of a fork made without the interpreter's lock, or it could not be told: whoever had the lock does not exist
+/// here, and it may never come free.
+static ORPHANED: AtomicBool = AtomicBool::new(false);
+
+fn consider(home: &Home, caller: &Caller) -> Result<(), Skip> {
+    let python = Functions::of(home);
+    let (Some(is_initialised), Some(own_state), Some(running_state), Some(has_lock), Some(first), Some(next)) = (
+        python.is_initialised,
+        python.own_state,
+        python.running_state.or(python.running_state_old),
+        python.has_lock,
+        python.first_interpreter,
+        python.next_interpreter,
+    ) else {
+        return Err(Skip::Unknown);
+    };
+    if python.free_threaded.is_some() {
+        return Err(Skip::Unknown);
+    }
+    if !home.is(&caller.span) && !contains(caller.path(), b"/lib-dynload/") {
+        return Err(Skip::ForeignCaller);
+    }
+    // SAFETY: these only read the runtime's state, and may be called from any thread at any time.
+    unsafe {
+        if is_initialised() == 0 || python.ends()? {
+            return Err(Skip::NotRunning);
+        }
+        let own = own_state();
+        if own.is_null() {
+            return Err(Skip::ForeignThread);
+        }
+        if own == running_state() {
+            return Err(Skip::LockHeld);
+        }
+        let interpreter = first();
+        // Once there have been several, PyGILState_Check always says yes.
+        if interpreter.is_null() || !next(interpreter).is_null() || has_lock() != 0 {
+            return Err(Skip::Interpreters);
+        }
+    }
+    if ORPHANED.load(Relaxed) { Err(Skip::Forked) } else { Ok(()) }
+}
+
+impl Functions {
+    /// Is the interpreter ending?
+    ///
+    /// # Safety
+    /// The functions are those of a loaded runtime.
+    unsafe fn ends(&self) -> Result<bool, Skip> {
+        // SAFETY: as promised.
+        unsafe {
+            match (self.is_finalizing.or(self.is_finalizing_old), self.finalizing) {
+                (Some(is_finalizing), _) => Ok(is_finalizing() != 0),
+                (None, Some(finalizing)) => Ok(!finalizing.load(Relaxed).is_null()),
+                (None, None) => Err(Skip::Unknown),
+            }
+        }
+    }
+
+    /// Has the program left its collector switched on? PyGC_Collect ignores that before 3.8.
+    ///
+    /// # Safety
+    /// With the lock held.
+    unsafe fn is_collected(&self) -> bool {
+        // SAFETY: with the lock held; references are given back.
+        unsafe {
+            if let Some(is_enabled) = self.is_enabled {
+                return is_enabled() != 0;
+            }
+            let (Some(modules), Some(item), Some(attribute), Some(call), Some(is_true), Some(forget)) =
+                (self.modules, self.item, self.attribute, self.call, self.is_true, self.forget)
+            else {
+                return false;
+            };
+            let module = item(modules(), c"gc".as_ptr());
+            if module.is_null() {
+                return true; // never imported: never switched off
+            }
+            let function = attribute(module, c"isenabled".as_ptr());
+            if function.is_null() {
+                return false;
+            }
+            let answer = call(function, core::ptr::null_mut());
+            forget(function);
+            if answer.is_null() {
+                return false;
+            }
+            let enabled = is_true(answer) == 1;
+            forget(answer);
+            enabled
+        }
+    }
+}
+
+#[allow(improper_ctypes_definitions, reason = "extern \"C\" only so that it can't unwind")]
+extern "C" fn collect(home: &Home) -> Option<Skip> {
+    let python = Functions::of(home);
+    let (Some(lock), Some(unlock), Some(take_error), Some(put_error), Some(collect)) =
+        (python.lock, python.unlock, python.take_error, python.put_error, python.collect)
+    else {
+        return Some(Skip::Unknown);
+    };
+    let mut error: [Object; 3] = [core::ptr::null_mut(); 3];
+    let [kind, value, trace] = &mut error;
+    // SAFETY: `consider` has seen that this thread is one of the only interpreter's, and does not have the lock. If the interpreter
+    // ends before it gets the lock, the thread ends here, as it would on its return from the system call.
+    unsafe {
+        let state = lock();
+        take_error(kind, value, trace);
+        let enabled = python.is_collected();
+        if enabled {
+            collect();
+        }
+        put_error(*kind, *value, *trace);
+        unlock(state);
+        if enabled { None } else { Some(Skip::Disabled) }
+    }
+}
+
+fn holds_up(home: &Home, _: Option<&Caller>) -> bool {
+    let python = Functions::of(home);
+    let (Some(own_state), Some(running_state)) = (python.own_state, python.running_state.or(python.running_state_old))
+    else {
+        return false;
+    };
+    // SAFETY: these only read the state of the calling thread.
+    unsafe {
+        let own = own_state();
+        !own.is_null() && own == running_state()
+    }
+}
+
+/// In the child of a fork: was it made with the lock held, as os.fork does? Where the interpreter is not among the objects that the
+/// program was started with, that is known only if somebody has looked for it before.
+pub fn forked() {
+    let known = loaded::home(Runtime::Python).and_then(|home| Functions::of(&home).has_lock);
+    let has_lock = known.or_else(|| {
+        let address = elf::started_with().find_map(|exports| exports.find(&Name::new(c"PyGILState_Check")))?;
+        // SAFETY: the function of this name has this type.
+        Some(unsafe { core::mem::transmute::<usize, unsafe extern "C" fn() -> c_int>(address) })
+    });
+    // SAFETY: it reads the runtime's state, which is as the parent's was; before it is initialised, it says yes.
+    if has_lock.is_none_or(|has_lock| unsafe { has_lock() } == 0) {
+        ORPHANED.store(true, Relaxed);
+    }
+}
+
+/// Is `part` in `path`?
+pub fn contains(path: &[u8], part: &[u8]) -> bool {
+    path.windows(part.len()).any(|window| window == part)
+}
