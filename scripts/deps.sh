@@ -80,6 +80,7 @@ lintian             command lintian
 man-db              command man
 mandoc              command mandoc
 fish                command fish
+systemd             command systemd-analyze
 shellcheck          command shellcheck
 debootstrap         file    /usr/sbin/debootstrap
 busybox-static      command busybox
