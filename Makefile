@@ -8,7 +8,7 @@ DESTDIR ?=
 export PREFIX LIBDIR DESTDIR
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 
-.PHONY: all build deps demo test lint bench compat install uninstall deb dist clean
+.PHONY: all build deps demo test lint bench servers compat install uninstall deb dist clean
 
 all: build
 
@@ -32,6 +32,10 @@ lint:
 
 bench: deps build
 	scripts/bench
+
+# Real servers at their limit, plain and preloaded; --write puts the tables into docs/servers.md.
+servers: deps build
+	scripts/bench-servers
 
 # Other people's tests, plain against preloaded; SHORT=1 for a minute's worth, ONLY=cpython,node for some of the suites.
 compat: deps build

@@ -9,7 +9,7 @@ use std::sync::RwLock;
 use std::time::{Duration, Instant};
 
 use tideover_tests::load::{Crowd, HTTP, Then};
-use tideover_tests::server::{SERVERS, Server, Started};
+use tideover_tests::server::{Server, Started};
 use tideover_tests::{Outcome, Run, Scratch, fixture, program};
 
 /// Compiles a Java program; gives the folder of its classes.
@@ -190,13 +190,9 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// Figures that depend on the machine's speed are taken alone, beside nothing that spins.
 static ALONE: RwLock<()> = RwLock::new(());
 
-fn server(name: &str) -> &'static Server {
-    SERVERS.iter().find(|server| server.name == name).unwrap_or_else(|| panic!("{name} is not in the table"))
-}
-
 /// At this limit, plain or preloaded; None, with a line why, if something is missing on this machine.
 fn start(name: &str, limit: u64, preload: bool) -> Option<Started> {
-    let started = server(name).start(limit, preload, |run| run);
+    let started = Server::named(name).start(limit, preload, |run| run);
     started.map_err(|missing| println!("{name}: skipped: {missing}")).ok()
 }
 
@@ -338,7 +334,7 @@ fn goodput(crowd: &mut Crowd, clients: usize) -> f64 {
 #[test]
 fn a_thousand_clients_are_answered_as_fast_as_a_hundred_and_fifty() {
     let _alone = ALONE.write();
-    let start = |preload| server("asyncio").start(200, preload, |run| run.arg("100")).expect("Python is here");
+    let start = |preload| Server::named("asyncio").start(200, preload, |run| run.arg("100")).expect("Python is here");
     let plain = start(false);
     let alone = goodput(&mut plain.crowd(), 150);
     let overrun = goodput(&mut plain.crowd(), 1000);

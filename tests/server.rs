@@ -1,8 +1,9 @@
 //! Real servers: how each is started so that the limit on descriptors is what it meets first, and what can be seen of it from
 //! outside: CPU time, calls to accept, its error log.
 
-use std::fs;
+use std::fs::{self, Permissions};
 use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
@@ -253,34 +254,56 @@ pub struct Started {
 }
 
 impl Server {
-    /// Starts it under this limit; `change` may add to it. An error says what is missing on this machine.
+    /// The one of this name.
+    ///
+    /// # Panics
+    /// If there is none.
+    pub fn named(name: &str) -> &'static Server {
+        SERVERS.iter().find(|server| server.name == name).unwrap_or_else(|| panic!("{name} is not in the table"))
+    }
+
+    /// Starts it under this limit, its accepts counted; `change` may add to it. An error says what is missing on this machine.
     pub fn start(&self, limit: u64, preload: bool, change: impl Fn(Run) -> Run) -> Result<Started, String> {
-        let folder = Scratch::new();
-        let port = TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a free port").port();
         let counter = preload_fixture("accepts");
-        let [above, below] = ["above.so", "below.so"].map(|name| {
-            let copy = folder.join(name);
-            fs::copy(&counter, &copy).expect("it can be copied");
-            copy
-        });
-        let run = (self.run)(folder.path(), port)?.preload_before(above).preload_after(below).preload(preload);
-        let run =
-            run.limit(if self.limited == Limited::AtStart { limit } else { 1024 }).timeout(Duration::from_secs(120));
-        let running = Some(change(run).start());
-        let started = Started {
-            name: format!("{}, {}", self.name, if preload { "preloaded" } else { "plain" }),
-            running,
-            folder,
-            port,
-            talk: self.talk,
-        };
-        started.wait();
+        let started = self.launch(limit, preload, |run, folder| {
+            let [above, below] = ["above.so", "below.so"].map(|name| {
+                let copy = folder.join(name);
+                fs::copy(&counter, &copy).expect("it can be copied");
+                copy
+            });
+            change(run.preload_before(above).preload_after(below))
+        })?;
         if self.limited == Limited::WhenItRuns {
             let new = libc::rlimit { rlim_cur: limit, rlim_max: limit };
             // SAFETY: `new` is a valid rlimit; the old one is not asked for.
             let set = unsafe { libc::prlimit(started.pid() as i32, libc::RLIMIT_NOFILE, &new, std::ptr::null_mut()) };
             assert_eq!(set, 0, "prlimit of {}", self.name);
         }
+        Ok(started)
+    }
+
+    /// Starts it with 4,096 descriptors and nothing beside it.
+    pub fn start_at_ease(&self, preload: bool) -> Result<Started, String> {
+        self.launch(4096, preload, |run, _| run.limit(4096))
+    }
+
+    fn launch(&self, limit: u64, preload: bool, change: impl Fn(Run, &Scratch) -> Run) -> Result<Started, String> {
+        let folder = Scratch::new();
+        let port = TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a free port").port();
+        // A server's children may be another user's.
+        let pages = folder.join("pages");
+        fs::create_dir(&pages)
+            .and_then(|()| fs::set_permissions(&pages, Permissions::from_mode(0o1777)))
+            .expect("it is ours");
+        let run = (self.run)(folder.path(), port)?
+            .limit(if self.limited == Limited::AtStart { limit } else { 1024 })
+            .timeout(Duration::from_secs(300))
+            .page_dir(pages)
+            .preload(preload);
+        let running = Some(change(run, &folder).start());
+        let name = format!("{}, {}", self.name, if preload { "preloaded" } else { "plain" });
+        let started = Started { name, running, folder, port, talk: self.talk };
+        started.wait();
         Ok(started)
     }
 }
@@ -299,6 +322,11 @@ impl Started {
     /// It runs.
     pub fn running(&self) -> &Running {
         self.running.as_ref().expect("it has not been ended")
+    }
+
+    /// Where it listens.
+    pub fn port(&self) -> u16 {
+        self.port
     }
 
     /// Clients of it, none yet.

@@ -3,20 +3,28 @@
 //!
 //! `make servers` runs the same longer and more often, measures servers that are far from any limit, and writes docs/servers.md.
 
-use std::env;
 use std::fmt::Write;
+use std::process::Command;
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
+use std::{env, fs};
 
 use tideover_tests::load::{Then, quantile};
 use tideover_tests::server::{SERVERS, Server};
+use tideover_tests::{program, workspace};
 
+const LIMITED: &str = "At 64 descriptors: 100 clients stay, then 100 more come (plain → preloaded)";
+const AGAIN: &str = "At 64 descriptors: 100 clients ask, leave and come again for 3 s (plain → preloaded)";
+const AT_EASE: &str = "Far from any limit: pairs by turns";
+const PAIRS: usize = 21;
 const LIMIT: u64 = 64;
 /// So many clients come at once and stay, if they are let in, and so many when those leave.
 const CLIENTS: usize = 100;
-/// Beyond this, whoever has not been answered will not be.
-const PATIENCE: Duration = Duration::from_secs(4);
 /// More failed accepts per second than this is spinning.
 const SPINNING: f64 = 2000.0;
+
+/// One after the other, as far as figures matter.
+static ALONE: Mutex<()> = Mutex::new(());
 
 /// The whole comparison, rather than what the tests have time for.
 fn full() -> bool {
@@ -41,13 +49,15 @@ struct Seen {
     /// Lines in its log, and of the library.
     logged: usize,
     ours: usize,
-    /// A client that comes when all is over is answered.
+    /// Those who waited, those who came later, and one after that are answered, or told no.
     recovered: bool,
 }
 
 /// An error says what is missing on this machine.
 fn see(server: &Server, preload: bool) -> Result<Seen, String> {
     let stay = Duration::from_millis(if full() { 5000 } else { 800 });
+    // Whoever has not been answered by then will not be: some servers rest for a second.
+    let patience = Duration::from_millis(if preload || full() { 10_000 } else { 2500 });
     let started = server.start(LIMIT, preload, |run| run)?;
     let (cpu, emfile, logged) = (started.cpu(), started.emfile(), started.logged());
     let mut crowd = started.crowd();
@@ -57,10 +67,10 @@ fn see(server: &Server, preload: bool) -> Result<Seen, String> {
     crowd.pass_all(stay - stay / 4);
     let tried = (started.tried() - tried) as f64 / since.elapsed().as_secs_f64();
     crowd.then(Then::Leave);
-    if crowd.pass(PATIENCE) {
+    let recovered = crowd.pass(patience) && {
         crowd.come(CLIENTS);
-        crowd.pass(PATIENCE);
-    }
+        crowd.pass(patience) && started.answers(patience)
+    };
     let now = started.logged();
     let mut waited = crowd.served.clone();
     waited.resize(2 * CLIENTS, Duration::MAX);
@@ -74,7 +84,7 @@ fn see(server: &Server, preload: bool) -> Result<Seen, String> {
         cpu: started.cpu() - cpu,
         logged: now.0 - logged.0,
         ours: now.1 - logged.1,
-        recovered: started.answers(PATIENCE),
+        recovered,
     })
 }
 
@@ -140,13 +150,30 @@ fn thousands(number: u64) -> String {
     grouped.join(",")
 }
 
+fn table(title: &str, columns: &[&str]) -> String {
+    let rule = "---|".repeat(columns.len());
+    format!("### {title}\n\n| {} |\n|{rule}\n", columns.join(" | "))
+}
+
+/// Prints a row, and adds it.
+fn row(table: &mut String, cells: &[String]) {
+    let row = format!("| {} |", cells.join(" | "));
+    println!("{row}");
+    writeln!(table, "{row}").expect("memory");
+}
+
+/// All, or those that SERVERS_ONLY has in their names.
+fn chosen() -> impl Iterator<Item = &'static Server> {
+    let only = env::var("SERVERS_ONLY").unwrap_or_default();
+    SERVERS.iter().filter(move |server| server.name.contains(&only))
+}
+
 #[test]
 fn servers_at_their_limit_are_worse_in_nothing() {
-    let only = env::var("SERVERS_ONLY").unwrap_or_default();
-    let (mut table, mut complaints) = (String::new(), String::new());
-    let titles: Vec<&str> = COLUMNS.iter().map(|(title, _)| *title).collect();
-    writeln!(table, "| server | {} |\n|---|{}", titles.join(" | "), "---|".repeat(titles.len())).expect("memory");
-    for server in SERVERS.iter().filter(|s| s.name.contains(&only)) {
+    let _alone = ALONE.lock();
+    let titles: Vec<&str> = ["server"].into_iter().chain(COLUMNS.iter().map(|(title, _)| *title)).collect();
+    let (mut all, mut complaints) = (table(LIMITED, &titles), String::new());
+    for server in chosen() {
         let (without, with) = match see(server, false).and_then(|without| Ok((without, see(server, true)?))) {
             Ok(seen) => seen,
             Err(missing) => {
@@ -154,16 +181,134 @@ fn servers_at_their_limit_are_worse_in_nothing() {
                 continue;
             }
         };
-        let cells: Vec<String> = COLUMNS.iter().map(|(_, of)| format!("{} → {}", of(&without), of(&with))).collect();
-        let row = format!("| {} | {} |", server.name, cells.join(" | "));
-        println!("{row}");
-        writeln!(table, "{row}").expect("memory");
+        let compared = COLUMNS.iter().map(|(_, of)| format!("{} → {}", of(&without), of(&with)));
+        row(&mut all, &[server.name.to_string()].into_iter().chain(compared).collect::<Vec<_>>());
         for (what, worse) in WORSE {
             if worse(&with, &without) {
                 writeln!(complaints, "{} {what}: plain {without:?}, preloaded {with:?}", server.name).expect("memory");
             }
         }
     }
-    println!("\n{table}");
+    println!("\n{all}");
+    document(&all);
     assert!(complaints.is_empty(), "\n{complaints}");
+}
+
+// What `make servers` measures besides.
+
+#[test]
+#[ignore = "takes minutes: make servers"]
+fn clients_that_come_again_and_again() {
+    let _alone = ALONE.lock();
+    let mut all = table(
+        AGAIN,
+        &["server", "answers/s", "refused/s", "p95 ms", "accepts per answer", "CPU us per answer", "log lines"],
+    );
+    for server in chosen() {
+        let runs: Vec<_> = [false, true]
+            .iter()
+            .filter_map(|&preload| {
+                let started = server.start(LIMIT, preload, |run| run).ok()?;
+                let mut crowd = started.crowd();
+                crowd.then(Then::Return);
+                let (cpu, tried, logged) = (started.cpu(), started.tried(), started.logged().0);
+                crowd.come(CLIENTS);
+                crowd.pass_all(Duration::from_secs(3));
+                let (served, answers) = (crowd.served.len() as f64 / 3.0, crowd.served.len().max(1) as f64);
+                Some([
+                    thousands(served as u64),
+                    thousands(crowd.refused as u64 / 3),
+                    milliseconds(quantile(&crowd.served, 0.95)),
+                    format!("{:.2}", (started.tried() - tried) as f64 / answers),
+                    format!("{:.0}", (started.cpu() - cpu).as_secs_f64() * 1e6 / answers),
+                    thousands((started.logged().0 - logged) as u64),
+                ])
+            })
+            .collect();
+        if let [without, with] = &runs[..] {
+            let compared = without.iter().zip(with).map(|(a, b)| format!("{a} → {b}"));
+            row(&mut all, &[server.name.to_string()].into_iter().chain(compared).collect::<Vec<_>>());
+        }
+    }
+    document(&all);
+}
+
+/// Requests per second: what a client program says before this word, or after.
+fn rate(command: &mut Command, word: &str, at: isize) -> f64 {
+    let said = command.output().expect("it runs");
+    let text = String::from_utf8_lossy(&said.stdout);
+    let words: Vec<&str> = text.split_whitespace().collect();
+    let found = words.iter().rposition(|w| *w == word).and_then(|i| words.get(i.checked_add_signed(at)?)?.parse().ok());
+    found.unwrap_or_else(|| panic!("{command:?}: {text}{}", String::from_utf8_lossy(&said.stderr)))
+}
+
+fn wrk(port: u16, header: &str) -> f64 {
+    let mut command = Command::new(program("wrk", "wrk"));
+    command.args(["-t1", "-c16", "-d1s", "-H", header]).arg(format!("http://127.0.0.1:{port}/"));
+    rate(&mut command, "Requests/sec:", 1)
+}
+
+fn redis_benchmark(port: u16) -> f64 {
+    let mut command = Command::new(program("redis-benchmark", "redis-tools"));
+    command.args(["-p", &port.to_string(), "-c", "16", "-n", "60000", "-t", "get", "-q"]);
+    rate(&mut command, "requests", -1)
+}
+
+/// What is measured, the server, and how: its port in, requests per second out.
+type Speed = (&'static str, &'static str, fn(u16) -> f64);
+
+const SPEEDS: &[Speed] = &[
+    ("nginx, connections kept", "nginx", |port| wrk(port, "Connection: keep-alive")),
+    ("nginx, a connection per request", "nginx", |port| wrk(port, "Connection: close")),
+    ("redis-server, GET", "redis-server", redis_benchmark),
+];
+
+#[test]
+#[ignore = "takes minutes: make servers"]
+fn servers_far_from_their_limit_are_as_fast_as_without_the_library() {
+    let _alone = ALONE.lock();
+    let titles =
+        ["server", "plain, requests/s", "preloaded", "ratio: median of pairs", "quartiles", "target", "verdict"];
+    let mut all = table(AT_EASE, &titles);
+    for (title, name, speed) in SPEEDS {
+        let ports = [false, true].map(|preload| Server::named(name).start_at_ease(preload).expect("it is installed"));
+        let mut seen = [vec![], vec![], vec![]];
+        for pair in 0..PAIRS {
+            let mut both = [0.0; 2];
+            for side in [pair % 2, 1 - pair % 2] {
+                both[side] = speed(ports[side].port());
+            }
+            for (values, value) in seen.iter_mut().zip([both[0], both[1], both[1] / both[0]]) {
+                values.push(value);
+            }
+        }
+        let [plain, preloaded, ratio] = seen.map(|mut values| {
+            values.sort_by(f64::total_cmp);
+            [1, 2, 3].map(|quarter| values[PAIRS * quarter / 4])
+        });
+        let cells = [
+            title.to_string(),
+            thousands(plain[1] as u64),
+            thousands(preloaded[1] as u64),
+            format!("{:.3}", ratio[1]),
+            format!("{:.3} to {:.3}", ratio[0], ratio[2]),
+            ">= 0.99".into(),
+            if ratio[1] >= 0.99 { "met" } else { "MISSED" }.into(),
+        ];
+        row(&mut all, &cells);
+    }
+    document(&all);
+}
+
+/// With UPDATE_DOCS, puts a table into docs/servers.md, in the place of its last version.
+fn document(table: &str) {
+    if env::var_os("UPDATE_DOCS").is_none() {
+        return;
+    }
+    let path = workspace().join("docs/servers.md");
+    let text = fs::read_to_string(&path).expect("docs/servers.md");
+    let title = table.lines().next().expect("a table has a title");
+    let (before, rest) = text.split_once(title).unwrap_or((&text, ""));
+    let after = rest.split_once("\n###").map_or(String::new(), |(_, after)| format!("\n###{after}"));
+    fs::write(&path, format!("{}\n\n{}{after}", before.trim_end(), table)).expect("docs/servers.md can be written");
 }

@@ -6,7 +6,8 @@
 
 use core::ffi::CStr;
 use core::fmt::Write;
-use core::sync::atomic::{AtomicI32, AtomicPtr, AtomicU32, AtomicU64, Ordering::Relaxed};
+use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use core::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU32, AtomicU64};
 
 use tideover_contract::page::{self as contract, Counters, Page, state};
 use tideover_contract::settings;
@@ -28,6 +29,8 @@ const FEW: i32 = 16;
 /// There was no descriptor free for the page's file: it is tried again after so many more.
 static RETRY: AtomicU32 = AtomicU32::new(0);
 const RETRY_AFTER: u32 = 16;
+/// A thread is about to make the page's file.
+static MOVING: AtomicBool = AtomicBool::new(false);
 /// User id in the path of the page's file, plus one; 0: there is no file. A program may change its id later.
 static OWNER: AtomicU32 = AtomicU32::new(0);
 
@@ -107,7 +110,9 @@ fn take_note(fd: i32) {
         }
         move_in();
     }
-    NOTABLE.fetch_max(fd.saturating_add(1), Relaxed);
+    // Unless the page is still to be made.
+    let _ = NOTABLE
+        .fetch_update(Relaxed, Relaxed, |highest| (highest != i32::MIN).then(|| highest.max(fd.saturating_add(1))));
     counters().high_water.fetch_max(fd as u64 + 1, Relaxed);
     reclaim::limit::reached(fd as u64 + 1);
 }
@@ -143,8 +148,17 @@ pub fn ensure() {
 }
 
 /// Makes the page's file, maps it, and moves there. On failure the private page stays; what can be otherwise later (no
-/// descriptor free) is tried again.
+/// descriptor free) is tried again. Of several threads one does it.
 fn move_in() {
+    if !MOVING.swap(true, Acquire) {
+        if NOTABLE.load(Relaxed) == i32::MIN {
+            make_and_move();
+        }
+        MOVING.store(false, Release);
+    }
+}
+
+fn make_and_move() {
     let uid = sys::geteuid();
     let mapped = make_file(uid).and_then(|fd| {
         let mapped = map(fd);
@@ -158,7 +172,12 @@ fn move_in() {
         Ok(shared) => {
             fill(shared, uid);
             OWNER.store(uid + 1, Relaxed);
+            let copied = counts(shared);
             PAGE.store((&raw const *shared).cast_mut(), Relaxed);
+            // What other threads have counted between the copy and the move.
+            for ((to, from), copied) in words(shared).zip(words(&PRIVATE)).zip(copied) {
+                to.fetch_add(from.load(Relaxed).wrapping_sub(copied), Relaxed);
+            }
             shared.state.store(state::LIVE, Relaxed);
         }
         Err((_, libc::EMFILE | libc::ENFILE)) => {
@@ -168,6 +187,24 @@ fn move_in() {
         Err(failure) => complain(failure, uid),
     }
     let _ = NOTABLE.compare_exchange(i32::MIN, 0, Relaxed, Relaxed);
+}
+
+/// Where the counters begin in the page, and how many words it is from there to the end of the shards.
+const FIRST: usize = core::mem::offset_of!(Page, counters) / size_of::<AtomicU64>();
+const COUNTS: usize = (core::mem::offset_of!(Page, shards) + size_of::<[contract::Shard; contract::SHARDS]>())
+    / size_of::<AtomicU64>()
+    - FIRST;
+
+/// All that threads add to: the counters, and the shards behind them.
+fn words(page: &Page) -> impl Iterator<Item = &AtomicU64> {
+    // SAFETY: within the page, and nothing but atomics of this size.
+    unsafe { core::slice::from_raw_parts(core::ptr::from_ref(page).cast::<AtomicU64>().add(FIRST), COUNTS) }.iter()
+}
+
+fn counts(page: &Page) -> [u64; COUNTS] {
+    let mut counts = [0; COUNTS];
+    counts.iter_mut().zip(words(page)).for_each(|(count, word)| *count = word.load(Relaxed));
+    counts
 }
 
 fn complain((what, errno): Failure, uid: u32) {
@@ -271,6 +308,7 @@ pub fn forked() {
     }
     GRACE.store(FIRST_FREE, Relaxed);
     RETRY.store(0, Relaxed);
+    MOVING.store(false, Relaxed);
     carry(&PRIVATE.counters, &known);
 }
 
