@@ -65,6 +65,8 @@ fn error_name(errno: i32) -> String {
         libc::ENFILE => "ENFILE".to_string(),
         libc::ENOSPC => "ENOSPC".to_string(),
         libc::EDQUOT => "EDQUOT".to_string(),
+        libc::EAGAIN => "EAGAIN".to_string(),
+        libc::EADDRNOTAVAIL => "EADDRNOTAVAIL".to_string(),
         other => format!("errno {other}"),
     }
 }
