@@ -291,6 +291,25 @@ fn closes_that_nobody_sees_are_noticed() {
 }
 
 #[test]
+fn a_loop_that_polls_its_epoll_set_notices_them_too() {
+    spins("epoll nested");
+    is_quiet_and_serves_all("epoll nested rawclose");
+    is_quiet_and_serves_all("epoll et nested rawclose");
+}
+
+#[test]
+fn a_set_that_two_processes_wait_for_is_left_to_the_one_that_can_serve() {
+    for words in ["epoll sharedset", "epoll sharedset et"] {
+        let mut server = Server::start(words, true, &[]);
+        server.connect(CLIENTS);
+        // The child's limit is far below that; the parent has none.
+        assert!(server.comes_true(LONG, |s| s.served.len() == CLIENTS), "{words}: {} served", server.served.len());
+        server.served.clear();
+        server.finish().passes();
+    }
+}
+
+#[test]
 fn another_thread_closes() {
     spins("epoll closer");
     is_quiet_and_serves_all("epoll closer");
@@ -407,10 +426,15 @@ fn turns_away(words: &str, env: &[(&str, &str)], how: Option<ErrorKind>) {
     assert!(!server.away.is_empty() && server.away.iter().all(|end| *end == how), "{words}: {:?}", server.away);
     assert_eq!(server.counter("shed") as usize, server.away.len(), "{words}");
     assert_eq!(server.counter("clients") as usize, server.served.len(), "{words}");
+    // And one by one: what was borrowed for that was brought back each time.
+    for _ in 0..10 {
+        server.connect(1);
+        assert!(server.comes_true(LONG, nobody_waits), "{words}: one waits");
+    }
     // And again, after some have left.
     let before = (server.served.len(), server.away.len());
     server.served.truncate(5);
-    assert!(server.comes_true(LONG, |s| s.stats().clients == 5), "{words}: they have left");
+    assert!(server.comes_true(LONG, |s| s.counter("clients") == 5), "{words}: they have left");
     server.connect(8);
     assert!(server.comes_true(LONG, nobody_waits), "{words}: {} wait", server.waiting.len());
     assert!(server.served.len() > 8 && server.served.len() <= before.0, "{words}: {} served", server.served.len());
@@ -493,7 +517,7 @@ fn clients_over_the_limit_are_refused() {
         assert_eq!((server.served.len(), server.away.len()), (10, CLIENTS - 10), "{words}");
         assert_eq!(server.counter("refused") as usize, CLIENTS - 10, "{words}");
         server.served.truncate(5);
-        assert!(server.comes_true(LONG, |s| s.stats().clients == 5), "{words}: they have left");
+        assert!(server.comes_true(LONG, |s| s.counter("clients") == 5), "{words}: they have left");
         server.connect(5);
         assert!(server.comes_true(LONG, |s| s.served.len() == 10), "{words}: there is room again");
         server.finish().passes();

@@ -13,7 +13,7 @@ use std::{env, fs};
 
 use tideover_tests::load::{Crowd, HTTP, Then, quantile};
 use tideover_tests::server::{SERVERS, Server};
-use tideover_tests::{Run, Scratch, program, workspace};
+use tideover_tests::{Page, Run, Scratch, program, workspace};
 
 const LIMITED: &str = "At 64 descriptors: 100 clients stay, then 100 more come (plain → preloaded)";
 const AGAIN: &str = "At 64 descriptors: 100 clients ask, leave and come again for 3 s (plain → preloaded)";
@@ -195,6 +195,30 @@ fn servers_at_their_limit_are_worse_in_nothing() {
     println!("\n{all}");
     document(&all);
     assert!(complaints.is_empty(), "\n{complaints}");
+}
+
+/// Go makes its own system calls. With cgo its programs load the library, which sees nothing; without they can't.
+#[test]
+fn go_is_out_of_reach_and_undisturbed() {
+    for (name, loads) in [("Go net/http", true), ("Go net/http, no cgo", false)] {
+        let started = match Server::named(name).start(LIMIT, true, |run| run) {
+            Ok(started) => started,
+            Err(missing) => {
+                println!("{name}: skipped: {missing}");
+                continue;
+            }
+        };
+        let mut crowd = started.crowd();
+        crowd.then(Then::Leave);
+        crowd.come(CLIENTS);
+        assert!(crowd.pass(Duration::from_secs(20)));
+        assert_eq!((crowd.served.len(), crowd.refused), (CLIENTS, 0));
+        assert_eq!(started.logged().1, 0, "the library had nothing to say");
+        let maps = fs::read_to_string(format!("/proc/{}/maps", started.pid())).expect("it runs");
+        assert_eq!(maps.contains("libtideover.so"), loads);
+        let page = Page::read(started.running().page_dir(), started.pid());
+        assert!(page.is_none_or(|page| page.counter("connections", "accepted") == 0));
+    }
 }
 
 // What `make servers` measures besides.

@@ -307,7 +307,7 @@ impl Attempt {
                 if stand.again {
                     return Ok(Move::Try);
                 }
-                if stand.quiet {
+                if stand.quiet || stand.sheds {
                     return Err(Outcome::Parked);
                 }
             }
@@ -403,6 +403,7 @@ impl Attempt {
         let tried = match (self.refusal, outcome) {
             (Some(Some(refusal)), _) => refusal.why,
             (_, Outcome::Interrupted) => "waited until a signal came",
+            (_, Outcome::Parked) if accept::sheds_now() => "clients are turned away",
             (_, Outcome::Parked) => "clients wait until one is free",
             _ => "waited in vain",
         };

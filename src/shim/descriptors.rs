@@ -32,6 +32,8 @@ pub const SHARED: u16 = 0x1000;
 pub const LISTENER: u16 = 0x2000;
 /// An epoll set.
 pub const EPOLL: u16 = 0x4000;
+/// A client that has been counted before its hook comes to it: where clients are limited.
+pub const FRESH: u16 = 0x8000;
 /// Sockets that are counted while they are open.
 const COUNTED: u16 = CLIENT | OUTGOING;
 
@@ -204,6 +206,13 @@ pub fn accepted(fd: i32) {
 pub extern "C" fn count_in(fd: i32, kind: u16) {
     barrier((), || {
         if thread::is_in_vfork() || matches!(process::phase(), Phase::Starting | Phase::Dormant) {
+            return;
+        }
+        if let Some(known) = table().and_then(|table| table.get(fd as usize))
+            && known.load(Relaxed) & FRESH != 0
+            && kind == CLIENT
+        {
+            known.fetch_and(!FRESH, Relaxed);
             return;
         }
         let unseen = marks(fd) & COUNTED != 0;

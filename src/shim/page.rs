@@ -6,7 +6,7 @@
 
 use core::ffi::CStr;
 use core::fmt::Write;
-use core::sync::atomic::{AtomicI32, AtomicPtr, AtomicU32, AtomicU64, Ordering::Relaxed};
+use core::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU32, AtomicU64, Ordering::Relaxed};
 
 use tideover_contract::page::{self as contract, Counters, Page, state};
 use tideover_contract::settings;
@@ -30,6 +30,10 @@ static RETRY: AtomicU32 = AtomicU32::new(0);
 const RETRY_AFTER: u32 = 16;
 /// User id in the path of the page's file, plus one; 0: there is no file. A program may change its id later.
 static OWNER: AtomicU32 = AtomicU32::new(0);
+
+/// A thread is on its way to the shared page.
+static MOVING: AtomicBool = AtomicBool::new(false);
+const TALLIED: usize = size_of::<Counters>() / size_of::<u64>() + 2 * contract::SHARDS;
 
 type Path = Text<256>;
 
@@ -145,6 +149,14 @@ pub fn ensure() {
 /// Makes the page's file, maps it, and moves there. On failure the private page stays; what can be otherwise later (no
 /// descriptor free) is tried again.
 fn move_in() {
+    if MOVING.swap(true, Relaxed) {
+        return;
+    }
+    move_to_file();
+    MOVING.store(false, Relaxed);
+}
+
+fn move_to_file() {
     let uid = sys::geteuid();
     let mapped = make_file(uid).and_then(|fd| {
         let mapped = map(fd);
@@ -158,7 +170,12 @@ fn move_in() {
         Ok(shared) => {
             fill(shared, uid);
             OWNER.store(uid + 1, Relaxed);
+            let copied = tally(shared);
             PAGE.store((&raw const *shared).cast_mut(), Relaxed);
+            // Other threads have gone on counting in the private page meanwhile.
+            for ((to, now), before) in counted(shared).zip(tally(&PRIVATE)).zip(copied) {
+                to.fetch_add(now.wrapping_sub(before), Relaxed);
+            }
             shared.state.store(state::LIVE, Relaxed);
         }
         Err((_, libc::EMFILE | libc::ENFILE)) => {
@@ -168,6 +185,22 @@ fn move_in() {
         Err(failure) => complain(failure, uid),
     }
     let _ = NOTABLE.compare_exchange(i32::MIN, 0, Relaxed, Relaxed);
+}
+
+/// The words of a page that threads add to.
+fn counted(page: &Page) -> impl Iterator<Item = &AtomicU64> {
+    // SAFETY: Counters is nothing but so many of these (contract::page asserts that).
+    let counters = unsafe { core::slice::from_raw_parts((&raw const page.counters).cast(), contract::COUNTERS.len()) };
+    counters.iter().chain(page.shards.iter().flat_map(|shard| [&shard.opened, &shard.closed]))
+}
+
+/// What they hold now: half a KiB.
+fn tally(page: &Page) -> [u64; TALLIED] {
+    let mut values = [0; TALLIED];
+    for (value, word) in values.iter_mut().zip(counted(page)) {
+        *value = word.load(Relaxed);
+    }
+    values
 }
 
 fn complain((what, errno): Failure, uid: u32) {
@@ -258,6 +291,7 @@ fn carry(to: &Counters, from: &Counters) {
 /// In the child of a fork: counts begin again, in the private page; the child gets a page
 /// of its own after a few descriptors (a child that only execs should not pay for one).
 pub fn forked() {
+    MOVING.store(false, Relaxed);
     let known = Counters::new();
     carry(&known, counters());
     if core::ptr::eq(page(), &PRIVATE) {

@@ -116,7 +116,11 @@ fn take() {
         let mut numbers = (limit.rlim_cur.saturating_sub(DEPTH).max(3)..limit.rlim_cur).rev();
         for place in &KEPT {
             let at = |number: u64| sys::duplicate(file, i32::try_from(number).ok()?).ok();
-            place.store(numbers.find_map(at).unwrap_or(NONE), Relaxed);
+            match numbers.find_map(at) {
+                Some(fd) => place.store(fd, Relaxed),
+                // With as many free as were given back, the file itself is the last.
+                None => return place.store(file, Relaxed),
+            }
         }
     }
     sys::close(file);

@@ -23,6 +23,9 @@ const TURNS: usize = 64;
 const BUNCHES: u64 = 10;
 const LOOK: u64 = SECOND / 10;
 
+/// So many batches of clients are refused in one accept(2).
+const BATCHES: u32 = 8;
+
 /// Thread numbers.
 static TAKEN: Gate<[c_int; TURNS]> = Gate::new([0; TURNS]);
 /// When the clients so far would all have come at the rate allowed.
@@ -102,10 +105,21 @@ pub extern "C" fn ask(listener: c_int, patience: &mut Patience) -> Turn {
 
 fn refuse(listener: c_int, patience: &mut Patience) -> Turn {
     if has_clients(listener) {
+        patience.batches += 1;
+        if patience.batches > BATCHES && !is_blocking(listener) {
+            // The program has others to attend to. Its loop hears of the listener again, also an edge-triggered one.
+            listeners::park(listener);
+            listeners::put_back();
+            return Turn::Later;
+        }
         match shed::turn_away(listener, shed::Reason::Limit) {
             // There was no descriptor for that: accept(2) will find out itself.
-            0 => Turn::Go,
-            _ => Turn::Ask,
+            Some(0) if has_clients(listener) => Turn::Go,
+            Some(_) => Turn::Ask,
+            None => {
+                pace(listener);
+                Turn::Ask
+            }
         }
     } else if !is_blocking(listener) || !patience.goes_on(listener) {
         Turn::Later
@@ -189,8 +203,9 @@ pub extern "C" fn done(fd: c_int) {
             return;
         }
         if fd >= 0 {
-            // Counted before the turn ends. The hook counts it once more, over this.
-            descriptors::accepted(fd);
+            // Counted before the turn ends, so that the limit is never passed.
+            descriptors::count_in(fd, descriptors::CLIENT);
+            descriptors::add(fd, descriptors::FRESH);
             if rate() != 0 {
                 let paid = |until: u64| Some(until.max(sys::now()) + SECOND / rate());
                 let _ = PAID_UNTIL.fetch_update(Relaxed, Relaxed, paid);

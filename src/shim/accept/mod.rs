@@ -57,12 +57,14 @@ pub struct Patience {
     deadline: u64,
     /// For poll(2).
     pub milliseconds: c_int,
+    /// Batches of clients refused meanwhile.
+    batches: u32,
 }
 
 impl Patience {
     /// Not waited yet.
     pub const fn new() -> Patience {
-        Patience { begun: 0, deadline: 0, milliseconds: -1 }
+        Patience { begun: 0, deadline: 0, milliseconds: -1, batches: 0 }
     }
 
     /// Reads the listener's timeout at first. False: the time is up.
@@ -126,13 +128,15 @@ pub struct Stand {
     pub again: bool,
     /// Its answer is EAGAIN: the client waits, and the listener will be heard of again.
     pub quiet: bool,
+    /// It blocks, and its clients are to be turned away: [`has_shed`].
+    pub sheds: bool,
     /// Nothing keeps its caller from trying again at once.
     pub paced: bool,
 }
 
 /// A client waits, and there is no descriptor for it: parks its listener, or turns clients away.
 pub fn stand_by(listener: c_int, errno: c_int) -> Stand {
-    let nothing = Stand { again: false, quiet: false, paced: false };
+    let nothing = Stand { again: false, quiet: false, sheds: false, paced: false };
     if !is_ours(listener) {
         return nothing;
     }
@@ -141,15 +145,18 @@ pub fn stand_by(listener: c_int, errno: c_int) -> Stand {
     if SERVED.swap(accepted, Relaxed) != accepted || SINCE.load(Relaxed) == 0 {
         SINCE.store(sys::now(), Relaxed);
     }
+    let quiet = !is_blocking(listener);
     if sheds_now() {
+        if !quiet {
+            return Stand { sheds: true, ..nothing };
+        }
         shed::turn_away(listener, shed::Reason::Exhausted);
     }
-    let quiet = !is_blocking(listener);
     match listeners::park(listener) {
-        Parking::Parked => Stand { again: true, quiet, paced: false },
+        Parking::Parked => Stand { again: true, quiet, ..nothing },
         // Whoever asks again waits by other means than these sets.
-        Parking::Again => Stand { again: true, quiet, paced: true },
-        Parking::Watched => Stand { again: false, quiet, paced: true },
+        Parking::Again => Stand { again: true, quiet, paced: true, ..nothing },
+        Parking::Watched => Stand { quiet, paced: true, ..nothing },
         Parking::Unknown => {
             page::add(&page::counters().bypassed, 1);
             Stand { paced: true, ..nothing }
@@ -173,12 +180,24 @@ pub fn pace(listener: c_int) {
     }
 }
 
-/// A blocking accept(2) whose error would be passed on: have its clients been turned away, so that it can wait for the next?
+/// A blocking accept(2) for which there is no descriptor: have its clients been turned away, so that it can wait for the next?
 pub extern "C" fn has_shed(listener: c_int) -> bool {
-    barrier(false, || sheds_now() && is_ours(listener) && is_blocking(listener) && !has_clients(listener))
+    barrier(false, || {
+        sheds_now()
+            && is_ours(listener)
+            && is_blocking(listener)
+            && match shed::turn_away(listener, shed::Reason::Exhausted) {
+                Some(gone) => gone > 0 || !has_clients(listener),
+                None => {
+                    pace(listener);
+                    true
+                }
+            }
+    })
 }
 
-fn sheds_now() -> bool {
+/// Are clients turned away now for whom there is no descriptor?
+pub fn sheds_now() -> bool {
     let after = SETTINGS.get(Id::ShedAfter);
     let since = SINCE.load(Relaxed);
     let lasts = || after != 0 && since != 0 && sys::now().saturating_sub(since) >= after;
@@ -223,13 +242,18 @@ fn patience() -> u64 {
     shedding.min(clients::until_admitted())
 }
 
+/// Before the first accept(2). Threads that accept at once may use up the last descriptors between two looks.
+pub fn begin() {
+    if may_shed() {
+        reserve::fill();
+    }
+}
+
 /// The limit is near: what may need a descriptor later is done now.
 pub fn prepare() {
     if mode() != accept::PASS {
         listeners::prepare();
-        if may_shed() {
-            reserve::fill();
-        }
+        begin();
     }
 }
 

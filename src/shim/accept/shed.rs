@@ -28,9 +28,9 @@ pub enum Reason {
     Limit,
 }
 
-/// Turns away who waits at a listener, at most a batch. Returns how many those were.
-pub fn turn_away(listener: c_int, reason: Reason) -> u32 {
-    let Some(_turn) = TURN.try_enter() else { return 0 };
+/// Turns away who waits at a listener, at most a batch. Returns how many those were; None: another thread is at it.
+pub fn turn_away(listener: c_int, reason: Reason) -> Option<u32> {
+    let _turn = TURN.try_enter()?;
     let loan = if reason == Reason::Exhausted { reserve::lend() } else { None };
     let mut gone = 0;
     while gone < BATCH && has_clients(listener) {
@@ -49,7 +49,7 @@ pub fn turn_away(listener: c_int, reason: Reason) -> u32 {
     if gone > 0 {
         tell(listener, reason, gone);
     }
-    gone
+    Some(gone)
 }
 
 fn tell(listener: c_int, reason: Reason, gone: u32) {

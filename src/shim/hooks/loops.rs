@@ -12,18 +12,22 @@ use crate::barrier::barrier;
 use crate::{descriptors, process, sys, thread};
 
 hooks! {
-    epoll_wait(epoll: c_int, events: *mut epoll_event, most: c_int, timeout: c_int) -> c_int = watching(events, most, epoll, within(timeout), core::ptr::null());
+    epoll_wait(epoll: c_int, events: *mut epoll_event, most: c_int, timeout: c_int) -> c_int = watching(events, most, epoll, move || within(timeout), core::ptr::null());
     epoll_pwait(epoll: c_int, events: *mut epoll_event, most: c_int, timeout: c_int, mask: *const sigset_t) -> c_int
-        = watching(events, most, epoll, within(timeout), mask);
+        = watching(events, most, epoll, move || within(timeout), mask);
     epoll_pwait2(epoll: c_int, events: *mut epoll_event, most: c_int, timeout: *const timespec, mask: *const sigset_t) -> c_int
-        = watching(events, most, epoll, nanoseconds(timeout), mask);
+        = watching(events, most, epoll, move || nanoseconds(timeout), mask);
     epoll_ctl(epoll: c_int, operation: c_int, fd: c_int, event: *mut epoll_event) -> c_int = registering(epoll, operation, fd, event);
-    poll(fds: *mut pollfd, count: c_ulong, timeout: c_int) -> c_int = looping(count > 1 && timeout != 0);
-    __poll(fds: *mut pollfd, count: c_ulong, timeout: c_int) -> c_int = looping(count > 1 && timeout != 0);
-    __poll_chk(fds: *mut pollfd, count: c_ulong, timeout: c_int, size: usize) -> c_int = looping(count > 1 && timeout != 0);
-    ppoll(fds: *mut pollfd, count: c_ulong, timeout: *const timespec, mask: *const sigset_t) -> c_int = looping(count > 1 && !is_zero(timeout));
+    poll(fds: *mut pollfd, count: c_ulong, timeout: c_int) -> c_int
+        = polling(fds, count, timeout != 0, move || within(timeout), core::ptr::null());
+    __poll(fds: *mut pollfd, count: c_ulong, timeout: c_int) -> c_int
+        = polling(fds, count, timeout != 0, move || within(timeout), core::ptr::null());
+    __poll_chk(fds: *mut pollfd, count: c_ulong, timeout: c_int, size: usize) -> c_int
+        = polling(fds, count, timeout != 0, move || within(timeout), core::ptr::null());
+    ppoll(fds: *mut pollfd, count: c_ulong, timeout: *const timespec, mask: *const sigset_t) -> c_int
+        = polling(fds, count, !is_zero(timeout), move || nanoseconds(timeout), mask);
     __ppoll_chk(fds: *mut pollfd, count: c_ulong, timeout: *const timespec, mask: *const sigset_t, size: usize) -> c_int
-        = looping(count > 1 && !is_zero(timeout));
+        = polling(fds, count, !is_zero(timeout), move || nanoseconds(timeout), mask);
     select(end: c_int, read: *mut fd_set, write: *mut fd_set, except: *mut fd_set, timeout: *mut timeval) -> c_int
         = looping(several(end, [read, write, except]));
     __select(end: c_int, read: *mut fd_set, write: *mut fd_set, except: *mut fd_set, timeout: *mut timeval) -> c_int
@@ -40,7 +44,43 @@ unsafe fn looping(_: impl Fn() -> Call, mut real: impl FnMut() -> c_int, several
     real()
 }
 
-/// epoll_wait(2) and its kin. While a listener is parked, nobody sleeps long without a look.
+/// poll(2) and ppoll(2).
+#[inline(always)]
+unsafe fn polling(
+    call: impl Fn() -> Call,
+    real: impl FnMut() -> c_int,
+    fds: *mut pollfd,
+    count: c_ulong,
+    waits: bool,
+    within: impl Fn() -> Option<u64>,
+    mask: *const sigset_t,
+) -> c_int {
+    if listeners::is_alert() && waits && count > 0 {
+        // SAFETY: the host's own arguments.
+        return unsafe { polling_in_parts(fds, count, within(), mask) };
+    }
+    // SAFETY: as the caller promised.
+    unsafe { looping(call, real, count > 1 && waits) }
+}
+
+/// One of its descriptors may be an epoll set.
+#[cold]
+#[inline(never)]
+unsafe fn polling_in_parts(fds: *mut pollfd, count: c_ulong, within: Option<u64>, mask: *const sigset_t) -> c_int {
+    type Wait = unsafe extern "C" fn(*mut pollfd, c_ulong, *const timespec, *const sigset_t) -> c_int;
+    if count > 1 {
+        thread::mark_event_loop();
+    }
+    in_parts(within, mask, |time, mask| {
+        let time =
+            time.map(|ns| timespec { tv_sec: (ns / 1_000_000_000) as i64, tv_nsec: (ns % 1_000_000_000) as i64 });
+        let time = time.as_ref().map_or(core::ptr::null(), core::ptr::from_ref);
+        // SAFETY: ppoll(2) has this type; the host's own arguments, a time and a mask.
+        unsafe { core::mem::transmute::<usize, Wait>(ppoll::real())(fds, count, time, mask) }
+    })
+}
+
+/// epoll_wait(2) and its kin.
 #[inline(always)]
 unsafe fn watching(
     _: impl Fn() -> Call,
@@ -48,19 +88,18 @@ unsafe fn watching(
     events: *mut epoll_event,
     most: c_int,
     epoll: c_int,
-    within: Option<u64>,
+    within: impl Fn() -> Option<u64>,
     mask: *const sigset_t,
 ) -> c_int {
     thread::mark_event_loop();
     if listeners::is_alert() {
         // SAFETY: the host's own arguments.
-        unsafe { watching_in_parts(epoll, events, most, within, mask) }
+        unsafe { watching_in_parts(epoll, events, most, within(), mask) }
     } else {
         real()
     }
 }
 
-/// Signals come only while the real call waits, as they would if it waited all the time: it ends with EINTR, nothing is missed.
 #[cold]
 #[inline(never)]
 unsafe fn watching_in_parts(
@@ -71,38 +110,46 @@ unsafe fn watching_in_parts(
     mask: *const sigset_t,
 ) -> c_int {
     type Wait = unsafe extern "C" fn(c_int, *mut epoll_event, c_int, c_int, *const sigset_t) -> c_int;
-    // SAFETY: that is its type.
-    let wait = unsafe { core::mem::transmute::<usize, Wait>(epoll_pwait::real()) };
+    in_parts(within, mask, |time, mask| {
+        let time = time.map_or(-1, |ns| c_int::try_from(ns.div_ceil(1_000_000)).unwrap_or(c_int::MAX));
+        // SAFETY: epoll_pwait(2) has this type; the host's own arguments, a time and a mask.
+        unsafe { core::mem::transmute::<usize, Wait>(epoll_pwait::real())(epoll, events, most, time, mask) }
+    })
+}
+
+/// While a listener is parked, nobody sleeps long without a look after it. Signals come only while the real call waits, as they
+/// would if it waited all the time: it ends with EINTR, none is missed.
+#[inline(always)]
+fn in_parts(within: Option<u64>, mask: *const sigset_t, wait: impl Fn(Option<u64>, *const sigset_t) -> c_int) -> c_int {
     let end = within.map(|time| sys::now().saturating_add(time));
-    let own = sys::block_signals();
+    let own = if may_look() { sys::block_signals().ok() } else { None };
+    let Some(own) = own else { return wait(within, mask) };
     // SAFETY: a sigset_t is bits, of which the kernel looks at the first 64.
     let mut inside: sigset_t = unsafe { core::mem::zeroed() };
-    if let (Ok(own), true) = (own, mask.is_null()) {
-        // SAFETY: it is at least as large.
-        unsafe { (&raw mut inside).cast::<u64>().write_unaligned(own) };
-    }
-    let inside = if !mask.is_null() || own.is_err() { mask } else { &raw const inside };
+    // SAFETY: it is at least as large.
+    unsafe { (&raw mut inside).cast::<u64>().write_unaligned(own) };
+    let inside = if mask.is_null() { &raw const inside } else { mask };
     let answer = loop {
         let look = look_after_listeners();
         let left = end.map_or(u64::MAX, |end| end.saturating_sub(sys::now()));
-        let time = left.min(look);
-        let milliseconds =
-            if time == u64::MAX { -1 } else { c_int::try_from(time.div_ceil(1_000_000)).unwrap_or(c_int::MAX) };
-        // SAFETY: the host's own arguments, and a mask.
-        let answer = unsafe { wait(epoll, events, most, milliseconds, inside) };
+        let time = Some(left.min(look)).filter(|&time| time != u64::MAX);
+        let answer = wait(time, inside);
         if answer != 0 || left <= look {
             break answer;
         }
     };
-    if let Ok(own) = own {
-        sys::restore_signals(own);
-    }
+    sys::restore_signals(own);
     answer
+}
+
+/// Not in the child of a vfork(2), or of a program that allows no system calls of ours.
+extern "C" fn may_look() -> bool {
+    barrier(false, process::may_act)
 }
 
 /// For how many nanoseconds a wait may last until the next look.
 extern "C" fn look_after_listeners() -> u64 {
-    barrier(u64::MAX, || if process::may_act() { listeners::look().unwrap_or(u64::MAX) } else { u64::MAX })
+    barrier(u64::MAX, || listeners::look().unwrap_or(u64::MAX))
 }
 
 /// epoll_ctl(2): what concerns listeners is noted.

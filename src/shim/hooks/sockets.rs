@@ -132,13 +132,14 @@ macro_rules! accept_entry {
 accept_entry!(accept, accept_impl, _ => true);
 accept_entry!(accept4, accept4_impl, flags => blocking(flags));
 
-/// Does the user limit clients?
+/// Before the first accept: does the user limit clients?
 extern "C" fn has_limits() -> bool {
     barrier(false, || {
         let limited = clients::is_limited();
         if limited {
             clients::check();
         }
+        accept::begin();
         limited
     })
 }
