@@ -30,7 +30,7 @@ as_postgres "$bin/initdb" -A trust --no-sync -D "$work/data" >/dev/null
 # The collector starts with standard output on /dev/null; the library knows what it was before.
 # shellcheck disable=SC2086 # a command or nothing
 as_postgres $guard "$bin/postgres" -D "$work/data" -c listen_addresses= -c "unix_socket_directories=$work" -c fsync=off \
-    -c logging_collector=on -c log_statement=all -c "log_directory=$work/log" -c log_filename=postgresql.log >"$work/journal" 2>"$work/errors" &
+    -c logging_collector=on -c log_statement=all -c "log_directory=$work/log" -c log_filename=postgresql.log >"$work/journal.log" 2>"$work/errors" &
 server=$!
 ask() { as_postgres "$bin/psql" -X -q -o /dev/null -h "$work" postgres; }
 i=0
@@ -53,10 +53,10 @@ server=
 
 # A line may have begun in the file and ended on standard output; the file says where it was left.
 log=$work/log/postgresql.log
-elsewhere=$(wc -l <"$work/journal")
+elsewhere=$(wc -l <"$work/journal.log")
 there=$({
     sed '/^tideover: disk full/,$d' "$log" | head -c -1
-    cat "$work/journal"
+    cat "$work/journal.log"
     sed '1,/^tideover: disk full/d' "$log"
 } | grep -o "statement: select 'statement [0-9]*" | sort -u | wc -l)
 echo "$there of 300 statements are logged, $elsewhere of them on standard output"
