@@ -368,6 +368,13 @@ fn a_pod_made_of_the_manifest_works() {
         }
         assert!(Instant::now() < deadline, "the sidecar should see bash past its soft limit: {seen}");
     }
+    let metrics = run(
+        "tideover-test",
+        &["--rm", "--pid=container:web", &pages],
+        &["tideover", "metrics", "--page-dir", "/run/tideover"],
+    );
+    let metrics = String::from_utf8_lossy(&metrics.stdout).into_owned();
+    assert!(metrics.contains("tideover_descriptors_soft_limit{program=\"bash\"} 256\n"), "{metrics}");
     images.container.podman(&["rm", "-f", "-t", "0", "web"]);
 }
 
