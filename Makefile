@@ -8,7 +8,7 @@ DESTDIR ?=
 export PREFIX LIBDIR DESTDIR
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 
-.PHONY: all build deps demo test lint bench servers compat install uninstall deb dist clean
+.PHONY: all build deps demo test lint bench servers compat install uninstall deb dist dist-test clean
 
 all: build
 
@@ -51,11 +51,15 @@ uninstall:
 deb: build
 	scripts/deb
 
-# The same as a tar file, to be unpacked below / or anywhere (the command finds its library beside itself).
-dist: build
-	rm -rf target/dist
-	PREFIX=/tideover-$(VERSION) LIBDIR= DESTDIR=target/dist scripts/install install
-	tar -C target/dist -czf target/tideover-$(VERSION).tar.gz tideover-$(VERSION)
+# The same as a tar file, for glibc 2.17 and later and for musl, to be unpacked below / or anywhere (the command finds its library
+# beside itself).
+dist: deps
+	scripts/dist
+
+# The library on an older glibc, a newer one and musl.
+dist-test: deps build
+	scripts/dist-roots
+	$(CARGO) test -p tideover-tests --test libcs -- --nocapture
 
 clean:
 	$(CARGO) clean
