@@ -8,7 +8,7 @@ DESTDIR ?=
 export PREFIX LIBDIR DESTDIR
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 
-.PHONY: all build deps demo test lint bench servers compat install uninstall deb dist dist-test clean
+.PHONY: all build deps demo test lint bench servers compat install uninstall deb dist dist-test hazards clean
 
 all: build
 
@@ -40,6 +40,11 @@ servers: deps build
 # Other people's tests, plain against preloaded; SHORT=1 for a minute's worth, ONLY=cpython,node for some of the suites.
 compat: deps build
 	scripts/compat $(if $(SHORT),--short,--write) $(if $(ONLY),--only $(ONLY))
+
+# The storms of the tests, at length: ten minutes.
+hazards: deps build
+	TIDEOVER_FAULTS=all TIDEOVER_STRESS=120 TIDEOVER_KILLS=1000 TIDEOVER_FUZZ=10000000 \
+		$(CARGO) test -p tideover-tests -p tideover-contract --test faults --test endurance --test fuzz -- --nocapture
 
 install: build
 	scripts/install install

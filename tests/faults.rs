@@ -111,10 +111,13 @@ fn a_logger_on_a_full_disk_goes_on_or_gets_the_native_error() {
             &what,
             |run| run.stdin(&lines),
             |outcome| {
-                // It counts what was refused to it; all else is on standard output, or was dropped and said so.
+                // It counts what was refused to it; all else is on a standard stream, or was dropped and said so.
                 let refused: usize =
                     outcome.theirs().iter().find_map(|l| l.split(" failed").next()?.parse().ok()).unwrap_or(99);
-                let kept = outcome.stdout.matches("a line of text\n").count();
+                let kept = [&outcome.stdout, &outcome.stderr]
+                    .map(|text| text.matches("a line of text\n").count())
+                    .iter()
+                    .sum::<usize>();
                 let dropped = outcome.stderr.contains("dropped");
                 assert!(kept <= 9 && (kept + refused >= 9 || dropped), "{kept} kept, {refused} refused: {outcome}");
             },
