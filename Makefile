@@ -44,7 +44,7 @@ compat: deps build
 # The storms of the tests, at length: ten minutes.
 hazards: deps build
 	TIDEOVER_FAULTS=all TIDEOVER_STRESS=120 TIDEOVER_KILLS=1000 TIDEOVER_FUZZ=10000000 \
-		$(CARGO) test -p tideover-tests -p tideover-contract --test faults --test endurance --test fuzz -- --nocapture
+		$(CARGO) test -p tideover-tests --test faults --test endurance --test fuzz -- --nocapture
 
 install: build
 	scripts/install install
