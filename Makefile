@@ -30,8 +30,9 @@ lint:
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets
 
+# PART=startup,loads for some of the parts (scripts/bench --list); WRITE=1 puts them into docs/BENCHMARKS.md.
 bench: deps build
-	scripts/bench
+	scripts/bench $(if $(PART),--only $(PART)) $(if $(WRITE),--write)
 
 # Real servers at their limit, plain and preloaded; --write puts the tables into docs/servers.md.
 servers: deps build
