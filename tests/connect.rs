@@ -478,7 +478,7 @@ sys.stdin.read()
     let text = stat().output();
     let json = stat().arg("--json").output();
     process.finish().passes();
-    text.passes().says(&format!("to 127.0.0.1:{port}")).says(&format!("of port {port}")).says("connect  EAGAIN");
+    text.passes().says(&format!("to 127.0.0.1:{port}")).says(&format!("of port {port}")).says("EAGAIN");
     let compact: String = json.passes().stdout.split_whitespace().collect();
     let endpoints =
         format!("\"endpoints\":{{\"outgoing\":{{\"127.0.0.1:{port}\":3}},\"clients\":{{\"port{port}\":2}}}}");
