@@ -13,7 +13,7 @@ use tideover_contract::page::{EventKind, Outcome};
 use crate::barrier::barrier;
 use crate::events::{self, Event};
 use crate::process::{self, Phase};
-use crate::reclaim::collect::Collection;
+use crate::reclaim::collect::{self, Collection, Role};
 use crate::reclaim::limit::{self, Remedy};
 use crate::reclaim::{self, Climb, Pressure};
 use crate::report::{ErrnoName, More, Repeated, Seconds};
@@ -54,6 +54,8 @@ struct Attempt {
     refusal: Option<Option<Refusal>>,
     waiting: Waiting,
     slept: bool,
+    /// What it is in its runtime.
+    role: Role,
     /// Due, or under way.
     collection: Option<Collection>,
     /// How it went.
@@ -157,6 +159,7 @@ impl Attempt {
             refusal: None,
             waiting: Waiting::new(call.backoff.unwrap_or_else(Backoff::from_settings), call.greedy),
             slept: false,
+            role: collect::role(),
             collection: None,
             climbed: None,
         })
@@ -202,7 +205,7 @@ impl Attempt {
     }
 
     fn pressure(&self) -> Pressure {
-        Pressure { call: self.call.name, errno: self.errno }
+        Pressure { call: self.call.name, errno: self.errno, role: self.role }
     }
 
     fn next(&mut self) -> Result<Move, Outcome> {
@@ -225,14 +228,18 @@ impl Attempt {
                     }
                     Climb::Nothing => self.climbs = CLIMBS,
                 }
-                if reserve::give_up() {
+                if self.role != Role::Internal && reserve::give_up() {
                     self.due_to = Outcome::Reclaimed;
                     return Ok(Move::Try);
                 }
             }
             if self.refusal.is_none() {
-                let candidate =
-                    Candidate { errno: self.errno, patient: self.call.patient, waits: self.waiting.has_any() };
+                let candidate = Candidate {
+                    errno: self.errno,
+                    patient: self.call.patient,
+                    waits: self.waiting.has_any(),
+                    role: self.role,
+                };
                 self.refusal = Some(wait::refusal(&candidate));
             }
             if let Some(Some(refusal)) = self.refusal {

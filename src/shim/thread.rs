@@ -2,19 +2,38 @@
 
 use crate::arch;
 
+const EVENT_LOOP: u64 = 1;
+const COLLECTING: u64 = 2;
+
 /// This thread has waited for several descriptors at once: it is the one that will close some, so it must never sleep for
 /// one (glassfish-grizzly#990: servers that slept on a failed accept made their exhaustion permanent).
 #[inline(always)]
 pub fn mark_event_loop() {
     // SAFETY: the word belongs to this thread alone.
-    unsafe { *arch::thread_word() = 1 };
+    unsafe { *arch::thread_word() |= EVENT_LOOP };
 }
 
 /// See [`mark_event_loop`].
 #[inline(always)]
 pub fn is_event_loop() -> bool {
     // SAFETY: as above.
-    unsafe { *arch::thread_word() != 0 }
+    unsafe { *arch::thread_word() & EVENT_LOOP != 0 }
+}
+
+/// This thread begins or ends a collection beside the ladder: what calls from within must not begin another.
+#[inline(always)]
+pub fn set_collecting(now: bool) {
+    // SAFETY: the word belongs to this thread alone.
+    unsafe {
+        let word = arch::thread_word();
+        *word = if now { *word | COLLECTING } else { *word & !COLLECTING };
+    }
+}
+
+/// See [`set_collecting`].
+pub fn is_collecting() -> bool {
+    // SAFETY: as above.
+    unsafe { *arch::thread_word() & COLLECTING != 0 }
 }
 
 /// How many threads this process has; 1 when /proc can't tell, since then nothing may be hoped for from another thread.

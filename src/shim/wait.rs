@@ -12,8 +12,9 @@ use tideover_contract::page::Outcome;
 use tideover_contract::settings::{Id, MILLION, SECOND};
 
 use crate::process::{self, Phase};
+use crate::reclaim::collect::Role;
 use crate::settings::SETTINGS;
-use crate::{arch, breaker, page, reclaim, sys, thread};
+use crate::{arch, breaker, page, sys, thread};
 
 /// Longest sleep without a look.
 const LOOK: u64 = SECOND / 10;
@@ -32,6 +33,8 @@ pub struct Candidate {
     pub patient: bool,
     /// Its policy has waits in it.
     pub waits: bool,
+    /// What it is in its runtime.
+    pub role: Role,
 }
 
 /// Why a call must not sleep.
@@ -54,7 +57,7 @@ pub fn refusal(candidate: &Candidate) -> Option<Refusal> {
         hopeless("nothing to free, and an event loop must not sleep")
     } else if process::phase() == Phase::Exiting {
         hopeless("nothing to free, and the program is ending")
-    } else if reclaim::collect::holds_up() {
+    } else if candidate.role != Role::Usual {
         hopeless("nothing to free, and the call would hold up its interpreter")
     } else if candidate.errno == libc::EMFILE && thread::count() <= 1 {
         hopeless("nothing to free, and no other thread that could close one")
