@@ -16,7 +16,7 @@ use crate::accept::{self, Stand};
 use crate::barrier::barrier;
 use crate::events::{self, Event};
 use crate::process::{self, Phase};
-use crate::reclaim::collect::Collection;
+use crate::reclaim::collect::{self, Collection, Role};
 use crate::reclaim::limit::{self, Remedy};
 use crate::reclaim::{self, Climb, Pressure};
 use crate::report::{ErrnoName, More, Repeated, Seconds};
@@ -77,6 +77,8 @@ struct Attempt {
     slept: bool,
     /// What accept(2) does instead. Asked once, when the ladder has nothing more.
     stand: Option<Stand>,
+    /// What it is in its runtime.
+    role: Role,
     /// Due, or under way.
     collection: Option<Collection>,
     /// How it went.
@@ -225,6 +227,7 @@ impl Attempt {
             waiting: Waiting::new(call.backoff.unwrap_or_else(Backoff::from_settings), call.greedy),
             slept: false,
             stand: None,
+            role: collect::role(),
             collection: None,
             climbed: None,
         })
@@ -270,7 +273,7 @@ impl Attempt {
     }
 
     fn pressure(&self) -> Pressure {
-        Pressure { call: self.call.name, errno: self.errno }
+        Pressure { call: self.call.name, errno: self.errno, role: self.role }
     }
 
     fn next(&mut self) -> Result<Move, Outcome> {
@@ -293,7 +296,7 @@ impl Attempt {
                     }
                     Climb::Nothing => self.climbs = CLIMBS,
                 }
-                if reserve::give_up() {
+                if self.role != Role::Internal && reserve::give_up() {
                     self.due_to = Outcome::Reclaimed;
                     return Ok(Move::Try);
                 }
@@ -317,6 +320,7 @@ impl Attempt {
                     patient: self.call.patient,
                     waits: self.waiting.has_any(),
                     breaker: breaker::of(self.lack),
+                    role: self.role,
                 };
                 self.refusal = Some(wait::refusal(&candidate));
             }

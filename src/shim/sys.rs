@@ -53,6 +53,13 @@ pub fn gettid() -> c_int {
     unsafe { syscall(libc::SYS_gettid, [0; 6]) as c_int }
 }
 
+/// prctl(2) PR_GET_NAME: the calling thread's name, padded with zeros.
+pub fn thread_name() -> Result<[u8; 16], Errno> {
+    let mut name = [0; 16];
+    call!(SYS_prctl, libc::PR_GET_NAME, name.as_mut_ptr())?;
+    Ok(name)
+}
+
 /// Does this process have a thread of this number?
 pub fn has_thread(tid: c_int) -> bool {
     call!(SYS_tgkill, getpid(), tid, 0) != Err(libc::ESRCH)

@@ -6,6 +6,8 @@ use crate::arch;
 const EVENT_LOOP: u64 = 1;
 /// See [`is_in_vfork`]. Set and cleared by the vfork hook, in assembly.
 pub const IN_VFORK: u64 = 2;
+/// See [`set_collecting`].
+const COLLECTING: u64 = 4;
 
 /// This thread has waited for several descriptors at once: it is the one that will close some, so it must never sleep for
 /// one (glassfish-grizzly#990: servers that slept on a failed accept made their exhaustion permanent).
@@ -34,6 +36,22 @@ pub fn is_in_vfork() -> bool {
 pub fn forked() {
     // SAFETY: as above.
     unsafe { *arch::thread_word() &= !IN_VFORK };
+}
+
+/// This thread begins or ends a collection beside the ladder: what calls from within must not begin another.
+#[inline(always)]
+pub fn set_collecting(now: bool) {
+    // SAFETY: the word belongs to this thread alone.
+    unsafe {
+        let word = arch::thread_word();
+        *word = if now { *word | COLLECTING } else { *word & !COLLECTING };
+    }
+}
+
+/// See [`set_collecting`].
+pub fn is_collecting() -> bool {
+    // SAFETY: as above.
+    unsafe { *arch::thread_word() & COLLECTING != 0 }
 }
 
 /// How many threads this process has; 1 when /proc can't tell, since then nothing may be hoped for from another thread.

@@ -14,8 +14,9 @@ use tideover_contract::settings::{Id, MILLION, SECOND};
 use crate::accept;
 use crate::breaker::{self, Breaker};
 use crate::process::{self, Phase};
+use crate::reclaim::collect::Role;
 use crate::settings::SETTINGS;
-use crate::{arch, page, reclaim, sys, thread};
+use crate::{arch, page, sys, thread};
 
 /// Longest sleep without a look.
 const LOOK: u64 = SECOND / 10;
@@ -36,6 +37,8 @@ pub struct Candidate {
     pub waits: bool,
     /// The breaker for what it lacks.
     pub breaker: &'static Breaker,
+    /// What it is in its runtime.
+    pub role: Role,
 }
 
 /// Why a call must not sleep.
@@ -58,7 +61,7 @@ pub fn refusal(candidate: &Candidate) -> Option<Refusal> {
         hopeless("nothing to free, and an event loop must not sleep")
     } else if process::phase() == Phase::Exiting {
         hopeless("nothing to free, and the program is ending")
-    } else if reclaim::collect::holds_up() {
+    } else if candidate.role != Role::Usual {
         hopeless("nothing to free, and the call would hold up its interpreter")
     } else if candidate.within && thread::count() <= 1 {
         hopeless("nothing to free, and no other thread that could close one")

@@ -9,8 +9,11 @@ public class Limit {
         for (int i = 0; i < 30; i++) new FileInputStream("/etc/passwd");
     }
 
-    // All descriptors that are left, held for good.
-    static java.util.List<FileInputStream> held = new java.util.ArrayList<>();
+    // Descriptors in use of 64, without the one that it takes to find out.
+    static int used() {
+        String[] all = new File("/proc/self/fd").list();
+        return all == null ? 64 : all.length - 1;
+    }
 
     public static void main(String[] arguments) throws Exception {
         int times = Integer.parseInt(arguments[1]);
@@ -43,14 +46,16 @@ public class Limit {
             }
             case "dump": { // the VM itself opens a file
                 var bean = ManagementFactory.getPlatformMXBean(com.sun.management.HotSpotDiagnosticMXBean.class);
-                bean.dumpHeap(folder.resolve("first.hprof").toString(), true);
+                bean.dumpHeap(folder.resolve(System.nanoTime() + ".hprof").toString(), true);
                 int failed = 0;
                 for (int i = 0; i < times; i++) {
-                    try { while (true) held.add(new FileInputStream("/etc/passwd")); } catch (IOException full) { }
-                    try { bean.dumpHeap(folder.resolve(i + ".hprof").toString(), true); }
+                    // To the limit with what only a collection closes, without running into it.
+                    while (used() < 63) new FileInputStream("/etc/passwd");
+                    new FileInputStream("/etc/passwd");
+                    try { bean.dumpHeap(folder.resolve(System.nanoTime() + ".hprof").toString(), true); }
                     catch (IOException e) { failed++; }
-                    for (FileInputStream stream : held) stream.close();
-                    held.clear();
+                    System.gc();
+                    while (used() > 34) Thread.sleep(1);
                 }
                 System.out.println("dumps that failed: " + failed);
                 break;

@@ -131,6 +131,7 @@ pub fn forked() {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::reclaim::collect::Role;
     use core::sync::atomic::{AtomicI64, Ordering::SeqCst};
 
     static CALLS: AtomicI64 = AtomicI64::new(0);
@@ -148,7 +149,7 @@ mod tests {
         for (n, priority) in [(1, 0), (2, 5), (3, -1), (4, -2), (5, 5)] {
             assert!(register(append, context(n), priority));
         }
-        let pressure = Pressure { call: "open", errno: libc::EMFILE };
+        let pressure = Pressure { call: "open", errno: libc::EMFILE, role: Role::Usual };
         assert!(matches!(run(&pressure), Gain::Freed));
         assert_eq!(CALLS.load(SeqCst), 2513);
         for n in 1..=5 {

@@ -27,10 +27,25 @@ pub struct Collector {
     /// Collects. No panic may be in it, and nothing held: the runtime may end the thread in it, by pthread_exit(3).
     #[allow(improper_ctypes_definitions, reason = "extern \"C\" only so that it can't unwind")]
     pub collect: extern "C" fn(&Home) -> Option<Skip>,
-    /// Would others of this runtime be held up, the collector among them, if this call slept?
-    pub holds_up: fn(&Home, Option<&Caller>) -> bool,
+    /// What is this call in the runtime?
+    pub role: fn(&Home, Option<&Caller>) -> Role,
     /// Finalizers run on a thread of the runtime's own, and need some time.
     pub elsewhere: bool,
+    /// The reserve is lent to whoever asks first while it runs. Otherwise it is kept for [`Role::Finalizing`].
+    pub lends: bool,
+}
+
+/// What a call is in the runtime of its process, as far as that makes a difference for those who could free something.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Role {
+    /// One of the program's.
+    Usual,
+    /// One of the program's, made with the interpreter's lock held: nobody else gets on while it sleeps.
+    Locking,
+    /// The runtime's own, perhaps from within a collection, which then must not wait. It is prepared to find no descriptor.
+    Internal,
+    /// Made by a thread that closes what is unreachable. The reserve is for it.
+    Finalizing,
 }
 
 /// By [`Runtime`].
@@ -112,7 +127,8 @@ pub fn consider(_: &Pressure) -> Gain {
 impl Collection {
     fn begin(runtime: Runtime, home: Home) -> Collection {
         let closes = page::closes(collector(runtime).elsewhere);
-        Collection { runtime, home, begun: sys::now(), closes, loan: reserve::lend() }
+        let loan = if collector(runtime).lends { reserve::lend() } else { None };
+        Collection { runtime, home, begun: sys::now(), closes, loan }
     }
 
     /// Runs the collector. None of our frames between here and the hook has anything to clean up, see [`Collector::collect`].
@@ -152,8 +168,9 @@ impl Collection {
             }
         }
         let freed = page::closes(elsewhere).wrapping_sub(self.closes);
-        if let Some(loan) = self.loan {
-            loan.restore();
+        match self.loan {
+            Some(loan) => loan.restore(),
+            None => reserve::fill(),
         }
         let took = sys::now() - self.begun;
         spend(took, freed);
@@ -212,15 +229,15 @@ fn tell(runtime: Runtime, took: u64, freed: u64, pressure: &Pressure) {
     }
 }
 
-/// Would this call hold up those who could free something, if it slept? Because the thread holds the lock of its interpreter, or is
-/// one of the runtime's own.
-pub fn holds_up() -> bool {
+/// The role of the call that this thread is in.
+pub fn role() -> Role {
     if SETTINGS.get(Id::Gc) == 0 || !loaded::look(&NAMES, 0, &mut None) {
-        return false;
+        return Role::Usual;
     }
     let mut from = None;
     loaded::look(&NAMES, caller::address(), &mut from);
-    present().any(|(runtime, home)| (collector(runtime).holds_up)(&home, from.as_ref()))
+    let roles = present().map(|(runtime, home)| (collector(runtime).role)(&home, from.as_ref()));
+    roles.into_iter().find(|role| *role != Role::Usual).unwrap_or(Role::Usual)
 }
 
 /// Is there a runtime whose finalizers may need descriptors of their own?

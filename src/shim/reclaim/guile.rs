@@ -5,7 +5,7 @@ use core::ffi::c_int;
 
 use tideover_contract::collection::Skip;
 
-use super::collect::Collector;
+use super::collect::{Collector, Role};
 use super::functions::functions;
 use super::loaded::{Caller, Home};
 use crate::process;
@@ -17,7 +17,7 @@ functions! {
 }
 
 pub static COLLECTOR: Collector =
-    Collector { names: NAMES, consider, collect, holds_up: |_, _| false, elsewhere: true };
+    Collector { names: NAMES, consider, collect, role: |_, _| Role::Usual, elsewhere: true, lends: true };
 
 fn consider(home: &Home, caller: &Caller) -> Result<(), Skip> {
     let libgc = Functions::of(home);

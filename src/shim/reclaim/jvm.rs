@@ -7,10 +7,10 @@ use core::ffi::{c_int, c_void};
 
 use tideover_contract::collection::Skip;
 
-use super::collect::Collector;
+use super::collect::{Collector, Role};
 use super::functions::functions;
 use super::loaded::{Caller, Home};
-use crate::{process, thread};
+use crate::{process, sys, thread};
 
 /// JNI's JavaVM: a pointer to a table of functions.
 type Vm = *const *const Table;
@@ -30,10 +30,12 @@ functions! {
     created: unsafe extern "C" fn(*mut Vm, c_int, *mut c_int) -> c_int = c"JNI_GetCreatedJavaVMs";
 }
 
-pub static COLLECTOR: Collector = Collector { names: NAMES, consider, collect, holds_up, elsewhere: true };
+pub static COLLECTOR: Collector = Collector { names: NAMES, consider, collect, role, elsewhere: true, lends: false };
 
 /// The libraries whose calls are native methods.
 const NATIVE: [&[u8]; 3] = [b"libjava.so", b"libnio.so", b"libnet.so"];
+/// The JVM's names for its threads, as far as the kernel keeps them.
+const FINALIZERS: [&[u8]; 3] = [b"Common-Cleaner\0", b"Finalizer\0", b"Reference Handl\0"];
 const JNI_VERSION_1_8: c_int = 0x0001_0008;
 /// A JVM has more threads than this; the child of a fork has one.
 const FEWEST_THREADS: u64 = 4;
@@ -43,6 +45,9 @@ fn consider(home: &Home, caller: &Caller) -> Result<(), Skip> {
     let Some(created) = jvm.created else { return Err(Skip::Unknown) };
     if !NATIVE.contains(&caller.name()) {
         return Err(Skip::ForeignCaller);
+    }
+    if is_finalizer() {
+        return Err(Skip::Collecting);
     }
     if process::is_forked() && thread::count() < FEWEST_THREADS {
         return Err(Skip::Forked);
@@ -61,9 +66,20 @@ fn consider(home: &Home, caller: &Caller) -> Result<(), Skip> {
     Ok(())
 }
 
-/// The VM's own files: heap and processor limits of the container, read by the thread that collects.
-fn holds_up(home: &Home, caller: Option<&Caller>) -> bool {
-    caller.is_some_and(|caller| home.is(&caller.span))
+/// The VM's own files are such as the container's limits, which the thread that collects reads. If the thread that closes what is
+/// unreachable finds no descriptor when it initialises the class of sockets, none is ever closed again.
+fn role(home: &Home, caller: Option<&Caller>) -> Role {
+    if caller.is_some_and(|caller| home.is(&caller.span)) {
+        Role::Internal
+    } else if is_finalizer() {
+        Role::Finalizing
+    } else {
+        Role::Usual
+    }
+}
+
+fn is_finalizer() -> bool {
+    sys::thread_name().is_ok_and(|name| FINALIZERS.iter().any(|finalizer| name.starts_with(finalizer)))
 }
 
 #[allow(improper_ctypes_definitions, reason = "extern \"C\" only so that it can't unwind")]

@@ -19,6 +19,8 @@ use crate::{elf, page, reserve, sys, usage};
 const STEP: u64 = 4;
 /// Descriptors that a new program must find free: what its loader and its start-up open, or a quarter of the limit.
 const HEIRS_NEED: u64 = 16;
+/// See [`reserve_mark`].
+const RESERVE_MARGIN: u64 = 16;
 
 /// The program has set its limit itself: it is no longer ours to change.
 static TAKEN_OVER: AtomicBool = AtomicBool::new(false);
@@ -82,12 +84,12 @@ pub fn reached(number: u64) {
     }
     let Some(mut limit) = look() else { return };
     let used = usage::used(limit.rlim_cur);
-    if used.saturating_mul(10) >= limit.rlim_cur.saturating_mul(9) {
-        if raise_once() > 0 {
-            limit = look().unwrap_or(limit);
-        } else if super::collect::wants_reserve() {
-            reserve::fill();
-        }
+    if used.saturating_mul(10) >= limit.rlim_cur.saturating_mul(9) && raise_once() > 0 {
+        limit = look().unwrap_or(limit);
+    }
+    // Asked at the warning already: the first answer takes a while, and other threads go on meanwhile.
+    if used >= limit.rlim_cur / 2 && super::collect::wants_reserve() && used >= reserve_mark(limit.rlim_cur) {
+        reserve::fill();
     }
     let top = ceiling(limit);
     if used.saturating_mul(10) >= top.saturating_mul(9) {
@@ -106,12 +108,18 @@ pub fn reached(number: u64) {
     LOOK_AT.store(number + mark.saturating_sub(used).max(1), Relaxed);
 }
 
+/// Usage at which the reserve is taken: nine tenths, and of a small limit while there are still some.
+fn reserve_mark(soft: u64) -> u64 {
+    (soft - soft / 10).min(soft - RESERVE_MARGIN.min(soft / 4))
+}
+
 /// The lowest usage above `used` at which something is to be done.
 fn lowest_mark(soft: u64, top: u64, used: u64) -> u64 {
     let part =
         |whole: u64, millionths: u64| (u128::from(whole) * u128::from(millionths)).div_ceil(u128::from(MILLION)) as u64;
     let marks = [
         part(soft, 900_000),
+        reserve_mark(soft),
         if WARNED.load(Relaxed) { u64::MAX } else { part(top, SETTINGS.get(Id::FdWarn)) },
         if CRITICAL.load(Relaxed) { u64::MAX } else { part(top, SETTINGS.get(Id::FdCritical)) },
     ];

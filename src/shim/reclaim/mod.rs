@@ -23,9 +23,9 @@ use tideover_contract::collection::Skip;
 use tideover_contract::page::Outcome;
 use tideover_contract::settings::SECOND;
 
-use self::collect::Collection;
+use self::collect::{Collection, Role};
 use crate::barrier::barrier;
-use crate::{arch, page, reserve, sys, wait};
+use crate::{arch, page, reserve, sys, thread, wait};
 
 /// What is needed, and what for.
 pub struct Pressure {
@@ -33,6 +33,8 @@ pub struct Pressure {
     pub call: &'static str,
     /// EMFILE or ENFILE.
     pub errno: i32,
+    /// What the call is in its runtime.
+    pub role: Role,
 }
 
 /// What a rung has brought.
@@ -96,6 +98,9 @@ static FOOT: AtomicUsize = AtomicUsize::new(0);
 /// Counts ends of flights; waiters sleep on it.
 static LANDINGS: AtomicU32 = AtomicU32::new(0);
 
+/// Collections begun beside the ladder since the last one on it.
+static BESIDE: AtomicU32 = AtomicU32::new(0);
+
 /// How a climb ended.
 #[allow(clippy::large_enum_variant, reason = "nothing is allocated here, and it is moved once")]
 pub enum Climb {
@@ -111,7 +116,7 @@ pub enum Climb {
 
 /// Is this thread on the ladder? Then a reclaimer, or a signal handler above one, has called.
 pub fn is_climbing() -> bool {
-    is_holder() && !has_jumped_off()
+    thread::is_collecting() || (is_holder() && !has_jumped_off())
 }
 
 fn is_holder() -> bool {
@@ -152,14 +157,14 @@ pub fn climb(pressure: &Pressure) -> Climb {
     }
     if !take_off(now) {
         // Whoever is on the ladder may wait for us.
-        if collect::holds_up() {
-            return Climb::Nothing;
-        }
-        let landing = LANDINGS.load(Relaxed);
-        if HOLDER.load(Relaxed) != 0 {
-            let _ = sys::futex_wait(&LANDINGS, landing, OTHERS_WORK);
-        }
-        return Climb::Elsewhere;
+        return match pressure.role {
+            Role::Usual => {
+                wait_for_landing();
+                Climb::Elsewhere
+            }
+            Role::Locking => beside(pressure, now),
+            Role::Internal | Role::Finalizing => Climb::Nothing,
+        };
     }
     up(0, pressure, now)
 }
@@ -188,21 +193,54 @@ fn up(from: usize, pressure: &Pressure, now: u64) -> Climb {
     climb
 }
 
+/// Waits for the thread on the ladder, bounded.
+fn wait_for_landing() {
+    let landing = LANDINGS.load(Relaxed);
+    if HOLDER.load(Relaxed) != 0 {
+        let _ = sys::futex_wait(&LANDINGS, landing, OTHERS_WORK);
+    }
+}
+
+/// A collection beside the ladder, by a thread with the lock of its interpreter: whoever is on the ladder may want that lock, and
+/// the lock sees to it that there is one collection at a time.
+fn beside(pressure: &Pressure, now: u64) -> Climb {
+    if !LADDER[COLLECT].ready(pressure, now) {
+        return Climb::Nothing;
+    }
+    match collect::consider(pressure) {
+        Gain::Collection(collection) => {
+            BESIDE.fetch_add(1, Relaxed);
+            Climb::Collect(collection)
+        }
+        _ => Climb::Nothing,
+    }
+}
+
 /// A collection is about to run: what calls from within lies below this.
 #[inline(always)]
 pub fn collecting() {
-    FOOT.store(arch::stack_pointer(), Relaxed);
+    if is_holder() {
+        FOOT.store(arch::stack_pointer(), Relaxed);
+    } else {
+        thread::set_collecting(true);
+    }
 }
 
 /// The collection that this thread was to run has returned.
 pub fn collected(collection: Collection, skipped: Option<Skip>, pressure: &Pressure) -> Climb {
+    thread::set_collecting(false);
     let rung = &LADDER[COLLECT];
     let begun = collection.begun();
     let freed = collection.end(skipped, pressure);
+    // Of two collections at once, one may get what the other was looking for.
+    let on_ladder = is_holder();
+    let alone = on_ladder && BESIDE.swap(0, Relaxed) == 0;
     if freed == 0 {
         let now = sys::now();
-        rung.rest(now - begun);
-        return up(COLLECT + 1, pressure, now);
+        if alone {
+            rung.rest(now - begun);
+        }
+        return if on_ladder { up(COLLECT + 1, pressure, now) } else { Climb::Nothing };
     }
     rung.has_helped();
     land();

@@ -4,7 +4,7 @@ use core::ffi::c_int;
 
 use tideover_contract::collection::Skip;
 
-use super::collect::Collector;
+use super::collect::{Collector, Role};
 use super::functions::functions;
 use super::loaded::{Caller, Home};
 use crate::{process, sys};
@@ -17,7 +17,7 @@ functions! {
 }
 
 pub static COLLECTOR: Collector =
-    Collector { names: NAMES, consider, collect, holds_up: |_, _| false, elsewhere: false };
+    Collector { names: NAMES, consider, collect, role: |_, _| Role::Usual, elsewhere: false, lends: true };
 
 fn consider(home: &Home, caller: &Caller) -> Result<(), Skip> {
     let php = Functions::of(home);

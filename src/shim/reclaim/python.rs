@@ -7,7 +7,7 @@ use core::sync::atomic::{AtomicBool, AtomicPtr, Ordering::Relaxed};
 
 use tideover_contract::collection::{Runtime, Skip};
 
-use super::collect::Collector;
+use super::collect::{Collector, Role};
 use super::functions::functions;
 use super::loaded::{self, Caller, Home};
 use crate::elf::{self, Name};
@@ -40,7 +40,7 @@ functions! {
     free_threaded: unsafe extern "C" fn() = c"PyUnstable_Module_SetGIL"; // only builds without the lock have it
 }
 
-pub static COLLECTOR: Collector = Collector { names: NAMES, consider, collect, holds_up, elsewhere: false };
+pub static COLLECTOR: Collector = Collector { names: NAMES, consider, collect, role, elsewhere: false, lends: true };
 
 /// This is the child of a fork made without the interpreter's lock, or it could not be told: whoever had the lock does not exist
 /// here, and it may never come free.
@@ -161,16 +161,16 @@ extern "C" fn collect(home: &Home) -> Option<Skip> {
     }
 }
 
-fn holds_up(home: &Home, _: Option<&Caller>) -> bool {
+fn role(home: &Home, _: Option<&Caller>) -> Role {
     let python = Functions::of(home);
     let (Some(own_state), Some(running_state)) = (python.own_state, python.running_state.or(python.running_state_old))
     else {
-        return false;
+        return Role::Usual;
     };
     // SAFETY: these only read the state of the calling thread.
     unsafe {
         let own = own_state();
-        !own.is_null() && own == running_state()
+        if !own.is_null() && own == running_state() { Role::Locking } else { Role::Usual }
     }
 }
 

@@ -2,11 +2,11 @@
 //! makes with its lock (GVL) held, and not after GC.disable; GC.start, says its manual, works even then. Where Ruby's own code makes a
 //! system call, with the lock or without, it expects a collection.
 
-use core::ffi::{c_char, c_int, c_void};
+use core::ffi::{CStr, c_char, c_int, c_void};
 
 use tideover_contract::collection::Skip;
 
-use super::collect::Collector;
+use super::collect::{Collector, Role};
 use super::functions::functions;
 use super::loaded::{Caller, Home};
 
@@ -23,17 +23,25 @@ functions! {
     set_error: unsafe extern "C" fn(Value) = c"rb_set_errinfo";
 }
 
-pub static COLLECTOR: Collector = Collector { names: NAMES, consider, collect, holds_up, elsewhere: false };
+pub static COLLECTOR: Collector = Collector { names: NAMES, consider, collect, role, elsewhere: false, lends: true };
 
-/// GC.start, not rb_gc(): only the former runs the finalizers of files at once. A signal, a timeout or a kill that arrives meanwhile is
-/// for the program: it is sent again, to arrive when the call is over.
-const START: &core::ffi::CStr = c"thread = Thread.current; done = error = nil
-begin
-  GC.start; done = true
+/// GC.start, not rb_gc(): only the former runs the finalizers of files at once. A signal or a timeout that arrives meanwhile is for the
+/// program, not for a finalizer, which would swallow it: it is kept off, and then sent again, to arrive when the call is over. In a
+/// block with parameters, because the program's own variables are in sight.
+const START: &CStr = c"proc do |thread, error, tries, done|
+  tries = tries.to_i + 1
+  Thread.handle_interrupt(Object => :never) { GC.start; done = true }
+rescue NoMemoryError
 rescue Exception => error
-ensure
-  Thread.new { error ? thread.raise(error) : thread.kill } unless done
-end";
+  Thread.new { thread.raise(error) }
+  retry unless done || tries > 2
+end.call(Thread.current)";
+/// The same for a timeout, which throws where it finds its catch, and for a thread that was killed: state of rb_protect, and what is
+/// sent.
+const AGAIN: [(c_int, &CStr); 2] = [
+    (7, c"Thread.new(Thread.current) { |thread| thread.raise(Timeout::Error, 'execution expired') } if defined?(Timeout::Error)"),
+    (8, c"Thread.new(Thread.current) { |thread| thread.kill }"),
+];
 
 fn consider(home: &Home, caller: &Caller) -> Result<(), Skip> {
     let ruby = Functions::of(home);
@@ -87,18 +95,21 @@ extern "C" fn start(functions: *mut c_void) -> *mut c_void {
     unsafe {
         let before = error();
         evaluate(START.as_ptr(), &raw mut state);
-        if state != 0 {
-            set_error(before);
+        let ended = state;
+        for (_, again) in AGAIN.iter().filter(|(sent, _)| *sent == ended) {
+            evaluate(again.as_ptr(), &raw mut state);
+            evaluate(START.as_ptr(), &raw mut state);
         }
+        set_error(before);
     }
     functions
 }
 
-fn holds_up(home: &Home, _: Option<&Caller>) -> bool {
+fn role(home: &Home, _: Option<&Caller>) -> Role {
     let ruby = Functions::of(home);
-    let (Some(is_native_thread), Some(has_lock)) = (ruby.is_native_thread, ruby.has_lock) else { return false };
+    let (Some(is_native_thread), Some(has_lock)) = (ruby.is_native_thread, ruby.has_lock) else { return Role::Usual };
     // SAFETY: these only read the state of the calling thread.
-    unsafe { is_native_thread() != 0 && has_lock() != 0 }
+    if unsafe { is_native_thread() != 0 && has_lock() != 0 } { Role::Locking } else { Role::Usual }
 }
 
 #[cfg(test)]

@@ -1,0 +1,16 @@
+;; Drops N objects of a kind without closing them: leak.scm KIND N [THREADS]
+(use-modules (ice-9 threads) (ice-9 rdelim))
+(define kind (list-ref (command-line) 1))
+(define count (string->number (list-ref (command-line) 2)))
+(define (one)
+  (cond ((equal? kind "port") (read-char (open-input-file "/etc/passwd")))
+        ((equal? kind "pipe") (pipe))
+        ((equal? kind "socket") (socket PF_INET SOCK_STREAM 0))
+        ((equal? kind "directory") (opendir "/etc"))))
+(define (work) (do ((i 0 (+ i 1))) ((= i count)) (one)))
+(if (= (length (command-line)) 4)
+    (for-each join-thread
+              (map (lambda (x) (call-with-new-thread work)) (iota (string->number (list-ref (command-line) 3)))))
+    (work))
+(display "done") (newline) (force-output)
+(read-line)
