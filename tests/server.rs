@@ -265,7 +265,8 @@ impl Server {
     /// Starts it under this limit, its accepts counted; `change` may add to it. An error says what is missing on this machine.
     pub fn start(&self, limit: u64, preload: bool, change: impl Fn(Run) -> Run) -> Result<Started, String> {
         let counter = preload_fixture("accepts");
-        let started = self.launch(limit, preload, |run, folder| {
+        let at_start = if self.limited == Limited::AtStart { limit } else { 1024 };
+        let started = self.launch(at_start, preload, |run, folder| {
             let [above, below] = ["above.so", "below.so"].map(|name| {
                 let copy = folder.join(name);
                 fs::copy(&counter, &copy).expect("it can be copied");
@@ -283,8 +284,8 @@ impl Server {
     }
 
     /// Starts it with 4,096 descriptors and nothing beside it.
-    pub fn start_at_ease(&self, preload: bool) -> Result<Started, String> {
-        self.launch(4096, preload, |run, _| run.limit(4096))
+    pub fn start_at_ease(&self, preload: bool, change: impl Fn(Run) -> Run) -> Result<Started, String> {
+        self.launch(4096, preload, |run, _| change(run))
     }
 
     fn launch(&self, limit: u64, preload: bool, change: impl Fn(Run, &Scratch) -> Run) -> Result<Started, String> {
@@ -295,12 +296,8 @@ impl Server {
         fs::create_dir(&pages)
             .and_then(|()| fs::set_permissions(&pages, Permissions::from_mode(0o1777)))
             .expect("it is ours");
-        let run = (self.run)(folder.path(), port)?
-            .limit(if self.limited == Limited::AtStart { limit } else { 1024 })
-            .timeout(Duration::from_secs(300))
-            .page_dir(pages)
-            .preload(preload);
-        let running = Some(change(run, &folder).start());
+        let run = change((self.run)(folder.path(), port)?, &folder).limit(limit).page_dir(pages).preload(preload);
+        let running = Some(run.timeout(Duration::from_secs(300)).start());
         let name = format!("{}, {}", self.name, if preload { "preloaded" } else { "plain" });
         let started = Started { name, running, folder, port, talk: self.talk };
         started.wait();

@@ -3,19 +3,22 @@
 //!
 //! `make servers` runs the same longer and more often, measures servers that are far from any limit, and writes docs/servers.md.
 
-use std::fmt::Write;
+use std::fmt::Write as _;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::process::Command;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 use std::{env, fs};
 
-use tideover_tests::load::{Then, quantile};
+use tideover_tests::load::{Crowd, HTTP, Then, quantile};
 use tideover_tests::server::{SERVERS, Server};
-use tideover_tests::{program, workspace};
+use tideover_tests::{Page, Run, Scratch, program, workspace};
 
 const LIMITED: &str = "At 64 descriptors: 100 clients stay, then 100 more come (plain → preloaded)";
 const AGAIN: &str = "At 64 descriptors: 100 clients ask, leave and come again for 3 s (plain → preloaded)";
 const AT_EASE: &str = "Far from any limit: pairs by turns";
+const COUNTED: &str = "Far from any limit: instructions per request, in user space (callgrind)";
 const PAIRS: usize = 21;
 const LIMIT: u64 = 64;
 /// So many clients come at once and stay, if they are let in, and so many when those leave.
@@ -194,6 +197,30 @@ fn servers_at_their_limit_are_worse_in_nothing() {
     assert!(complaints.is_empty(), "\n{complaints}");
 }
 
+/// Go makes its own system calls. With cgo its programs load the library, which sees nothing; without they can't.
+#[test]
+fn go_is_out_of_reach_and_undisturbed() {
+    for (name, loads) in [("Go net/http", true), ("Go net/http, no cgo", false)] {
+        let started = match Server::named(name).start(LIMIT, true, |run| run) {
+            Ok(started) => started,
+            Err(missing) => {
+                println!("{name}: skipped: {missing}");
+                continue;
+            }
+        };
+        let mut crowd = started.crowd();
+        crowd.then(Then::Leave);
+        crowd.come(CLIENTS);
+        assert!(crowd.pass(Duration::from_secs(20)));
+        assert_eq!((crowd.served.len(), crowd.refused), (CLIENTS, 0));
+        assert_eq!(started.logged().1, 0, "the library had nothing to say");
+        let maps = fs::read_to_string(format!("/proc/{}/maps", started.pid())).expect("it runs");
+        assert_eq!(maps.contains("libtideover.so"), loads);
+        let page = Page::read(started.running().page_dir(), started.pid());
+        assert!(page.is_none_or(|page| page.counter("connections", "accepted") == 0));
+    }
+}
+
 // What `make servers` measures besides.
 
 #[test]
@@ -271,7 +298,8 @@ fn servers_far_from_their_limit_are_as_fast_as_without_the_library() {
         ["server", "plain, requests/s", "preloaded", "ratio: median of pairs", "quartiles", "target", "verdict"];
     let mut all = table(AT_EASE, &titles);
     for (title, name, speed) in SPEEDS {
-        let ports = [false, true].map(|preload| Server::named(name).start_at_ease(preload).expect("it is installed"));
+        let ports = [false, true]
+            .map(|preload| Server::named(name).start_at_ease(preload, |run| run).expect("it is installed"));
         let mut seen = [vec![], vec![], vec![]];
         for pair in 0..PAIRS {
             let mut both = [0.0; 2];
@@ -296,6 +324,65 @@ fn servers_far_from_their_limit_are_as_fast_as_without_the_library() {
             if ratio[1] >= 0.99 { "met" } else { "MISSED" }.into(),
         ];
         row(&mut all, &cells);
+    }
+    document(&all);
+}
+
+/// Instructions per request of a preloaded server: the library's, and all. Its own vary, since a server does things as time goes by.
+fn instructions(name: &str, requests: fn(u16, usize)) -> [f64; 2] {
+    let [few, many] = [200, 4200].map(|count| {
+        let folder = Scratch::new();
+        let counts = folder.join("callgrind");
+        let traced = |run: Run| {
+            let tool = ["--tool=callgrind".to_string(), format!("--callgrind-out-file={}", counts.display())];
+            let alone: &[&str] = if name == "nginx" { &["-g", "master_process off;"] } else { &[] };
+            Run::new(program("valgrind", "valgrind")).args(tool).args(run.command()).args(alone)
+        };
+        let started = Server::named(name).start_at_ease(true, traced).expect("it is installed");
+        requests(started.port(), count);
+        started.stop();
+        let mut annotate = Command::new(program("callgrind_annotate", "valgrind"));
+        let said = annotate.arg("--threshold=100").arg(counts).output().expect("it runs").stdout;
+        let text = String::from_utf8_lossy(&said).into_owned();
+        let of = |what: &str| -> f64 {
+            let lines = text.lines().filter(|line| line.contains(what));
+            lines.filter_map(|line| line.split('(').next()?.trim().replace(',', "").parse::<f64>().ok()).sum()
+        };
+        [of("libtideover.so]"), of("PROGRAM TOTALS")]
+    });
+    [0, 1].map(|i| (many[i] - few[i]) / 4000.0)
+}
+
+fn connections(port: u16, count: usize) {
+    for _ in 0..count {
+        let mut crowd = Crowd::new(port, HTTP);
+        crowd.come(1);
+        assert!(crowd.pass(Duration::from_secs(30)) && crowd.served.len() == 1);
+    }
+}
+
+fn questions(port: u16, count: usize) {
+    let mut server = TcpStream::connect(("127.0.0.1", port)).expect("it listens");
+    for _ in 0..count {
+        server.write_all(b"PING\r\n").expect("it reads");
+        server.read_exact(&mut [0; 7]).expect("it answers");
+    }
+}
+
+/// What is measured, the server, and its requests.
+type Requests = (&'static str, &'static str, fn(u16, usize));
+
+const REQUESTS: &[Requests] =
+    &[("nginx, a connection per request", "nginx", connections), ("redis-server, PING", "redis-server", questions)];
+
+#[test]
+#[ignore = "takes minutes: make servers"]
+fn the_library_adds_few_instructions_to_a_request() {
+    let _alone = ALONE.lock();
+    let mut all = table(COUNTED, &["request", "in all", "in the library"]);
+    for (title, name, requests) in REQUESTS {
+        let [ours, whole] = instructions(name, *requests);
+        row(&mut all, &[title.to_string(), thousands(whole as u64), format!("{ours:.0}")]);
     }
     document(&all);
 }
