@@ -23,6 +23,7 @@ util-linux          command unshare
 mount               command mount
 procps              command ps
 git                 command git
+python3-git         file    /usr/lib/python3/dist-packages/git
 sqlite3             command sqlite3
 redis-server        command redis-server
 redis-tools         command redis-cli
@@ -50,6 +51,7 @@ lua5.4              command lua5.4
 ruby                command ruby
 php-cli             command php
 nodejs              command node
+guile-3.0           command guile
 openjdk-17-jre-headless command java
 ecj                 command ecj
 liblog4j2-java      file    /usr/share/java/log4j-core.jar
@@ -78,6 +80,7 @@ lintian             command lintian
 man-db              command man
 mandoc              command mandoc
 fish                command fish
+systemd             command systemd-analyze
 shellcheck          command shellcheck
 debootstrap         file    /usr/sbin/debootstrap
 busybox-static      command busybox

@@ -674,6 +674,10 @@ fn new_files_on(kind: Kind) {
         "mkfifo fifo.log",
     ];
     for script in scripts {
+        // What a full btrfs still has room for is not the same from one to the next.
+        if kind == Kind::Btrfs && script.starts_with("mkfifo") {
+            continue;
+        }
         let both = untouched(
             kind,
             0,

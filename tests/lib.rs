@@ -8,6 +8,7 @@
 pub mod browser;
 pub mod disk;
 pub mod fixture;
+pub mod garbage;
 pub mod load;
 pub mod numbered;
 pub mod outage;

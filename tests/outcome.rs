@@ -5,7 +5,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 
 /// How a run ended.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Outcome {
     pub(crate) what: String,
     /// Exit code or signal.

@@ -3,7 +3,7 @@
 
 use crate::failure::{Failure, Status};
 use crate::output::{complain, explain, print, start_log};
-use crate::{clean, config, doctor, generate, metrics, ps, rescue, run, scenarios, selftest, stat, system_wide};
+use crate::{clean, config, doctor, generate, metrics, ps, rescue, run, scenarios, selftest, stat, system_wide, watch};
 use clap::error::ErrorKind;
 use clap::{ArgMatches, Command};
 use std::process::ExitCode;
@@ -17,6 +17,7 @@ const COMMANDS: &[Row] = &[
     (stat::command, stat::run),
     (doctor::command, doctor::run),
     (rescue::command, rescue::run),
+    (watch::command, watch::run),
     (metrics::command, metrics::run),
     (config::command, config::run),
     (clean::command, clean::run),

@@ -57,6 +57,7 @@ mod table;
 mod trial;
 mod units;
 mod verdict;
+mod watch;
 
 fn main() -> std::process::ExitCode {
     cli::main()

@@ -9,6 +9,8 @@ use crate::process;
 use crate::units::rfc3339;
 use serde_json::{Map, Value, json};
 use tideover_contract::page::{COUNTERS, Shape, View};
+use tideover_contract::select;
+use tideover_contract::settings::{Id, default_value, raise};
 
 /// The page and the kernel's numbers.
 pub struct Snapshot<'a> {
@@ -116,6 +118,19 @@ impl<'a> Snapshot<'a> {
     }
 }
 
+/// What the library lets its process have: it raises the soft limit when it is hit.
+pub fn ceiling(view: View, soft: u64, hard: u64, uses_select: bool) -> u64 {
+    let value = |id: Id| view.setting(id as usize).map(|(value, _)| value);
+    // Not filled in yet: what an untouched library does.
+    let mode = value(Id::Raise).unwrap_or(raise::AUTO);
+    if mode == raise::OFF {
+        return soft;
+    }
+    let cap = value(Id::RaiseCap).unwrap_or(default_value(Id::RaiseCap as usize));
+    let end = if uses_select && mode != raise::FORCE { select::END } else { u64::MAX };
+    hard.min(cap).min(end).max(soft)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -197,5 +212,23 @@ mod tests {
         assert_eq!(with(812, 1024).available(), 212);
         assert_eq!((with(90, 64).percent(), with(90, 64).available()), (100.0, 0));
         assert_eq!(with(0, 0).percent(), 100.0);
+    }
+
+    #[test]
+    fn a_guarded_process_has_what_the_library_would_raise_to() {
+        let mut bytes = forge(7, state::LIVE, 1);
+        let at = |name: &str| FIELDS.iter().find(|(n, _)| *n == name).unwrap().1;
+        bytes[at("settings_count")] = 30;
+        let put = |bytes: &mut [u8], id: Id, value: u64| {
+            bytes[at("settings") + id as usize * 8..][..8].copy_from_slice(&value.to_ne_bytes());
+        };
+        put(&mut bytes, Id::Raise, raise::AUTO);
+        put(&mut bytes, Id::RaiseCap, 4000);
+        let page = Page::forged(bytes, 7);
+        assert_eq!(ceiling(page.view().unwrap(), 1024, 1 << 20, false), 4000);
+        assert_eq!(ceiling(page.view().unwrap(), 256, 1 << 20, true), 1024);
+        assert_eq!(ceiling(page.view().unwrap(), 256, 512, false), 512);
+        put(&mut bytes, Id::Raise, raise::OFF);
+        assert_eq!(ceiling(Page::forged(bytes, 7).view().unwrap(), 1024, 1 << 20, false), 1024);
     }
 }

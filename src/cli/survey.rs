@@ -17,6 +17,8 @@ pub struct Listed {
     pub used: Option<u64>,
     /// Soft and hard limit.
     pub limits: Option<(u64, u64)>,
+    /// When it started, in ticks since boot: with the number, who it is.
+    pub started: u64,
     zombie: bool,
     parent: u32,
 }
@@ -58,6 +60,7 @@ fn parse(pid: u32, stat: &[u8]) -> Option<Listed> {
         name: safe(&stat[start..end]),
         used: None,
         limits: None,
+        started: fields.get(19)?.parse().ok()?,
         zombie: matches!(*fields.first()?, "Z" | "X" | "x"),
         parent: fields.get(1)?.parse().ok()?,
     })
@@ -88,7 +91,7 @@ mod tests {
             std::thread::yield_now();
         };
         let found = all.iter().find(|process| process.pid == me).unwrap();
-        assert!(found.used.unwrap() > 2 && found.percent() > 0.0);
+        assert!(found.used.unwrap() > 2 && found.percent() > 0.0 && found.started > 0);
         child.wait().unwrap();
     }
 
@@ -96,7 +99,7 @@ mod tests {
     fn names_may_hold_anything() {
         let rest = "S 12 ".to_string() + &(5..=52).map(|n| n.to_string()).collect::<Vec<_>>().join(" ");
         let found = parse(7, format!("7 (a) Z 1 (\x1b[2J) {rest}\n").as_bytes()).unwrap();
-        assert_eq!((&*found.name, found.parent, found.zombie), ("a) Z 1 (?[2J", 12, false));
+        assert_eq!((&*found.name, found.parent, found.zombie, found.started), ("a) Z 1 (?[2J", 12, false, 22));
         for odd in [&b""[..], b")(", b"7 (x) ", b"7 (x"] {
             assert!(parse(7, odd).is_none());
         }

@@ -67,3 +67,17 @@ pub unsafe fn syscall(number: libc::c_long, args: [usize; 6]) -> isize {
     }
     answer
 }
+
+/// Address of a function of libc that not every libc has; 0 where it is missing.
+macro_rules! weak {
+    ($name:literal) => {{
+        let address: usize;
+        // SAFETY: reads a word that the loader has filled in.
+        unsafe {
+            core::arch::asm!(concat!(".weak ", $name), concat!("mov {0}, qword ptr [rip + ", $name, "@GOTPCREL]"),
+                out(reg) address, options(pure, nomem, nostack, preserves_flags));
+        }
+        address
+    }};
+}
+pub(crate) use weak;

@@ -14,6 +14,7 @@ fn main() {
     let unwinder = output("cc", &["-print-file-name=libgcc_eh.a"]);
     let ours = format!("{out}/libtideover_unwind.a");
     output("objcopy", &["--redefine-sym=_Unwind_Backtrace=tideover_backtrace", &unwinder, &ours]);
+    link_against_imports(&out, output);
     // No .bss: memory beyond the file costs an mmap in the start of every process.
     let layout = "SECTIONS { .data : { *(.data .data.* .bss .bss.* COMMON) } } INSERT AFTER .dynamic;\n";
     std::fs::write(format!("{out}/layout.ld"), layout).expect("OUT_DIR is writable");
@@ -32,6 +33,8 @@ fn main() {
         // Our own names mean us: a second copy must see its own version function (start.rs), and execl our own execve. Not
         // -Bsymbolic, with which dlsym(RTLD_DEFAULT) would find the caller's copy first.
         "-Wl,-Bsymbolic-functions",
+        // A name that is not in imports.txt is an error here, not in other people's programs.
+        "-Wl,-z,defs",
         // The hooks differ in little but their names: equal code is kept once.
         "-Wl,--icf=all",
         "-Wl,--hash-style=gnu",
@@ -44,4 +47,39 @@ fn main() {
         println!("cargo:rustc-cdylib-link-arg={arg}");
     }
     println!("cargo:rerun-if-changed=build.rs");
+    println!("cargo:rerun-if-changed=imports.txt");
+}
+
+/// Makes the linker see a libc.so.6 with what imports.txt lists and nothing else. The machine's own would bind the library to versions
+/// that older systems lack (dlsym moved in 2.34), and to names that musl lacks.
+fn link_against_imports(out: &str, output: impl Fn(&str, &[&str]) -> String) {
+    let folder = format!("{out}/libc");
+    std::fs::create_dir_all(&folder).expect("OUT_DIR is writable");
+    let mut code = String::from(".text\n");
+    let mut versions = std::collections::BTreeMap::<&str, String>::new();
+    let imports = std::fs::read_to_string("imports.txt").expect("imports.txt is beside build.rs");
+    for line in imports.lines().filter(|line| !line.starts_with('#')) {
+        let mut words = line.split_whitespace();
+        let (Some(name), Some(version)) = (words.next(), words.next()) else { continue };
+        let kind = words.next().unwrap_or("function");
+        code.push_str(&format!(".globl {name}\n.type {name},@{kind}\n.size {name},8\n{name}: .quad 0\n"));
+        versions.entry(version).or_default().push_str(&format!("{name}; "));
+    }
+    let script: String = versions.iter().map(|(version, names)| format!("{version} {{ {names}}};\n")).collect();
+    let file = |name: &str, text: &str| {
+        let path = format!("{folder}/{name}");
+        std::fs::write(&path, text).expect("OUT_DIR is writable");
+        path
+    };
+    let (code, script) = (file("imports.s", &code), file("versions.map", &script));
+    let script = format!("-Wl,--version-script={script}");
+    output(
+        "cc",
+        &["-shared", "-nostdlib", "-Wl,-soname,libc.so.6", &script, "-o", &format!("{folder}/libc.so"), &code],
+    );
+    // Their functions are in libc.so.6, or found at load (real.rs).
+    for name in ["dl", "pthread", "rt", "util", "m"] {
+        file(&format!("lib{name}.so"), "INPUT(-lc)\n");
+    }
+    println!("cargo:rustc-cdylib-link-arg=-L{folder}");
 }

@@ -6,7 +6,8 @@
 
 use core::ffi::CStr;
 use core::fmt::Write;
-use core::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU32, AtomicU64, Ordering::Relaxed};
+use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use core::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU32, AtomicU64};
 
 use tideover_contract::page::{self as contract, Counters, Page, state};
 use tideover_contract::settings;
@@ -28,12 +29,10 @@ const FEW: i32 = 16;
 /// There was no descriptor free for the page's file: it is tried again after so many more.
 static RETRY: AtomicU32 = AtomicU32::new(0);
 const RETRY_AFTER: u32 = 16;
+/// A thread is about to make the page's file.
+static MOVING: AtomicBool = AtomicBool::new(false);
 /// User id in the path of the page's file, plus one; 0: there is no file. A program may change its id later.
 static OWNER: AtomicU32 = AtomicU32::new(0);
-
-/// A thread is on its way to the shared page.
-static MOVING: AtomicBool = AtomicBool::new(false);
-const TALLIED: usize = size_of::<Counters>() / size_of::<u64>() + 2 * contract::SHARDS;
 
 type Path = Text<256>;
 
@@ -111,7 +110,9 @@ fn take_note(fd: i32) {
         }
         move_in();
     }
-    NOTABLE.fetch_max(fd.saturating_add(1), Relaxed);
+    // Unless the page is still to be made.
+    let _ = NOTABLE
+        .fetch_update(Relaxed, Relaxed, |highest| (highest != i32::MIN).then(|| highest.max(fd.saturating_add(1))));
     counters().high_water.fetch_max(fd as u64 + 1, Relaxed);
     reclaim::limit::reached(fd as u64 + 1);
 }
@@ -147,16 +148,17 @@ pub fn ensure() {
 }
 
 /// Makes the page's file, maps it, and moves there. On failure the private page stays; what can be otherwise later (no
-/// descriptor free) is tried again.
+/// descriptor free) is tried again. Of several threads one does it.
 fn move_in() {
-    if MOVING.swap(true, Relaxed) {
-        return;
+    if !MOVING.swap(true, Acquire) {
+        if NOTABLE.load(Relaxed) == i32::MIN {
+            make_and_move();
+        }
+        MOVING.store(false, Release);
     }
-    move_to_file();
-    MOVING.store(false, Relaxed);
 }
 
-fn move_to_file() {
+fn make_and_move() {
     let uid = sys::geteuid();
     let mapped = make_file(uid).and_then(|fd| {
         let mapped = map(fd);
@@ -170,11 +172,11 @@ fn move_to_file() {
         Ok(shared) => {
             fill(shared, uid);
             OWNER.store(uid + 1, Relaxed);
-            let copied = tally(shared);
+            let copied = counts(shared);
             PAGE.store((&raw const *shared).cast_mut(), Relaxed);
-            // Other threads have gone on counting in the private page meanwhile.
-            for ((to, now), before) in counted(shared).zip(tally(&PRIVATE)).zip(copied) {
-                to.fetch_add(now.wrapping_sub(before), Relaxed);
+            // What other threads have counted between the copy and the move.
+            for ((to, from), copied) in words(shared).zip(words(&PRIVATE)).zip(copied) {
+                to.fetch_add(from.load(Relaxed).wrapping_sub(copied), Relaxed);
             }
             shared.state.store(state::LIVE, Relaxed);
         }
@@ -187,20 +189,22 @@ fn move_to_file() {
     let _ = NOTABLE.compare_exchange(i32::MIN, 0, Relaxed, Relaxed);
 }
 
-/// The words of a page that threads add to.
-fn counted(page: &Page) -> impl Iterator<Item = &AtomicU64> {
-    // SAFETY: Counters is nothing but so many of these (contract::page asserts that).
-    let counters = unsafe { core::slice::from_raw_parts((&raw const page.counters).cast(), contract::COUNTERS.len()) };
-    counters.iter().chain(page.shards.iter().flat_map(|shard| [&shard.opened, &shard.closed]))
+/// Where the counters begin in the page, and how many words it is from there to the end of the shards.
+const FIRST: usize = core::mem::offset_of!(Page, counters) / size_of::<AtomicU64>();
+const COUNTS: usize = (core::mem::offset_of!(Page, shards) + size_of::<[contract::Shard; contract::SHARDS]>())
+    / size_of::<AtomicU64>()
+    - FIRST;
+
+/// All that threads add to: the counters, and the shards behind them.
+fn words(page: &Page) -> impl Iterator<Item = &AtomicU64> {
+    // SAFETY: within the page, and nothing but atomics of this size.
+    unsafe { core::slice::from_raw_parts(core::ptr::from_ref(page).cast::<AtomicU64>().add(FIRST), COUNTS) }.iter()
 }
 
-/// What they hold now: half a KiB.
-fn tally(page: &Page) -> [u64; TALLIED] {
-    let mut values = [0; TALLIED];
-    for (value, word) in values.iter_mut().zip(counted(page)) {
-        *value = word.load(Relaxed);
-    }
-    values
+fn counts(page: &Page) -> [u64; COUNTS] {
+    let mut counts = [0; COUNTS];
+    counts.iter_mut().zip(words(page)).for_each(|(count, word)| *count = word.load(Relaxed));
+    counts
 }
 
 fn complain((what, errno): Failure, uid: u32) {
@@ -291,7 +295,6 @@ fn carry(to: &Counters, from: &Counters) {
 /// In the child of a fork: counts begin again, in the private page; the child gets a page
 /// of its own after a few descriptors (a child that only execs should not pay for one).
 pub fn forked() {
-    MOVING.store(false, Relaxed);
     let known = Counters::new();
     carry(&known, counters());
     if core::ptr::eq(page(), &PRIVATE) {
@@ -305,6 +308,7 @@ pub fn forked() {
     }
     GRACE.store(FIRST_FREE, Relaxed);
     RETRY.store(0, Relaxed);
+    MOVING.store(false, Relaxed);
     carry(&PRIVATE.counters, &known);
 }
 

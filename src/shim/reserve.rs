@@ -40,10 +40,24 @@ pub fn fill() {
 
 /// Frees the descriptors of the reserve for what is done next, also when there are none. None: another thread has borrowed it.
 pub fn lend() -> Option<Loan> {
+    lend_some(SIZE)
+}
+
+/// The same for one of them.
+pub fn lend_one() -> Option<Loan> {
+    lend_some(1)
+}
+
+fn lend_some(most: usize) -> Option<Loan> {
     take_in_hand().then(|| {
-        release();
+        release(most);
         Loan(())
     })
+}
+
+/// Is all of it there?
+pub fn is_full() -> bool {
+    KEPT.iter().all(|place| is_ours(place.load(Relaxed)))
 }
 
 impl Loan {
@@ -58,7 +72,7 @@ impl Loan {
 /// to turn clients away.
 pub fn give_up() -> bool {
     !crate::accept::may_shed() && take_in_hand() && {
-        let freed = release();
+        let freed = release(SIZE);
         let_go();
         freed
     }
@@ -89,9 +103,9 @@ fn is_ours(fd: i32) -> bool {
     sys::fstat(fd).is_ok_and(|status| status.st_ino == INODE.load(Relaxed) && status.st_dev == DEVICE.load(Relaxed))
 }
 
-fn release() -> bool {
+fn release(most: usize) -> bool {
     let mut freed = false;
-    for place in &KEPT {
+    for place in KEPT.iter().filter(|place| place.load(Relaxed) != NONE).take(most) {
         let fd = place.swap(NONE, Relaxed);
         if fd != NONE && is_ours(fd) {
             sys::close(fd);
@@ -101,29 +115,33 @@ fn release() -> bool {
     freed
 }
 
+/// From the highest number down: the program finds its next numbers as it would without us.
 fn take() {
-    let missing = |place: &&AtomicI32| !is_ours(place.load(Relaxed));
-    if KEPT.iter().filter(missing).count() == 0 {
-        return;
-    }
-    release();
+    let kept = || KEPT.iter().map(|place| place.load(Relaxed)).find(|&fd| is_ours(fd));
     let Ok(limit) = sys::descriptor_limit() else { return };
-    let Ok(file) = sys::memory_file(c"tideover reserve", true) else { return };
-    if let Ok(status) = sys::fstat(file) {
-        DEVICE.store(status.st_dev, Relaxed);
-        INODE.store(status.st_ino, Relaxed);
-        // From the highest number down: the program finds its next numbers as it would without us.
-        let mut numbers = (limit.rlim_cur.saturating_sub(DEPTH).max(3)..limit.rlim_cur).rev();
-        for place in &KEPT {
-            let at = |number: u64| sys::duplicate(file, i32::try_from(number).ok()?).ok();
-            match numbers.find_map(at) {
-                Some(fd) => place.store(fd, Relaxed),
-                // With as many free as were given back, the file itself is the last.
-                None => return place.store(file, Relaxed),
-            }
+    let mut numbers = (limit.rlim_cur.saturating_sub(DEPTH).max(3)..limit.rlim_cur).rev();
+    for place in &KEPT {
+        if is_ours(place.load(Relaxed)) {
+            continue;
+        }
+        // The first is copied and then closed; with no room for a copy, it is kept where it is.
+        let Some((file, is_new)) = kept().map(|fd| (fd, false)).or_else(|| Some((make()?, true))) else { return };
+        let at = |number: u64| sys::duplicate(file, i32::try_from(number).ok()?).ok();
+        let copy = numbers.find_map(at);
+        place.store(copy.unwrap_or(if is_new { file } else { NONE }), Relaxed);
+        if is_new && copy.is_some() {
+            sys::close(file);
         }
     }
-    sys::close(file);
+}
+
+/// A memory file that nobody else has.
+fn make() -> Option<i32> {
+    let file = sys::memory_file(c"tideover reserve", true).ok()?;
+    let status = sys::fstat(file).ok()?;
+    DEVICE.store(status.st_dev, Relaxed);
+    INODE.store(status.st_ino, Relaxed);
+    Some(file)
 }
 
 #[cfg(test)]
@@ -158,6 +176,11 @@ mod tests {
         assert!(!give_up(), "there is nothing to give up");
         loan.restore();
         assert_eq!(kept().len(), SIZE);
+        let one = lend_one().unwrap();
+        assert_eq!(kept().len(), SIZE - 1);
+        assert!(!is_full());
+        one.restore();
+        assert!(is_full());
 
         assert!(give_up());
         assert!(kept().is_empty());

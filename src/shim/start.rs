@@ -1,10 +1,12 @@
 //! Load and exit: the constructor and the destructor.
 
-use core::ffi::{CStr, c_char};
+use core::ffi::{CStr, c_char, c_int};
+use core::mem::transmute;
 
 use tideover_contract::glob;
 use tideover_contract::settings::Id;
 
+use crate::arch::weak;
 use crate::barrier::barrier;
 use crate::process::{self, Phase};
 use crate::settings::SETTINGS;
@@ -59,14 +61,30 @@ fn begin() {
     #[cfg(not(test))]
     crate::barrier::start();
     read.complain();
-    // SAFETY: handlers that stay mapped (the library is linked nodelete).
-    unsafe { libc::pthread_atfork(None, None, Some(process::forked)) };
+    at_fork(process::forked);
     #[cfg(not(test))]
     crate::hooks::resolve_common();
     crate::outgoing::start();
     page::start();
     crate::logs::start(to_file);
     process::set_phase(Phase::Active);
+}
+
+/// pthread_atfork(3), for children only. In glibc it is a part of each program, and calls the first of these; in musl the other is it.
+fn at_fork(child: extern "C" fn()) {
+    type Handler = Option<extern "C" fn()>;
+    let (glibc, musl) = (weak!("__register_atfork"), weak!("pthread_atfork"));
+    // SAFETY: libc's functions, and a handler that stays mapped (the library is linked nodelete). No handle of ours: the handler is
+    // never taken back.
+    unsafe {
+        if glibc != 0 {
+            let register: extern "C" fn(Handler, Handler, Handler, *const ()) -> c_int = transmute(glibc);
+            register(None, None, Some(child), core::ptr::null());
+        } else if musl != 0 {
+            let register: extern "C" fn(Handler, Handler, Handler) -> c_int = transmute(musl);
+            register(None, None, Some(child));
+        }
+    }
 }
 
 extern "C" fn unload() {
@@ -81,9 +99,8 @@ extern "C" fn unload() {
 /// Another copy of this library comes first in the search order: two engines would wait twice for each descriptor.
 #[cfg(not(test))]
 fn is_second_copy() -> bool {
-    // SAFETY: the name exists (it is ours), so that dlsym does not allocate and leaves dlerror(3) alone.
-    let first = unsafe { libc::dlsym(libc::RTLD_DEFAULT, c"tideover_version".as_ptr()) };
-    !first.is_null() && !core::ptr::eq(first, crate::capi::tideover_version as *const core::ffi::c_void)
+    let first = crate::real::dlsym(libc::RTLD_DEFAULT, c"tideover_version");
+    first != 0 && first != crate::capi::tideover_version as *const () as usize
 }
 
 #[cfg(test)]

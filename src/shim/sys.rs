@@ -504,6 +504,11 @@ pub fn futex_wait(word: &AtomicU32, value: u32, nanoseconds: u64) -> Result<(), 
     call!(SYS_futex, word.as_ptr(), operation, value, &raw const timeout, 0, 0).map(drop)
 }
 
+/// Sleeps for so many nanoseconds, or until a signal comes.
+pub fn sleep(nanoseconds: u64) {
+    let _ = futex_wait(&AtomicU32::new(0), 0, nanoseconds);
+}
+
 /// futex(2) FUTEX_WAKE: how many threads were woken, at most `most`.
 pub fn futex_wake(word: &AtomicU32, most: c_int) -> usize {
     call!(SYS_futex, word.as_ptr(), libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG, most).unwrap_or(0)

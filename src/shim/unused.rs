@@ -7,6 +7,8 @@
 use core::alloc::{GlobalAlloc, Layout};
 use core::arch::global_asm;
 
+use libc::{Elf64_Ehdr, Elf64_Phdr};
+
 use crate::arch::syscall;
 
 /// Hidden functions that only return. The answer is each one's way to say "no".
@@ -103,6 +105,40 @@ extern "C" fn _Unwind_Backtrace(_: *const (), _: *const ()) -> i32 {
     END_OF_STACK
 }
 global_asm!(".hidden _Unwind_Backtrace");
+
+/// Where a mapped object and its unwind tables are: glibc's `struct dl_find_object`, as far as the unwinder reads it.
+#[repr(C)]
+struct Object {
+    flags: u64,
+    start: *const Elf64_Ehdr,
+    end: *const u8,
+    map: *const (),
+    tables: *const u8,
+}
+
+unsafe extern "C" {
+    /// The beginning of this library; the linker's.
+    static __ehdr_start: Elf64_Ehdr;
+}
+
+/// The unwinder of glibc 2.35 and later asks this of libc, which older ones and musl lack. It walks from a panic of ours to the
+/// barrier, through this library and nothing else.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn _dl_find_object(_: *const (), found: *mut Object) -> i32 {
+    // SAFETY: the program headers of this library, which the loader has mapped; `found` is the unwinder's.
+    unsafe {
+        let base = &raw const __ehdr_start;
+        let headers = base.cast::<u8>().add((*base).e_phoff as usize).cast::<Elf64_Phdr>();
+        let headers = core::slice::from_raw_parts(headers, (*base).e_phnum as usize);
+        let tables = headers.iter().find(|header| header.p_type == libc::PT_GNU_EH_FRAME);
+        let Some(tables) = tables else { return -1 };
+        let end = headers.iter().map(|header| header.p_vaddr + header.p_memsz).max().unwrap_or(0);
+        let at = |offset: u64| base.cast::<u8>().add(offset as usize);
+        found.write(Object { flags: 0, start: base, end: at(end), map: core::ptr::null(), tables: at(tables.p_vaddr) });
+    }
+    0
+}
+global_asm!(".hidden _dl_find_object");
 
 /// Nothing allocates but a panic on its way to the barrier; the host's malloc may be where it happened.
 struct Pages;

@@ -11,8 +11,7 @@ use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use tideover_contract::page::Outcome;
 use tideover_contract::settings::{Id, MILLION, SECOND};
 
-use crate::accept::listeners;
-use crate::barrier::barrier;
+use crate::accept;
 use crate::breaker::{self, Breaker};
 use crate::process::{self, Phase};
 use crate::settings::SETTINGS;
@@ -197,8 +196,8 @@ extern "C" fn closed_for(ticket: u64) {
     }
     CLOSES.fetch_add(1, Ordering::SeqCst);
     let woken = wake(1);
-    if listeners::any_parked() {
-        barrier((), listeners::closed);
+    if accept::awaits_closes() {
+        accept::closed();
     } else if woken == 0 {
         // Nobody sleeps. Whoever has announced itself since keeps its ticket; whoever did before has yet to see CLOSES.
         let _ = TICKET.compare_exchange(ticket, 0, Ordering::SeqCst, Ordering::Relaxed);
@@ -220,8 +219,8 @@ extern "C" fn all_closed() {
     }
     CLOSES.fetch_add(1, Ordering::SeqCst);
     wake(i32::MAX);
-    if listeners::any_parked() {
-        barrier((), listeners::closed);
+    if accept::awaits_closes() {
+        accept::closed();
     }
 }
 

@@ -2,11 +2,10 @@
 
 use super::check::{Check, Level, set};
 use super::patient::Patient;
+use crate::snapshot::ceiling;
 use crate::system::{self, Share};
 use crate::units::bytes;
 use crate::{cgroup, process};
-use tideover_contract::page::View;
-use tideover_contract::settings::{Id, raise};
 
 /// Soft and hard limit of the process.
 pub fn of(patient: &Patient) -> Vec<Check> {
@@ -43,19 +42,6 @@ pub fn of(patient: &Patient) -> Vec<Check> {
         checks.push(Check::new("fs.nr_open", level, says, set("fs.nr_open", nr_open.saturating_mul(2))));
     }
     checks
-}
-
-/// What the library lets its process have: it raises the soft limit when it is hit.
-fn ceiling(view: View, soft: u64, hard: u64, uses_select: bool) -> u64 {
-    let value = |id: Id| view.setting(id as usize).map(|(value, _)| value);
-    // Not filled in yet: what an untouched library does.
-    let mode = value(Id::Raise).unwrap_or(raise::AUTO);
-    if mode == raise::OFF {
-        return soft;
-    }
-    let cap = value(Id::RaiseCap).unwrap_or(tideover_contract::settings::default_value(Id::RaiseCap as usize));
-    let end = if uses_select && mode != raise::FORCE { tideover_contract::select::END } else { u64::MAX };
-    hard.min(cap).min(end).max(soft)
 }
 
 /// Open files and processes of the system, memory, and the same of the container that `pid` is in.
@@ -106,29 +92,4 @@ pub fn memory_of(patient: &Patient) -> Option<Check> {
 fn memory(name: &'static str, share: Share, more: String, remedy: Vec<String>) -> Check {
     let says = format!("{} of {} in use ({:.1} %){more}", bytes(share.used), bytes(share.max), share.percent());
     Check::new(name, Level::of(share.percent(), 90.0, 97.0), says, remedy)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::pages::{Page, forge};
-    use tideover_contract::page::{FIELDS, state};
-
-    #[test]
-    fn a_guarded_process_has_what_the_library_would_raise_to() {
-        let mut bytes = forge(7, state::LIVE, 1);
-        let at = |name: &str| FIELDS.iter().find(|(n, _)| *n == name).unwrap().1;
-        bytes[at("settings_count")] = 30;
-        let put = |bytes: &mut [u8], id: Id, value: u64| {
-            bytes[at("settings") + id as usize * 8..][..8].copy_from_slice(&value.to_ne_bytes());
-        };
-        put(&mut bytes, Id::Raise, raise::AUTO);
-        put(&mut bytes, Id::RaiseCap, 4000);
-        let page = Page::forged(bytes, 7);
-        assert_eq!(ceiling(page.view().unwrap(), 1024, 1 << 20, false), 4000);
-        assert_eq!(ceiling(page.view().unwrap(), 256, 1 << 20, true), 1024);
-        assert_eq!(ceiling(page.view().unwrap(), 256, 512, false), 512);
-        put(&mut bytes, Id::Raise, raise::OFF);
-        assert_eq!(ceiling(Page::forged(bytes, 7).view().unwrap(), 1024, 1 << 20, false), 1024);
-    }
 }

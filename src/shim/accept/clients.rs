@@ -10,7 +10,7 @@ use tideover_contract::settings::{Id, SECOND, over_limit};
 
 use super::gate::Gate;
 use super::listeners::{self, Parking};
-use super::{Patience, has_clients, is_blocking, pace, shed};
+use super::{Patience, has_clients, is_blocking, may_shed, pace, shed};
 use crate::barrier::barrier;
 use crate::reclaim::limit;
 use crate::report::{More, Repeated};
@@ -48,9 +48,9 @@ pub enum Turn {
     Ask,
 }
 
-/// Has the user set any?
+/// Has the user set any, or must a turn be waited for?
 pub fn is_limited() -> bool {
-    most() != 0 || rate() != 0
+    most() != 0 || rate() != 0 || may_shed()
 }
 
 fn most() -> u64 {
@@ -90,12 +90,19 @@ pub fn until_admitted() -> u64 {
 #[allow(improper_ctypes_definitions, reason = "extern \"C\" only so that it can't unwind")]
 pub extern "C" fn ask(listener: c_int, patience: &mut Patience) -> Turn {
     barrier(Turn::Go, || {
-        if !process::may_act() || take_turn() {
+        if !process::may_act() {
+            return Turn::Go;
+        }
+        if may_shed() {
+            shed::let_finish();
+        }
+        if take_turn() {
             return Turn::Go;
         }
         page::ensure();
         descriptors::reconcile_now_and_then();
-        if SETTINGS.get(Id::OverLimit) == over_limit::REFUSE {
+        // Where other threads are about to accept as many as there is room for, it is not said yet that there is none.
+        if SETTINGS.get(Id::OverLimit) == over_limit::REFUSE && !admits() {
             refuse(listener, patience)
         } else {
             wait(listener, patience)
@@ -135,12 +142,11 @@ fn wait(listener: c_int, patience: &mut Patience) -> Turn {
         }
         tell();
         let seen = wait::expect_closes();
+        if take_turn() {
+            return Turn::Go;
+        }
         let time = until_admitted().min(LOOK).min(patience.milliseconds as u32 as u64 * 1_000_000);
-        return if admits() || wait::sleep(seen, time) || !patience.is_interrupted() {
-            Turn::Ask
-        } else {
-            Turn::Interrupted
-        };
+        return if wait::sleep(seen, time) || !patience.is_interrupted() { Turn::Ask } else { Turn::Interrupted };
     }
     if !has_clients(listener) {
         return Turn::Later;
@@ -148,9 +154,9 @@ fn wait(listener: c_int, patience: &mut Patience) -> Turn {
     tell();
     match listeners::park(listener) {
         // A client may have left before closes were noticed.
-        Parking::Parked | Parking::Again if admits() => {
+        Parking::Parked | Parking::Again if take_turn() => {
             listeners::put_back();
-            Turn::Ask
+            Turn::Go
         }
         Parking::Parked => Turn::Later,
         Parking::Again | Parking::Watched => {

@@ -54,7 +54,12 @@ impl<T> Gate<T> {
 
     /// The same for whoever has better things to do than to wait.
     pub fn try_enter(&self) -> Option<Inside<'_, T>> {
-        if self.holder.load(Relaxed) == 0 { self.enter() } else { None }
+        if self.is_taken() { None } else { self.enter() }
+    }
+
+    /// Is somebody inside?
+    pub fn is_taken(&self) -> bool {
+        self.holder.load(Relaxed) != 0
     }
 
     /// In the child of a fork: another thread that was inside does not exist.

@@ -21,7 +21,7 @@ use crate::barrier::barrier;
 use crate::reclaim::idle;
 use crate::report::{ErrnoName, More, Repeated};
 use crate::settings::SETTINGS;
-use crate::{descriptors, page, process, reserve, sys, usage, wait};
+use crate::{descriptors, page, process, sys, usage, wait};
 
 /// A loop that can't be parked is held up for so long per failed accept: its other clients hardly feel it.
 const PACE: u64 = SECOND / 500;
@@ -249,10 +249,27 @@ fn patience() -> u64 {
     shedding.min(clients::until_admitted())
 }
 
+/// Does somebody want to hear of closes? Two loads.
+pub fn awaits_closes() -> bool {
+    listeners::any_parked() || shed::lacks_reserve()
+}
+
+/// The host has closed something.
+pub extern "C" fn closed() {
+    barrier((), || {
+        if shed::lacks_reserve() && process::is_ours() {
+            shed::replenish();
+        }
+        if listeners::any_parked() {
+            listeners::closed();
+        }
+    });
+}
+
 /// Before the first accept(2). Threads that accept at once may use up the last descriptors between two looks.
 pub fn begin() {
     if may_shed() {
-        reserve::fill();
+        shed::replenish();
     }
 }
 

@@ -1,6 +1,7 @@
 //! Clients that are turned away: accepted and closed at once, so that they know, instead of waiting in a queue that does not move.
 
 use core::ffi::c_int;
+use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use tideover_contract::page::{EventKind, Outcome};
 use tideover_contract::settings::{Id, shed_close};
@@ -10,13 +11,15 @@ use super::has_clients;
 use crate::events::{self, Event};
 use crate::report::{More, Repeated};
 use crate::settings::SETTINGS;
-use crate::{page, reserve, sys};
+use crate::{page, reserve, sys, wait};
 
 /// At most so many at a time: the program has other things to do.
 const BATCH: u32 = 64;
 
 /// One thread at a time borrows the reserve, accepts, closes, and brings it back.
 static TURN: Gate<()> = Gate::new(());
+/// The reserve is not whole.
+static LACKS: AtomicBool = AtomicBool::new(false);
 static TOLD: [Repeated; 2] = [const { Repeated::new() }; 2];
 
 /// Why clients are turned away.
@@ -31,7 +34,9 @@ pub enum Reason {
 /// Turns away who waits at a listener, at most a batch. Returns how many those were; None: another thread is at it.
 pub fn turn_away(listener: c_int, reason: Reason) -> Option<u32> {
     let _turn = TURN.try_enter()?;
-    let loan = if reason == Reason::Exhausted { reserve::lend() } else { None };
+    let loan = if reason == Reason::Exhausted { reserve::lend_one() } else { None };
+    let counters = page::counters();
+    let counter = if reason == Reason::Exhausted { &counters.shed } else { &counters.refused };
     let mut gone = 0;
     while gone < BATCH && has_clients(listener) {
         let Ok(client) = sys::accept(listener) else { break };
@@ -40,11 +45,14 @@ pub fn turn_away(listener: c_int, reason: Reason) -> Option<u32> {
         } else {
             sys::drain(client);
         }
+        // Counted before the client can know.
+        page::add(counter, 1);
         sys::close(client);
         gone += 1;
     }
     if let Some(loan) = loan {
         loan.restore();
+        replenish();
     }
     if gone > 0 {
         tell(listener, reason, gone);
@@ -52,13 +60,39 @@ pub fn turn_away(listener: c_int, reason: Reason) -> Option<u32> {
     Some(gone)
 }
 
+/// The reserve is made whole, now or with the next closes: another thread may have taken what was lent.
+pub fn replenish() {
+    reserve::fill();
+    let lacks = !reserve::is_full();
+    if lacks {
+        wait::expect_closes();
+    }
+    LACKS.store(lacks, Relaxed);
+}
+
+/// Is the next descriptor that comes free for the reserve? One load.
+pub fn lacks_reserve() -> bool {
+    LACKS.load(Relaxed)
+}
+
+/// Where clients may be turned away, nobody accepts while another thread does that with a borrowed descriptor: he would take
+/// it.
+pub fn let_finish() {
+    /// It may be waiting for a client itself, where another process was faster.
+    const ROUNDS: u32 = 100;
+    for _ in 0..ROUNDS {
+        if !TURN.is_taken() {
+            break;
+        }
+        sys::yield_now();
+    }
+}
+
 fn tell(listener: c_int, reason: Reason, gone: u32) {
-    let counters = page::counters();
-    let (counter, why) = match reason {
-        Reason::Exhausted => (&counters.shed, "no descriptor is free"),
-        Reason::Limit => (&counters.refused, "TIDEOVER_MAX_CLIENTS or TIDEOVER_ACCEPT_RATE is reached"),
+    let why = match reason {
+        Reason::Exhausted => "no descriptor is free",
+        Reason::Limit => "TIDEOVER_MAX_CLIENTS or TIDEOVER_ACCEPT_RATE is reached",
     };
-    page::add(counter, u64::from(gone));
     if let Some(more) = TOLD[reason as usize].due() {
         log::warn!("{gone} clients of listener {listener} are turned away: {why}{}", More(more));
         let kind = EventKind::Shed;

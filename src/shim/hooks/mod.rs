@@ -14,6 +14,7 @@ mod processes;
 mod sockets;
 mod spaces;
 mod syscall;
+mod threads;
 mod variadic;
 mod writes;
 

@@ -10,6 +10,7 @@ use super::{Answer, blocking, descriptor, hooks, pair, second_chance};
 use crate::accept::clients::{self, Turn};
 use crate::accept::{self, Patience, Queue};
 use crate::acquire::{Call, is_exhaustion};
+use crate::arch::weak;
 use crate::barrier::barrier;
 use crate::real::Real;
 use crate::{descriptors, page, sys};
@@ -156,8 +157,7 @@ unsafe fn in_turn(listener: c_int, real: impl Fn() -> c_int) -> c_int {
                 sys::set_errno(errno);
                 return fd;
             }
-            // SAFETY: no more than a cancellation point.
-            Turn::Ask => unsafe { pthread_testcancel() },
+            Turn::Ask => test_cancel(),
             Turn::Poll => match wait_for_client(listener, &patience) {
                 0 => {}
                 wrong => return fail(wrong),
@@ -168,8 +168,14 @@ unsafe fn in_turn(listener: c_int, real: impl Fn() -> c_int) -> c_int {
     }
 }
 
-unsafe extern "C" {
-    fn pthread_testcancel();
+/// A cancellation point. Before glibc 2.34 it is in libpthread, which a program that can be cancelled has loaded.
+#[inline(always)]
+fn test_cancel() {
+    let address = weak!("pthread_testcancel");
+    if address != 0 {
+        // SAFETY: pthread_testcancel(3); nothing is held here.
+        unsafe { core::mem::transmute::<usize, extern "C" fn()>(address)() };
+    }
 }
 
 fn fail(errno: c_int) -> c_int {

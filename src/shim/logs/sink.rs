@@ -6,7 +6,7 @@
 use core::cell::Cell;
 use core::ffi::CStr;
 use core::fmt::Write;
-use core::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering::Relaxed};
+use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering::Relaxed};
 
 use tideover_contract::glob;
 use tideover_contract::settings::{Id, SECOND, sink};
@@ -166,14 +166,18 @@ extern "C" fn keep(fd: i32) {
         let soft = page::counters().soft_limit.load(Relaxed).min(1024) as i32;
         if let Ok(copy) = sys::duplicate(wanted.number, (soft - 24).max(3)) {
             wanted.kept.store(copy, Relaxed);
+            KEEPS.store(true, Relaxed);
         }
     });
 }
 
+/// Is, or was, there a copy? Most programs have none.
+static KEEPS: AtomicBool = AtomicBool::new(false);
+
 /// Is this descriptor our own copy? The host does not know of it, so its close must find nothing there.
 #[inline(always)]
 pub fn is_ours(fd: i32) -> bool {
-    fd > 2 && (fd == STDOUT.kept.load(Relaxed) || fd == STDERR.kept.load(Relaxed))
+    KEEPS.load(Relaxed) && fd > 2 && (fd == STDOUT.kept.load(Relaxed) || fd == STDERR.kept.load(Relaxed))
 }
 
 /// Character devices that swallow or refuse everything.

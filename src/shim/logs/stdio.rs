@@ -58,7 +58,7 @@ pub fn find() -> bool {
             return false;
         }
         let narrow = *stdout.cast::<u8>().add(FILE_SIZE).cast::<*const AtomicUsize>();
-        let slots = [narrow, wide.cast_const()].map(|table| table.wrapping_add(WRITE));
+        let slots = [narrow, wide].map(|table| table.wrapping_add(WRITE));
         let right = !narrow.is_null() && slots.iter().all(|&slot| (*slot).load(Relaxed) == native);
         for (known, slot) in SLOTS.iter().zip(slots) {
             known.store(if right { slot as usize } else { 0 }, Relaxed);

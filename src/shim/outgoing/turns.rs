@@ -12,7 +12,7 @@ use super::endpoint::Endpoint;
 use crate::acquire::Lack;
 use crate::descriptors::{self, NUMBERS, OUTGOING, SHARED};
 use crate::settings::SETTINGS;
-use crate::{arch, sys};
+use crate::{arch, page, sys};
 
 /// Where a marked socket leads (lower half), with [`SETTLED`], and which socket it was (upper half: the inode's number, which the kernel
 /// counts in 32 bits). By descriptor; without meaning where there is no mark.
@@ -181,7 +181,21 @@ fn forget_closed() -> bool {
             any = true;
         }
     }
+    set_right();
     any
+}
+
+/// The number that readers see is wrong for good after closes of two copies at once. It is set right when it was wrong by as much at
+/// the look before: a close that is half done looks wrong, too.
+fn set_right() {
+    static WRONG_BY: AtomicU64 = AtomicU64::new(0);
+    let gauge = &page::counters().outgoing;
+    let shown = gauge.load(SeqCst);
+    let open = descriptors::marked(OUTGOING).filter(|&fd| !is_copy(fd, peer(fd))).count() as u64;
+    let wrong_by = open.wrapping_sub(shown);
+    if WRONG_BY.swap(wrong_by, Relaxed) == wrong_by && wrong_by != 0 {
+        let _ = gauge.compare_exchange(shown, open, SeqCst, Relaxed);
+    }
 }
 
 /// A state of tcp(7): neither connected nor listening.

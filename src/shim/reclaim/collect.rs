@@ -29,7 +29,7 @@ pub struct Collector {
     pub collect: extern "C" fn(&Home) -> Option<Skip>,
     /// Would others of this runtime be held up, the collector among them, if this call slept?
     pub holds_up: fn(&Home, Option<&Caller>) -> bool,
-    /// Finalizers run on a thread of the runtime's own. It may need descriptors itself, and some time.
+    /// Finalizers run on a thread of the runtime's own, and need some time.
     pub elsewhere: bool,
 }
 
@@ -111,9 +111,8 @@ pub fn consider(_: &Pressure) -> Gain {
 
 impl Collection {
     fn begin(runtime: Runtime, home: Home) -> Collection {
-        let elsewhere = collector(runtime).elsewhere;
-        let loan = if elsewhere { reserve::lend() } else { None };
-        Collection { runtime, home, begun: sys::now(), closes: page::closes(elsewhere), loan }
+        let closes = page::closes(collector(runtime).elsewhere);
+        Collection { runtime, home, begun: sys::now(), closes, loan: reserve::lend() }
     }
 
     /// Runs the collector. None of our frames between here and the hook has anything to clean up, see [`Collector::collect`].
@@ -226,9 +225,7 @@ pub fn holds_up() -> bool {
 
 /// Is there a runtime whose finalizers may need descriptors of their own?
 pub fn wants_reserve() -> bool {
-    SETTINGS.get(Id::Gc) != 0
-        && loaded::look(&NAMES, 0, &mut None)
-        && present().any(|(runtime, _)| collector(runtime).elsewhere)
+    SETTINGS.get(Id::Gc) != 0 && loaded::look(&NAMES, 0, &mut None) && present().next().is_some()
 }
 
 /// In the child of a fork.

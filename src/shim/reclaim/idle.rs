@@ -25,7 +25,12 @@ struct Idle {
 
 /// The rung.
 pub fn run(_: &Pressure) -> Gain {
-    if is_wanted() && shut_down() { Gain::Later } else { Gain::Nothing }
+    if !is_wanted() {
+        return Gain::Nothing;
+    }
+    // Where nobody has been idle for long enough, somebody may be soon.
+    shut_down();
+    Gain::Later
 }
 
 /// Has the user set a time?
@@ -33,15 +38,15 @@ pub fn is_wanted() -> bool {
     SETTINGS.get(Id::IdleTimeout) != 0
 }
 
-/// Shuts down the longest idle; false if there are none. Also called every 100 ms while a listener is parked: clients may become
-/// idle after its accept(2) failed.
-pub fn shut_down() -> bool {
+/// Shuts down the longest idle. Also called every 100 ms while a listener is parked: clients may become idle after its accept(2)
+/// failed.
+pub fn shut_down() {
     let limit = SETTINGS.get(Id::IdleTimeout);
     let longest = longest_idle(limit.div_ceil(1_000_000));
     let gone = longest.iter().flatten().filter(|idle| idle_for(idle.fd).is_some() && sys::shut_down(idle.fd).is_ok());
     let count = gone.count() as u64;
     if count == 0 {
-        return false;
+        return;
     }
     page::add(&page::counters().idle_closed, count);
     if let Some(more) = TOLD.due() {
@@ -53,7 +58,6 @@ pub fn shut_down() -> bool {
             More(more)
         );
     }
-    true
 }
 
 /// The clients that have been idle for longest, and at least for so long.

@@ -24,6 +24,7 @@ use tideover_contract::page::Outcome;
 use tideover_contract::settings::SECOND;
 
 use self::collect::Collection;
+use crate::barrier::barrier;
 use crate::{arch, page, reserve, sys, wait};
 
 /// What is needed, and what for.
@@ -122,10 +123,25 @@ fn is_holder() -> bool {
 fn has_jumped_off() -> bool {
     let gone = arch::stack_pointer() > FOOT.load(Relaxed) || sys::now().saturating_sub(HELD_SINCE.load(Relaxed)) > LOST;
     if gone {
-        reserve::abandoned(arch::thread_pointer());
-        land();
+        abandon();
     }
     gone
+}
+
+fn abandon() {
+    reserve::abandoned(arch::thread_pointer());
+    land();
+}
+
+/// This thread ends. Is it on the ladder? An interpreter that ends may end it in a collection.
+#[cold]
+#[inline(never)]
+pub extern "C" fn leave() {
+    barrier((), || {
+        if is_holder() {
+            abandon();
+        }
+    });
 }
 
 /// Goes up the ladder until a rung frees something.

@@ -1,0 +1,63 @@
+//! Ends of threads. The first pthread_exit(3) or pthread_cancel(3) of a process loads the unwinder, and ends the process when it can't:
+//! "libgcc_s.so.1 must be installed for pthread_exit to work". Python ends its daemon threads that way, at its limit or not.
+
+use core::ffi::{c_char, c_int, c_void};
+
+use tideover_contract::settings::SECOND;
+
+use super::composites::make_room;
+use super::hooks;
+use crate::acquire::Call;
+use crate::barrier::barrier;
+use crate::real::Real;
+use crate::{page, process, reclaim, reserve, sys};
+
+/// For so long: other threads may take what was free a moment ago, and a program that is ending will soon have ended.
+const PATIENCE: u64 = 10 * SECOND;
+const PAUSE: u64 = SECOND / 1000;
+
+hooks! {
+    pthread_exit(answer: *mut c_void) -> () = ending();
+    pthread_cancel(thread: libc::pthread_t) -> c_int = unwinding();
+}
+
+#[inline(always)]
+unsafe fn ending(call: impl Fn() -> Call, real: impl FnMut()) {
+    reclaim::leave();
+    // SAFETY: as the caller promised.
+    unsafe { unwinding(call, real) };
+}
+
+#[inline(always)]
+unsafe fn unwinding<R>(call: impl Fn() -> Call, mut real: impl FnMut() -> R) -> R {
+    if page::is_tight() {
+        load_unwinder(call());
+    }
+    real()
+}
+
+/// What the real function does first, but not just once. This thread is about to wait for the loader in any case.
+#[cold]
+#[inline(never)]
+#[allow(improper_ctypes_definitions, reason = "extern \"C\" only so that it can't unwind")]
+extern "C" fn load_unwinder(call: Call) {
+    barrier((), || {
+        let end = sys::now() + PATIENCE;
+        while process::may_act() && !is_loaded() && sys::now() < end {
+            if !reserve::give_up() {
+                make_room(call);
+                sys::sleep(PAUSE);
+            }
+        }
+    });
+}
+
+fn is_loaded() -> bool {
+    static DLOPEN: Real = Real::new();
+    type Dlopen = unsafe extern "C" fn(*const c_char, c_int) -> *mut c_void;
+    // SAFETY: the function of this name has this type; what it loads stays.
+    unsafe {
+        let dlopen = core::mem::transmute::<usize, Dlopen>(DLOPEN.address(c"dlopen", true));
+        !dlopen(c"libgcc_s.so.1".as_ptr(), libc::RTLD_NOW).is_null()
+    }
+}
