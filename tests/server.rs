@@ -351,20 +351,24 @@ impl Started {
         }
     }
 
-    /// CPU time of all its processes so far, in steps of 10 ms.
+    /// CPU time of all its processes so far. For each what its living threads have used, to the nanosecond, or what the kernel says of
+    /// all of them, in steps of 10 ms, whichever is more; and what its children had used that are gone.
     pub fn cpu(&self) -> Duration {
         let group = self.pid().to_string();
-        let ticks: u64 = fs::read_dir("/proc")
-            .expect("/proc")
-            .flatten()
-            .filter_map(|entry| {
-                let stat = fs::read_to_string(entry.path().join("stat")).ok()?;
-                // After the name, which may hold anything: state ppid pgrp ... utime stime cutime cstime, the 12th to the 15th.
-                let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
-                (fields[2] == group).then(|| fields[11..15].iter().filter_map(|f| f.parse::<u64>().ok()).sum::<u64>())
-            })
-            .sum();
-        Duration::from_millis(ticks * 10)
+        let used = |process: fs::DirEntry| -> Option<Duration> {
+            let stat = fs::read_to_string(process.path().join("stat")).ok()?;
+            // After the name, which may hold anything: state ppid pgrp ... utime stime cutime cstime, the 12th to the 15th.
+            let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+            let ticks = |from: usize| fields[from..from + 2].iter().filter_map(|f| f.parse::<u64>().ok()).sum::<u64>();
+            let threads = fs::read_dir(process.path().join("task")).ok()?.flatten();
+            let exact = threads.filter_map(|thread| {
+                let text = fs::read_to_string(thread.path().join("schedstat")).ok()?;
+                text.split(' ').next()?.parse::<u64>().ok()
+            });
+            let living = Duration::from_nanos(exact.sum()).max(Duration::from_millis(10 * ticks(11)));
+            (fields[2] == group).then_some(living + Duration::from_millis(10 * ticks(13)))
+        };
+        fs::read_dir("/proc").expect("/proc").flatten().filter_map(used).sum()
     }
 
     /// Calls to accept so far that reached the kernel.

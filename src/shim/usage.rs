@@ -14,6 +14,12 @@ pub fn used(soft: u64) -> u64 {
     }
 }
 
+/// Is no number below `soft` free, as far as can be told by one call? Not where some are above it, nor where the kernel does not count.
+pub fn is_full(soft: u64) -> bool {
+    crate::page::high_water() <= soft
+        && sys::stat(c"/proc/self/fd", true).is_ok_and(|status| status.st_size as u64 >= soft)
+}
+
 /// Is a number below `soft` free? Descriptors above the limit, inherited or from before it was lowered, are in use, too, so that a
 /// count does not always tell.
 pub fn has_room(soft: u64) -> bool {

@@ -19,7 +19,12 @@ while True:
             client.setblocking(False)
             clients[client.fileno()] = client
             epoll.register(client, select.EPOLLIN)
-        elif asked := clients[fd].recv(4096):
+            continue
+        try:
+            asked = clients[fd].recv(4096)
+        except ConnectionError:
+            asked = b""
+        if asked:
             clients[fd].send(b"HTTP/1.1 204 No Content\r\n\r\n")
         else:
             clients.pop(fd).close()

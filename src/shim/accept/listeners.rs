@@ -362,11 +362,39 @@ pub fn closed() {
     }
 }
 
+/// What a close had freed is taken. Listeners are parked before their loop is told of clients that it can't take: it would find out
+/// by a failed accept(2) for each client that leaves, and some note that (memcached did, 500 times a second).
+fn park_again() {
+    let Some(mut table) = TABLE.enter() else { return };
+    let before = table.listeners();
+    for place in table.watches() {
+        // Whether an EPOLLONESHOT watch is armed is not known.
+        let own = place.as_mut().filter(|watch| !watch.is_foreign() && !watch.has(ONESHOT));
+        if own.is_some_and(|watch| watch.park(false).is_err_and(is_gone)) {
+            *place = None;
+            DOUBT.store(true, Relaxed);
+        }
+    }
+    table.count(before);
+    let any = table.listeners() > before;
+    drop(table);
+    if any {
+        settle(true);
+        // A close that came before.
+        if !super::is_full() {
+            put_back();
+        }
+    }
+}
+
 /// Looks after what is parked, if that is due. Returns after how many nanoseconds to look again; None: nothing is parked, nor was
 /// lately.
 pub fn look() -> Option<u64> {
     claim();
     let now = sys::now();
+    if !any_parked() && super::is_full() {
+        park_again();
+    }
     if !any_parked() {
         if now.saturating_sub(PARKED_AT.load(Relaxed)) < ALERT_LASTS {
             return Some(LOOK);

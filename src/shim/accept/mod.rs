@@ -220,6 +220,13 @@ fn has_descriptors() -> bool {
     WRONG.load(Relaxed) == libc::ENFILE || usage::has_room(soft)
 }
 
+/// Will the next accept(2) surely fail, and its client have to wait?
+fn is_full() -> bool {
+    WRONG.load(Relaxed) == libc::EMFILE
+        && !sheds_now()
+        && sys::descriptor_limit().is_ok_and(|limit| usage::is_full(limit.rlim_cur))
+}
+
 /// Called every 100 ms while a listener is parked.
 fn attend() {
     descriptors::reconcile_now_and_then();
