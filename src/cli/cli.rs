@@ -3,7 +3,9 @@
 
 use crate::failure::{Failure, Status};
 use crate::output::{complain, explain, print, start_log};
-use crate::{clean, config, doctor, generate, metrics, ps, rescue, run, scenarios, selftest, stat, system_wide, top, watch};
+use crate::{
+    clean, config, doctor, generate, metrics, ps, rescue, run, scenarios, selftest, stat, system_wide, top, watch,
+};
 use clap::error::ErrorKind;
 use clap::{ArgMatches, Command};
 use std::process::ExitCode;
