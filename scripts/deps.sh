@@ -83,6 +83,7 @@ man-db              command man
 mandoc              command mandoc
 fish                command fish
 systemd             command systemd-analyze
+openssl             command openssl
 shellcheck          command shellcheck
 debootstrap         file    /usr/sbin/debootstrap
 busybox-static      command busybox

@@ -224,6 +224,7 @@ impl Run {
         Running {
             stdin: child.stdin.take(),
             what: format!("{:?} {:?} preload={:?}", self.program, self.args, self.preloads()),
+            _end: EndWithTheTest(child.id()),
             child,
             stdout,
             stderr,
@@ -301,7 +302,21 @@ pub struct Running {
     deadline: Instant,
     page_dir: PathBuf,
     what: String,
+    _end: EndWithTheTest,
     _pages: Scratch,
+}
+
+/// A test that fails leaves nothing running: programs that go on for ever would slow down all that come after.
+#[derive(Debug)]
+struct EndWithTheTest(u32);
+
+impl Drop for EndWithTheTest {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            // SAFETY: kill(2) touches no memory; nobody has waited for the child, so the group is its own.
+            unsafe { libc::kill(-(self.0 as i32), libc::SIGKILL) };
+        }
+    }
 }
 
 impl Running {

@@ -105,9 +105,9 @@ fn tell(ebb: &mut Running, word: &str) {
 fn an_alert_is_told_once_and_cleared_once() {
     let pages = Scratch::new();
     let hook = Hook::open("127.0.0.1:0", &[]);
-    let watch =
-        watch(&pages, &["--only", "ebb", "--calm", "200ms", "--webhook", &format!("http://{}/hook", hook.address)])
-            .start();
+    let url = format!("http://{}/hook", hook.address);
+    // A look may find it half full: one threshold, one alert.
+    let watch = watch(&pages, &["--only", "ebb", "--warning", "90", "--calm", "200ms", "--webhook", &url]).start();
     let mut ebb = ebb(&pages, false);
     let pid = ebb.pid();
     tell(&mut ebb, "fill");
@@ -132,16 +132,22 @@ fn alerts_wait_for_a_receiver_that_is_down_and_each_comes_once() {
     let pages = Scratch::new();
     let address = Hook::open("127.0.0.1:0", &[]).address.to_string();
     let url = format!("http://{address}/");
-    let watch = watch(&pages, &["--only", "ebb", "--calm", "100ms", "--webhook", &url]);
-    let mut watch = watch.start();
+    let watch = watch(&pages, &["--only", "ebb", "--warning", "90", "--calm", "100ms", "--webhook", &url]).start();
     let mut ebb = ebb(&pages, true);
     let pid = ebb.pid();
+    let said = |words: &[&str]| {
+        let all = words.iter().map(|word| format!("{word}: ebb (process {pid})")).collect::<Vec<_>>();
+        let end = Instant::now() + Duration::from_secs(50);
+        while !watch.stdout_so_far().contains("watching") || !all.iter().all(|it| watch.stdout_so_far().contains(it)) {
+            assert!(Instant::now() < end, "not all of {all:?}: {}", watch.stdout_so_far());
+            thread::sleep(Duration::from_millis(20));
+        }
+    };
+    said(&[]);
     tell(&mut ebb, "fill");
-    watch.wait_for("raised critical usage: ebb");
-    watch.wait_for("raised critical gave_up: ebb");
+    said(&["raised critical usage", "raised critical gave_up"]);
     tell(&mut ebb, "drain");
-    watch.wait_for("cleared critical");
-    watch.wait_for("cleared critical");
+    said(&["cleared critical usage", "cleared critical gave_up"]);
     // Now it is up; at first it can't take any.
     let hook = Hook::open(&address, &[500, 503]);
     let posts = hook.wait_for(pid, 4);
@@ -251,4 +257,54 @@ fn systemd_takes_the_unit() {
     let here = scratch.write("tideover-watch.service", &here);
     let verified = Run::new(program("systemd-analyze", "systemd")).arg("verify").arg(here).output();
     assert!(verified.succeeded() && !verified.stderr.contains("tideover-watch"), "{verified}");
+}
+
+/// A webhook by https: says its port, then each body that is posted to it.
+const HTTPS: &str = "
+import http.server, ssl, sys
+class Hook(http.server.BaseHTTPRequestHandler):
+    def do_POST(self):
+        print(self.rfile.read(int(self.headers['Content-Length'])).decode(), flush=True)
+        self.send_response(204)
+        self.end_headers()
+    def log_message(self, *words): pass
+server = http.server.HTTPServer(('127.0.0.1', 0), Hook)
+context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+context.load_cert_chain(sys.argv[1], sys.argv[2])
+server.socket = context.wrap_socket(server.socket, server_side=True)
+print('port', server.server_port, flush=True)
+server.serve_forever()
+";
+
+#[test]
+fn https_goes_to_those_whose_certificate_the_system_trusts() {
+    let (pages, keys) = (Scratch::new(), Scratch::new());
+    let openssl = |words: &str| {
+        Run::new(program("openssl", "openssl")).args(words.split(' ')).folder(keys.path()).output().passes();
+    };
+    keys.write("names", "subjectAltName=DNS:localhost,IP:127.0.0.1\n");
+    openssl("req -x509 -newkey rsa:2048 -nodes -keyout ca.key -out ca.pem -subj /CN=tideover-test-ca -days 2");
+    openssl("req -newkey rsa:2048 -nodes -keyout hook.key -out hook.csr -subj /CN=localhost");
+    openssl("x509 -req -in hook.csr -CA ca.pem -CAkey ca.key -CAcreateserial -out hook.pem -days 2 -extfile names");
+    let python = Run::new(program("python3", "python3")).args(["-c", HTTPS, "hook.pem", "hook.key"]);
+    let mut hook = python.folder(keys.path()).timeout(Duration::from_secs(60)).start();
+    let port = hook.wait_for("port ").split_off(5);
+    let url = format!("https://localhost:{port}/secret");
+    let mut ebb = ebb(&pages, false);
+    tell(&mut ebb, "fill");
+    // The control: nobody vouches for it. Its messages come on standard output, so that they can be waited for.
+    let words = format!("exec {} \"$@\" 2>&1", tideover().display());
+    let args = ["watch", "--only", "ebb", "--webhook", &url, "--page-dir", pages.path().to_str().unwrap()];
+    let watching = Run::new("sh").args(["-c", &words, "sh"]).args(args).timeout(Duration::from_secs(60));
+    let mut strangers = watching.start();
+    strangers.wait_for("the webhook at localhost does not take an alert");
+    let said = end(strangers);
+    assert!(said.contains("raised critical usage: ebb") && !said.contains("secret"), "{said}");
+    assert!(!hook.stdout_so_far().contains("usage"), "{}", hook.stdout_so_far());
+    let trusting = watching.env("SSL_CERT_FILE", keys.join("ca.pem")).start();
+    let line = hook.wait_for(&format!("\"pid\":{}", ebb.pid()));
+    assert!(line.contains("\"alert\":\"usage\""), "{line}");
+    end(trusting);
+    end(hook);
+    ebb.finish();
 }

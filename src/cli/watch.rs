@@ -107,8 +107,11 @@ pub fn run(matches: &ArgMatches) -> Result<(), Failure> {
     let mut looks = Look::new(pages, usage, only)?;
     let mut alerts = Alerts::new(time("calm"));
     let rescues = matches.get_flag("rescue");
+    let mut findings = looks.take();
+    // From now on what is given up is news.
+    print(&format!("watching, a look every {}\n", humantime::format_duration(time("interval"))))?;
     loop {
-        for mut alert in alerts.update(looks.take()) {
+        for mut alert in alerts.update(findings) {
             if rescues && alert.calls_for_rescue() {
                 match rescue(alert.pid, None) {
                     Ok(done) => alert.message.push_str(&format!("; rescued: {}", done.text())),
@@ -118,6 +121,7 @@ pub fn run(matches: &ArgMatches) -> Result<(), Failure> {
             tell(&alert, &receivers);
         }
         std::thread::sleep(time("interval").max(Duration::from_millis(10)));
+        findings = looks.take();
     }
 }
 
