@@ -31,7 +31,8 @@ lint:
 	$(CARGO) clippy --workspace --all-targets
 
 # PART=startup,loads for some of the parts (scripts/bench --list); WRITE=1 puts them into docs/BENCHMARKS.md.
-bench: deps build
+bench: build
+	sh scripts/deps.sh bench
 	scripts/bench $(if $(PART),--only $(PART)) $(if $(WRITE),--write)
 
 # Real servers at their limit, plain and preloaded; --write puts the tables into docs/servers.md.
@@ -39,7 +40,8 @@ servers: deps build
 	scripts/bench-servers
 
 # Other people's tests, plain against preloaded; SHORT=1 for a minute's worth, ONLY=cpython,node for some of the suites.
-compat: deps build
+compat: build
+	sh scripts/deps.sh $(if $(SHORT),,compat)
 	scripts/compat $(if $(SHORT),--short,--write) $(if $(ONLY),--only $(ONLY))
 
 # The storms of the tests, at length: ten minutes.

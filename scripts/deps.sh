@@ -13,7 +13,12 @@ libc6-dev           file    /usr/include/stdio.h
 libc-dev-bin        command gencat
 make                command make
 musl                file    /lib/ld-musl-*.so.1
-musl-tools          command musl-gcc
+iproute2            command ip
+xz-utils            command xz
+bzip2               command bzip2
+openssh-client      command ssh-keygen
+openssl             command openssl
+libpython3-testsuite file   /usr/lib/python3*/test/test_os.py
 binutils            command readelf
 python3             file    /usr/bin/python3
 python3-pip         file    /usr/lib/python3/dist-packages/pip
@@ -96,6 +101,29 @@ docker-compose      command docker-compose
 [ "${1-}" != servers ] || needed="$needed
 golang-go           command go
 wrk                 command wrk
+"
+
+# What `make compat` runs besides.
+[ "${1-}" != compat ] || needed="$needed
+dpkg-dev            command dpkg-source
+tcl8.6              command tclsh8.6
+gettext             command msgfmt
+bison               command bison
+chromium            command chromium
+memcached           command memcached
+openssh-server      file    /usr/sbin/sshd
+openssh-client      command ssh
+dbus                command dbus-daemon
+cron                file    /usr/sbin/cron
+wrk                 command wrk
+"
+# What `make bench` compares with.
+[ "${1-}" != bench ] || needed="$needed
+wrk                 command wrk
+libfaketime         library faketime/libfaketimeMT.so.1
+libsocket-wrapper   library libsocket_wrapper.so
+postgresql-client   command pgbench
+npm                 command npm
 "
 
 # Is it there?  have command gcc / have file /usr/bin/python3 / have library libfiu.so.0

@@ -13,7 +13,8 @@ class Main {
         try (Stream<Path> all = java.nio.file.Files.walk(top)) { System.out.println(all.count()); }
         try (FileChannel c = FileChannel.open(top.resolve("map"), StandardOpenOption.CREATE, StandardOpenOption.READ, StandardOpenOption.WRITE)) {
             MappedByteBuffer m = c.map(FileChannel.MapMode.READ_WRITE, 0, 1 << 20);
-            m.putLong(8, 42).force();
+            m.putLong(8, 42);
+            m.force();
             try (FileLock lock = c.lock()) { System.out.println(lock.isValid() + " " + c.size() + " " + m.getLong(8)); }
             ByteBuffer[] parts = { ByteBuffer.wrap("a".getBytes()), ByteBuffer.wrap("b".getBytes()) };
             System.out.println(c.write(parts) + " " + c.transferTo(0, 100, Channels.newChannel(OutputStream.nullOutputStream())));
