@@ -22,7 +22,7 @@ use crate::reclaim::{self, Climb, Pressure};
 use crate::report::{ErrnoName, More, Repeated, Seconds};
 use crate::settings::SETTINGS;
 use crate::wait::{self, Backoff, Candidate, Refusal, Step, Waiting};
-use crate::{breaker, descriptors, page, reserve, sys, usage};
+use crate::{arch, breaker, descriptors, page, reserve, sys, usage};
 
 /// A call that makes descriptors, as far as the engine cares.
 #[derive(Clone, Copy)]
@@ -66,6 +66,8 @@ struct Attempt {
     call: Call,
     lack: Lack,
     errno: c_int,
+    /// Where this thread's stack ended when it began.
+    foot: usize,
     begun: u64,
     tries: u32,
     climbs: u32,
@@ -123,7 +125,7 @@ pub type Try = unsafe extern "C" fn(*mut c_void) -> Tried;
 #[allow(improper_ctypes_definitions, reason = "extern \"C\" only so that it can't unwind")]
 pub unsafe extern "C" fn carry_for(lack: Lack, call: Call, wrong: c_int, again: Try, context: *mut c_void) -> bool {
     let saved = sys::errno();
-    if let Some(mut attempt) = Attempt::begin(lack, call, wrong) {
+    if let Some(mut attempt) = Attempt::begin(lack, call, wrong, arch::stack_pointer()) {
         loop {
             match attempt.next_move() {
                 Move::Try => {}
@@ -189,11 +191,11 @@ impl Attempt {
     #[cold]
     #[inline(never)]
     #[allow(improper_ctypes_definitions, reason = "extern \"C\" only so that it can't unwind")]
-    extern "C" fn begin(lack: Lack, call: Call, errno: c_int) -> Option<Attempt> {
-        barrier(None, || Attempt::new(lack, call, errno))
+    extern "C" fn begin(lack: Lack, call: Call, errno: c_int, foot: usize) -> Option<Attempt> {
+        barrier(None, || Attempt::new(lack, call, errno, foot))
     }
 
-    fn new(lack: Lack, call: Call, errno: c_int) -> Option<Attempt> {
+    fn new(lack: Lack, call: Call, errno: c_int, foot: usize) -> Option<Attempt> {
         if matches!(process::phase(), Phase::Starting | Phase::Dormant | Phase::Sandboxed) {
             page::add(&page::counters().bypassed, 1);
             return None;
@@ -204,7 +206,7 @@ impl Attempt {
         }
         page::ensure();
         let counters = page::counters();
-        if reclaim::is_climbing() {
+        if reclaim::is_climbing(foot) {
             page::add(&counters.bypassed, 1);
             return None;
         }
@@ -219,6 +221,7 @@ impl Attempt {
             call,
             lack,
             errno,
+            foot,
             begun: sys::now(),
             tries: 0,
             climbs: if lack == Lack::Descriptor { 0 } else { CLIMBS },
@@ -273,7 +276,7 @@ impl Attempt {
     }
 
     fn pressure(&self) -> Pressure {
-        Pressure { call: self.call.name, errno: self.errno, role: self.role }
+        Pressure { call: self.call.name, errno: self.errno, role: self.role, foot: self.foot }
     }
 
     fn next(&mut self) -> Result<Move, Outcome> {

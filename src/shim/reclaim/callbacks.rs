@@ -149,7 +149,7 @@ mod tests {
         for (n, priority) in [(1, 0), (2, 5), (3, -1), (4, -2), (5, 5)] {
             assert!(register(append, context(n), priority));
         }
-        let pressure = Pressure { call: "open", errno: libc::EMFILE, role: Role::Usual };
+        let pressure = Pressure { call: "open", errno: libc::EMFILE, role: Role::Usual, foot: usize::MAX };
         assert!(matches!(run(&pressure), Gain::Freed));
         assert_eq!(CALLS.load(SeqCst), 2513);
         for n in 1..=5 {

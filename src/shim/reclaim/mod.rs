@@ -35,6 +35,8 @@ pub struct Pressure {
     pub errno: i32,
     /// What the call is in its runtime.
     pub role: Role,
+    /// Where the stack ended when the call failed.
+    pub foot: usize,
 }
 
 /// What a rung has brought.
@@ -93,8 +95,10 @@ static FLIGHT: Mutex<()> = Mutex::new(());
 static HOLDER: AtomicUsize = AtomicUsize::new(0);
 static HELD_SINCE: AtomicU64 = AtomicU64::new(0);
 static HOLDER_TID: AtomicI32 = AtomicI32::new(0);
-/// End of its stack when it stepped on: what calls from within lies below.
+/// Where its stack ended when the call failed that brought it there: what calls from within lies below.
 static FOOT: AtomicUsize = AtomicUsize::new(0);
+/// By more than this: hooks differ in the size of their frames.
+const FRAMES: usize = 256;
 /// Counts ends of flights; waiters sleep on it.
 static LANDINGS: AtomicU32 = AtomicU32::new(0);
 
@@ -115,8 +119,8 @@ pub enum Climb {
 }
 
 /// Is this thread on the ladder? Then a reclaimer, or a signal handler above one, has called.
-pub fn is_climbing() -> bool {
-    thread::is_collecting() || (is_holder() && !has_jumped_off())
+pub fn is_climbing(foot: usize) -> bool {
+    thread::is_collecting() || (is_holder() && !has_jumped_off(foot))
 }
 
 fn is_holder() -> bool {
@@ -125,8 +129,8 @@ fn is_holder() -> bool {
 
 /// This thread holds the ladder, but calls from further out than it stepped on, or long after: it has left by longjmp(3).
 /// Then the ladder is free again.
-fn has_jumped_off() -> bool {
-    let gone = arch::stack_pointer() > FOOT.load(Relaxed) || sys::now().saturating_sub(HELD_SINCE.load(Relaxed)) > LOST;
+fn has_jumped_off(foot: usize) -> bool {
+    let gone = foot + FRAMES > FOOT.load(Relaxed) || sys::now().saturating_sub(HELD_SINCE.load(Relaxed)) > LOST;
     if gone {
         abandon();
     }
@@ -155,7 +159,7 @@ pub fn climb(pressure: &Pressure) -> Climb {
     if LADDER.iter().all(|rung| !rung.ready(pressure, now)) {
         return Climb::Nothing;
     }
-    if !take_off(now) {
+    if !take_off(now, pressure.foot) {
         // Whoever is on the ladder may wait for us.
         return match pressure.role {
             Role::Usual => {
@@ -272,7 +276,7 @@ pub fn rested() {
     }
 }
 
-fn take_off(now: u64) -> bool {
+fn take_off(now: u64, foot: usize) -> bool {
     let mut guard = FLIGHT.try_lock();
     if guard.is_none() && is_lost(now) {
         let lost = HOLDER.swap(0, Relaxed);
@@ -288,7 +292,7 @@ fn take_off(now: u64) -> bool {
     core::mem::forget(guard);
     if taken {
         HELD_SINCE.store(now, Relaxed);
-        FOOT.store(arch::stack_pointer(), Relaxed);
+        FOOT.store(foot, Relaxed);
         HOLDER_TID.store(sys::gettid(), Relaxed);
         HOLDER.store(arch::thread_pointer(), Relaxed);
     }
@@ -351,9 +355,11 @@ mod tests {
     #[test]
     fn the_ladder_carries_one_thread_and_survives_a_lost_one() {
         let now = sys::now();
-        assert!(take_off(now));
+        assert!(take_off(now, usize::MAX));
         assert!(is_holder());
-        let other = std::thread::spawn(move || (take_off(now), is_holder(), take_off(now + LOST + 1), is_holder()));
+        let other = std::thread::spawn(move || {
+            (take_off(now, usize::MAX), is_holder(), take_off(now + LOST + 1, usize::MAX), is_holder())
+        });
         assert_eq!(other.join().unwrap(), (false, false, true, true));
         land();
         assert!(FLIGHT.is_locked(), "the thread that was taken for lost must not free what another one holds");
