@@ -5,8 +5,8 @@
 //! [`hooks`] (what is intercepted) -> [`acquire`] (try again?) -> [`reclaim`] (free what can be freed) -> [`wait`] (sleep
 //! where sleeping can help) -> [`page`] (count it) and [`report`] (say it).
 //!
-//! What it does not do: change what a call that succeeds returns, close a descriptor of the host's, start a thread, keep a
-//! descriptor, take a lock or allocate on a success path. The rules, and the incident behind each, are in DESIGN.md.
+//! What it does not do: change what a call that succeeds returns, close a descriptor of the host's, start a thread, take a
+//! lock or allocate on a success path. The rules, and the incident behind each, are in DESIGN.md.
 // Unit tests leave out the exported functions, or they would interpose on themselves; then much has no caller.
 #![cfg_attr(test, allow(dead_code))]
 

@@ -81,7 +81,8 @@ static LADDER: [Rung; 4] = [
 const COLLECT: usize = 2;
 
 /// A rung that freed nothing rests for this long, or for [`REST_FACTOR`] times what it cost: a program that lives at its
-/// limit must not spend its time on the ladder. Each time in a row doubles that, up to [`LONG_REST`].
+/// limit must not spend its time on the ladder. Each time in a row doubles that, up to [`LONG_REST`], or four
+/// times as long.
 const REST: u64 = SECOND / 20;
 const REST_FACTOR: u64 = 20;
 const LONG_REST: u64 = 2 * SECOND;
@@ -260,7 +261,7 @@ impl Rung {
     fn rest(&self, cost: u64) {
         let least = REST.max(REST_FACTOR * cost);
         let doubled = least.saturating_mul(1 << self.fruitless.fetch_add(1, Relaxed).min(20));
-        self.rests_until.store(sys::now() + doubled.min(LONG_REST).max(least), Relaxed);
+        self.rests_until.store(sys::now() + doubled.min(LONG_REST.max(4 * least)), Relaxed);
     }
 
     fn ready(&self, pressure: &Pressure, now: u64) -> bool {
