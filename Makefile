@@ -8,7 +8,7 @@ DESTDIR ?=
 export PREFIX LIBDIR DESTDIR
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 
-.PHONY: all build deps demo test lint bench servers compat install uninstall deb dist clean
+.PHONY: all build deps demo test lint bench servers compat install uninstall deb dist dist-test hazards clean
 
 all: build
 
@@ -30,8 +30,9 @@ lint:
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets
 
+# PART=startup,loads for some of the parts (scripts/bench --list); WRITE=1 puts them into docs/BENCHMARKS.md.
 bench: deps build
-	scripts/bench
+	scripts/bench $(if $(PART),--only $(PART)) $(if $(WRITE),--write)
 
 # Real servers at their limit, plain and preloaded; --write puts the tables into docs/servers.md.
 servers: deps build
@@ -40,6 +41,11 @@ servers: deps build
 # Other people's tests, plain against preloaded; SHORT=1 for a minute's worth, ONLY=cpython,node for some of the suites.
 compat: deps build
 	scripts/compat $(if $(SHORT),--short,--write) $(if $(ONLY),--only $(ONLY))
+
+# The storms of the tests, at length: ten minutes.
+hazards: deps build
+	TIDEOVER_FAULTS=all TIDEOVER_STRESS=120 TIDEOVER_KILLS=1000 TIDEOVER_FUZZ=10000000 \
+		$(CARGO) test -p tideover-tests --test faults --test endurance --test fuzz -- --nocapture
 
 install: build
 	scripts/install install
@@ -51,11 +57,15 @@ uninstall:
 deb: build
 	scripts/deb
 
-# The same as a tar file, to be unpacked below / or anywhere (the command finds its library beside itself).
-dist: build
-	rm -rf target/dist
-	PREFIX=/tideover-$(VERSION) LIBDIR= DESTDIR=target/dist scripts/install install
-	tar -C target/dist -czf target/tideover-$(VERSION).tar.gz tideover-$(VERSION)
+# The same as a tar file, for glibc 2.17 and later and for musl, to be unpacked below / or anywhere (the command finds its library
+# beside itself).
+dist: deps
+	scripts/dist
+
+# The library on an older glibc, a newer one and musl.
+dist-test: deps build
+	scripts/dist-roots
+	$(CARGO) test -p tideover-tests --test libcs -- --nocapture
 
 clean:
 	$(CARGO) clean

@@ -1,5 +1,6 @@
 /* Makes one call many times, inside measured() only: callgrind counts the instructions there (--toggle-collect=measured).
- * calls NAME BATCHES   each batch is 100 calls; a batch before the first is not counted, so that nothing is new. */
+ * calls NAME BATCHES   each batch is 100 calls; a batch before the first is not counted, so that nothing is new.
+ * Prints the nanoseconds of a call in the median batch. */
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <poll.h>
@@ -9,6 +10,7 @@
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
 enum { BATCH = 100 };
@@ -28,6 +30,9 @@ static int do_open(int i) { return made[i] = open("/dev/null", O_RDONLY); }
 static int do_close(int i) { return close(made[i]); }
 static int do_socket(int i) { return made[i] = socket(AF_UNIX, SOCK_STREAM, 0); }
 static int do_accept4(int i) { return made[i] = accept4(listener, NULL, NULL, SOCK_CLOEXEC); }
+static int do_open_close(int i) { return (void)i, close(open("/dev/null", O_RDONLY)); }
+static int do_socket_close(int i) { return (void)i, close(socket(AF_UNIX, SOCK_STREAM, 0)); }
+static int do_accept4_close(int i) { return (void)i, close(accept4(listener, NULL, NULL, SOCK_CLOEXEC)); }
 static struct sockaddr_un name;
 static socklen_t name_size = sizeof name;
 static int do_connect(int i) { return connect(clients[i], (struct sockaddr *)&name, name_size); }
@@ -62,6 +67,7 @@ static void connect_all(void)
     for (int i = 0; i < BATCH; i++)
         must(do_connect(i) == 0, "connect");
 }
+static void close_clients(void) { for (int i = 0; i < BATCH; i++) close(clients[i]); }
 static void accept_all(void)
 {
     for (int i = 0; i < BATCH; i++)
@@ -79,6 +85,9 @@ static const struct call {
     { "close", open_all, do_close, nothing },
     { "socket", nothing, do_socket, close_all },
     { "accept4", connect_all, do_accept4, close_both },
+    { "open+close", nothing, do_open_close, nothing },
+    { "socket+close", nothing, do_socket_close, nothing },
+    { "accept+close", connect_all, do_accept4_close, close_clients },
     { "connect", make_clients, do_connect, accept_all },
     { "write", nothing, do_write, nothing },
     { "fcntl", nothing, do_fcntl, nothing },
@@ -97,6 +106,11 @@ __attribute__((noinline)) static int measured(int (*call)(int))
     for (int i = 0; i < BATCH; i++)
         failed |= call(i) < 0;
     return failed;
+}
+
+static int compare(const void *a, const void *b)
+{
+    return (*(const double *)a > *(const double *)b) - (*(const double *)a < *(const double *)b);
 }
 
 int main(int argc, char **argv)
@@ -124,10 +138,18 @@ int main(int argc, char **argv)
     for (int i = 0; i < BATCH; i++)
         must(chosen->call(i) >= 0, chosen->name);
     chosen->after();
-    for (int batches = atoi(argv[2]); batches > 0; batches--) {
+    int batches = atoi(argv[2]);
+    double *took = calloc(batches + 1, sizeof *took);
+    for (int i = 0; i < batches; i++) {
+        struct timespec begin, end;
         chosen->before();
+        clock_gettime(CLOCK_MONOTONIC, &begin);
         must(!measured(chosen->call), chosen->name);
+        clock_gettime(CLOCK_MONOTONIC, &end);
         chosen->after();
+        took[i] = ((end.tv_sec - begin.tv_sec) * 1e9 + (end.tv_nsec - begin.tv_nsec)) / BATCH;
     }
+    qsort(took, batches, sizeof *took, compare);
+    printf("%.1f\n", took[batches / 2]);
     return 0;
 }

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -104,7 +105,8 @@ class Side:
                 process.wait()
                 code = None
             said.seek(0)
-            return Done(code, said.read(64 << 20).decode(errors="replace"))
+            # The folder has another name on each side.
+            return Done(code, said.read(64 << 20).decode(errors="replace").replace(str(self.folder), "WORK"))
 
 
 def own_words(output):
@@ -123,11 +125,17 @@ def need(*commands):
     return paths[0] if len(paths) == 1 else paths
 
 
+ONE_AT_A_TIME = threading.RLock()
+
+
 def source(package):
     """The source of a Debian package, unpacked once into target/compat/src (shared; copy it before writing to it)."""
-    into = CACHE / "src" / package
-    if into.is_dir():
-        return into
+    with ONE_AT_A_TIME:
+        into = CACHE / "src" / package
+        return into if into.is_dir() else fetch(package, into)
+
+
+def fetch(package, into):
     need(("dpkg-source", "dpkg-dev"))
     apt = CACHE / "apt"
     (apt / "lists/partial").mkdir(parents=True, exist_ok=True)
@@ -160,7 +168,9 @@ def source(package):
 def built(name, build):
     """A folder target/compat/NAME that `build(folder)` fills once, plainly."""
     into = CACHE / name
-    if not into.is_dir():
+    with ONE_AT_A_TIME:
+        if into.is_dir():
+            return into
         part = into.with_suffix(".part")
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir(parents=True)

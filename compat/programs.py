@@ -4,31 +4,23 @@ import hashlib
 import re
 from pathlib import Path
 
-from .harness import CannotRun, HERE, compiled, need, own_words, source, suite
+from .harness import HERE, need, own_words, source, suite
 
 
 def steady(text):
     """A text without what changes from run to run: times, process ids, addresses, durations, random names."""
     text = own_words(text)
     for pattern, word in [
-        (r"\b\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d([.,]\d+)?)?( ?[+-]\d\d:?\d\d|Z)?", "TIME"),
+        (r"\b\d{4}[-/]\d\d[-/]\d\d[T ]\d\d:\d\d(:\d\d([.,]\d+)?)?( ?[+-]\d\d:?\d\d|Z)?", "TIME"),
         (r"\b\d\d:\d\d:\d\d([.,]\d+)?", "TIME"),
         (r"0x[0-9a-f]{6,}", "ADDRESS"),
         (r"/tmp/[\w.\-]+", "TEMPORARY"),
         (r"\b[\d.]+ ?(ms|s|sec|seconds|KB/s|MB/s|kB/s)\b", "DURATION"),
         (r"\b(pid|PID|process)([ :=]+)\d+", r"\1\2PID"),
+        (r"\b\d+#\d+: ", "PID: "),
     ]:
         text = re.sub(pattern, word, text)
     return text
-
-
-def files(folder):
-    """Names and contents of a folder's files, as one word."""
-    whole = hashlib.sha256()
-    for path in sorted(Path(folder).rglob("*")):
-        if path.is_file() and not path.is_symlink():
-            whole.update(str(path.relative_to(folder)).encode() + b"\0" + path.read_bytes())
-    return whole.hexdigest()[:16]
 
 
 # Every command ---------------------------------------------------------------------------------------------------------------

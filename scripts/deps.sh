@@ -12,6 +12,8 @@ gcc                 command gcc
 libc6-dev           file    /usr/include/stdio.h
 libc-dev-bin        command gencat
 make                command make
+musl                file    /lib/ld-musl-*.so.1
+musl-tools          command musl-gcc
 binutils            command readelf
 python3             file    /usr/bin/python3
 python3-pip         file    /usr/lib/python3/dist-packages/pip

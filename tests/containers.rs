@@ -194,26 +194,31 @@ fn a_static_init_passes_the_library_on_and_a_static_program_is_refused() {
 }
 
 #[test]
-fn musl_is_asked_by_its_own_loader() {
+fn musl_programs_are_carried_and_asked_by_their_own_loader() {
     if debian().is_none() {
         return;
     }
     let root = Rootfs::busybox();
     let scratch = Scratch::new();
-    let source = scratch.write("program.c", "#include <stdio.h>\nint main(void) { puts(\"ran\"); return 0; }\n");
+    let source = scratch.write(
+        "greedy.c",
+        "#include <fcntl.h>\n#include <stdio.h>\nint main(void) {\n    for (int i = 0; i < 100; i++)\n        \
+         if (open(\"/etc/passwd\", O_RDONLY) < 0) return perror(\"open\"), 1;\n    puts(\"opened 100\");\n    return 0;\n}\n",
+    );
+    // musl's words for EMFILE are others.
+    let too_many = "No file descriptors available";
     let mut cc = Command::new(program("musl-gcc", "musl-tools"));
-    assert!(cc.arg(&source).arg("-o").arg(scratch.join("program")).status().expect("musl-gcc runs").success());
-    root.put(&scratch.join("program"), "usr/bin/program", 0o755);
+    assert!(cc.arg(&source).arg("-o").arg(scratch.join("greedy")).status().expect("musl-gcc runs").success());
+    root.put(&scratch.join("greedy"), "usr/bin/greedy", 0o755);
     root.put(Path::new("/lib/ld-musl-x86_64.so.1"), "usr/lib/ld-musl-x86_64.so.1", 0o755);
-    // A build for glibc only: plain ENV is the end of the program, the script leaves it out; one for both is taken.
-    let plain = Container::of(root.path()).tideover().with(&format!("--env=LD_PRELOAD={LIBRARY}")).run(&["program"]);
-    let output = Container::of(root.path()).tideover().run(&[ENTRYPOINT, "program"]);
-    assert_eq!((output.stdout.as_slice(), output.status.code()), (&b"ran\n"[..], Some(0)), "{output:?}");
-    if plain.status.success() {
-        assert!(output.stderr.is_empty(), "{output:?}");
-    } else {
-        assert!(stderr(&output).contains("program runs without libtideover.so: Error"), "{output:?}");
-    }
+    let container = || Container::of(root.path()).tideover();
+    let plain = container().run(&["greedy"]);
+    assert!(!plain.status.success() && stderr(&plain).contains(too_many), "{plain:?}");
+    carried(&container().with(&format!("--env=LD_PRELOAD={LIBRARY}")).run(&["greedy"]));
+    carried(&container().run(&[ENTRYPOINT, "greedy"]));
+    let wrong = container().with("--env=TIDEOVER_LIB=/etc/passwd").run(&[ENTRYPOINT, "greedy"]);
+    let said = stderr(&wrong);
+    assert!(said.contains("greedy runs without") && said.contains(too_many), "{wrong:?}");
 }
 
 #[test]
@@ -363,6 +368,13 @@ fn a_pod_made_of_the_manifest_works() {
         }
         assert!(Instant::now() < deadline, "the sidecar should see bash past its soft limit: {seen}");
     }
+    let metrics = run(
+        "tideover-test",
+        &["--rm", "--pid=container:web", &pages],
+        &["tideover", "metrics", "--page-dir", "/run/tideover"],
+    );
+    let metrics = String::from_utf8_lossy(&metrics.stdout).into_owned();
+    assert!(metrics.contains("tideover_descriptors_soft_limit{program=\"bash\"} 256\n"), "{metrics}");
     images.container.podman(&["rm", "-f", "-t", "0", "web"]);
 }
 

@@ -373,3 +373,12 @@ fn the_c_api_waits_with_a_policy_of_its_own_and_tells_of_it() {
     }
     both.preloaded.says("events: 3, page: 3");
 }
+
+#[test]
+fn a_page_for_which_there_was_no_descriptor_is_made_when_there_is_one() {
+    let mut running = Run::new(fixture("latecomer")).limit(40).preload(true).start();
+    running.wait_for("done");
+    let page = Page::read(running.page_dir(), running.pid());
+    running.finish().passes();
+    assert!(page.is_some_and(|page| page.view().opened() >= 41), "it has what was counted before, too");
+}

@@ -3,7 +3,9 @@
 
 use crate::failure::{Failure, Status};
 use crate::output::{complain, explain, print, start_log};
-use crate::{clean, config, doctor, generate, metrics, ps, rescue, run, scenarios, selftest, stat, system_wide, watch};
+use crate::{
+    clean, config, doctor, generate, metrics, ps, rescue, run, scenarios, selftest, stat, system_wide, top, watch,
+};
 use clap::error::ErrorKind;
 use clap::{ArgMatches, Command};
 use std::process::ExitCode;
@@ -15,6 +17,7 @@ const COMMANDS: &[Row] = &[
     (run::command, run::run),
     (ps::command, ps::run),
     (stat::command, stat::run),
+    (top::command, top::run),
     (doctor::command, doctor::run),
     (rescue::command, rescue::run),
     (watch::command, watch::run),

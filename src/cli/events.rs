@@ -3,7 +3,7 @@
 
 use crate::output::safe;
 use crate::table::{Align, Table};
-use crate::units::{duration, rfc3339};
+use crate::units::{duration, now_ns, rfc3339};
 use serde_json::{Value, json};
 use tideover_contract::page::{EventView, View, kind_name, outcome_name};
 
@@ -25,20 +25,26 @@ pub fn json(page: View) -> Value {
         .collect()
 }
 
-/// A line per event.
+/// A line per event, of at most 80 columns.
 pub fn lines(page: View) -> String {
     let columns = [Align::Left, Align::Left, Align::Left, Align::Left, Align::Left].map(|align| ("", align));
     let mut table = Table::new(&columns);
     for event in page.events() {
         table.row([
-            format!("  {}", rfc3339(event.at_ns)),
+            format!("  {}", time_of_day(event.at_ns)),
             kind_name(event.kind).to_string(),
             safe(event.call),
             error_name(event.errno),
             story(&event),
         ]);
     }
-    table.render(120, 2, 4)
+    table.render(80, 1, 4)
+}
+
+/// In UTC, with milliseconds; the day instead of them where it is not today.
+fn time_of_day(ns: u64) -> String {
+    let (at, now) = (rfc3339(ns), rfc3339(now_ns()));
+    if at.get(..10) == now.get(..10) { at.get(11..23) } else { at.get(5..16) }.unwrap_or_default().replace('T', " ")
 }
 
 fn story(event: &EventView) -> String {
@@ -47,7 +53,11 @@ fn story(event: &EventView) -> String {
         parts.push(outcome_name(event.outcome).replace('_', " "));
     }
     if event.waited_ns > 0 {
-        parts.push(format!("after {}", duration(event.waited_ns)));
+        let after = format!("after {}", duration(event.waited_ns));
+        match parts.last_mut() {
+            Some(outcome) => *outcome = format!("{outcome} {after}"),
+            None => parts.push(after),
+        }
     }
     if event.tries > 0 {
         parts.push(format!("{} {}", event.tries, if event.tries == 1 { "retry" } else { "retries" }));
@@ -65,6 +75,8 @@ fn error_name(errno: i32) -> String {
         libc::ENFILE => "ENFILE".to_string(),
         libc::ENOSPC => "ENOSPC".to_string(),
         libc::EDQUOT => "EDQUOT".to_string(),
+        libc::EAGAIN => "EAGAIN".to_string(),
+        libc::EADDRNOTAVAIL => "EADDRNOTAVAIL".to_string(),
         other => format!("errno {other}"),
     }
 }

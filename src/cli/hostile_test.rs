@@ -80,6 +80,8 @@ fn read(bytes: [u8; SIZE], pid: u32) {
     assert!(list.lines().all(|line| line.chars().count() <= 80), "{list}");
     let Some(snapshot) = Snapshot::take(&page) else { return };
     for text in [stat::text(&snapshot), events::lines(view)] {
+        // The name has a line of its own.
+        assert!(text.lines().skip(1).all(|line| line.chars().count() <= 80), "{text}");
         assert!(!text.contains('\x1b') && text.len() < 64 << 10);
     }
     for row in effective::from_page(view, None) {

@@ -54,6 +54,7 @@ mod survey;
 mod system;
 mod system_wide;
 mod table;
+mod top;
 mod trial;
 mod units;
 mod verdict;

@@ -48,11 +48,17 @@ pub fn page_dir(matches: &ArgMatches) -> PathBuf {
 /// Prints the list.
 pub fn run(matches: &ArgMatches) -> Result<(), Failure> {
     let base = page_dir(matches);
-    let pages = guarded(&base)?;
-    let snapshots: Vec<Snapshot> = pages.iter().filter_map(Snapshot::take).collect();
     if matches.get_flag("json") {
-        return print_json(&snapshots.iter().map(Snapshot::json).collect());
+        let pages = guarded(&base)?;
+        return print_json(&pages.iter().filter_map(Snapshot::take).map(|snapshot| snapshot.json()).collect());
     }
+    show(&base)
+}
+
+/// Prints the list for people.
+pub fn show(base: &Path) -> Result<(), Failure> {
+    let pages = guarded(base)?;
+    let snapshots: Vec<Snapshot> = pages.iter().filter_map(Snapshot::take).collect();
     if snapshots.is_empty() {
         let whose = if geteuid().is_root() { "" } else { " of yours (root sees all users')" };
         return print(&format!(

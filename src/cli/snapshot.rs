@@ -201,7 +201,7 @@ mod tests {
         );
         assert_eq!(events[1]["kind"], "recovered");
         let lines = events::lines(page.view().unwrap());
-        assert!(lines.contains("exhausted  accept  EMFILE  hopeless"), "{lines}");
+        assert!(lines.contains("exhausted accept EMFILE hopeless"), "{lines}");
     }
 
     #[test]

@@ -79,7 +79,7 @@ fn not_guarded(pid: u32) -> Failure {
 pub fn text(snapshot: &Snapshot) -> String {
     let page = snapshot.page;
     let mut text = format!(
-        "{} (process {}), tideover {}, since {} ({})\n",
+        "{} (process {})\ntideover {}, since {} ({})\n",
         snapshot.program(),
         snapshot.pid,
         safe(page.version()),
@@ -99,7 +99,7 @@ pub fn text(snapshot: &Snapshot) -> String {
         for (name, value, help) in rows {
             table.row([format!("  {}", name.replace('_', " ")), value, help]);
         }
-        text.push_str(&format!("\n{section}\n{}", table.render(120, 2, 2)));
+        text.push_str(&format!("\n{section}\n{}", table.wrapped(80, 2)));
     }
     let events = events::lines(page);
     text.push_str(&if events.is_empty() {
@@ -187,6 +187,7 @@ mod tests {
         let page = Page::forged(bytes, 7);
         let snapshot = Snapshot { page: page.view().unwrap(), pid: 7, used: 12, soft: 64, hard: 64 };
         let text = text(&snapshot);
+        assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
         assert!(text.contains("logs: nothing so far"), "{text}");
         assert!(text.contains("1.50 s  slept, all threads"), "{text}");
         assert!(text.contains("18.8 % of the soft limit"), "{text}");

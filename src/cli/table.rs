@@ -59,6 +59,37 @@ impl Table {
         }
         text
     }
+
+    /// Prints a table without headings; what does not fit the last column goes on below it.
+    pub fn wrapped(mut self, width: usize, gap: usize) -> String {
+        let last = self.columns.len().saturating_sub(1);
+        let widest = |i: usize| self.rows.iter().filter_map(|row| row.get(i)).map(|cell| cell.chars().count()).max();
+        let room = width.saturating_sub((0..last).map(|i| widest(i).unwrap_or(0) + gap).sum()).max(20);
+        for row in std::mem::take(&mut self.rows) {
+            let mut cells = row;
+            let text = if cells.len() > last { cells.remove(last) } else { String::new() };
+            for line in lines(&text, room) {
+                self.row(std::mem::replace(&mut cells, vec![String::new(); last]).into_iter().chain([line]));
+            }
+        }
+        self.render(width, gap, last)
+    }
+}
+
+/// Words in lines of at most `room` characters; at least one line.
+fn lines(text: &str, room: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in text.split(' ') {
+        match lines.last_mut() {
+            Some(line) if line.is_empty() => line.push_str(word),
+            Some(line) if line.chars().count() + 1 + word.chars().count() <= room => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_string()),
+        }
+    }
+    lines
 }
 
 fn cut(text: &str, width: usize) -> String {
@@ -80,5 +111,15 @@ mod tests {
         let text = table.render(24, 1, 1);
         assert_eq!(text, "    PID PROGRAM     USED\n      7 nginx         12\n1234567 a-program-+  512\n");
         assert!(text.lines().all(|line| line.len() <= 24));
+    }
+
+    #[test]
+    fn the_last_column_goes_on_below() {
+        let mut table = Table::new(&[("", Align::Left), ("", Align::Right), ("", Align::Left)]);
+        table.row(["used".into(), "7".into(), "one two three four five six".into()]);
+        table.row(["available".into(), "12".into(), String::new()]);
+        let text = table.wrapped(36, 2);
+        assert_eq!(text, "used        7  one two three four\n               five six\navailable  12\n");
+        assert!(text.lines().all(|line| line.len() <= 36));
     }
 }

@@ -62,6 +62,11 @@ pub fn rfc3339(ns: u64) -> String {
     humantime::format_rfc3339_millis(UNIX_EPOCH + Duration::from_nanos(ns)).to_string()
 }
 
+/// Nanoseconds of CLOCK_REALTIME.
+pub fn now_ns() -> u64 {
+    u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos()).unwrap_or(u64::MAX)
+}
+
 /// How long before now a time in nanoseconds of CLOCK_REALTIME was: `3m 20s ago`, `just now`.
 pub fn ago(ns: u64) -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();

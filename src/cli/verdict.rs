@@ -77,6 +77,12 @@ fn program(elf: &Elf, file: &Path, situation: &Situation) -> Result<(), String> 
         None => (&*path, Some(elf.loader_of(&path).ok_or_else(|| without_loader(elf))?)),
     };
     other_libc(libc, interpreter, library)?;
+    if libc == Some(Libc::Musl) {
+        log::warn!(
+            "{} is a musl program: when a disk is full, the library sees what it writes by write(2), not what it writes through stdio",
+            file.display()
+        );
+    }
     if !Path::new(interpreter).exists() {
         return Err(format!(
             "its loader {interpreter} does not exist here; install the C library that it was built for"

@@ -174,9 +174,14 @@ fn make_and_move() {
             OWNER.store(uid + 1, Relaxed);
             let copied = counts(shared);
             PAGE.store((&raw const *shared).cast_mut(), Relaxed);
-            // What other threads have counted between the copy and the move.
+            // What other threads have counted, or set, between the copy and the move.
             for ((to, from), copied) in words(shared).zip(words(&PRIVATE)).zip(copied) {
-                to.fetch_add(from.load(Relaxed).wrapping_sub(copied), Relaxed);
+                let now = from.load(Relaxed);
+                if is_set(&shared.counters, to) {
+                    let _ = to.compare_exchange(copied, now, Relaxed, Relaxed);
+                } else {
+                    to.fetch_add(now.wrapping_sub(copied), Relaxed);
+                }
             }
             shared.state.store(state::LIVE, Relaxed);
         }
@@ -199,6 +204,21 @@ const COUNTS: usize = (core::mem::offset_of!(Page, shards) + size_of::<[contract
 fn words(page: &Page) -> impl Iterator<Item = &AtomicU64> {
     // SAFETY: within the page, and nothing but atomics of this size.
     unsafe { core::slice::from_raw_parts(core::ptr::from_ref(page).cast::<AtomicU64>().add(FIRST), COUNTS) }.iter()
+}
+
+/// Is this one of the few counters that are not added to, but set?
+fn is_set(all: &Counters, one: &AtomicU64) -> bool {
+    [
+        &all.soft_limit,
+        &all.hard_limit,
+        &all.high_water,
+        &all.raised_from,
+        &all.breaker_open,
+        &all.degraded,
+        &all.degraded_since,
+    ]
+    .iter()
+    .any(|set| core::ptr::eq(*set, one))
 }
 
 fn counts(page: &Page) -> [u64; COUNTS] {

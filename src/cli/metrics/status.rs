@@ -2,9 +2,8 @@
 
 use crate::snapshot::Snapshot;
 use crate::system;
-use crate::units::rfc3339;
+use crate::units::{now_ns, rfc3339};
 use serde_json::{Value, json};
-use std::time::{SystemTime, UNIX_EPOCH};
 use tideover_contract::page::{kind_name, outcome_name};
 
 /// A browser that asks every second should not be sent a megabyte.
@@ -16,10 +15,9 @@ pub fn json(snapshots: &[Snapshot]) -> Value {
     let mut order: Vec<&Snapshot> = snapshots.iter().collect();
     let rank = |s: &Snapshot| (s.counter("logs", "degraded") > 0, (s.percent() * 10.0) as u64);
     order.sort_by(|a, b| rank(b).cmp(&rank(a)).then(a.pid.cmp(&b.pid)));
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let files = system::files().unwrap_or_default();
     json!({
-        "at": rfc3339(u64::try_from(now.as_nanos()).unwrap_or(u64::MAX)),
+        "at": rfc3339(now_ns()),
         "version": env!("CARGO_PKG_VERSION"),
         "open_files": { "used": files.used, "limit": files.max },
         "guarded": snapshots.len(),

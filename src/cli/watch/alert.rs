@@ -1,10 +1,10 @@
 //! Alerts with hysteresis: raised at once, lowered only after a while well below the threshold.
 
 use super::looks::{Finding, Subject};
-use crate::units::rfc3339;
+use crate::units::{now_ns, rfc3339};
 use serde_json::{Value, json};
 use std::collections::HashMap;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 /// An alert is lowered when its number is below this part of the threshold.
 const WELL_BELOW: f64 = 0.85;
@@ -170,11 +170,6 @@ impl Alerts {
             remedy: finding.remedy.clone(),
         }
     }
-}
-
-fn now_ns() -> u64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(now.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// How bad it is now, and since when it has been calm.

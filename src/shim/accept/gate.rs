@@ -34,27 +34,27 @@ impl<T> Gate<T> {
     pub fn enter(&self) -> Option<Inside<'_, T>> {
         let me = arch::thread_pointer();
         loop {
-            match self.holder.compare_exchange(0, me, Acquire, Relaxed) {
-                Ok(_) => {
-                    self.since.store(sys::now(), Relaxed);
-                    return Some(Inside { gate: self, me });
-                }
-                Err(holder) if holder == me => return None,
-                Err(holder) => {
-                    let since = self.since.load(Relaxed);
-                    if since != 0 && sys::now().saturating_sub(since) > SECOND {
-                        let _ = self.holder.compare_exchange(holder, 0, Relaxed, Relaxed);
-                    } else {
-                        sys::yield_now();
-                    }
-                }
+            if let Some(inside) = self.try_enter() {
+                return Some(inside);
+            }
+            let holder = self.holder.load(Relaxed);
+            let since = self.since.load(Relaxed);
+            if holder == me {
+                return None;
+            } else if since != 0 && sys::now().saturating_sub(since) > SECOND {
+                let _ = self.holder.compare_exchange(holder, 0, Relaxed, Relaxed);
+            } else {
+                sys::yield_now();
             }
         }
     }
 
     /// The same for whoever has better things to do than to wait.
     pub fn try_enter(&self) -> Option<Inside<'_, T>> {
-        if self.is_taken() { None } else { self.enter() }
+        let me = arch::thread_pointer();
+        self.holder.compare_exchange(0, me, Acquire, Relaxed).ok()?;
+        self.since.store(sys::now(), Relaxed);
+        Some(Inside { gate: self, me })
     }
 
     /// Is somebody inside?
