@@ -40,7 +40,7 @@ pub fn all() -> Vec<Listed> {
 }
 
 fn listed(pid: u32) -> Option<Listed> {
-    let mut listed = parse(pid, &fs::read(format!("/proc/{pid}/stat")).ok()?)?;
+    let mut listed = parse(pid, &process::file(pid, "stat")?)?;
     if !listed.zombie {
         listed.used = process::descriptors(pid);
         // Kernel threads have none open and need no limits.
