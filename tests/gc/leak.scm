@@ -7,10 +7,15 @@
         ((equal? kind "pipe") (pipe))
         ((equal? kind "socket") (socket PF_INET SOCK_STREAM 0))
         ((equal? kind "directory") (opendir "/etc"))))
-(define (work) (do ((i 0 (+ i 1))) ((= i count)) (one)))
+(define failed #f)
+(define (work)
+  (catch 'system-error
+    (lambda () (do ((i 0 (+ i 1))) ((= i count)) (one)))
+    (lambda error (set! failed #t) (display (strerror (system-error-errno error))) (newline))))
 (if (= (length (command-line)) 4)
     (for-each join-thread
               (map (lambda (x) (call-with-new-thread work)) (iota (string->number (list-ref (command-line) 3)))))
     (work))
+(if failed (exit 1))
 (display "done") (newline) (force-output)
 (read-line)
