@@ -34,7 +34,19 @@ fn is_guarded(pid: u32, base: &Path, folder: (u64, u64)) -> bool {
         let inside = format!("/proc/{pid}/root{}", base.display());
         fs::metadata(inside).is_ok_and(|there| (there.dev(), there.ino()) == folder)
     };
-    mapped() && Environment::of(pid).is_some_and(|e| has_page_in(|name| e.get(name), base, &name(pid))) && same_folder()
+    let Some(environment) = Environment::of(pid) else { return false };
+    // The list of mappings last: the kernel takes longer to make it than for all the rest.
+    preloads(pid, &environment)
+        && has_page_in(|name| environment.get(name), base, &name(pid))
+        && same_folder()
+        && mapped()
+}
+
+/// May a loader have been told to preload something, by its environment or by the file of its root?
+fn preloads(pid: u32, environment: &Environment) -> bool {
+    environment.is_overwritten()
+        || environment.get("LD_PRELOAD").is_some()
+        || fs::metadata(format!("/proc/{pid}/root/etc/ld.so.preload")).is_ok()
 }
 
 /// Would a program of this name keep a page in `base`?

@@ -6,6 +6,7 @@ use rustix::io::read;
 use rustix::param::clock_ticks_per_second;
 use rustix::process::{Pid, test_kill_process};
 use std::ffi::{OsStr, OsString};
+use std::io::Read;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use tideover_contract::settings::SECOND;
 
@@ -46,15 +47,12 @@ pub struct Alive {
 
 /// None if there is no such process, or only its zombie.
 pub fn alive(pid: u32) -> Option<Alive> {
-    // kill(2) and not /proc decides: hidepid= hides what lives.
+    if let Some(stat) = file(pid, "stat") {
+        return parse_stat(&stat);
+    }
+    // Where /proc does not show it, kill(2) decides: hidepid= hides what lives.
     let id = i32::try_from(pid).ok().and_then(Pid::from_raw)?;
-    if test_kill_process(id) == Err(rustix::io::Errno::SRCH) {
-        return None;
-    }
-    match file(pid, "stat") {
-        Some(stat) => parse_stat(&stat),
-        None => Some(Alive { started_ns: None }),
-    }
+    (test_kill_process(id) != Err(rustix::io::Errno::SRCH)).then_some(Alive { started_ns: None })
 }
 
 /// Fields of /proc/PID/stat count from the last parenthesis: the name before it may hold blanks and parentheses.
@@ -107,7 +105,15 @@ pub struct Environment(Vec<u8>);
 impl Environment {
     /// Of another process; None where it may not be read.
     pub fn of(pid: u32) -> Option<Environment> {
-        std::fs::read(format!("/proc/{pid}/environ")).ok().map(Environment)
+        let mut file = std::fs::File::open(format!("/proc/{pid}/environ")).ok()?;
+        let mut bytes = Vec::with_capacity(8192);
+        file.read_to_end(&mut bytes).ok()?;
+        Some(Environment(bytes))
+    }
+
+    /// Has the program put something else in its place (setproctitle)? Then nothing can be said of what it was.
+    pub fn is_overwritten(&self) -> bool {
+        !self.0.is_empty() && !self.0.split(|&b| b == 0).next().unwrap_or_default().contains(&b'=')
     }
 
     /// Value of a variable; the first, as getenv(3) finds it.
@@ -164,5 +170,7 @@ mod tests {
         let environment = Environment(b"A=1\0TIDEOVER_RAISE_CAP=5\0TIDEOVER_RAISE=off\0TIDEOVER_RAISE=no\0".to_vec());
         assert_eq!(environment.get("TIDEOVER_RAISE").unwrap(), "off");
         assert_eq!(environment.get("B"), None);
+        let overwritten = |bytes: &[u8]| Environment(bytes.to_vec()).is_overwritten();
+        assert!(overwritten(b"worker process\0\0") && !overwritten(b"A=1\0") && !overwritten(b""));
     }
 }
