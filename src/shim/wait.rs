@@ -161,7 +161,9 @@ pub fn until(done: impl Fn() -> bool, longest: u64) {
 /// From here on closes are counted, and parked listeners hear of them. Returns their count so far, for [`sleep`].
 pub fn expect_closes() -> u32 {
     let seen = CLOSES.load(Ordering::SeqCst);
-    TICKET.store(TICKETS.fetch_add(1, Ordering::Relaxed), Ordering::SeqCst);
+    // A swap, which costs what a SeqCst store does, so that tests/sleepers.rs can prove it: loom lets a store pass by the zero that
+    // a closer puts in the place of the ticket before.
+    TICKET.swap(TICKETS.fetch_add(1, Ordering::Relaxed), Ordering::SeqCst);
     seen
 }
 
