@@ -6,10 +6,12 @@ use crate::failure::Failure;
 use crate::library::{self, Library};
 use crate::output::{print, print_json};
 use crate::pages;
+use crate::privileges::Caller;
 use crate::ps::json_flag;
 use crate::scenarios::FULL_LOG;
 use crate::small_disk;
 use crate::snapshot::Snapshot;
+use crate::verdict::{self, Situation};
 use clap::{ArgMatches, Command};
 use rustix::process::{Resource, getrlimit};
 use serde_json::{Value, json};
@@ -80,6 +82,9 @@ pub fn command() -> Command {
 /// Runs all checks; a failure if one failed.
 pub fn run(matches: &ArgMatches) -> Result<(), Failure> {
     let library = library::find()?;
+    // The program of the checks is this command; a static one (`make dist`) can't be guarded itself.
+    let itself = std::env::current_exe().unwrap_or_default();
+    verdict::judge(&itself, &Situation { library: &library, caller: Caller::me(), path: None })?;
     let json = matches.get_flag("json");
     if !json {
         print(&format!("{}\n\n         {:31} {:23} with it\n", library.path.display(), "", "without the library"))?;
