@@ -8,7 +8,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent.parent
 EATMYDATA = Path("/usr/lib/x86_64-linux-gnu/libeatmydata.so")
-TIMEOUT = 60
+TIMEOUT = 300
 BATCH = 100  # calls in a batch of bench/calls.c
 # Set by scripts/bench: the rows so far, a folder for this run, and a copy of the library.
 rows, work, library = [], None, None

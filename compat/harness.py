@@ -190,7 +190,7 @@ def compiled(name, code, *flags):
 
 
 def tap(output):
-    """{name: result} of a TAP stream. Tests without a name are known by their number."""
+    """{name: result} of a TAP stream. Tests without a name are known by their number; some suites shuffle those with one."""
     results = {}
     for line in output.splitlines():
         words = line.split(None, 2)
@@ -205,7 +205,11 @@ def tap(output):
         result = "failed" if failed else "ok"
         if directive.lower().startswith(("skip", "todo")):
             result = f"{directive.split()[0].lower()} {result}"
-        results[f"{number} {name.strip(' -')}".strip()] = result
+        name, count = name.strip(" -") or number, 1
+        while name in results:
+            count += 1
+            name = f"{name.rsplit(' #', 1)[0]} #{count}"
+        results[name] = result
     return results
 
 
