@@ -169,7 +169,8 @@ fn a_program_at_its_limit_is_rescued_when_that_is_asked_for() {
     // The control: without --rescue it stays full.
     // Nobody else's program has this name: others that live at their limit on this machine are none of our business.
     let name = format!("full{}", std::process::id());
-    std::fs::copy(fixture("rescued"), pages.join(&name)).unwrap();
+    // A link: a copy is busy for as long as a child that another test has just forked still has it open.
+    std::os::unix::fs::symlink(fixture("rescued"), pages.join(&name)).unwrap();
     let mut full = Run::new(pages.join(&name)).soft(64).hard(4096).start();
     full.wait_for("full after");
     let raised = format!("raised critical usage: {name} (process {})", full.pid());

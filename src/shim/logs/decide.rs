@@ -3,7 +3,6 @@
 use core::cell::OnceCell;
 
 use libc::{c_int, iovec, ssize_t};
-use tideover_contract::settings::{Id, sink as sinks};
 
 use super::calls::Written;
 use super::files::{self, Key};
@@ -14,7 +13,6 @@ use crate::barrier::barrier;
 use crate::descriptors::{self, HISTORY, LOG, OTHER};
 use crate::process::{self, Phase};
 use crate::report::ErrnoName;
-use crate::settings::SETTINGS;
 use crate::text::Text;
 use crate::{page, sys};
 
@@ -133,7 +131,7 @@ fn shortened(fd: c_int, payload: Payload<'_>, answer: ssize_t, errno: c_int) -> 
     } else if reached >= payload.len() {
         return None;
     }
-    if SETTINGS.get(Id::Fallback) == sinks::OFF {
+    if super::is_off() {
         return None;
     }
     let log = Log::look(fd, &status)?;

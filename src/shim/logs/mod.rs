@@ -22,6 +22,7 @@ pub mod space;
 pub mod standin;
 pub mod stdio;
 
+use once_cell::race::OnceBool;
 use tideover_contract::glob;
 use tideover_contract::settings::{Id, ON_FULL_WAIT, sink as sinks};
 
@@ -36,9 +37,6 @@ const COPIERS: &[u8] = b"dd, cp, mv, install, tar, bsdtar, cpio, rsync, scp, sft
 
 /// At load. `to_file`: a standard stream is a file.
 pub fn start(to_file: bool) {
-    if glob::any(COPIERS, crate::start::program()) {
-        SETTINGS.switch_off_fallback();
-    }
     if SETTINGS.get(Id::Fallback) == sinks::OFF && SETTINGS.get(Id::OnFull) != ON_FULL_WAIT {
         return;
     }
@@ -47,6 +45,20 @@ pub fn start(to_file: bool) {
     } else if to_file {
         stdio::install();
     }
+}
+
+/// Are no lines of this program's diverted? Asked when it has a file, not at load: most programs end before.
+fn is_off() -> bool {
+    static COPIES: OnceBool = OnceBool::new();
+    if COPIES.get_or_init(|| glob::any(COPIERS, crate::start::program())) {
+        SETTINGS.switch_off_fallback();
+    }
+    SETTINGS.get(Id::Fallback) == sinks::OFF
+}
+
+/// Is there anything to do for a program that writes a file?
+fn may_divert_or_wait() -> bool {
+    !is_off() || SETTINGS.get(Id::OnFull) == ON_FULL_WAIT
 }
 
 /// In the child of a fork.

@@ -16,7 +16,6 @@ use crate::report::{ErrnoName, More, Printable, Repeated};
 use crate::settings::SETTINGS;
 use crate::text::Text;
 use crate::{process, sys};
-use tideover_contract::settings::{Id, sink as sinks};
 
 /// What the kernel puts before the name of a memory file in /proc, and we before the log's path.
 const LINK: &[u8] = b"/memfd:tideover:";
@@ -42,7 +41,7 @@ pub extern "C" fn open(at: c_int, path: *const c_char, flags: c_int, mode: u32) 
 }
 
 fn make(at: c_int, path: *const c_char, flags: c_int, mode: u32, errno: c_int) -> Option<c_int> {
-    if !process::may_act() || SETTINGS.get(Id::Fallback) == sinks::OFF || path.is_null() {
+    if !process::may_act() || super::is_off() || path.is_null() {
         return None;
     }
     // SAFETY: open(2) has read it, and failed for another reason.

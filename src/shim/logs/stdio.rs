@@ -81,7 +81,7 @@ pub fn install() {
 extern "C" fn install_now() {
     barrier((), || {
         let slots = [SLOTS[0].swap(0, Relaxed), SLOTS[1].swap(0, Relaxed)];
-        if slots.iter().all(|&slot| slot != 0) {
+        if slots.iter().all(|&slot| slot != 0) && super::may_divert_or_wait() {
             // SAFETY: found and checked by `find`; libc stays mapped.
             replace(slots.map(|slot| unsafe { &*(slot as *const AtomicUsize) }));
         }

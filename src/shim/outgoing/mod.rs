@@ -34,7 +34,7 @@ pub fn is_governed() -> bool {
 pub fn start() {
     let limits = [Id::MaxConnections, Id::MaxPerEndpoint];
     GOVERNED.store(limits.iter().chain(&[Id::ConnectTimeout]).any(|&id| SETTINGS.get(id) != 0), Relaxed);
-    for id in limits {
+    for id in limits.into_iter().filter(|&id| SETTINGS.get(id) != 0) {
         let most = sys::descriptor_limit().map_or(u64::MAX, |limit| limit.rlim_max);
         if SETTINGS.get(id) > most {
             log::warn!(
