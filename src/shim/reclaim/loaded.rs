@@ -20,7 +20,7 @@ use crate::sys;
 use crate::text::Text;
 
 /// At most so many functions of one runtime.
-pub const FUNCTIONS: usize = 24;
+pub const FUNCTIONS: usize = 28;
 const RUNTIMES: usize = Runtime::ALL.len();
 
 /// The functions of each runtime, by its index.

@@ -11,6 +11,7 @@ use super::collect::{Collector, Role};
 use super::functions::functions;
 use super::loaded::{self, Caller, Home};
 use crate::elf::{self, Name};
+use crate::page;
 
 type Object = *mut c_void;
 
@@ -36,6 +37,8 @@ functions! {
     attribute: unsafe extern "C" fn(Object, *const c_char) -> Object = c"PyObject_GetAttrString";
     call: unsafe extern "C" fn(Object, Object) -> Object = c"PyObject_CallObject";
     is_true: unsafe extern "C" fn(Object) -> c_int = c"PyObject_IsTrue";
+    import: unsafe extern "C" fn(*const c_char) -> Object = c"PyImport_ImportModule";
+    call_method: unsafe extern "C" fn(Object, *const c_char, *const c_char, ...) -> Object = c"PyObject_CallMethod";
     forget: unsafe extern "C" fn(Object) = c"Py_DecRef";
     free_threaded: unsafe extern "C" fn() = c"PyUnstable_Module_SetGIL"; // only builds without the lock have it
 }
@@ -136,6 +139,34 @@ impl Functions {
     }
 }
 
+impl Functions {
+    /// Collects the two young generations: what was just dropped is nearly always there, and a large heap is not. False: that
+    /// closed nothing.
+    ///
+    /// # Safety
+    /// With the lock held.
+    unsafe fn collect_young(&self, put_error: unsafe extern "C" fn(Object, Object, Object)) -> bool {
+        let (Some(import), Some(call_method), Some(forget)) = (self.import, self.call_method, self.forget) else {
+            return false;
+        };
+        let before = page::closes(false);
+        // SAFETY: with the lock held; references are given back. A built-in module: no file is opened for it.
+        unsafe {
+            let module = import(c"gc".as_ptr());
+            if !module.is_null() {
+                let found = call_method(module, c"collect".as_ptr(), c"i".as_ptr(), 1 as c_int);
+                forget(module);
+                if !found.is_null() {
+                    forget(found);
+                }
+            }
+            // If one of them failed, that is no error of the host's.
+            put_error(core::ptr::null_mut(), core::ptr::null_mut(), core::ptr::null_mut());
+        }
+        page::closes(false) != before
+    }
+}
+
 #[allow(improper_ctypes_definitions, reason = "extern \"C\" only so that it can't unwind")]
 extern "C" fn collect(home: &Home) -> Option<Skip> {
     let python = Functions::of(home);
@@ -152,7 +183,7 @@ extern "C" fn collect(home: &Home) -> Option<Skip> {
         let state = lock();
         take_error(kind, value, trace);
         let enabled = python.is_collected();
-        if enabled {
+        if enabled && !python.collect_young(put_error) {
             collect();
         }
         put_error(*kind, *value, *trace);
