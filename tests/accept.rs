@@ -59,7 +59,15 @@ impl Server {
 
     fn connect(&mut self, count: usize) {
         for _ in 0..count {
-            let mut client = TcpStream::connect(("127.0.0.1", self.port)).expect("the backlog has room");
+            let mut client = match TcpStream::connect(("127.0.0.1", self.port)) {
+                Ok(client) => client,
+                // It has been turned away before it knew that it was let in.
+                Err(wrong) if wrong.kind() == ErrorKind::ConnectionReset => {
+                    self.away.push(Some(ErrorKind::ConnectionReset));
+                    continue;
+                }
+                Err(wrong) => panic!("the backlog has room: {wrong}"),
+            };
             client.set_nonblocking(true).expect("it is a socket");
             match client.write_all(b"x") {
                 Ok(()) => self.waiting.push(client),
