@@ -237,7 +237,9 @@ fn a_read_only_root_another_user_and_no_shared_memory_are_all_the_same() {
         carried(&odd().run(&[ENTRYPOINT, "bash", "-c", GREEDY]));
         carried(&odd().with(&format!("--env=LD_PRELOAD={LIBRARY}")).run(&["bash", "-c", GREEDY]));
     }
-    let ps = container().with("--user=1234:1234").run(&[ENTRYPOINT, "sh", "-c", "sleep 60 & tideover ps"]);
+    // The child is a shell until it has executed sleep.
+    let script = "sleep 60 & for i in $(seq 200); do tideover ps | grep sleep && exit; sleep 0.1; done";
+    let ps = container().with("--user=1234:1234").run(&[ENTRYPOINT, "sh", "-c", script]);
     assert!(String::from_utf8_lossy(&ps.stdout).contains("sleep"), "its own processes are seen: {ps:?}");
 }
 
