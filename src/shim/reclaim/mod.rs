@@ -84,7 +84,7 @@ const COLLECT: usize = 2;
 /// limit must not spend its time on the ladder. Each time in a row doubles that, up to [`LONG_REST`], or four
 /// times as long.
 const REST: u64 = SECOND / 20;
-const REST_FACTOR: u64 = 40;
+const REST_FACTOR: u64 = 20;
 const LONG_REST: u64 = 2 * SECOND;
 /// How long a thread waits for another one that is on the ladder, and after how long that one is taken for lost: it may have
 /// left a reclaimer by longjmp(3).
