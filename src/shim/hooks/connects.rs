@@ -1,10 +1,11 @@
 //! connect(2).
 
-use core::ffi::{c_int, c_ulong, c_void};
+use core::ffi::{c_int, c_void};
 
-use libc::{pollfd, sockaddr, socklen_t};
+use libc::{sockaddr, socklen_t};
 
-use super::{Whole, hooks, loops, second_chance_for};
+use super::loops::real_poll;
+use super::{Whole, hooks, second_chance_for};
 use crate::acquire::{Call, Lack, Tried, carry_for};
 use crate::outgoing::timer::{Stands, Timer};
 use crate::outgoing::{self, Plan, ports};
@@ -108,12 +109,6 @@ unsafe fn in_time(
         }
     }
     timer.answer
-}
-
-unsafe fn real_poll(fds: *mut pollfd, count: c_ulong, timeout: c_int) -> c_int {
-    type Poll = unsafe extern "C" fn(*mut pollfd, c_ulong, c_int) -> c_int;
-    // SAFETY: that is its type; the arguments are as the caller promises.
-    unsafe { core::mem::transmute::<usize, Poll>(loops::poll::real())(fds, count, timeout) }
 }
 
 /// A connect failed with EADDRNOTAVAIL. If that was for lack of a local port, it waits for one where it may.

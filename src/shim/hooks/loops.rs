@@ -80,6 +80,16 @@ unsafe fn polling_in_parts(fds: *mut pollfd, count: c_ulong, within: Option<u64>
     })
 }
 
+/// The real poll(2), for calls that wait by it: a cancellation point, as they are.
+///
+/// # Safety
+/// As poll(2).
+pub(super) unsafe fn real_poll(fds: *mut pollfd, count: c_ulong, timeout: c_int) -> c_int {
+    type Poll = unsafe extern "C" fn(*mut pollfd, c_ulong, c_int) -> c_int;
+    // SAFETY: that is its type; the arguments are as the caller promises.
+    unsafe { core::mem::transmute::<usize, Poll>(poll::real())(fds, count, timeout) }
+}
+
 /// epoll_wait(2) and its kin.
 #[inline(always)]
 unsafe fn watching(

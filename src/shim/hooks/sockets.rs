@@ -1,10 +1,10 @@
 //! Sockets.
 
 use core::arch::naked_asm;
-use core::ffi::{CStr, c_int, c_ulong};
+use core::ffi::{CStr, c_int};
 use core::sync::atomic::{AtomicPtr, Ordering::Relaxed};
 
-use libc::{pollfd, sockaddr, socklen_t};
+use libc::{sockaddr, socklen_t};
 
 use super::{Answer, blocking, descriptor, hooks, pair, second_chance};
 use crate::accept::clients::{self, Turn};
@@ -225,13 +225,9 @@ pub(super) unsafe fn carry_over<R: Answer>(
 
 /// Sleeps until a client comes: 0, or the errno that accept(2) would give. A cancellation point, as accept(2) is.
 fn wait_for_client(listener: c_int, patience: &Patience) -> c_int {
-    type Poll = unsafe extern "C" fn(*mut pollfd, c_ulong, c_int) -> c_int;
     let mut ready = sys::pollfd(listener, libc::POLLIN);
-    // SAFETY: poll(2) has this type, and gets one pollfd.
-    let answer = unsafe {
-        core::mem::transmute::<usize, Poll>(super::loops::poll::real())(&raw mut ready, 1, patience.milliseconds)
-    };
-    match answer {
+    // SAFETY: one pollfd.
+    match unsafe { super::loops::real_poll(&raw mut ready, 1, patience.milliseconds) } {
         0 => libc::EAGAIN,
         -1 if sys::errno() == libc::EINTR && patience.is_interrupted() => libc::EINTR,
         _ => 0,
