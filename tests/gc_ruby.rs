@@ -47,8 +47,10 @@ fn finalizers_may_raise_open_and_want_locks() {
 }
 
 #[test]
-fn a_timeout_that_comes_during_a_collection_is_not_lost() {
-    let told = Told::by(&ruby("timeout", "0").limit(LIMIT), "done");
-    told.outcome.passes().says("timed out");
-    assert!(told.collected(Runtime::Ruby).0 > 0);
+fn what_comes_during_a_collection_is_not_lost() {
+    for kind in ["timeout", "raise"] {
+        let told = Told::by(&ruby(kind, "0").limit(LIMIT), "done");
+        told.outcome.passes().says("arrived");
+        assert!(told.collected(Runtime::Ruby).0 > 0, "{kind}");
+    }
 }

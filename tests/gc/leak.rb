@@ -8,6 +8,11 @@ $stdout.sync = true
 server = TCPServer.new('127.0.0.1', 0) if %w[tcp accept].include?(kind)
 port = server&.addr&.at(1)
 
+def leak_slowly
+  2.times { ObjectSpace.define_finalizer(Object.new, proc { sleep 1 }) }
+  loop { Socket.new(:INET, :STREAM) }
+end
+
 case kind
 when 'open' then count.times { File.open('/etc/passwd') }
 when 'dir' then count.times { Dir.open('/etc') }
@@ -56,18 +61,24 @@ when 'finalizer_locks'
   mutex.synchronize do
     count.times { ObjectSpace.define_finalizer(Object.new, proc { mutex.synchronize {} }); Socket.new(:INET, :STREAM) }
   end
+# What comes during a collection is delivered: it must not be lost with the finalizer that it interrupts.
 when 'timeout'
-  # One that comes during a collection is delivered: it must not be lost with the finalizer that it interrupts.
   require 'timeout'
   begin
-    Timeout.timeout(0.5) do
-      ObjectSpace.define_finalizer(Object.new, proc { sleep 1 })
-      ObjectSpace.define_finalizer(Object.new, proc { sleep 1 })
-      loop { Socket.new(:INET, :STREAM) }
-    end
+    Timeout.timeout(0.5) { leak_slowly }
     abort 'it went on'
   rescue Timeout::Error
-    puts 'timed out'
+    puts 'arrived'
+  end
+when 'raise'
+  main = Thread.current
+  Thread.new { sleep 0.5; main.raise(IOError, 'stop') }
+  begin
+    leak_slowly
+    abort 'it went on'
+  rescue IOError => error
+    abort "another error: #{error.inspect}" unless error.message == 'stop'
+    puts 'arrived'
   end
 when 'error_info'
   begin

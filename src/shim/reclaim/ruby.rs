@@ -3,8 +3,11 @@
 //! system call, with the lock or without, it expects a collection.
 
 use core::ffi::{CStr, c_char, c_int, c_void};
+use core::sync::atomic::{AtomicU32, Ordering};
 
 use tideover_contract::collection::Skip;
+
+use crate::sys;
 
 use super::collect::{Collector, Role};
 use super::functions::functions;
@@ -19,6 +22,12 @@ functions! {
     evaluate: unsafe extern "C" fn(*const c_char, *mut c_int) -> Value = c"rb_eval_string_protect";
     with_lock: unsafe extern "C" fn(extern "C" fn(*mut c_void) -> *mut c_void, *mut c_void) -> *mut c_void
         = c"rb_thread_call_with_gvl";
+    without_lock: unsafe extern "C" fn(
+        extern "C" fn(*mut c_void) -> *mut c_void, *mut c_void, extern "C" fn(*mut c_void), *mut c_void,
+    ) -> *mut c_void = c"rb_thread_call_without_gvl2";
+    thread: unsafe extern "C" fn() -> Value = c"rb_thread_current";
+    main_thread: unsafe extern "C" fn() -> Value = c"rb_thread_main";
+    is_interrupted: unsafe extern "C" fn(Value) -> c_int = c"rb_thread_interrupted";
     error: unsafe extern "C" fn() -> Value = c"rb_errinfo";
     set_error: unsafe extern "C" fn(Value) = c"rb_set_errinfo";
 }
@@ -26,22 +35,18 @@ functions! {
 pub static COLLECTOR: Collector = Collector { names: NAMES, consider, collect, role, elsewhere: false, lends: true };
 
 /// GC.start, not rb_gc(): only the former runs the finalizers of files at once. A signal or a timeout that arrives meanwhile is for the
-/// program, not for a finalizer, which would swallow it: it is kept off, and then sent again, to arrive when the call is over. In a
-/// block with parameters, because the program's own variables are in sight.
-const START: &CStr = c"proc do |thread, error, tries, done|
-  tries = tries.to_i + 1
-  Thread.handle_interrupt(Object => :never) { GC.start; done = true }
-rescue NoMemoryError
-rescue Exception => error
-  Thread.new { thread.raise(error) }
-  retry unless done || tries > 2
-end.call(Thread.current)";
-/// The same for a timeout, which throws where it finds its catch, and for a thread that was killed: state of rb_protect, and what is
-/// sent.
+/// program, not for a finalizer, which would swallow it: it is kept off, ends this call instead, and is sent again.
+const START: &CStr = c"Thread.handle_interrupt(Object => :never) { GC.start }";
+/// How often that is tried: whatever ended it was not lost.
+const TRIES: usize = 3;
+/// What is sent again, by the state that rb_protect gives: an exception; a timeout, which throws where it finds its catch. In blocks
+/// with parameters, because the program's own variables are in sight.
 const AGAIN: [(c_int, &CStr); 2] = [
+    (6, c"Thread.new(Thread.current, $!) { |thread, error| thread.raise(error) } unless NoMemoryError === $!"),
     (7, c"Thread.new(Thread.current) { |thread| thread.raise(Timeout::Error, 'execution expired') } if defined?(Timeout::Error)"),
-    (8, c"Thread.new(Thread.current) { |thread| thread.kill }"),
 ];
+/// How long we wait for the thread that sends it, in ns: the program shall not go on as if nothing had come.
+const SENT: u64 = 1_000_000_000;
 
 fn consider(home: &Home, caller: &Caller) -> Result<(), Skip> {
     let ruby = Functions::of(home);
@@ -90,19 +95,49 @@ extern "C" fn start(functions: *mut c_void) -> *mut c_void {
     let (Some(evaluate), Some(error), Some(set_error)) = (ruby.evaluate, ruby.error, ruby.set_error) else {
         return core::ptr::null_mut();
     };
-    let mut state = 0;
+    let (Some(thread), Some(main_thread), Some(is_interrupted)) = (ruby.thread, ruby.main_thread, ruby.is_interrupted)
+    else {
+        return core::ptr::null_mut();
+    };
     // SAFETY: a Ruby thread with the lock, not in a collection. `$!` is as before afterwards.
     unsafe {
+        // A thread that was killed before would meet that here, go on, and can't be killed twice. The main thread can't be killed.
+        if thread() != main_thread() && is_interrupted(thread()) != 0 {
+            return core::ptr::null_mut();
+        }
         let before = error();
-        evaluate(START.as_ptr(), &raw mut state);
-        let ended = state;
-        for (_, again) in AGAIN.iter().filter(|(sent, _)| *sent == ended) {
-            evaluate(again.as_ptr(), &raw mut state);
+        let mut sent = false;
+        for _ in 0..TRIES {
+            let mut state = 0;
             evaluate(START.as_ptr(), &raw mut state);
+            let Some((_, again)) = AGAIN.iter().find(|(ended, _)| *ended == state) else { break };
+            evaluate(again.as_ptr(), &raw mut state);
+            sent = true;
+        }
+        if sent && let Some(without_lock) = ruby.without_lock {
+            let arrived = AtomicU32::new(0);
+            let arrived = (&raw const arrived).cast_mut().cast();
+            without_lock(wait, arrived, arrive, arrived);
         }
         set_error(before);
     }
     functions
+}
+
+/// Without the lock, so that the thread that sends can run. Nothing is raised here: the program's own code meets it.
+extern "C" fn wait(arrived: *mut c_void) -> *mut c_void {
+    // SAFETY: `start`'s, which waits for us.
+    let arrived = unsafe { &*arrived.cast::<AtomicU32>() };
+    let _ = sys::futex_wait(arrived, 0, SENT);
+    core::ptr::null_mut()
+}
+
+/// Ruby calls this when something was sent to the thread that waits.
+extern "C" fn arrive(arrived: *mut c_void) {
+    // SAFETY: as above.
+    let arrived = unsafe { &*arrived.cast::<AtomicU32>() };
+    arrived.store(1, Ordering::Relaxed);
+    sys::futex_wake(arrived, 1);
 }
 
 fn role(home: &Home, _: Option<&Caller>) -> Role {
