@@ -48,6 +48,20 @@ pub fn some_pythons() -> Vec<PathBuf> {
     all[..1].iter().cloned().chain(oldest).chain(newest).collect()
 }
 
+/// libpython, of Debian's and of the Pythons that a pyenv has built with one: the library, and the folder that is its PYTHONHOME.
+pub fn pythons_to_embed() -> Vec<(PathBuf, PathBuf)> {
+    let homes = pythons().into_iter().filter_map(|python| Some(python.parent()?.parent()?.to_owned()));
+    let triplet = format!("{}-linux-gnu", env::consts::ARCH);
+    let library = |home: PathBuf| {
+        let folders = [home.join("lib"), home.join("lib").join(&triplet)];
+        let mut files = folders.iter().filter_map(|folder| fs::read_dir(folder).ok()).flatten().flatten();
+        let is_python = |name: &str| name.starts_with("libpython3.") && name.ends_with(".so.1.0");
+        let found = files.find(|file| file.file_name().to_str().is_some_and(is_python))?;
+        Some((found.path(), home))
+    };
+    homes.filter_map(library).collect()
+}
+
 /// What a page says of collections.
 #[derive(Clone, Debug)]
 pub struct Told {

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use tideover_contract::collection::{Runtime, Skip};
-use tideover_tests::garbage::{LIMIT, TOO_MANY, Told, pythons, rescued, some_pythons, source, times};
-use tideover_tests::{Run, Scratch, preload_fixture, program};
+use tideover_tests::garbage::{LIMIT, TOO_MANY, Told, pythons, pythons_to_embed, rescued, some_pythons, source, times};
+use tideover_tests::{Run, Scratch, fixture, preload_fixture, program};
 
 fn python(name: &str) -> Run {
     Run::new(program("python3", "python3")).arg(source(name)).timeout(Duration::from_secs(60))
@@ -31,6 +31,16 @@ fn every_python_of_this_machine_goes_on_with_its_usual_thresholds() {
         let (runs, freed) = told.collected(Runtime::Python);
         println!("{}: {runs} collections, {freed} descriptors", interpreter.display());
         assert!(freed / runs >= 50, "each collection brings nearly all back");
+    }
+}
+
+#[test]
+fn a_python_that_a_program_loads_late_for_itself_only_and_unloads() {
+    let all = pythons_to_embed();
+    assert!(!all.is_empty(), "gdb brings a libpython");
+    for (library, home) in all {
+        let run = Run::new(fixture("embedder")).arg(&library).env("PYTHONHOME", home.to_str().expect("UTF-8"));
+        rescued(&run, "done", Runtime::Python).outcome.says("unloaded: yes");
     }
 }
 
