@@ -333,7 +333,10 @@ impl Attempt {
             self.slept = true;
             self.due_to = Outcome::Waited;
             match self.waiting.step() {
-                Step::Try => return Ok(Move::Try),
+                Step::Try => {
+                    page::catch_up();
+                    return Ok(Move::Try);
+                }
                 Step::StartOver if self.lack == Lack::Descriptor => self.climbs = 0,
                 Step::StartOver => {}
                 Step::End(outcome) => return Err(outcome),

@@ -147,6 +147,13 @@ pub fn ensure() {
     }
 }
 
+/// A descriptor has come free for somebody who waits: first for the page's file, for a moment, if there was none for that.
+pub fn catch_up() {
+    if NOTABLE.load(Relaxed) == i32::MIN && RETRY.swap(0, Relaxed) != 0 {
+        ensure();
+    }
+}
+
 /// Makes the page's file, maps it, and moves there. On failure the private page stays; what can be otherwise later (no
 /// descriptor free) is tried again. Of several threads one does it.
 fn move_in() {

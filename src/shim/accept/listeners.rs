@@ -179,9 +179,9 @@ impl Watch {
     }
 }
 
-/// Errors of epoll_ctl(2) after which there is no such watch.
+/// Errors of epoll_ctl(2) after which there is no such watch. EPERM may be a sandbox's.
 fn is_gone(wrong: Errno) -> bool {
-    matches!(wrong, libc::ENOENT | libc::EBADF | libc::EPERM | libc::EINVAL)
+    matches!(wrong, libc::ENOENT | libc::EBADF | libc::EINVAL)
 }
 
 impl Table {
@@ -231,6 +231,8 @@ impl Table {
         let before = self.listeners();
         for place in self.watches() {
             let parked = place.as_mut().filter(|watch| watch.is_parked() && fits(watch));
+            // What could be parked can be put back, unless its number is a file's now.
+            let is_gone = |wrong| is_gone(wrong) || wrong == libc::EPERM;
             if parked.is_some_and(|watch| watch.put_back().is_err_and(is_gone)) {
                 *place = None;
             }
@@ -344,6 +346,7 @@ fn tell(kind: EventKind) {
 
 /// Puts all listeners back.
 pub fn put_back() {
+    page::catch_up();
     let Some(mut table) = TABLE.enter() else { return };
     ACCEPTED.store(page::counters().accepted.load(Relaxed), Relaxed);
     PUT_BACK_AT.store(sys::now(), Relaxed);
