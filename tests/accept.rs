@@ -519,6 +519,19 @@ fn turns_away(words: &str, env: &[(&str, &str)], how: Option<ErrorKind>) {
     server.finish().passes();
 }
 
+/// The control for what follows: it is the library that these settings are for.
+#[test]
+fn settings_of_the_library_do_nothing_without_it() {
+    for words in ["epoll", "poll", "threads closer"] {
+        let settings = [("TIDEOVER_ACCEPT", "shed"), ("TIDEOVER_MAX_CLIENTS", "10"), ("TIDEOVER_OVER_LIMIT", "refuse")];
+        let mut server = Server::start(words, false, &settings);
+        server.fill();
+        assert!(server.served.len() > 10, "{words}: {} served", server.served.len());
+        assert!(server.away.is_empty() && !server.waiting.is_empty(), "{words}: {} turned away", server.away.len());
+        server.finish().passes();
+    }
+}
+
 #[test]
 fn clients_are_turned_away_when_the_user_wants_that() {
     for words in ["epoll", "epoll et", "epoll exclusive", "poll", "epoll closer", "threads closer"] {

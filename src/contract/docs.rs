@@ -1,10 +1,10 @@
 //! The documents that are made from the tables: docs/settings.md and docs/counters.md. `UPDATE_DOCS=1 cargo test -p
-//! tideover-contract` writes them; the test fails when they are out of date.
+//! tideover-contract` writes them; the test fails when they are out of date. Of the others, the names are checked.
 
 use std::fmt::Write;
 use std::path::Path;
 
-use crate::collection::Skip;
+use crate::collection::{Runtime, Skip};
 use crate::page::{COUNTERS, Shape};
 use crate::refusal::Refusal;
 use crate::settings::SETTINGS;
@@ -54,6 +54,52 @@ fn counters() -> String {
         let _ = writeln!(text, "| `{}` | {} |", skip.name(), skip.text());
     }
     text
+}
+
+/// Documents written by hand, and which settings each explains, by the beginnings of their names.
+const BY_HAND: [(&str, &[&str]); 5] = [
+    ("servers.md", &["ACCEPT", "SHED", "MAX_CLIENTS", "OVER_LIMIT"]),
+    ("connections.md", &["MAX_CONN", "MAX_PER", "CONNECT", "IDLE"]),
+    ("logs.md", &["FALLBACK", "LOGS", "ON_FULL", "FULL_WAIT", "CLEANUP", "TRUNCATE", "RECOVERY"]),
+    ("runtimes.md", &["GC"]),
+    ("limits.md", &[]),
+];
+
+/// Whole words of a text that hold only such characters.
+fn words(text: &str, is_part: fn(char) -> bool) -> impl Iterator<Item = &str> {
+    text.split(move |c| !is_part(c)).filter(|word| !word.is_empty())
+}
+
+#[test]
+fn documents_written_by_hand_speak_of_what_there_is() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs");
+    for (name, explains) in BY_HAND {
+        let text = std::fs::read_to_string(folder.join(name)).unwrap();
+        let named: Vec<&str> =
+            words(&text, |c| c.is_ascii_uppercase() || c == '_').filter(|word| word.starts_with("TIDEOVER_")).collect();
+        for word in &named {
+            assert!(SETTINGS.iter().any(|s| s.env == *word), "docs/{name}: there is no setting {word}");
+        }
+        let own = |env: &str| explains.iter().any(|start| env["TIDEOVER_".len()..].starts_with(start));
+        for setting in SETTINGS.iter().filter(|s| own(s.env)) {
+            assert!(named.contains(&setting.env), "docs/{name} does not explain {}", setting.env);
+        }
+        for counter in words(&text, |c| c.is_ascii_lowercase() || "_.".contains(c)) {
+            let counter = counter.trim_end_matches('.');
+            let Some((section, key)) = counter.split_once('.') else { continue };
+            let is_section = COUNTERS.iter().any(|c| c.section == section);
+            let is_other = ["md", "collectors", "not_collected", "refused", "endpoints"].contains(&key);
+            let is_there = COUNTERS.iter().any(|c| (c.section, c.name) == (section, key));
+            assert!(!is_section || is_other || is_there, "docs/{name}: there is no counter {counter}");
+        }
+    }
+    let text = std::fs::read_to_string(folder.join("runtimes.md")).unwrap();
+    let rows = |cell: &str| text.lines().filter(|line| line.contains(cell)).count();
+    let usual = Runtime::ALL.iter().filter(|runtime| runtime.is_usual()).count();
+    assert_eq!(rows("| on (`auto`) |"), usual, "docs/runtimes.md has a row for each runtime");
+    for runtime in Runtime::ALL.iter().filter(|runtime| !runtime.is_usual()) {
+        assert_eq!(rows(&format!("| `{}` |", runtime.name())), 1, "docs/runtimes.md has a row for {}", runtime.name());
+    }
 }
 
 #[test]
