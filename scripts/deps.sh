@@ -88,7 +88,6 @@ man-db              command man
 mandoc              command mandoc
 fish                command fish
 systemd             command systemd-analyze
-openssl             command openssl
 shellcheck          command shellcheck
 debootstrap         file    /usr/sbin/debootstrap
 busybox-static      command busybox
@@ -96,10 +95,10 @@ musl-tools          command musl-gcc
 podman              command podman
 runc                file    /usr/sbin/runc
 docker-compose      command docker-compose
+golang-go           command go
 '
 # What `make servers` measures besides, or measures with.
 [ "${1-}" != servers ] || needed="$needed
-golang-go           command go
 wrk                 command wrk
 "
 
