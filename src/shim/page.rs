@@ -147,6 +147,13 @@ pub fn ensure() {
     }
 }
 
+/// The program is likely to run out: the page is made while there is a descriptor for it.
+#[cold]
+#[inline(never)]
+pub extern "C" fn provide() {
+    barrier((), ensure);
+}
+
 /// A descriptor has come free for somebody who waits: first for the page's file, for a moment, if there was none for that.
 pub fn catch_up() {
     if NOTABLE.load(Relaxed) == i32::MIN && RETRY.swap(0, Relaxed) != 0 {

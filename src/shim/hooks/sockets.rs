@@ -21,13 +21,13 @@ hooks! {
     listen(fd: c_int, backlog: c_int) -> c_int = listening(fd);
 }
 
-/// listen(2): from here on its epoll sets are noted. Clients may come all at once: the page is made while there is a descriptor for it.
+/// listen(2): from here on its epoll sets are noted. Clients may come all at once.
 #[inline(always)]
 unsafe fn listening(_: impl Fn() -> Call, mut real: impl FnMut() -> c_int, fd: c_int) -> c_int {
     let answer = real();
     if answer == 0 {
         descriptors::classify(fd, descriptors::LISTENER);
-        barrier((), page::ensure);
+        page::provide();
     }
     answer
 }
