@@ -5,7 +5,7 @@ use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::ops::RangeInclusive;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::Command;
@@ -260,6 +260,17 @@ fn touch(path: &Path) -> String {
 
 #[test]
 fn postgresql_log_collector_loses_no_line_while_the_disk_is_full() {
+    postgresql("stderr", "app.log");
+}
+
+/// A table of comma-separated values, but in a folder of logs.
+#[test]
+fn postgresql_csv_log_loses_no_line_while_the_disk_is_full() {
+    postgresql("csvlog", "lib/log/app.csv");
+}
+
+/// Its logging collector, with this destination, which writes this file.
+fn postgresql(destination: &str, file: &str) {
     let folder = Scratch::new();
     fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o777)).expect("it is ours");
     let data = folder.join("data");
@@ -269,8 +280,15 @@ fn postgresql_log_collector_loses_no_line_while_the_disk_is_full() {
         .timeout(Duration::from_secs(60))
         .output()
         .passes();
-    survives("PostgreSQL: log collector", 100, |disk, log, preload| {
+    survives(&format!("PostgreSQL: log collector, {destination}"), 100, |disk, log, preload| {
         let _ = fs::remove_file(log); // its owner must be the server
+        let file = disk.path().join(file);
+        let logs = file.parent().expect("in a folder");
+        if file != log {
+            fs::create_dir_all(logs).expect("there is space");
+            fs::set_permissions(logs, PermissionsExt::from_mode(0o777)).expect("it is ours");
+            symlink(&file, log).expect("there is space");
+        }
         let port = free_port();
         let at = folder.path().display();
         let setting = |text: String| ["-c".to_string(), text];
@@ -283,7 +301,8 @@ fn postgresql_log_collector_loses_no_line_while_the_disk_is_full() {
             .args(setting("fsync=off".into()))
             .args(setting("logging_collector=on".into()))
             .args(setting("log_statement=all".into()))
-            .args(setting(format!("log_directory={}", disk.path().display())))
+            .args(setting(format!("log_destination={destination}")))
+            .args(setting(format!("log_directory={}", logs.display())))
             .args(setting("log_filename=app.log".into()))
             .args(setting("log_rotation_age=0".into()))
             .args(setting("log_rotation_size=0".into()))

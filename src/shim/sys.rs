@@ -505,10 +505,24 @@ pub fn yield_now() {
 
 /// futex(2) FUTEX_WAIT: sleeps while the word holds `value`, at most so many nanoseconds.
 pub fn futex_wait(word: &AtomicU32, value: u32, nanoseconds: u64) -> Result<(), Errno> {
-    let timeout =
-        timespec { tv_sec: (nanoseconds / 1_000_000_000) as i64, tv_nsec: (nanoseconds % 1_000_000_000) as i64 };
+    let timeout = timespec_of(nanoseconds);
     let operation = libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG;
     call!(SYS_futex, word.as_ptr(), operation, value, &raw const timeout, 0, 0).map(drop)
+}
+
+fn timespec_of(nanoseconds: u64) -> timespec {
+    timespec { tv_sec: (nanoseconds / 1_000_000_000) as i64, tv_nsec: (nanoseconds % 1_000_000_000) as i64 }
+}
+
+/// ppoll(2) of nothing: sleeps for so many nanoseconds with this mask of signals. EINTR: a handler ran, also for a signal that has
+/// come before.
+pub fn sleep_with_mask(nanoseconds: u64, mask: u64) -> Result<(), Errno> {
+    let timeout = timespec_of(nanoseconds);
+    let slept = call!(SYS_ppoll, 0, 0, &raw const timeout, &raw const mask, 8).map(drop);
+    if !matches!(slept, Ok(()) | Err(libc::EINTR)) {
+        sleep(nanoseconds);
+    }
+    slept
 }
 
 /// Sleeps for so many nanoseconds, or until a signal comes.

@@ -2,7 +2,6 @@
 //! writes to logs, which go elsewhere.
 
 use core::ffi::c_void;
-use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 use tideover_contract::settings::{Id, ON_FULL_WAIT, SECOND};
 
@@ -18,9 +17,6 @@ const LONGEST: u64 = SECOND / 4;
 /// It says that it waits so often.
 const REMINDER: u64 = 30 * SECOND;
 
-/// Nobody wakes this: the sleep is for its time.
-static NOTHING: AtomicU32 = AtomicU32::new(0);
-
 /// Is this a lack of space that is to be waited for?
 #[inline]
 pub fn is_wanted(errno: i32) -> bool {
@@ -35,8 +31,8 @@ pub fn is_wanted(errno: i32) -> bool {
 #[allow(improper_ctypes_definitions, reason = "extern \"C\" only so that it can't unwind")]
 pub unsafe extern "C" fn carry(call: &'static str, wrong: i32, again: Try, context: *mut c_void) -> bool {
     let saved = sys::errno();
-    let mut pause = Pause::begin(call, wrong);
-    while pause.sleep() {
+    let mut pause = Pause::begin(call);
+    while pause.sleep(wrong) {
         // SAFETY: promised by the caller.
         let tried = unsafe { again(context) };
         if tried.wrong != libc::ENOSPC && tried.wrong != libc::EDQUOT {
@@ -62,35 +58,44 @@ struct Pause {
 
 impl Pause {
     #[allow(improper_ctypes_definitions, reason = "extern \"C\" only so that it can't unwind")]
-    extern "C" fn begin(call: &'static str, wrong: i32) -> Pause {
+    extern "C" fn begin(call: &'static str) -> Pause {
         let begun = sys::now();
-        barrier((), || {
-            page::ensure();
-            page::add(&page::counters().full_waits, 1);
-            let most = Seconds(SETTINGS.get(Id::FullWait));
-            log::warn!("{call}: the disk is full ({}), waiting for space, at most {most}", ErrnoName(wrong));
-        });
         Pause { call, begun, next: SHORTEST, told: begun, interrupted: false }
     }
 
-    /// Sleeps; false when it is time to give up.
-    extern "C" fn sleep(&mut self) -> bool {
+    /// Sleeps; false when it is time to give up. A signal that comes meanwhile ends it, also one that comes before it lies down.
+    extern "C" fn sleep(&mut self, wrong: i32) -> bool {
         barrier(false, || {
-            let now = sys::now();
-            let left = (self.begun.saturating_add(SETTINGS.get(Id::FullWait))).saturating_sub(now);
-            if left == 0 {
-                log::warn!("{}: still no space after {}: the error is passed on", self.call, Seconds(now - self.begun));
-                return false;
+            let Ok(mask) = sys::block_signals() else { return false };
+            let goes_on = self.may_sleep(wrong);
+            if let Some(left) = goes_on {
+                let slept = sys::sleep_with_mask(self.next.min(left), mask);
+                self.next = (self.next * 2).min(LONGEST);
+                self.interrupted = slept == Err(libc::EINTR) && wait::handlers_interrupt();
             }
-            if now - self.told >= REMINDER {
-                self.told = now;
-                log::warn!("{}: still waiting for space, since {}", self.call, Seconds(now - self.begun));
-            }
-            let slept = sys::futex_wait(&NOTHING, NOTHING.load(Relaxed), self.next.min(left));
-            self.next = (self.next * 2).min(LONGEST);
-            self.interrupted = slept == Err(libc::EINTR) && wait::handlers_interrupt();
-            !self.interrupted
+            sys::restore_signals(mask);
+            goes_on.is_some() && !self.interrupted
         })
+    }
+
+    /// How much longer, in ns; None: it was long enough. Says what there is to say.
+    fn may_sleep(&mut self, wrong: i32) -> Option<u64> {
+        let (now, most) = (sys::now(), SETTINGS.get(Id::FullWait));
+        let left = self.begun.saturating_add(most).saturating_sub(now);
+        if left == 0 {
+            log::warn!("{}: still no space after {}: the error is passed on", self.call, Seconds(now - self.begun));
+            return None;
+        }
+        if self.next == SHORTEST {
+            page::ensure();
+            page::add(&page::counters().full_waits, 1);
+            let most = Seconds(most);
+            log::warn!("{}: the disk is full ({}), waiting for space, at most {most}", self.call, ErrnoName(wrong));
+        } else if now - self.told >= REMINDER {
+            self.told = now;
+            log::warn!("{}: still waiting for space, since {}", self.call, Seconds(now - self.begun));
+        }
+        Some(left)
     }
 
     extern "C" fn end(&self) {
