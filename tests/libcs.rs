@@ -38,7 +38,7 @@ fn a_musl_program_keeps_200_files_open_past_a_soft_limit_of_64() {
 fn threads_of_a_musl_program_share_64_descriptors_that_nobody_can_raise() {
     let scratch = Scratch::new();
     let run =
-        Run::new(musl("threads", &scratch)).args(["/etc/passwd", "20"]).limit(64).timeout(Duration::from_secs(60));
+        Run::new(musl("threads", &scratch)).args(["/etc/passwd", "200"]).limit(64).timeout(Duration::from_secs(60));
     run.both().rescued(NONE_AVAILABLE).preloaded.says("0 refused");
 }
 
