@@ -23,7 +23,7 @@ fn python() -> Run {
 }
 
 fn threads(limit: u64) -> Run {
-    Run::new(fixture("threads")).args(["/etc/passwd", "10"]).limit(limit).timeout(Duration::from_secs(60))
+    Run::new(fixture("threads")).args(["/etc/passwd", "100"]).limit(limit).timeout(Duration::from_secs(60))
 }
 
 /// A library preloaded before ours, then after it.
@@ -66,7 +66,7 @@ fn eatmydata() {
 
 #[test]
 fn a_host_built_with_address_sanitizer() {
-    let run = Run::new(fixture("sanitized")).args(["/etc/passwd", "10"]).limit(64).timeout(Duration::from_secs(60));
+    let run = Run::new(fixture("sanitized")).args(["/etc/passwd", "100"]).limit(64).timeout(Duration::from_secs(60));
     // It objects to any preload before it; that check is what users switch off.
     let both = run.env("ASAN_OPTIONS", "verify_asan_link_order=0").both();
     both.rescued(TOO_MANY).preloaded.does_not_say("AddressSanitizer");
