@@ -1,6 +1,7 @@
 //! Outages that do not keep to the script: rotation, space that comes and goes, threads, kill -9, fork, exec and dup.
 
 use std::fs;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
@@ -45,74 +46,83 @@ fn logrotate(folder: &Scratch, log: &Path, how: &str) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-#[test]
-fn logrotate_renames_the_log_while_the_disk_is_full() {
-    for kind in [Kind::Tmpfs, Kind::Ext4].into_iter().filter(|k| k.is_possible()) {
+/// A log that watches for its rotation, as Python's WatchedFileHandler does, on a disk that is full since its line 100.
+struct Watched {
+    disk: Disk,
+    folder: Scratch,
+    log: PathBuf,
+    fed: Fed,
+    rotations: u32,
+}
+
+impl Watched {
+    fn filled(kind: Kind) -> Watched {
         let (disk, folder) = (Disk::new(kind), Scratch::new());
         let log = log_on(&disk);
         let mut fed = Fed::start(&python(WATCHED, &log));
         fed.log(1..=100);
         disk.fill();
         fed.log(101..=200);
-        let said = logrotate(&folder, &log, "create\n nodateext");
-        assert!(disk.join("app.log.1").exists(), "{said}");
-        fed.log(201..=300);
-        disk.free();
+        Watched { disk, folder, log, fed, rotations: 0 }
+    }
+
+    fn rotate(&mut self) {
+        let said = logrotate(&self.folder, &self.log, "create\n nodateext");
+        self.rotations += 1;
+        assert!(self.disk.join(&format!("app.log.{}", self.rotations)).exists(), "{said}");
+    }
+
+    /// There is space again, and time to notice it.
+    fn free(&self) {
+        self.disk.free();
         thread::sleep(BACK);
-        fed.log(301..=400);
-        let outcome = fed.end();
+    }
+
+    /// After line 400: all lines are somewhere, these in the file again, with one note.
+    fn ends(self, back: RangeInclusive<u32>) {
+        let outcome = self.fed.end();
         outcome.passes();
-        let account = Account::new(&log_with_siblings(&log), &outcome.stdout);
-        println!("rename while full, {kind:?}: {}", account.places());
-        account.complete(1..=400, 1).in_order().back_in_the_file(301..=400).markers_tell_all();
+        let account = Account::new(&log_with_siblings(&self.log), &outcome.stdout);
+        account.complete(1..=400, 1).in_order().back_in_the_file(back).markers_tell_all();
         assert_eq!(account.markers.len(), 1, "{account}");
     }
 }
 
 #[test]
+fn logrotate_renames_the_log_while_the_disk_is_full() {
+    for kind in [Kind::Tmpfs, Kind::Ext4].into_iter().filter(|k| k.is_possible()) {
+        let mut log = Watched::filled(kind);
+        log.rotate();
+        log.fed.log(201..=300);
+        log.free();
+        log.fed.log(301..=400);
+        log.ends(301..=400);
+    }
+}
+
+#[test]
 fn a_log_that_is_rotated_and_finds_space_again_is_no_longer_degraded() {
-    let (disk, folder) = (Disk::new(Kind::Tmpfs), Scratch::new());
-    let log = log_on(&disk);
-    let mut fed = Fed::start(&python(WATCHED, &log));
-    fed.log(1..=100);
-    disk.fill();
-    fed.log(101..=200);
-    let said = logrotate(&folder, &log, "create\n nodateext");
-    assert!(disk.join("app.log.1").exists(), "{said}");
-    disk.free();
-    thread::sleep(BACK);
-    fed.log(201..=300);
+    let mut log = Watched::filled(Kind::Tmpfs);
+    log.rotate();
+    log.free();
+    log.fed.log(201..=300);
     // The first write opened the new log; one of the next finds that it is the successor.
     thread::sleep(BACK);
-    fed.log(301..=400);
-    assert_eq!(fed.writer().page().counter("logs", "degraded"), 0);
-    let outcome = fed.end();
-    outcome.passes();
-    let account = Account::new(&log_with_siblings(&log), &outcome.stdout);
-    account.complete(1..=400, 1).in_order().back_in_the_file(201..=400).markers_tell_all();
+    log.fed.log(301..=400);
+    assert_eq!(log.fed.writer().page().counter("logs", "degraded"), 0);
+    log.ends(201..=400);
 }
 
 #[test]
 fn two_rotations_while_the_disk_is_full_end_in_one_note() {
-    let (disk, folder) = (Disk::new(Kind::Tmpfs), Scratch::new());
-    let log = log_on(&disk);
-    let mut fed = Fed::start(&python(WATCHED, &log));
-    fed.log(1..=100);
-    disk.fill();
-    for (turn, numbers) in [101..=200, 201..=300].into_iter().enumerate() {
-        fed.log(numbers);
-        logrotate(&folder, &log, "create\n nodateext");
-        assert!(disk.join(&format!("app.log.{}", turn + 1)).exists());
-    }
-    fed.log(301..=350);
-    disk.free();
-    thread::sleep(BACK);
-    fed.log(351..=400);
-    let outcome = fed.end();
-    outcome.passes();
-    let account = Account::new(&log_with_siblings(&log), &outcome.stdout);
-    account.complete(1..=400, 1).in_order().back_in_the_file(351..=400).markers_tell_all();
-    assert_eq!(account.markers.len(), 1, "{account}");
+    let mut log = Watched::filled(Kind::Tmpfs);
+    log.rotate();
+    log.fed.log(201..=300);
+    log.rotate();
+    log.fed.log(301..=350);
+    log.free();
+    log.fed.log(351..=400);
+    log.ends(351..=400);
 }
 
 #[test]
