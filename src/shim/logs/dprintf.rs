@@ -12,7 +12,7 @@ use core::sync::atomic::Ordering::{Relaxed, Release};
 
 use libc::{size_t, ssize_t};
 
-use super::calls::{is_file, write_all, write_raw};
+use super::calls::{write_all, write_raw};
 use super::files;
 use crate::barrier::barrier;
 use crate::descriptors::{self, OTHER};
@@ -166,7 +166,7 @@ unsafe fn print(
         let text = text.as_mut_ptr().cast::<c_char>();
         let length = format(text, BUFFER + 1, &raw mut copy);
         if length as usize <= BUFFER {
-            return written(fd, text.cast(), length);
+            return written(fd, text.cast(), length, errno);
         }
         // It can't be made, too: then the real one fails, with what it writes before that.
         if length > 0 && length as usize <= LONGEST && is_one_write_enough(fd) {
@@ -177,14 +177,14 @@ unsafe fn print(
                 sys::set_errno(errno);
                 let again = format(text.cast(), size, &raw mut copy);
                 // No point of cancellation any more, or the mapping would stay.
-                let mut answer = again;
-                if again == length && write_all(fd, text, length as usize, None, write_raw).answer != length as ssize_t
-                {
-                    answer = -1;
-                }
+                let all = again == length
+                    && write_all(fd, text, length as usize, None, write_apart).answer == length as ssize_t;
                 sys::unmap(text, size);
+                if all {
+                    sys::set_errno(errno);
+                }
                 if again == length {
-                    return answer;
+                    return if all { length } else { -1 };
                 }
             }
         }
@@ -193,24 +193,40 @@ unsafe fn print(
     }
 }
 
-/// Writes a text that the buffer holds. Answers as dprintf(3).
+/// Writes a text that the buffer holds. Answers as dprintf(3); on success, errno is what it was.
 #[inline(always)]
-unsafe fn written(fd: c_int, text: *const c_void, length: c_int) -> c_int {
+unsafe fn written(fd: c_int, text: *const c_void, length: c_int, errno: c_int) -> c_int {
     let count = length as usize;
     // SAFETY: so many bytes were made.
     unsafe {
         let first = if files::any() || count == 0 { None } else { Some(write(fd, text, count)) };
-        let all =
-            first == Some(length as ssize_t) || write_all(fd, text, count, first, write).answer == length as ssize_t;
-        if all { length } else { -1 }
+        if first != Some(length as ssize_t) {
+            if write_all(fd, text, count, first, write).answer != length as ssize_t {
+                return -1;
+            }
+            sys::set_errno(errno);
+        }
+        length
     }
 }
 
-/// write(2) as dprintf(3) calls it, which begins anew when a signal has interrupted it.
+/// write(2) as dprintf(3) calls it.
 unsafe extern "C" fn write(fd: c_int, data: *const c_void, count: size_t) -> ssize_t {
+    // SAFETY: as promised by the caller.
+    uninterrupted(|| unsafe { OWN.write()(fd, data, count) })
+}
+
+/// The same, but no cancellation point.
+unsafe extern "C" fn write_apart(fd: c_int, data: *const c_void, count: size_t) -> ssize_t {
+    // SAFETY: as promised by the caller.
+    uninterrupted(|| unsafe { write_raw(fd, data, count) })
+}
+
+/// Begins anew when a signal has interrupted it, as dprintf(3) does.
+#[inline(always)]
+fn uninterrupted(write: impl Fn() -> ssize_t) -> ssize_t {
     loop {
-        // SAFETY: as promised by the caller.
-        let answer = unsafe { OWN.write()(fd, data, count) };
+        let answer = write();
         if answer >= 0 || sys::errno() != libc::EINTR {
             return answer;
         }
@@ -226,11 +242,14 @@ extern "C" fn is_one_write_enough(fd: c_int) -> bool {
         if !may_ask || descriptors::marks(fd) & OTHER != 0 {
             return false;
         }
-        let is_file = is_file(fd);
-        if !is_file && sys::fstat(fd).is_ok() {
-            descriptors::classify(fd, OTHER);
+        match sys::fstat(fd) {
+            Ok(status) if status.st_mode & libc::S_IFMT == libc::S_IFREG => true,
+            Ok(_) => {
+                descriptors::classify(fd, OTHER);
+                false
+            }
+            Err(_) => false,
         }
-        is_file
     })
 }
 
