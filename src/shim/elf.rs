@@ -198,6 +198,11 @@ pub fn started_with() -> impl Iterator<Item = Exports> {
     maps.filter_map(|map| unsafe { Exports::new(map.base, map.dynamic) })
 }
 
+/// What glibc's libc.so.6 exports. None with musl, whose library is its loader.
+pub fn libc() -> Option<Exports> {
+    started_with().find(|exports| exports.find(&Name::new(c"__libc_start_main")).is_some())
+}
+
 /// The hash table of an object's exported names.
 pub struct Exports {
     base: u64,

@@ -2,11 +2,13 @@
 //! instructions can turn one into a call with fixed arguments.
 
 use core::arch::naked_asm;
-use core::ffi::{c_char, c_int};
+use core::ffi::{CStr, c_char, c_int};
+use core::sync::atomic::AtomicUsize;
 
 use super::composites::make_room;
 use super::processes::{execve, execvp};
 use crate::acquire::Call;
+use crate::logs::dprintf;
 use crate::page;
 use crate::real::Real;
 
@@ -77,14 +79,16 @@ unsafe extern "C" fn execle_array(path: *const c_char, arguments: Strings) -> c_
     }
 }
 
-/// syslog(3): room is made for the connection that it may open, then the call goes on as it came, all argument registers intact.
-macro_rules! with_room_first {
-    ($name:ident => $prepare:ident) => {
+/// A function that calls `$prepare`, then goes on as it came, all argument registers intact, to where that says. With `unless`, a
+/// word that is not zero says so without a call.
+macro_rules! prepared {
+    ($name:ident => $prepare:ident $(unless $known:path)?) => {
         #[unsafe(naked)]
         #[unsafe(no_mangle)]
         unsafe extern "C" fn $name() {
             naked_asm!(
                 ".cfi_startproc",
+                $(known!($known),)?
                 "push rbp",
                 ".cfi_def_cfa_offset 16",
                 ".cfi_offset 6, -16",
@@ -131,16 +135,26 @@ macro_rules! with_room_first {
                 "3:",
                 "leave",
                 ".cfi_def_cfa 7, 8",
+                "4:",
                 "jmp r11",
                 ".cfi_endproc",
                 prepare = sym $prepare,
+                $(known = sym $known,)?
             )
         }
     };
 }
 
-with_room_first!(syslog => prepare_syslog);
-with_room_first!(__syslog_chk => prepare_syslog_chk);
+/// The beginning of a function that may be [`prepared`] already.
+macro_rules! known {
+    ($known:path) => {
+        "mov r11, [rip + {known}]\ntest r11, r11\njne 4f"
+    };
+}
+
+// syslog(3): room is made for the connection that it may open.
+prepared!(syslog => prepare_syslog);
+prepared!(__syslog_chk => prepare_syslog_chk);
 
 extern "C" fn prepare_syslog() -> usize {
     static REAL: Real = Real::new();
@@ -159,3 +173,72 @@ fn prepare(name: &'static str) {
         make_room(Call { name, patient: true, greedy: false, backoff: None, listener: None });
     }
 }
+
+/// dprintf(3) and its kin: at the first call, it is known whether this libc's own will do (see [`dprintf`]).
+macro_rules! printing {
+    ($($name:ident, $known:ident, $choose:ident => $ours:path;)*) => {
+        $(static $known: AtomicUsize = AtomicUsize::new(0);
+
+        prepared!($name => $choose unless $known);
+
+        extern "C" fn $choose() -> usize {
+            static REAL: Real = Real::new();
+            // SAFETY: ends with a NUL, and C identifiers hold none.
+            let name = unsafe { CStr::from_bytes_with_nul_unchecked(concat!(stringify!($name), "\0").as_bytes()) };
+            dprintf::choose(&$known, &REAL, name, $ours as *const () as usize)
+        })*
+    };
+}
+
+printing! {
+    dprintf, DPRINTF, choose_dprintf => listed_dprintf;
+    vdprintf, VDPRINTF, choose_vdprintf => dprintf::vdprintf;
+    __dprintf_chk, DPRINTF_CHK, choose_dprintf_chk => listed_dprintf_chk;
+    __vdprintf_chk, VDPRINTF_CHK, choose_vdprintf_chk => dprintf::vdprintf_chk;
+}
+
+/// Calls `$with_list` with the arguments behind the `$fixed` bytes of fixed ones as a va_list, its address in `$list`: what a
+/// compiler makes of va_start(3).
+macro_rules! listed {
+    ($name:ident => $with_list:path, $fixed:literal, $list:literal) => {
+        #[unsafe(naked)]
+        unsafe extern "C" fn $name() {
+            naked_asm!(
+                ".cfi_startproc",
+                "sub rsp, 216",
+                ".cfi_def_cfa_offset 224",
+                "mov [rsp + 48], rdx",
+                "mov [rsp + 56], rcx",
+                "mov [rsp + 64], r8",
+                "mov [rsp + 72], r9",
+                "test al, al",
+                "je 2f",
+                "movaps [rsp + 80], xmm0",
+                "movaps [rsp + 96], xmm1",
+                "movaps [rsp + 112], xmm2",
+                "movaps [rsp + 128], xmm3",
+                "movaps [rsp + 144], xmm4",
+                "movaps [rsp + 160], xmm5",
+                "movaps [rsp + 176], xmm6",
+                "movaps [rsp + 192], xmm7",
+                "2:",
+                concat!("mov dword ptr [rsp], ", $fixed),
+                "mov dword ptr [rsp + 4], 48",
+                "lea rax, [rsp + 224]",
+                "mov [rsp + 8], rax",
+                "lea rax, [rsp + 32]",
+                "mov [rsp + 16], rax",
+                concat!("mov ", $list, ", rsp"),
+                "call {with_list}",
+                "add rsp, 216",
+                ".cfi_def_cfa_offset 8",
+                "ret",
+                ".cfi_endproc",
+                with_list = sym $with_list,
+            )
+        }
+    };
+}
+
+listed!(listed_dprintf => dprintf::vdprintf, 16, "rdx");
+listed!(listed_dprintf_chk => dprintf::vdprintf_chk, 24, "rcx");

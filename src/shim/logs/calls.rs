@@ -23,7 +23,7 @@ pub struct Written {
     pub(super) reached: usize,
 }
 
-type RealWrite = unsafe extern "C" fn(c_int, *const c_void, usize) -> ssize_t;
+pub(super) type RealWrite = unsafe extern "C" fn(c_int, *const c_void, usize) -> ssize_t;
 
 /// The real write(2); at first, a function that finds it. So the most frequent hook of all needs no test for that.
 pub static REAL_WRITE: AtomicPtr<()> = AtomicPtr::new(find_write as *mut ());
@@ -42,12 +42,23 @@ pub(super) fn real_write() -> RealWrite {
     unsafe { core::mem::transmute(REAL_WRITE.load(Relaxed)) }
 }
 
+/// write(2), but no cancellation point.
+pub(super) unsafe extern "C" fn write_raw(fd: c_int, data: *const c_void, count: usize) -> ssize_t {
+    sys::write_raw(fd, data, count).map_or_else(
+        |errno| {
+            sys::set_errno(errno);
+            -1
+        },
+        |written| written as ssize_t,
+    )
+}
+
 /// write(2) as the host wants it, by stdio or while files are diverted. The real call is made from here: it is a cancellation
 /// point, and nothing is held.
 ///
 /// # Safety
 /// As write(2).
-pub(super) unsafe fn write_through(fd: c_int, data: *const c_void, count: usize, cancellable: bool) -> Written {
+unsafe fn write_through(fd: c_int, data: *const c_void, count: usize, real: RealWrite) -> Written {
     let vector = [iovec { iov_base: data.cast_mut(), iov_len: count }];
     if files::any() {
         let done = instead(fd, vector.as_ptr(), 1);
@@ -55,25 +66,50 @@ pub(super) unsafe fn write_through(fd: c_int, data: *const c_void, count: usize,
             return done;
         }
     }
-    let answer = if cancellable {
-        // SAFETY: as promised by the caller.
-        unsafe { real_write()(fd, data, count) }
-    } else {
-        sys::write_raw(fd, data, count).map_or_else(
-            |errno| {
-                sys::set_errno(errno);
-                -1
-            },
-            |written| written as ssize_t,
-        )
-    };
+    // SAFETY: as promised by the caller.
+    let answer = unsafe { real(fd, data, count) };
     if answer == count as ssize_t { Written { answer, reached: count } } else { made_up_for(fd, data, count, answer) }
+}
+
+/// Writes all of it, as stdio does: what a short write leaves is written next. The first real write may have been made, and have
+/// answered `first`. Answers how much was written; if that is not all, errno says why.
+///
+/// # Safety
+/// As write(2).
+#[cold]
+#[inline(never)]
+#[allow(improper_ctypes_definitions, reason = "extern \"C\" only so that it can't unwind")]
+pub(super) unsafe extern "C" fn write_all(
+    fd: c_int,
+    data: *const c_void,
+    count: usize,
+    mut first: Option<ssize_t>,
+    real: RealWrite,
+) -> Written {
+    let mut all = Written { answer: 0, reached: 0 };
+    while (all.answer as usize) < count {
+        let left = count - all.answer as usize;
+        // SAFETY: within what the caller promised.
+        let written = unsafe {
+            let from = data.byte_add(all.answer as usize);
+            match first.take() {
+                Some(answer) => made_up_for(fd, from, left, answer),
+                None => write_through(fd, from, left, real),
+            }
+        };
+        if written.answer < 0 {
+            break;
+        }
+        all.answer += written.answer;
+        all.reached += written.reached;
+    }
+    all
 }
 
 /// A real write answered less than it was given.
 #[cold]
 #[inline(never)]
-pub(super) extern "C" fn made_up_for(fd: c_int, data: *const c_void, count: usize, answer: ssize_t) -> Written {
+extern "C" fn made_up_for(fd: c_int, data: *const c_void, count: usize, answer: ssize_t) -> Written {
     let vector = [iovec { iov_base: data.cast_mut(), iov_len: count }];
     let done = fell_short(fd, vector.as_ptr(), 1, answer);
     if done.answer < 0 { wait_for_space(fd, data, count, done) } else { done }
@@ -84,7 +120,7 @@ pub(super) extern "C" fn made_up_for(fd: c_int, data: *const c_void, count: usiz
 #[inline(never)]
 pub extern "C" fn write_with_care(fd: c_int, data: *const c_void, count: usize) -> ssize_t {
     // SAFETY: the host's own arguments.
-    unsafe { write_through(fd, data, count, true) }.answer
+    unsafe { write_through(fd, data, count, real_write()) }.answer
 }
 
 /// write(2) that answered less than it was given.

@@ -12,6 +12,7 @@ mod cap;
 mod cleanup;
 mod decide;
 mod divert;
+pub mod dprintf;
 pub mod files;
 mod opened;
 pub mod pause;

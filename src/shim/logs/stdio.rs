@@ -9,7 +9,7 @@ use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use libc::{FILE, off64_t, ssize_t};
 
-use super::calls::{made_up_for, real_write, write_through};
+use super::calls::{real_write, write_all, write_raw};
 use super::files;
 use crate::barrier::barrier;
 use crate::sys;
@@ -134,32 +134,21 @@ unsafe extern "C" fn file_write_with_care(
     stream: *mut FILE,
     data: *const c_void,
     count: ssize_t,
-    mut first: Option<ssize_t>,
+    first: Option<ssize_t>,
 ) -> ssize_t {
     // SAFETY: as in `file_write`.
     unsafe {
         let field = |offset: usize| stream.cast::<u8>().add(offset);
-        let fd = *field(FILENO).cast::<i32>();
-        let cancellable = *field(FLAGS2).cast::<i32>() & NOT_CANCELLABLE == 0;
-        let mut left = count as usize;
-        let mut in_file = 0;
-        while left > 0 {
-            let from = data.cast::<u8>().add(count as usize - left).cast::<c_void>();
-            let written = match first.take() {
-                Some(answer) => made_up_for(fd, from, left, answer),
-                None => write_through(fd, from, left, cancellable),
-            };
-            if written.answer < 0 {
-                *field(FLAGS).cast::<i32>() |= ERR_SEEN;
-                break;
-            }
-            left -= written.answer as usize;
-            in_file += written.reached;
+        let is_cancellable = *field(FLAGS2).cast::<i32>() & NOT_CANCELLABLE == 0;
+        let real = if is_cancellable { real_write() } else { write_raw };
+        let written = write_all(*field(FILENO).cast::<i32>(), data, count.max(0) as usize, first, real);
+        if written.answer < count {
+            *field(FLAGS).cast::<i32>() |= ERR_SEEN;
         }
         let offset = field(OFFSET).cast::<off64_t>();
         if *offset >= 0 {
-            *offset += in_file as off64_t;
+            *offset += written.reached as off64_t;
         }
-        count - left as ssize_t
+        written.answer
     }
 }

@@ -111,10 +111,7 @@ type Iterate = unsafe extern "C" fn(Visit, *mut c_void) -> c_int;
 /// dl_iterate_phdr(3), libc's own. Found when it is wanted: an import would cost every process a look-up.
 fn iterate() -> Option<Iterate> {
     static ADDRESS: OnceNonZeroUsize = OnceNonZeroUsize::new();
-    let find = || {
-        let libc = elf::started_with().find(|exports| exports.find(&Name::new(c"__libc_start_main")).is_some())?;
-        NonZeroUsize::new(libc.find(&Name::new(c"dl_iterate_phdr"))?)
-    };
+    let find = || NonZeroUsize::new(elf::libc()?.find(&Name::new(c"dl_iterate_phdr"))?);
     let address = ADDRESS.get_or_init(|| find().unwrap_or(NonZeroUsize::MIN));
     // SAFETY: that is its type.
     (address != NonZeroUsize::MIN).then(|| unsafe { core::mem::transmute::<usize, Iterate>(address.get()) })
