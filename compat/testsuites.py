@@ -23,15 +23,11 @@ def names(package, pattern, leave_out=()):
 
 
 def perl_tree(folder):
-    """Perl's t/, and beside it the lib/ that its tests look for: the installed perl's folders in one."""
+    """Perl's t/, and beside it the lib/ that its tests look for: the installed perl's two folders in one, of links."""
     shutil.copytree(source("perl") / "t", folder / "t")
-    (folder / "lib").mkdir()
-    found = subprocess.run(["perl", "-e", "print join ' ', @INC"], capture_output=True, text=True, check=True).stdout.split()
-    for place in found:
-        for path in Path(place).glob("*"):
-            link = folder / "lib" / path.name
-            if not link.exists() and not link.is_dir():
-                link.symlink_to(path)
+    asked = ["perl", "-MConfig", "-e", 'print "$Config{archlibexp} $Config{privlibexp}"']
+    for place in subprocess.run(asked, capture_output=True, text=True, check=True).stdout.split():
+        subprocess.run(["cp", "-rs", "--no-clobber", f"{place}/.", folder / "lib"], check=True)
     (folder / "t/perl").symlink_to("/usr/bin/perl")
 
 
@@ -139,7 +135,7 @@ def ruby(unit, side):
     # Links: its tests write to temporary folders.
     for part in ["test", "tool"]:
         (top / part).symlink_to(source("ruby3.1") / part)
-    command = [need(("ruby", "ruby")), "-W0", "-Itool/lib", "test/runner.rb", "-v", "--timeout-scale=3", f"test/{unit}"]
+    command = [need(("ruby", "ruby")), "-W0", "-Itool/lib", "test/runner.rb", "-v", "--seed=1", "--timeout-scale=3", f"test/{unit}"]
     done = side.run(command, cwd=top, timeout=400)
     results = {"(end)": done.end}
     results |= dict.fromkeys(re.findall(r"^\[ *\d+/\d+\] (\S+#\S+) = ", done.output, re.M), "ok")
