@@ -26,8 +26,8 @@ def steady(text):
 
 # Every command ---------------------------------------------------------------------------------------------------------------
 
-# Those that do something else than answer when asked for help, or answer differently each time.
-NO_HELP = r"(x|startx|reboot|halt|poweroff|shutdown|telinit|init|sulogin|agetty|login|su|chvt|openvt|runuser|nologin|script|screen|yes)"
+# Those that do something else than answer when asked for help (expect's examples wait for somebody), or answer differently each time.
+NO_HELP = r"(expect_.*|x|startx|reboot|halt|poweroff|shutdown|telinit|init|sulogin|agetty|login|su|chvt|openvt|runuser|nologin|script|screen|yes)"
 
 
 def commands(short):
@@ -40,7 +40,7 @@ def help(name, side):
     return {
         asked: f"{done.end}: {steady(done.output)}"
         for asked in ["--help", "--version"]
-        for done in [side.run(["timeout", "-k1", "20", name, asked], timeout=60)]
+        for done in [side.run(["timeout", "-k1", "10", name, asked], timeout=60)]
     }
 
 
