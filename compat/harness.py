@@ -61,6 +61,8 @@ class Done:
 # Pid 1 of the sandbox: its end is the end of every process in it. Network of its own, so that two runs can use a port.
 SANDBOX = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--net", "--ipc"]
 INIT = 'ip link set lo up 2>/dev/null; mount -t tmpfs tmpfs /dev/shm; "$@"; code=$?; exit $code'
+# For programs that may do anything: they can write to their own folder only.
+SEAL = 'mount --bind . . && cd "$PWD" && mount -o remount,bind,ro / || exit 125; '
 
 
 @dataclass
@@ -79,11 +81,11 @@ class Side:
         own = {"HOME": self.folder, "TMPDIR": self.folder / "tmp"}
         return {name: str(value) for name, value in {**kept, **own, **extra}.items()}
 
-    def run(self, command, cwd=None, timeout=300, stdin=None, **extra):
-        """Runs a program to its end in a sandbox; what it writes to both streams is its output."""
+    def run(self, command, cwd=None, timeout=300, stdin=None, sealed=False, **extra):
+        """Runs a program to its end in a sandbox; what it writes to both streams is its output. Sealed: / is read-only for it."""
         (self.folder / "tmp").mkdir(exist_ok=True)
         preload = [f"LD_PRELOAD={self.preload}"] if self.preload else []
-        inner = ["sh", "-c", INIT, "sh", "env", *preload, *(str(part) for part in command)]
+        inner = ["sh", "-c", SEAL * sealed + INIT, "sh", "env", *preload, *(str(part) for part in command)]
         user = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
 
         def restrict():

@@ -40,7 +40,7 @@ def help(name, side):
     return {
         asked: f"{done.end}: {steady(done.output)}"
         for asked in ["--help", "--version"]
-        for done in [side.run(["timeout", "-k1", "10", name, asked], timeout=60)]
+        for done in [side.run(["timeout", "-k1", "10", name, asked], timeout=60, sealed=True)]
     }
 
 
