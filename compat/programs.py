@@ -13,6 +13,7 @@ def steady(text):
     text = own_words(text)
     for pattern, word in [
         (r"\b\d{4}[-/]\d\d[-/]\d\d[T ]\d\d:\d\d(:\d\d([.,]\d+)?)?( ?[+-]\d\d:?\d\d|Z)?", "TIME"),
+        (r"\b[A-Z][a-z]{2} \d\d?, \d{4} \d\d?:\d\d:\d\d [AP]M", "TIME"),
         (r"\b\d\d:\d\d:\d\d([.,]\d+)?", "TIME"),
         (r"0x[0-9a-f]{6,}", "ADDRESS"),
         (r"/tmp/[\w.\-]+", "TEMPORARY"),
@@ -26,8 +27,9 @@ def steady(text):
 
 # Every command ---------------------------------------------------------------------------------------------------------------
 
-# Those that do something else than answer when asked for help (expect's examples wait for somebody), or answer differently each time.
-NO_HELP = r"(expect_.*|x|startx|reboot|halt|poweroff|shutdown|telinit|init|sulogin|agetty|login|su|chvt|openvt|runuser|nologin|script|screen|yes)"
+# Those that do something else than answer when asked for help, or answer differently each time; expect's examples wait for somebody,
+# and pam-auth-update asks again and again.
+NO_HELP = r"(expect_.*|pam-auth-update|x|startx|reboot|halt|poweroff|shutdown|telinit|init|sulogin|agetty|login|su|chvt|openvt|runuser|nologin|script|screen|yes)"
 
 
 def commands(short):
