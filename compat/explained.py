@@ -13,6 +13,11 @@ EXPLAINED = [
         "The test opens descriptors until EMFILE and skips itself if it never comes: the library has raised the soft limit.",
     ),
     (
+        "ruby", r"ruby/test_(dir|io|require)\.rb",
+        r"TestDir#test_glob_(too_may_open_files|gc_for_fd)|TestIO#test_dup_many|TestRequire#test_loading_fifo_fd_leak",
+        "The test takes all descriptors and wants nothing on standard error, where the library says so; with `TIDEOVER_LOG=off` it passes.",
+    ),
+    (
         "bash", "run-vredir", "difference from what it expects",
         "The test sets `ulimit -n 6` and compares standard error, where the library says that 5 of 6 descriptors are in use.",
     ),

@@ -1,6 +1,7 @@
 """One program on one side: plain, preloaded, or with a library that does nothing; each in a sandbox of its own."""
 
 import os
+import re
 import resource
 import shutil
 import signal
@@ -112,8 +113,9 @@ class Side:
 
 
 def own_words(output):
-    """The output without the library's lines: they are for people, and may not be where a program's result is."""
-    return "".join(line for line in output.splitlines(keepends=True) if not line.startswith("tideover[") )
+    """The output without the library's lines: they are for people, and may not be where a program's result is. One may come in the
+    middle of a line that the program has begun."""
+    return re.sub(r"tideover\[\d+\]: .*\n?", "", output)
 
 
 def need(*commands):
