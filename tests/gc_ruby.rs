@@ -53,4 +53,6 @@ fn what_comes_during_a_collection_is_not_lost() {
         told.outcome.passes().says("arrived");
         assert!(told.collected(Runtime::Ruby).0 > 0, "{kind}");
     }
+    ruby("kill", "0").limit(LIMIT).preload(true).output().passes().says("arrived");
+    ruby("exit", "0").limit(LIMIT).preload(true).output().passes().says("done");
 }

@@ -80,6 +80,22 @@ when 'raise'
     abort "another error: #{error.inspect}" unless error.message == 'stop'
     puts 'arrived'
   end
+when 'kill'
+  doomed = Thread.new { leak_slowly }
+  sleep 0.5
+  doomed.kill
+  begin
+    abort 'it lives on' unless doomed.join(20)
+  rescue Exception => error
+    abort "another error: #{error.inspect}" unless error.message == 'killed'
+  end
+  puts 'arrived'
+when 'exit'
+  # The end of the program kills its threads.
+  Thread.new { leak_slowly }
+  sleep 0.5
+  puts 'done'
+  exit
 when 'error_info'
   begin
     raise 'before'

@@ -187,8 +187,9 @@ pub extern "C" fn has_shed(listener: c_int) -> bool {
             && is_ours(listener)
             && is_blocking(listener)
             && match shed::turn_away(listener, shed::Reason::Exhausted) {
-                Some(gone) => gone > 0 || !has_clients(listener),
-                None => {
+                Some(gone) if gone > 0 || !has_clients(listener) => true,
+                // Or another thread has taken what was borrowed: the next close makes up for that.
+                _ => {
                     pace(listener);
                     true
                 }

@@ -4,7 +4,7 @@ use core::ffi::c_int;
 use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use tideover_contract::page::{EventKind, Outcome};
-use tideover_contract::settings::{Id, shed_close};
+use tideover_contract::settings::{Id, SECOND, shed_close};
 
 use super::gate::Gate;
 use super::has_clients;
@@ -80,11 +80,13 @@ pub fn lacks_reserve() -> bool {
 pub fn let_finish() {
     /// It may be waiting for a client itself, where another process was faster.
     const ROUNDS: u32 = 100;
-    for _ in 0..ROUNDS {
+    /// It may not have a processor.
+    const REST: u64 = SECOND / 10_000;
+    for round in 0..ROUNDS {
         if !TURN.is_taken() {
             break;
         }
-        sys::yield_now();
+        if round < ROUNDS / 2 { sys::yield_now() } else { sys::sleep(REST) }
     }
 }
 

@@ -28,6 +28,7 @@ functions! {
     thread: unsafe extern "C" fn() -> Value = c"rb_thread_current";
     main_thread: unsafe extern "C" fn() -> Value = c"rb_thread_main";
     is_interrupted: unsafe extern "C" fn(Value) -> c_int = c"rb_thread_interrupted";
+    jump: unsafe extern "C" fn(c_int) = c"rb_jump_tag";
     error: unsafe extern "C" fn() -> Value = c"rb_errinfo";
     set_error: unsafe extern "C" fn(Value) = c"rb_set_errinfo";
 }
@@ -37,13 +38,17 @@ pub static COLLECTOR: Collector = Collector { names: NAMES, consider, collect, r
 /// GC.start, not rb_gc(): only the former runs the finalizers of files at once. A signal or a timeout that arrives meanwhile is for the
 /// program, not for a finalizer, which would swallow it: it is kept off, ends this call instead, and is sent again.
 const START: &CStr = c"Thread.handle_interrupt(Object => :never) { GC.start }";
+/// The state that rb_protect gives when the thread was killed.
+const KILLED: c_int = 8;
 /// How often that is tried: whatever ended it was not lost.
 const TRIES: usize = 3;
-/// What is sent again, by the state that rb_protect gives: an exception; a timeout, which throws where it finds its catch. In blocks
-/// with parameters, because the program's own variables are in sight.
-const AGAIN: [(c_int, &CStr); 2] = [
+/// What is sent again, by that state: an exception; a timeout, which throws where it finds its catch; to a thread that was killed,
+/// which can't be done twice, an exception that nothing rescues and nobody reports. In blocks with parameters, because the program's
+/// own variables are in sight.
+const AGAIN: [(c_int, &CStr); 3] = [
     (6, c"Thread.new(Thread.current, $!) { |thread, error| thread.raise(error) } unless NoMemoryError === $!"),
     (7, c"Thread.new(Thread.current) { |thread| thread.raise(Timeout::Error, 'execution expired') } if defined?(Timeout::Error)"),
+    (KILLED, c"Thread.new(Thread.current) { |thread| thread.report_on_exception = false; thread.raise(Class.new(Exception), 'killed') }"),
 ];
 /// How long we wait for the thread that sends it, in ns: the program shall not go on as if nothing had come.
 const SENT: u64 = 1_000_000_000;
@@ -78,20 +83,31 @@ fn is_extension(path: &[u8]) -> bool {
 
 #[allow(improper_ctypes_definitions, reason = "extern \"C\" only so that it can't unwind")]
 extern "C" fn collect(home: &Home) -> Option<Skip> {
-    let mut ruby = Functions::of(home);
-    let (Some(has_lock), Some(with_lock)) = (ruby.has_lock, ruby.with_lock) else { return Some(Skip::Unknown) };
-    let functions = (&raw mut ruby).cast();
+    let mut asked = Asked { ruby: Functions::of(home), has_lock: false };
+    let (Some(has_lock), Some(with_lock)) = (asked.ruby.has_lock, asked.ruby.with_lock) else {
+        return Some(Skip::Unknown);
+    };
     // SAFETY: a Ruby thread, as `consider` has seen; without the lock it is in one of Ruby's blocking regions, which may take it.
     unsafe {
-        let done = if has_lock() != 0 { start(functions) } else { with_lock(start, functions) };
+        asked.has_lock = has_lock() != 0;
+        let to = (&raw mut asked).cast();
+        let done = if asked.has_lock { start(to) } else { with_lock(start, to) };
         if done.is_null() { Some(Skip::Unknown) } else { None }
     }
 }
 
+/// What [`start`] is told.
+#[derive(Clone, Copy)]
+struct Asked {
+    ruby: Functions,
+    /// The call was made with the lock held.
+    has_lock: bool,
+}
+
 /// With the lock held.
-extern "C" fn start(functions: *mut c_void) -> *mut c_void {
+extern "C" fn start(asked: *mut c_void) -> *mut c_void {
     // SAFETY: what `collect` passes.
-    let ruby = unsafe { *functions.cast::<Functions>() };
+    let Asked { ruby, has_lock } = unsafe { *asked.cast::<Asked>() };
     let (Some(evaluate), Some(error), Some(set_error)) = (ruby.evaluate, ruby.error, ruby.set_error) else {
         return core::ptr::null_mut();
     };
@@ -101,7 +117,7 @@ extern "C" fn start(functions: *mut c_void) -> *mut c_void {
     };
     // SAFETY: a Ruby thread with the lock, not in a collection. `$!` is as before afterwards.
     unsafe {
-        // A thread that was killed before would meet that here, go on, and can't be killed twice. The main thread can't be killed.
+        // What came before is for the program to meet. The main thread can't be killed, and signals come to it all the time.
         if thread() != main_thread() && is_interrupted(thread()) != 0 {
             return core::ptr::null_mut();
         }
@@ -110,6 +126,14 @@ extern "C" fn start(functions: *mut c_void) -> *mut c_void {
         for _ in 0..TRIES {
             let mut state = 0;
             evaluate(START.as_ptr(), &raw mut state);
+            // The death of the thread goes on from here, as any longjmp(3) out of a collection; out of a region without the lock
+            // it must not.
+            if state == KILLED
+                && has_lock
+                && let Some(jump) = ruby.jump
+            {
+                jump(state);
+            }
             let Some((_, again)) = AGAIN.iter().find(|(ended, _)| *ended == state) else { break };
             evaluate(again.as_ptr(), &raw mut state);
             sent = true;
@@ -121,7 +145,7 @@ extern "C" fn start(functions: *mut c_void) -> *mut c_void {
         }
         set_error(before);
     }
-    functions
+    asked
 }
 
 /// Without the lock, so that the thread that sends can run. Nothing is raised here: the program's own code meets it.
