@@ -143,14 +143,13 @@ fn abandon() {
     land();
 }
 
-/// This thread ends. Is it on the ladder? An interpreter that ends may end it in a collection.
+/// This thread ends. Is it on the ladder, or in a collection beside it? An interpreter may end it there.
 #[cold]
 #[inline(never)]
 pub extern "C" fn leave() {
     barrier((), || {
-        if is_holder() {
-            abandon();
-        }
+        thread::set_collecting(false);
+        abandon();
     });
 }
 
