@@ -286,11 +286,23 @@ pub fn is_alive(pid: c_int) -> bool {
 
 /// rt_sigprocmask(2): blocks all signals in this thread; the mask that was.
 pub fn block_signals() -> Result<u64, Errno> {
-    let (all, mut mask) = (u64::MAX, 0u64);
-    call!(SYS_rt_sigprocmask, libc::SIG_SETMASK, &raw const all, &raw mut mask, 8).map(|_| mask)
+    block(u64::MAX)
 }
 
-/// Undoes [`block_signals`].
+/// The same without those that a fault of the thread's own raises, and without those by which libc cancels threads.
+pub fn block_handlers() -> Result<u64, Errno> {
+    const CANCEL: [c_int; 2] = [32, 33];
+    let faults = [libc::SIGILL, libc::SIGTRAP, libc::SIGABRT, libc::SIGBUS, libc::SIGFPE, libc::SIGSEGV, libc::SIGSYS];
+    block(faults.iter().chain(&CANCEL).fold(u64::MAX, |set, signal| set & !(1 << (signal - 1))))
+}
+
+/// Of these, too: what is blocked stays blocked.
+fn block(signals: u64) -> Result<u64, Errno> {
+    let mut mask = 0u64;
+    call!(SYS_rt_sigprocmask, libc::SIG_BLOCK, &raw const signals, &raw mut mask, 8).map(|_| mask)
+}
+
+/// Undoes [`block_signals`] and [`block_handlers`].
 pub fn restore_signals(mask: u64) {
     let _ = call!(SYS_rt_sigprocmask, libc::SIG_SETMASK, &raw const mask, 0, 8);
 }

@@ -37,18 +37,22 @@ pub unsafe extern "C" fn carry(call: &'static str, wrong: i32, again: Try, conte
         let tried = unsafe { again(context) };
         if tried.wrong != libc::ENOSPC && tried.wrong != libc::EDQUOT {
             let kept = sys::errno();
-            pause.end();
+            pause.end(true);
             sys::set_errno(kept);
             return true;
         }
     }
+    pause.end(false);
     // A write that waits may be interrupted, as a write to a pipe may: the program runs its handler and writes again.
     let interrupted = pause.interrupted && call.contains("write");
     sys::set_errno(if interrupted { libc::EINTR } else { saved });
     false
 }
 
+/// Signals come only while it sleeps: a handler that runs between two sleeps may be what the program wants to end by, and the sleep
+/// would know nothing of it.
 struct Pause {
+    mask: Option<u64>,
     call: &'static str,
     begun: u64,
     next: u64,
@@ -60,21 +64,18 @@ impl Pause {
     #[allow(improper_ctypes_definitions, reason = "extern \"C\" only so that it can't unwind")]
     extern "C" fn begin(call: &'static str) -> Pause {
         let begun = sys::now();
-        Pause { call, begun, next: SHORTEST, told: begun, interrupted: false }
+        Pause { mask: None, call, begun, next: SHORTEST, told: begun, interrupted: false }
     }
 
-    /// Sleeps; false when it is time to give up. A signal that comes meanwhile ends it, also one that comes before it lies down.
+    /// Sleeps; false when it is time to give up.
     extern "C" fn sleep(&mut self, wrong: i32) -> bool {
         barrier(false, || {
-            let Ok(mask) = sys::block_signals() else { return false };
-            let goes_on = self.may_sleep(wrong);
-            if let Some(left) = goes_on {
-                let slept = sys::sleep_with_mask(self.next.min(left), mask);
-                self.next = (self.next * 2).min(LONGEST);
-                self.interrupted = slept == Err(libc::EINTR) && wait::handlers_interrupt();
-            }
-            sys::restore_signals(mask);
-            goes_on.is_some() && !self.interrupted
+            self.mask = self.mask.or_else(|| sys::block_handlers().ok());
+            let (Some(mask), Some(left)) = (self.mask, self.may_sleep(wrong)) else { return false };
+            let slept = sys::sleep_with_mask(self.next.min(left), mask);
+            self.next = (self.next * 2).min(LONGEST);
+            self.interrupted = slept == Err(libc::EINTR) && wait::handlers_interrupt();
+            !self.interrupted
         })
     }
 
@@ -98,9 +99,14 @@ impl Pause {
         Some(left)
     }
 
-    extern "C" fn end(&self) {
+    extern "C" fn end(&self, has_space: bool) {
         barrier((), || {
-            log::warn!("{}: there is space again, waited {}", self.call, Seconds(sys::now() - self.begun));
+            if has_space {
+                log::warn!("{}: there is space again, waited {}", self.call, Seconds(sys::now() - self.begun));
+            }
+            if let Some(mask) = self.mask {
+                sys::restore_signals(mask);
+            }
         });
     }
 }
