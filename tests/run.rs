@@ -209,7 +209,7 @@ impl Run {
             command.stdout(to.try_clone().expect("a descriptor is left"));
         }
         let (soft, hard, closed) = (self.soft, self.hard, self.closed.clone());
-        // SAFETY: the closure runs between fork and exec and makes only async-signal-safe calls: setrlimit,
+        // SAFETY: the closure runs between fork and exec and makes only async-signal-safe calls: signal, setrlimit,
         // getrlimit, close_range, fcntl.
         unsafe { command.pre_exec(move || restrict(soft, hard, &closed)) };
         let mut child = command.spawn().unwrap_or_else(|e| panic!("{:?} does not start: {e}", self.program));
@@ -236,13 +236,18 @@ impl Run {
     }
 }
 
-/// Sets the limits of the process that is about to become the program.
+/// Sets the limits of the process that is about to become the program, and lets it be interrupted: a shell's job in the background,
+/// as CI may be, ignores these signals, and all that it starts.
 fn restrict(soft: Option<u64>, hard: Option<u64>, closed: &[i32]) -> std::io::Result<()> {
     let set = |what, soft, hard| {
         let limit = libc::rlimit { rlim_cur: soft, rlim_max: hard };
         // SAFETY: `limit` is a valid rlimit.
         if unsafe { libc::setrlimit(what, &limit) } == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
     };
+    for signal in [libc::SIGINT, libc::SIGQUIT] {
+        // SAFETY: no handler is set.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    }
     let mut now = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: `now` is a valid rlimit.
     if unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut now) } != 0 {
