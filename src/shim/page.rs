@@ -24,6 +24,8 @@ static NOTABLE: AtomicI32 = AtomicI32::new(i32::MIN);
 /// How many more descriptors a process may make before it gets a page: most open a file or two, or redirect a few and exec.
 static GRACE: AtomicU32 = AtomicU32::new(FIRST_FREE);
 const FIRST_FREE: u32 = 4;
+/// The same for the child of a fork: servers make one for each client, which opens some files and ends.
+const FORKED_FREE: u32 = 24;
 /// A process with numbers from here on has descriptors, though they were not made before our eyes.
 const FEW: i32 = 16;
 /// There was no descriptor free for the page's file: it is tried again after so many more.
@@ -327,7 +329,7 @@ fn carry(to: &Counters, from: &Counters) {
 }
 
 /// In the child of a fork: counts begin again, in the private page; the child gets a page
-/// of its own after a few descriptors (a child that only execs should not pay for one).
+/// of its own after some descriptors (a child that only execs, or serves one client, should not pay for one).
 pub fn forked() {
     let known = Counters::new();
     carry(&known, counters());
@@ -340,7 +342,7 @@ pub fn forked() {
     if SETTINGS.flag(settings::Id::Page) {
         NOTABLE.store(i32::MIN, Relaxed);
     }
-    GRACE.store(FIRST_FREE, Relaxed);
+    GRACE.store(FORKED_FREE, Relaxed);
     RETRY.store(0, Relaxed);
     MOVING.store(false, Relaxed);
     carry(&PRIVATE.counters, &known);
