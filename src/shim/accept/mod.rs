@@ -183,17 +183,13 @@ pub fn pace(listener: c_int) {
 /// A blocking accept(2) for which there is no descriptor: have its clients been turned away, so that it can wait for the next?
 pub extern "C" fn has_shed(listener: c_int) -> bool {
     barrier(false, || {
-        sheds_now()
-            && is_ours(listener)
-            && is_blocking(listener)
-            && match shed::turn_away(listener, shed::Reason::Exhausted) {
-                Some(gone) if gone > 0 || !has_clients(listener) => true,
-                // Or another thread has taken what was borrowed: the next close makes up for that.
-                _ => {
-                    pace(listener);
-                    true
-                }
-            }
+        let sheds = sheds_now() && is_ours(listener) && is_blocking(listener);
+        let is_done = |gone| gone > 0 || !has_clients(listener);
+        // Another thread is at it, or has taken what was borrowed for it: the next close makes up for that.
+        if sheds && !shed::turn_away(listener, shed::Reason::Exhausted).is_some_and(is_done) {
+            pace(listener);
+        }
+        sheds
     })
 }
 
