@@ -35,8 +35,9 @@ functions! {
 
 pub static COLLECTOR: Collector = Collector { names: NAMES, consider, collect, role, elsewhere: false, lends: true };
 
-/// GC.start, not rb_gc(): only the former runs the finalizers of files at once. A signal or a timeout that arrives meanwhile is for the
-/// program, not for a finalizer, which would swallow it: it is kept off, ends this call instead, and is sent again.
+/// GC.start, not rb_gc(): only the former runs the finalizers of files at once. A Thread#raise or a timeout that arrives meanwhile is for
+/// the program, not for a finalizer, which would swallow it: it is kept off, ends this call instead, and is sent again. Signals can't
+/// be kept off.
 const START: &CStr = c"Thread.handle_interrupt(Object => :never) { GC.start }";
 /// The state that rb_protect gives when the thread was killed.
 const KILLED: c_int = 8;
