@@ -92,6 +92,31 @@ fn it_is_at_most_400_kib() {
     assert!(size <= 400 << 10, "{size} bytes");
 }
 
+/// What layout.ld is for. Names that its patterns no longer fit show here: 36 KiB before there was one.
+#[test]
+fn a_start_touches_little_of_it() {
+    let maps =
+        Run::new(program("cat", "coreutils")).arg("/proc/self/smaps").preload(true).output().passes().stdout.clone();
+    let name = library().file_name().expect("a name").to_string_lossy().into_owned();
+    let mut of_ours = false;
+    let mut copied = 0;
+    for line in maps.lines() {
+        match line.split_whitespace().collect::<Vec<_>>()[..] {
+            ["Anonymous:", size, "kB"] if of_ours => copied += size.parse::<u32>().expect("a number"),
+            [_, _, _, _, _, path] => of_ours = path.ends_with(&name),
+            _ => {}
+        }
+    }
+    assert!((1..=28).contains(&copied), "{copied} KiB are copied by a program that opens a file: {maps}");
+    let headers = tool("readelf", &["-lW"], &library());
+    let load =
+        headers.lines().rfind(|l| l.contains(" LOAD ")).expect("a segment").split_whitespace().collect::<Vec<_>>();
+    assert_eq!(load[4], load[5], "its memory goes beyond the file: an mmap more");
+    let sections = tool("readelf", &["-SW"], &library());
+    let order: Vec<_> = [" .rodata ", " .text ", " .eh_frame "].map(|name| sections.find(name).expect(name)).into();
+    assert!(order.is_sorted(), "{sections}");
+}
+
 #[test]
 fn a_cancelled_thread_can_be_unwound_through_every_hook() {
     // A hook with a personality routine has a landing pad, and in `extern "C"` code that pad aborts the process.

@@ -15,10 +15,8 @@ fn main() {
     let ours = format!("{out}/libtideover_unwind.a");
     output("objcopy", &["--redefine-sym=_Unwind_Backtrace=tideover_backtrace", &unwinder, &ours]);
     link_against_imports(&out, output);
-    // No .bss: memory beyond the file costs an mmap in the start of every process.
-    let layout = "SECTIONS { .data : { *(.data .data.* .bss .bss.* COMMON) } } INSERT AFTER .dynamic;\n";
-    std::fs::write(format!("{out}/layout.ld"), layout).expect("OUT_DIR is writable");
-    println!("cargo:rustc-cdylib-link-arg=-Wl,-T,{out}/layout.ld");
+    let here = std::env::var("CARGO_MANIFEST_DIR").expect("cargo sets CARGO_MANIFEST_DIR");
+    println!("cargo:rustc-cdylib-link-arg=-Wl,-T,{here}/layout.ld");
     println!("cargo:rustc-link-search=native={out}");
     // For lld, which rustc uses on this target since 1.90.
     let args = [
@@ -48,6 +46,7 @@ fn main() {
     }
     println!("cargo:rerun-if-changed=build.rs");
     println!("cargo:rerun-if-changed=imports.txt");
+    println!("cargo:rerun-if-changed=layout.ld");
 }
 
 /// Makes the linker see a libc.so.6 with what imports.txt lists and nothing else. The machine's own would bind the library to versions

@@ -14,13 +14,15 @@ const NOT_SETTINGS: [&[u8]; 2] = [b"TIDEOVER_LIB", b"TIDEOVER_ORIGIN"];
 type PathText = Text<{ MAX_PATH + 1 }>;
 type LineText = Text<{ MAX_TEXT + 1 }>;
 
-/// Values by [`Id`]; text beside them. Written by the constructor only.
+/// Values by [`Id`]; text beside them. Written by the constructor only, and the beginning alone unless texts are set (layout.ld).
+#[repr(C)]
 pub struct Settings {
     values: [AtomicU64; COUNT],
     sources: [AtomicU8; COUNT],
     texts: UnsafeCell<Texts>,
 }
 
+#[repr(C)]
 struct Texts {
     page_dir: PathText,
     log_file: PathText,
@@ -123,7 +125,7 @@ impl Settings {
         let environment = Environment { next: if trusted { environment } else { core::ptr::null() }, life: &[] };
         for (index, setting) in settings::SETTINGS.iter().enumerate() {
             self.values[index].store(settings::default_value(index), Relaxed);
-            if matches!(setting.kind, Kind::Path) {
+            if matches!(setting.kind, Kind::Path) && !setting.default.is_empty() {
                 self.put_text(index, setting.default.as_bytes());
             }
         }
