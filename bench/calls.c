@@ -68,12 +68,9 @@ static void connect_all(void)
         must(do_connect(i) == 0, "connect");
 }
 static void close_clients(void) { for (int i = 0; i < BATCH; i++) close(clients[i]); }
-static void accept_all(void)
-{
-    for (int i = 0; i < BATCH; i++)
-        must(do_accept4(i) >= 0, "accept4");
-    close_both();
-}
+static void accept_all(void) { for (int i = 0; i < BATCH; i++) must(do_accept4(i) >= 0, "accept4"); }
+static void accept_and_close(void) { accept_all(), close_both(); }
+static void connect_and_accept(void) { connect_all(), accept_all(); }
 
 static const struct call {
     const char *name;
@@ -83,12 +80,13 @@ static const struct call {
 } calls[] = {
     { "open", nothing, do_open, close_all },
     { "close", open_all, do_close, nothing },
+    { "close-client", connect_and_accept, do_close, close_clients },
     { "socket", nothing, do_socket, close_all },
     { "accept4", connect_all, do_accept4, close_both },
     { "open+close", nothing, do_open_close, nothing },
     { "socket+close", nothing, do_socket_close, nothing },
     { "accept+close", connect_all, do_accept4_close, close_clients },
-    { "connect", make_clients, do_connect, accept_all },
+    { "connect", make_clients, do_connect, accept_and_close },
     { "write", nothing, do_write, nothing },
     { "fcntl", nothing, do_fcntl, nothing },
     { "poll", nothing, do_poll, nothing },

@@ -13,12 +13,12 @@ from .harness import BATCH, EATMYDATA, HERE, TIMEOUT, instructions, numbers, p99
 
 def calls():
     title = section("Success path: instructions added to a call (callgrind)")
-    targets = {"write": 15, "open": 40, "close": 40, "socket": 40, "accept4": 40, "connect": 40}
+    targets = {"write": 15, "open": 40, "close": 40, "close-client": 40, "socket": 40, "accept4": 40, "connect": 40}
     said = {
         "fcntl": "fcntl(F_GETFL)", "poll": "poll of one descriptor", "epoll_wait": "epoll_wait without waiting",
-        "open-higher": "open that returns the highest number so far",
+        "close-client": "close of a socket that accept4 gave", "open-higher": "open that returns the highest number so far",
     }
-    for call in [*targets, *said]:
+    for call in dict.fromkeys([*targets, *said]):
         batches = 10
         plain, ours = (instructions([harness.work / "calls", call, batches], lib, "measured") for lib in (None, harness.library))
         added = (ours - plain) / (batches * BATCH)

@@ -158,6 +158,33 @@ fn standard_output_as_it_was_before_the_program_pointed_it_at_dev_null() {
 }
 
 #[test]
+fn standard_output_although_the_program_closes_what_it_does_not_know() {
+    // Our copy of it is none of the program's: a close of its number finds nothing there, as without us.
+    let closes = "null = os.open('/dev/null', os.O_WRONLY); os.dup2(null, 1); import errno\n\
+         for fd in range(null + 1, 2000):\n    \
+         try: os.close(fd)\n    \
+         except OSError as e: assert e.errno == errno.EBADF, e\n    \
+         else: assert False, fd\n";
+    let told = meddles(closes);
+    nothing_lost(&told, &told.on_stdout());
+}
+
+#[test]
+fn what_the_program_opens_at_the_number_of_our_copy_is_its_own() {
+    // It has closed all numbers at once, ours too, and the kernel gives them out again.
+    let script = "import fcntl, os\nnull = os.open('/dev/null', os.O_WRONLY)\nos.dup2(null, 1)\n\
+         if BEFORE: os.closerange(null + 1, 4000)\n\
+         got = [fcntl.fcntl(null, fcntl.F_DUPFD, 900) for i in range(200)]\nfor fd in got: os.close(fd)\n\
+         left = [fd for fd in os.listdir('/proc/self/fd') if int(fd) >= 900]\nos.write(2, b'left: %d\\n' % len(left))";
+    for (before, preloaded) in [("True", "left: 0"), ("False", "left: 1")] {
+        let run = Run::new(program("python3", "python3")).args(["-c", &script.replace("BEFORE", before)]);
+        run.clone().preload(false).output().passes().says("left: 0");
+        // The control: where it was left alone, it is there.
+        run.preload(true).output().passes().says(preloaded);
+    }
+}
+
+#[test]
 fn standard_error_when_the_program_has_closed_standard_output() {
     // It is not kept open: whoever reads it may be waiting for its end.
     all_on_stderr(&meddles("os.close(1)"));

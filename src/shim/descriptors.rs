@@ -1,11 +1,11 @@
-//! Two bytes of memory per descriptor: has its user asked for durability, is it a log whose lines go elsewhere, is it a
-//! client's socket?
+//! Four bytes of memory per descriptor: has its user asked for durability, is it a log whose lines go elsewhere, is it a
+//! client's socket? Two would do, and cost an instruction more at each close of a client.
 //!
 //! A fixed table, not one sized by the limit (moby#38814 has limits of 2^30).
 //! Numbers beyond it count as durable: what is not known gets the true error. Sockets beyond it are not counted.
 
 use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
-use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU16, AtomicU32, AtomicU64};
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64};
 
 use tideover_contract::settings::SECOND;
 
@@ -16,28 +16,28 @@ use crate::{page, sys, thread};
 /// Descriptors from this number on are not known.
 pub const NUMBERS: usize = 65536;
 
-/// The lower byte: what its user did that writers of logs don't do.
-pub const HISTORY: u16 = 0xff;
+/// The lowest byte: what its user did that writers of logs don't do.
+pub const HISTORY: u32 = 0xff;
 /// Judged to be a log while its filesystem was full.
-pub const LOG: u16 = 0x100;
+pub const LOG: u32 = 0x100;
 /// Known not to be a regular file.
-pub const OTHER: u16 = 0x200;
+pub const OTHER: u32 = 0x200;
 /// A socket that accept(2) gave.
-pub const CLIENT: u16 = 0x400;
+pub const CLIENT: u32 = 0x400;
 /// A socket that this program has connected.
-pub const OUTGOING: u16 = 0x800;
+pub const OUTGOING: u32 = 0x800;
 /// A socket, or an epoll set, that has, or had, more than one descriptor here.
-pub const SHARED: u16 = 0x1000;
+pub const SHARED: u32 = 0x1000;
 /// A socket that clients connect to.
-pub const LISTENER: u16 = 0x2000;
+pub const LISTENER: u32 = 0x2000;
 /// An epoll set.
-pub const EPOLL: u16 = 0x4000;
+pub const EPOLL: u32 = 0x4000;
 /// A client that has been counted before its hook comes to it: where clients are limited.
-pub const FRESH: u16 = 0x8000;
+pub const FRESH: u32 = 0x8000;
 /// Sockets that are counted while they are open.
-const COUNTED: u16 = CLIENT | OUTGOING;
+const COUNTED: u32 = CLIENT | OUTGOING;
 
-type Marks = [AtomicU16; NUMBERS];
+type Marks = [AtomicU32; NUMBERS];
 
 /// Mapped when the first mark is made; most programs make none.
 static MARKS: AtomicPtr<Marks> = AtomicPtr::new(core::ptr::null_mut());
@@ -67,7 +67,7 @@ extern "C" fn make_table() -> bool {
 
 /// What is known of a descriptor.
 #[inline(always)]
-pub fn marks(fd: i32) -> u16 {
+pub fn marks(fd: i32) -> u32 {
     match table() {
         Some(marks) => marks.get(fd as usize).map_or(HISTORY, |marks| marks.load(Relaxed)),
         None if (fd as usize) < NUMBERS && !BLIND.load(Relaxed) => 0,
@@ -78,7 +78,7 @@ pub fn marks(fd: i32) -> u16 {
 /// Notes a kind of descriptor that most programs have few of.
 #[cold]
 #[inline(never)]
-pub extern "C" fn classify(fd: i32, kind: u16) {
+pub extern "C" fn classify(fd: i32, kind: u32) {
     barrier((), || {
         if !thread::is_in_vfork() && !matches!(process::phase(), Phase::Starting | Phase::Dormant) {
             add(fd, kind);
@@ -88,7 +88,7 @@ pub extern "C" fn classify(fd: i32, kind: u16) {
 
 /// Notes something.
 #[inline(always)]
-pub fn add(fd: i32, marks: u16) {
+pub fn add(fd: i32, marks: u32) {
     if table().is_none() && !make_table() {
         return;
     }
@@ -104,18 +104,25 @@ pub fn reach(fd: i32) {
     TOP.fetch_max(fd.max(0) as u32 + 1, Relaxed);
 }
 
-/// The number is about to be free, or belongs to something new.
+/// The number is about to be free, or belongs to something new. True: it is a copy of our own, and the host's close must find
+/// nothing there.
 #[inline(always)]
-pub fn forget(fd: i32) {
-    let Some(table) = table() else { return };
+pub fn forget(fd: i32) -> bool {
+    let Some(table) = table() else { return false };
     if (fd as u32 as usize) >= NUMBERS {
-        return unknown();
+        unknown();
+        return false;
     }
     let known = &table[fd as usize];
     match known.load(Relaxed) {
-        0 => {}
-        // The usual case of a server's close.
-        CLIENT if !thread::is_in_vfork() && known.swap(0, Relaxed) == CLIENT => one_less(),
+        0 => false,
+        // The usual case of a server's close. A swap would see that two threads close one client at once; but that is rare, and
+        // the count is set right by `reconcile`.
+        CLIENT if !thread::is_in_vfork() => {
+            known.store(0, Relaxed);
+            one_less();
+            false
+        }
         _ => forget_known(fd),
     }
 }
@@ -131,15 +138,29 @@ extern "C" fn unknown() {
 #[inline(always)]
 fn one_less() {
     let clients = &page::counters().clients;
-    if clients.fetch_sub(1, Relaxed) == 0 {
-        clients.fetch_add(1, Relaxed);
+    // Minus one, said so that the compiler needs but the flags that the addition leaves.
+    const LESS: u64 = u64::MAX;
+    if (clients.fetch_add(LESS, Relaxed).wrapping_add(LESS) as i64) < 0 {
+        one_more(clients);
     }
+}
+
+/// It was not counted.
+#[cold]
+#[inline(never)]
+extern "C" fn one_more(clients: &AtomicU64) {
+    clients.fetch_add(1, Relaxed);
 }
 
 #[cold]
 #[inline(never)]
-extern "C" fn forget_known(fd: i32) {
-    take(fd);
+extern "C" fn forget_known(fd: i32) -> bool {
+    barrier(false, || {
+        crate::logs::sink::is_ours(fd) || {
+            taken(fd);
+            false
+        }
+    })
 }
 
 /// So are all these.
@@ -152,11 +173,11 @@ pub fn forget_range(first: u32, last: u32) {
 
 /// Forgets, and says what was known. The descriptor must still be open, or its last socket is not told from a copy.
 #[inline(never)]
-pub extern "C" fn take(fd: i32) -> u16 {
+pub extern "C" fn take(fd: i32) -> u32 {
     barrier(0, || taken(fd))
 }
 
-fn taken(fd: i32) -> u16 {
+fn taken(fd: i32) -> u32 {
     // The child of a vfork(2) closes descriptors of its own; the memory is its parent's.
     let Some(known) = table().and_then(|table| table.get(fd as usize)).filter(|_| !thread::is_in_vfork()) else {
         return 0;
@@ -174,7 +195,7 @@ fn taken(fd: i32) -> u16 {
 
 /// Takes back a [`take`].
 #[inline(never)]
-pub extern "C" fn put_back(fd: i32, marks: u16) {
+pub extern "C" fn put_back(fd: i32, marks: u32) {
     barrier((), || {
         let twin = marks & SHARED != 0 && has_twin(fd);
         add(fd, marks);
@@ -226,7 +247,7 @@ pub fn accepted(fd: i32) {
 /// one that was closed unseen.
 #[cold]
 #[inline(never)]
-pub extern "C" fn count_in(fd: i32, kind: u16) {
+pub extern "C" fn count_in(fd: i32, kind: u32) {
     barrier((), || {
         if thread::is_in_vfork() || matches!(process::phase(), Phase::Starting | Phase::Dormant) {
             return;
@@ -252,18 +273,18 @@ pub extern "C" fn count_in(fd: i32, kind: u16) {
 }
 
 /// How many sockets of a kind are open.
-fn gauge(kind: u16) -> &'static AtomicU64 {
+fn gauge(kind: u32) -> &'static AtomicU64 {
     if kind & CLIENT != 0 { &page::counters().clients } else { &page::counters().outgoing }
 }
 
 /// The descriptors that bear a mark.
-pub fn marked(mark: u16) -> impl Iterator<Item = i32> {
+pub fn marked(mark: u32) -> impl Iterator<Item = i32> {
     let table = table().map_or(&[][..], |table| &table[..TOP.load(Relaxed).min(NUMBERS as u32) as usize]);
     (0..).zip(table).filter(move |(_, known)| known.load(Relaxed) & mark != 0).map(|(fd, _)| fd)
 }
 
 /// Forgets the sockets that were closed where no hook could see it. Costs a system call for each.
-pub fn reconcile(kind: u16) {
+pub fn reconcile(kind: u32) {
     for fd in marked(kind) {
         if !sys::is_connection(fd) {
             take(fd);

@@ -516,7 +516,7 @@ unsafe fn asked_for(event: *const epoll_event) -> Option<epoll_event> {
 
 /// A listener, or an epoll set, is about to be closed. The kernel keeps a watch for as long as any process has the listener open,
 /// so it is put back first. `marks` are what was known of the descriptor.
-pub fn closing(fd: c_int, marks: u16) {
+pub fn closing(fd: c_int, marks: u32) {
     if !process::is_ours() {
         return;
     }

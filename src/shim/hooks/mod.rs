@@ -23,7 +23,7 @@ use core::ffi::{c_int, c_long, c_void};
 use libc::{DIR, FILE};
 
 use crate::acquire::{Call, Lack, Tried, carry_for, is_exhaustion};
-use crate::logs::{pause, sink};
+use crate::logs::pause;
 use crate::sys::{errno, set_errno};
 use crate::{page, wait};
 
@@ -296,11 +296,10 @@ unsafe fn through<R: Answer>(_: impl Fn() -> Call, mut real: impl FnMut() -> R) 
 /// Closes one descriptor: whoever waits for one is woken.
 #[inline(always)]
 unsafe fn closing(_: impl Fn() -> Call, mut real: impl FnMut() -> c_int, fd: c_int) -> c_int {
-    if sink::is_ours(fd) {
+    if crate::descriptors::forget(fd) {
         set_errno(libc::EBADF);
         return -1;
     }
-    crate::descriptors::forget(fd);
     let answer = real();
     // EINTR, EIO and ENOSPC from close(2) mean that the descriptor is gone.
     if answer == 0 || errno() != libc::EBADF {

@@ -6,7 +6,7 @@ use super::sockets::carry_over;
 use super::{hooks, second_chance};
 use crate::acquire::Call;
 use crate::process::{self, Phase};
-use crate::{descriptors, page, wait};
+use crate::{descriptors, page, sys, wait};
 
 type Argument = c_long;
 
@@ -123,7 +123,10 @@ unsafe fn by_number(
         Concern::None => return real(),
         Concern::Exits => process::leave(),
         Concern::Loops => crate::thread::mark_event_loop(),
-        Concern::Frees => descriptors::forget(arguments[0] as c_int),
+        Concern::Frees if descriptors::forget(arguments[0] as c_int) => {
+            sys::set_errno(libc::EBADF);
+            return -1;
+        }
         Concern::FreesMany => descriptors::forget_range(arguments[0] as u32, arguments[1] as u32),
         _ => {}
     }

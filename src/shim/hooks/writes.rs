@@ -112,7 +112,7 @@ unsafe fn gathering(
 #[inline(always)]
 unsafe fn showing<R: Answer>(_: impl Fn() -> Call, mut real: impl FnMut() -> R, fd: c_int, done: History) -> R {
     if done.bits() != 0 {
-        descriptors::add(fd, u16::from(done.bits()));
+        descriptors::add(fd, u32::from(done.bits()));
     }
     real()
 }

@@ -6,12 +6,13 @@
 use core::cell::Cell;
 use core::ffi::CStr;
 use core::fmt::Write;
-use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering::Relaxed};
+use core::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering::Relaxed};
 
 use tideover_contract::glob;
 use tideover_contract::settings::{Id, SECOND, sink};
 
 use super::payload::Payload;
+use crate::descriptors::{self, SHARED};
 use crate::report::{Printable, Repeated};
 use crate::settings::SETTINGS;
 use crate::text::Text;
@@ -166,18 +167,23 @@ extern "C" fn keep(fd: i32) {
         let soft = page::counters().soft_limit.load(Relaxed).min(1024) as i32;
         if let Ok(copy) = sys::duplicate(wanted.number, (soft - 24).max(3)) {
             wanted.kept.store(copy, Relaxed);
-            KEEPS.store(true, Relaxed);
+            // So that a close looks closer.
+            descriptors::add(copy, SHARED);
         }
     });
 }
 
-/// Is, or was, there a copy? Most programs have none.
-static KEEPS: AtomicBool = AtomicBool::new(false);
-
-/// Is this descriptor our own copy? The host does not know of it, so its close must find nothing there.
-#[inline(always)]
+/// Is this descriptor our own copy? The host does not know of it, so its close must find nothing there; but what it opened itself
+/// after it closed ours unseen is its own.
 pub fn is_ours(fd: i32) -> bool {
-    KEEPS.load(Relaxed) && fd > 2 && (fd == STDOUT.kept.load(Relaxed) || fd == STDERR.kept.load(Relaxed))
+    [&STDOUT, &STDERR].into_iter().any(|stream| {
+        fd >= 0
+            && fd == stream.kept.load(Relaxed)
+            && (sys::fstat(fd).is_ok_and(|status| stream.is(&status)) || {
+                stream.kept.store(-1, Relaxed);
+                false
+            })
+    })
 }
 
 /// Character devices that swallow or refuse everything.
