@@ -107,6 +107,36 @@ fn sqlite_writes_and_reads_a_database() {
     sh(script).folder(scratch.path()).both().same().preloaded.passes();
 }
 
+/// How often epoll_create1(2) is looked for in the libraries of a program and of its children, as the loader tells.
+fn searches(before: &str, children: usize) -> usize {
+    let scratch = Scratch::new();
+    let script = format!(
+        "import os, select, socket\ns = socket.socket()\n{before}\nfor i in range({children}):\n    child = os.fork()\n    \
+         if not child:\n        select.epoll()\n        os._exit(0)\n    os.waitpid(child, 0)"
+    );
+    Run::new(program("python3", "python3"))
+        .args(["-c", &script])
+        .env("LD_DEBUG", "symbols")
+        .env("LD_DEBUG_OUTPUT", scratch.join("said"))
+        .preload(true)
+        .output()
+        .passes();
+    let said = fs::read_dir(scratch.path())
+        .expect("a folder")
+        .map(|file| fs::read(file.expect("a file").path()).expect("a file"));
+    let text: String = said.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).collect();
+    text.matches("symbol=epoll_create1;").count()
+}
+
+#[test]
+fn the_child_of_a_server_looks_for_nothing() {
+    // One for each client: what each would look for again is known when the program begins to listen.
+    let listens = searches("s.listen()", 1);
+    assert!(listens > 0, "the loader says nothing");
+    assert_eq!(searches("s.listen()", 9), listens);
+    assert!(searches("", 9) > searches("", 1), "the control: children of who does not listen look when they call");
+}
+
 #[test]
 fn threads_with_room_for_all_their_files() {
     Run::new(fixture("threads")).args(["/etc/passwd", "5"]).limit(512).both().same().preloaded.passes();

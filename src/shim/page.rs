@@ -13,6 +13,8 @@ use tideover_contract::page::{self as contract, Counters, Page, state};
 use tideover_contract::settings;
 
 use crate::barrier::barrier;
+use crate::logs::stdio;
+use crate::process::Phase;
 use crate::settings::SETTINGS;
 use crate::text::Text;
 use crate::{arch, process, reclaim, sys};
@@ -99,17 +101,24 @@ extern "C" fn notable(fd: i32) {
     });
 }
 
+/// Is the page not to be made yet? Counts in memory alone, and what the child of a vfork counts there does no harm: a server's child
+/// asks this with each descriptor, and most never come further.
+fn is_too_early(fd: i32) -> bool {
+    let counts_down = |from: &AtomicU32| from.fetch_update(Relaxed, Relaxed, |left: u32| left.checked_sub(1)).is_ok();
+    NOTABLE.load(Relaxed) == i32::MIN && (counts_down(&RETRY) || (fd < FEW && counts_down(&GRACE)))
+}
+
 fn take_note(fd: i32) {
-    if !process::may_act() {
+    if process::phase() == Phase::Active && !stdio::is_pending() && is_too_early(fd) || !process::may_act() {
         return;
     }
-    crate::logs::stdio::install();
-    if NOTABLE.load(Relaxed) == i32::MIN {
-        let counts_down =
-            |from: &AtomicU32| from.fetch_update(Relaxed, Relaxed, |left: u32| left.checked_sub(1)).is_ok();
-        if counts_down(&RETRY) || (fd < FEW && counts_down(&GRACE)) {
+    if stdio::is_pending() {
+        stdio::install();
+        if is_too_early(fd) {
             return;
         }
+    }
+    if NOTABLE.load(Relaxed) == i32::MIN {
         move_in();
     }
     // Unless the page is still to be made.

@@ -79,6 +79,11 @@ pub fn may_act() -> bool {
     matches!(phase(), Phase::Active | Phase::Exiting) && is_ours()
 }
 
+/// pthread_atfork(3) handler, in the parent, before.
+pub extern "C" fn before_fork() {
+    barrier((), reclaim::before_fork);
+}
+
 /// pthread_atfork(3) handler, in the child: locks that other threads held are free, waits have nobody waiting, the page is
 /// the parent's and must not be written any more.
 pub extern "C" fn forked() {

@@ -9,6 +9,7 @@ use core::num::NonZeroUsize;
 use once_cell::race::OnceNonZeroUsize;
 
 use crate::arch::weak;
+use crate::elf::{Exports, Name};
 
 /// dlsym(3). Before glibc 2.34 it is in libdl.so.2, which many programs never load, and for which all others would pay at each start
 /// if the library needed it: libc's own two functions for such cases find it there.
@@ -77,6 +78,15 @@ impl Real {
         match self.0.get() {
             Some(address) => address.get(),
             None => self.look_up(name.as_ptr(), returns_pointer),
+        }
+    }
+
+    /// Finds it ahead of its first call, if this libc has it.
+    #[cold]
+    #[inline(never)]
+    pub fn resolve(&self, name: &'static CStr, libc: &Exports) {
+        if self.0.get().is_none() && libc.find(&Name::new(name)).is_some() {
+            self.look_up(name.as_ptr(), false);
         }
     }
 

@@ -61,7 +61,7 @@ fn begin() {
     #[cfg(not(test))]
     crate::barrier::start();
     read.complain();
-    at_fork(process::forked);
+    at_fork(process::before_fork, process::forked);
     #[cfg(not(test))]
     crate::hooks::resolve_common();
     crate::outgoing::start();
@@ -70,8 +70,8 @@ fn begin() {
     process::set_phase(Phase::Active);
 }
 
-/// pthread_atfork(3), for children only. In glibc it is a part of each program, and calls the first of these; in musl the other is it.
-fn at_fork(child: extern "C" fn()) {
+/// pthread_atfork(3). In glibc it is a part of each program, and calls the first of these; in musl the other is it.
+fn at_fork(before: extern "C" fn(), child: extern "C" fn()) {
     type Handler = Option<extern "C" fn()>;
     let (glibc, musl) = (weak!("__register_atfork"), weak!("pthread_atfork"));
     // SAFETY: libc's functions, and a handler that stays mapped (the library is linked nodelete). No handle of ours: the handler is
@@ -79,10 +79,10 @@ fn at_fork(child: extern "C" fn()) {
     unsafe {
         if glibc != 0 {
             let register: extern "C" fn(Handler, Handler, Handler, *const ()) -> c_int = transmute(glibc);
-            register(None, None, Some(child), core::ptr::null());
+            register(Some(before), None, Some(child), core::ptr::null());
         } else if musl != 0 {
             let register: extern "C" fn(Handler, Handler, Handler) -> c_int = transmute(musl);
-            register(None, None, Some(child));
+            register(Some(before), None, Some(child));
         }
     }
 }

@@ -241,7 +241,9 @@ pub fn check() {
 /// In the child of a fork: no thread but this one has a turn.
 pub fn forked() {
     TAKEN.forked();
-    if let Some(mut taken) = TAKEN.enter() {
+    if most() != 0
+        && let Some(mut taken) = TAKEN.enter()
+    {
         *taken = [0; TURNS];
     }
 }

@@ -64,7 +64,7 @@ impl<T> Gate<T> {
 
     /// In the child of a fork: another thread that was inside does not exist.
     pub fn forked(&self) {
-        if self.holder.load(Relaxed) != arch::thread_pointer() {
+        if self.is_taken() && self.holder.load(Relaxed) != arch::thread_pointer() {
             self.holder.store(0, Relaxed);
         }
     }

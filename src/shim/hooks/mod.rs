@@ -19,13 +19,15 @@ mod variadic;
 mod writes;
 
 use core::ffi::{c_int, c_long, c_void};
+use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use libc::{DIR, FILE};
 
 use crate::acquire::{Call, Lack, Tried, carry_for, is_exhaustion};
+use crate::barrier::barrier;
 use crate::logs::pause;
 use crate::sys::{errno, set_errno};
-use crate::{page, wait};
+use crate::{elf, page, process, wait};
 
 /// A family's table. After `=` stands the kind of answer, a function of this module or of the family's; after `if`, the
 /// condition under which the call may sleep.
@@ -54,15 +56,25 @@ macro_rules! hooks {
                 }
             }
 
+            static REAL: $crate::real::Real = $crate::real::Real::new();
+            // SAFETY: ends with a NUL, and C identifiers hold none.
+            const NAME: &CStr = unsafe { CStr::from_bytes_with_nul_unchecked(concat!(stringify!($name), "\0").as_bytes()) };
+
             /// Address of the real function.
             #[inline(always)]
             pub fn real() -> usize {
-                static REAL: $crate::real::Real = $crate::real::Real::new();
-                // SAFETY: ends with a NUL, and C identifiers hold none.
-                let name = unsafe { CStr::from_bytes_with_nul_unchecked(concat!(stringify!($name), "\0").as_bytes()) };
-                REAL.address(name, $crate::hooks::returns_pointer::<$answer>())
+                REAL.address(NAME, $crate::hooks::returns_pointer::<$answer>())
+            }
+
+            pub fn resolve(libc: &$crate::elf::Exports) {
+                REAL.resolve(NAME, libc);
             }
         })*
+
+        /// Finds the real functions of this family that this libc has.
+        pub fn resolve(libc: &$crate::elf::Exports) {
+            $($name::resolve(libc);)*
+        }
     };
 }
 pub(crate) use {hooks, redhook::hook};
@@ -340,6 +352,32 @@ pub fn resolve_common() {
     for look_up in common {
         look_up();
     }
+}
+
+/// The same for all others, when the program has become a server: each child that it forks for a client would look for what it
+/// calls, in all its libraries. Whatever this libc lacks is not looked for: a failed dlsym(3) is seen by dlerror(3).
+#[cold]
+#[inline(never)]
+pub extern "C" fn resolve_all() {
+    static DONE: AtomicBool = AtomicBool::new(false);
+    barrier((), || {
+        if DONE.swap(true, Relaxed) || !process::may_act() {
+            return;
+        }
+        let Some(libc) = elf::libc() else { return };
+        closes::resolve(&libc);
+        composites::resolve(&libc);
+        connects::resolve(&libc);
+        descriptors::resolve(&libc);
+        files::resolve(&libc);
+        loops::resolve(&libc);
+        processes::resolve(&libc);
+        sockets::resolve(&libc);
+        spaces::resolve(&libc);
+        syscall::resolve(&libc);
+        threads::resolve(&libc);
+        writes::resolve(&libc);
+    });
 }
 
 /// open64(3) without the hook, for the C API's own retry.

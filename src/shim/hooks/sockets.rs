@@ -27,6 +27,7 @@ unsafe fn listening(_: impl Fn() -> Call, mut real: impl FnMut() -> c_int, fd: c
     let answer = real();
     if answer == 0 {
         descriptors::classify(fd, descriptors::LISTENER);
+        super::resolve_all();
         page::provide();
     }
     answer

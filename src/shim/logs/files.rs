@@ -290,11 +290,12 @@ fn forget_old(now: u64) {
 
 /// In the child of a fork: a thread that was about to return does not exist here.
 pub fn forked() {
+    if !any() {
+        return;
+    }
     for file in &TABLE {
         let _ = file.state.compare_exchange(RETURNING, DIVERTED, Relaxed, Relaxed);
         file.senders.store(0, Relaxed);
     }
-    if any() {
-        page::counters().degraded.store(1, Relaxed);
-    }
+    page::counters().degraded.store(1, Relaxed);
 }

@@ -67,11 +67,16 @@ pub fn find() -> bool {
     }
 }
 
+/// Is [`install`] still to be done?
+pub fn is_pending() -> bool {
+    SLOTS[0].load(Relaxed) != 0
+}
+
 /// Puts our function into both tables, if that was not done: when the program has a file that stdio might write. It costs a page
 /// and a split of libc's mapping, which programs that write to nothing but a terminal or a pipe need not pay.
 #[inline(always)]
 pub fn install() {
-    if SLOTS[0].load(Relaxed) != 0 {
+    if is_pending() {
         install_now();
     }
 }

@@ -245,6 +245,11 @@ pub fn wants_reserve() -> bool {
     SETTINGS.get(Id::Gc) != 0 && loaded::look(&NAMES, 0, &mut None) && present().next().is_some()
 }
 
+/// Before a fork, in the parent.
+pub fn before_fork() {
+    python::before_fork();
+}
+
 /// In the child of a fork.
 pub fn forked() {
     python::forked();

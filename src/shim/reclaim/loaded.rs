@@ -117,8 +117,14 @@ fn iterate() -> Option<Iterate> {
     (address != NonZeroUsize::MIN).then(|| unsafe { core::mem::transmute::<usize, Iterate>(address.get()) })
 }
 
+/// Has a runtime ever been found? Most processes have none, and are not to write to the table only to read it.
+static FOUND: AtomicBool = AtomicBool::new(false);
+
 /// Where this runtime was when somebody last looked.
 pub fn home(runtime: Runtime) -> Option<Home> {
+    if !FOUND.load(Relaxed) {
+        return None;
+    }
     let mut guard = lock()?;
     guard.get_mut().homes.get(runtime as usize).copied().filter(|home| home.end != 0)
 }
@@ -178,6 +184,7 @@ fn search(look: &mut Look<'_>, object: Object<'_>) {
                 *function = exports.find(name).unwrap_or(0);
             }
             look.known.any = true;
+            FOUND.store(true, Relaxed);
         }
     }
 }

@@ -315,6 +315,11 @@ fn land() {
     }
 }
 
+/// Before a fork, in the parent.
+pub fn before_fork() {
+    collect::before_fork();
+}
+
 /// In the child of a fork: a thread that was on the ladder does not exist here, unless it is the one that forked.
 pub fn forked() {
     if FLIGHT.is_locked() && !is_holder() {

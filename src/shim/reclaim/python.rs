@@ -3,7 +3,7 @@
 //! or are not the interpreter's own code, are left alone: they may hold locks that a finalizer wants.
 
 use core::ffi::{c_char, c_int, c_void};
-use core::sync::atomic::{AtomicBool, AtomicPtr, Ordering::Relaxed};
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering::Relaxed};
 
 use tideover_contract::collection::{Runtime, Skip};
 
@@ -11,7 +11,8 @@ use super::collect::{Collector, Role};
 use super::functions::functions;
 use super::loaded::{self, Caller, Home};
 use crate::elf::{self, Name};
-use crate::page;
+use crate::process::{self, Phase};
+use crate::{page, sys};
 
 type Object = *mut c_void;
 
@@ -205,15 +206,30 @@ fn role(home: &Home, _: Option<&Caller>) -> Role {
     }
 }
 
+/// PyGILState_Check of the interpreter that the program was started with; 1: there is none; 0: nobody has looked. What a program was
+/// started with never changes, and to look reads a page of each library.
+static HAS_LOCK: AtomicUsize = AtomicUsize::new(0);
+
+/// Before a fork, in the parent: a server's hundredth child should not have to look, as its first has not.
+pub fn before_fork() {
+    if HAS_LOCK.load(Relaxed) == 0 {
+        let find = |exports: elf::Exports| exports.find(&Name::new(c"PyGILState_Check"));
+        HAS_LOCK.store(elf::started_with().find_map(find).unwrap_or(1), Relaxed);
+    }
+}
+
 /// In the child of a fork: was it made with the lock held, as os.fork does? Where the interpreter is not among the objects that the
 /// program was started with, that is known only if somebody has looked for it before.
 pub fn forked() {
-    let known = loaded::home(Runtime::Python).and_then(|home| Functions::of(&home).has_lock);
-    let has_lock = known.or_else(|| {
-        let address = elf::started_with().find_map(|exports| exports.find(&Name::new(c"PyGILState_Check")))?;
+    before_fork();
+    let late = || loaded::home(Runtime::Python).and_then(|home| Functions::of(&home).has_lock);
+    let has_lock = match HAS_LOCK.load(Relaxed) {
+        1 => {
+            late().filter(|&has_lock| process::phase() != Phase::Sandboxed && sys::is_readable(has_lock as *const _, 1))
+        }
         // SAFETY: the function of this name has this type.
-        Some(unsafe { core::mem::transmute::<usize, unsafe extern "C" fn() -> c_int>(address) })
-    });
+        address => Some(unsafe { core::mem::transmute::<usize, unsafe extern "C" fn() -> c_int>(address) }),
+    };
     // SAFETY: it reads the runtime's state, which is as the parent's was; before it is initialised, it says yes.
     if has_lock.is_none_or(|has_lock| unsafe { has_lock() } == 0) {
         ORPHANED.store(true, Relaxed);
