@@ -130,7 +130,7 @@ def loads():
     script = "git init -q . && for i in $(seq 100); do mkdir -p d$i; for j in $(seq 100); do echo $i.$j > d$i/$j; done; done && git add . && git -c user.name=a -c user.email=a@b commit -qm a"
     tree.mkdir()
     timed(["sh", "-c", script], None, tree)
-    pairs(title, "git status of 10,000 files", lambda lib: timed(["git", "status", "--short"], lib, tree), 15, target=0.99)
+    pairs(title, "git status of 10,000 files", lambda lib: timed(["git", "status", "--short"], lib, tree), 101, target=0.99)
 
     sources = HERE / "target/compat/src/bash"
     if not sources.is_dir():
@@ -218,12 +218,12 @@ def servers():
             run([*as_user, "pgbench", *at, "-i", "-q", "postgres"])
             (data / "ready").touch()
         # A connection for each transaction: a fork of the server, and its files, each time.
-        said = run([*as_user, "pgbench", *at, "-S", "-C", "-c4", "-T3", "postgres"]).stdout
+        said = run([*as_user, "pgbench", *at, "-S", "-C", "-c4", "-t250", "postgres"]).stdout
         server.process.send_signal(signal.SIGINT)
         server.process.wait(TIMEOUT)
         return float(re.search(r"tps = ([\d.]+)", said)[1])
 
-    pairs(title, "pgbench -S -C", pgbench, 7, "high", 0.99)
+    pairs(title, "pgbench -S -C", pgbench, 31, "high", 0.99)
 
 
 def recovery():

@@ -14,15 +14,15 @@ const NOT_SETTINGS: [&[u8]; 2] = [b"TIDEOVER_LIB", b"TIDEOVER_ORIGIN"];
 type PathText = Text<{ MAX_PATH + 1 }>;
 type LineText = Text<{ MAX_TEXT + 1 }>;
 
-/// Values by [`Id`]; text beside them. Written by the constructor only, and the beginning alone unless texts are set (layout.ld).
-#[repr(C)]
+/// Values by [`Id`]. Written by the constructor only.
 pub struct Settings {
     values: [AtomicU64; COUNT],
     sources: [AtomicU8; COUNT],
-    texts: UnsafeCell<Texts>,
 }
 
-#[repr(C)]
+/// Their texts, which hardly anybody sets: elsewhere, so that no process touches them (layout.ld).
+struct TextTable(UnsafeCell<Texts>);
+
 struct Texts {
     page_dir: PathText,
     log_file: PathText,
@@ -32,22 +32,21 @@ struct Texts {
     logs_except: LineText,
 }
 
-// SAFETY: `texts` is written before the constructor sets the phase that lets anybody read it.
-unsafe impl Sync for Settings {}
+// SAFETY: written before the constructor sets the phase that lets anybody read it.
+unsafe impl Sync for TextTable {}
 
 /// The settings in force.
-pub static SETTINGS: Settings = Settings {
-    values: [const { AtomicU64::new(0) }; COUNT],
-    sources: [const { AtomicU8::new(0) }; COUNT],
-    texts: UnsafeCell::new(Texts {
-        page_dir: PathText::new(),
-        log_file: PathText::new(),
-        fallback: PathText::new(),
-        prefix: LineText::new(),
-        logs: LineText::new(),
-        logs_except: LineText::new(),
-    }),
-};
+pub static SETTINGS: Settings =
+    Settings { values: [const { AtomicU64::new(0) }; COUNT], sources: [const { AtomicU8::new(0) }; COUNT] };
+
+static TABLE: TextTable = TextTable(UnsafeCell::new(Texts {
+    page_dir: PathText::new(),
+    log_file: PathText::new(),
+    fallback: PathText::new(),
+    prefix: LineText::new(),
+    logs: LineText::new(),
+    logs_except: LineText::new(),
+}));
 
 /// What the environment says about who is meant, and what was wrong with it. Borrowed from the environment, which a host may
 /// overwrite later.
@@ -83,12 +82,15 @@ impl Settings {
 
     fn texts(&self) -> &Texts {
         // SAFETY: written only by `read`, before anybody reads.
-        unsafe { &*self.texts.get() }
+        unsafe { &*TABLE.0.get() }
     }
 
     /// TIDEOVER_PAGE_DIR.
     pub fn page_dir(&self) -> &[u8] {
-        self.texts().page_dir.as_bytes()
+        match self.texts().page_dir.as_bytes() {
+            b"" => settings::SETTINGS[Id::PageDir as usize].default.as_bytes(),
+            set => set,
+        }
     }
 
     /// TIDEOVER_LOG_FILE, if one is set.
@@ -123,11 +125,8 @@ impl Settings {
     pub unsafe fn read<'a>(&self, environment: *const *const c_char, trusted: bool) -> Read<'a> {
         // SAFETY: promised by the caller.
         let environment = Environment { next: if trusted { environment } else { core::ptr::null() }, life: &[] };
-        for (index, setting) in settings::SETTINGS.iter().enumerate() {
-            self.values[index].store(settings::default_value(index), Relaxed);
-            if matches!(setting.kind, Kind::Path) && !setting.default.is_empty() {
-                self.put_text(index, setting.default.as_bytes());
-            }
+        for (index, value) in self.values.iter().enumerate() {
+            value.store(settings::default_value(index), Relaxed);
         }
         let mut read = Read { only: &[], except: &[], environment };
         let mut excepted = false;
@@ -167,7 +166,7 @@ impl Settings {
 
     fn put_text(&self, index: usize, value: &[u8]) {
         // SAFETY: called by `read` only, see there.
-        let texts = unsafe { &mut *self.texts.get() };
+        let texts = unsafe { &mut *TABLE.0.get() };
         match index {
             i if i == Id::PageDir as usize => texts.page_dir.set(value),
             i if i == Id::LogFile as usize => texts.log_file.set(value),

@@ -74,6 +74,8 @@ static TABLE: Gate<Table> = Gate::new(Table { places: [None; PLACES] });
 static PARKED: AtomicU32 = AtomicU32::new(0);
 /// Something is parked, or was a moment ago.
 static ALERT: AtomicBool = AtomicBool::new(false);
+/// Has anything ever been noted in the table? A server that watches no listener with epoll has children that need not look.
+static NOTED: AtomicBool = AtomicBool::new(false);
 /// Some watches may not be in the table.
 static DOUBT: AtomicBool = AtomicBool::new(true);
 /// When a listener was parked last, when one was put back last, when to look next, and before which time a close is no reason to.
@@ -202,7 +204,10 @@ impl Table {
             None => !known,
         });
         match place {
-            Some(place) => *place = Some(watch),
+            Some(place) => {
+                *place = Some(watch);
+                NOTED.store(true, Relaxed);
+            }
             None => DOUBT.store(true, Relaxed),
         }
     }
@@ -520,11 +525,13 @@ pub fn closing(fd: c_int, marks: u32) {
     if !process::is_ours() {
         return;
     }
-    if let Some(mut table) = TABLE.enter() {
+    if NOTED.load(Relaxed)
+        && let Some(mut table) = TABLE.enter()
+    {
         table.forget(|watch| watch.epoll == fd || watch.listener == fd);
-        if marks & (SHARED | EPOLL) == SHARED | EPOLL {
-            DOUBT.store(true, Relaxed);
-        }
+    }
+    if marks & (SHARED | EPOLL) == SHARED | EPOLL {
+        DOUBT.store(true, Relaxed);
     }
 }
 

@@ -121,10 +121,13 @@ fn iterate() -> Option<Iterate> {
 static FOUND: AtomicBool = AtomicBool::new(false);
 
 /// Where this runtime was when somebody last looked.
+#[inline(always)]
 pub fn home(runtime: Runtime) -> Option<Home> {
-    if !FOUND.load(Relaxed) {
-        return None;
-    }
+    if FOUND.load(Relaxed) { found_home(runtime) } else { None }
+}
+
+#[cold]
+fn found_home(runtime: Runtime) -> Option<Home> {
     let mut guard = lock()?;
     guard.get_mut().homes.get(runtime as usize).copied().filter(|home| home.end != 0)
 }
