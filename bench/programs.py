@@ -130,7 +130,7 @@ def loads():
     script = "git init -q . && for i in $(seq 100); do mkdir -p d$i; for j in $(seq 100); do echo $i.$j > d$i/$j; done; done && git add . && git -c user.name=a -c user.email=a@b commit -qm a"
     tree.mkdir()
     timed(["sh", "-c", script], None, tree)
-    pairs(title, "git status of 10,000 files", lambda lib: timed(["git", "status", "--short"], lib, tree), 101, target=0.99)
+    pairs(title, "git status of 10,000 files", lambda lib: timed(["git", "status", "--short"], lib, tree), 301, target=0.99)
 
     sources = HERE / "target/compat/src/bash"
     if not sources.is_dir():

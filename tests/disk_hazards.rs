@@ -490,6 +490,31 @@ fn a_number_that_was_a_log_and_is_data_now_gets_the_true_error() {
 }
 
 #[test]
+fn what_a_program_puts_at_a_number_unseen_gets_what_is_its_own() {
+    // Go's runtime, io_uring, and a program's own assembly change descriptors where no hook is.
+    let disk = Disk::new(Kind::Tmpfs);
+    let log = log_on(&disk);
+    disk.fill();
+    let elsewhere = Scratch::new();
+    let after = |how: &str, data: &Path| {
+        let outcome = Run::new(fixture("disk_unseen")).arg(how).arg(&log).arg(data).preload(true).output();
+        outcome.passes();
+        outcome
+    };
+    let data = elsewhere.join("table.csv");
+    fs::write(&data, "").expect("there is space");
+    let outcome = after("log", &data);
+    let rows = fs::read_to_string(&data).expect("it is there").matches("a row of data").count();
+    assert_eq!((outcome.stdout.matches("a line of a log").count(), rows), (500, 100), "{outcome}");
+    assert!(!outcome.stdout.contains("a row"), "{outcome}");
+    for how in ["stdout", "seen"] {
+        let outcome = after(how, &data);
+        outcome.says("came to the other pipe: -1");
+        assert!(outcome.stdout.matches("a line of a log").count() >= 500, "{how}: {outcome}");
+    }
+}
+
+#[test]
 fn no_descriptor_is_needed() {
     // Every number is taken, and the limit can't be raised.
     let put = "import os\nout = os.open(log, os.O_WRONLY | os.O_APPEND)\ntaken = []\n\

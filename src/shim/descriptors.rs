@@ -34,6 +34,10 @@ pub const LISTENER: u32 = 0x2000;
 pub const EPOLL: u32 = 0x4000;
 /// A client that has been counted before its hook comes to it: where clients are limited.
 pub const FRESH: u32 = 0x8000;
+/// Standard output or error, and a pipe: looked at a moment ago (see [`crate::logs::sink`]).
+pub const PIPE: u32 = 0x1_0000;
+/// The upper part: which diverted file it is (see [`crate::logs::files`]); 0: not known.
+const FILE: u32 = 0xfffe_0000;
 /// Sockets that are counted while they are open.
 const COUNTED: u32 = CLIENT | OUTGOING;
 
@@ -97,6 +101,19 @@ pub fn add(fd: i32, marks: u32) {
         known.fetch_or(marks, Relaxed);
         reach(fd);
     }
+}
+
+/// Notes which diverted file it is; 0: none.
+pub fn set_file(fd: i32, number: u32) {
+    if let Some(known) = table().and_then(|table| table.get(fd as usize)) {
+        let set = |marks| Some(marks & !FILE | number << FILE.trailing_zeros());
+        let _ = known.fetch_update(Relaxed, Relaxed, set);
+    }
+}
+
+/// The same number in [`marks`].
+pub fn file(marks: u32) -> u32 {
+    marks >> FILE.trailing_zeros()
 }
 
 /// There is a descriptor of this number.
@@ -183,6 +200,9 @@ fn taken(fd: i32) -> u32 {
         return 0;
     };
     let old = known.swap(0, Relaxed);
+    if old & PIPE != 0 {
+        crate::logs::sink::changes();
+    }
     if old & (LISTENER | EPOLL) != 0 {
         crate::accept::listeners::closing(fd, old);
     }

@@ -70,39 +70,6 @@ impl Log<'_> {
         Some(())
     }
 
-    /// The short way of a line, when nothing is to be looked at or put before it and its sink is a pipe: the kernel is the first to
-    /// read the host's buffer, and says if that is no buffer. None: nothing was done, and it takes the long way.
-    pub(super) fn pass_on(&self, file: &File, buffer: &iovec) -> Option<Written> {
-        let count = buffer.iov_len;
-        let now = sys::now();
-        let plain = (1..=AT_ONCE).contains(&count) && SETTINGS.fallback_prefix().is_empty();
-        if !plain || OLD_KERNEL.load(Relaxed) || file.mid_line.load(Relaxed) || file.is_look_due(now) {
-            return None;
-        }
-        let pipe = sink::pipe()?;
-        if !cap::admits(count as u64, now) {
-            return None;
-        }
-        if !file.begin_sending() {
-            cap::give_back(count as u64);
-            return None;
-        }
-        // Less than all only if the rest of the buffer can't be read.
-        let sent = sys::write_now(pipe, buffer.iov_base, count);
-        let answer = sent.unwrap_or(0);
-        if answer > 0 {
-            // SAFETY: the kernel has just read it.
-            let bytes = unsafe { core::slice::from_raw_parts(buffer.iov_base.cast::<u8>(), answer) };
-            count_sent(file, payload::newlines(bytes), answer, bytes.last() == Some(&b'\n'), 0, now);
-        }
-        cap::give_back((count - answer) as u64);
-        file.end_sending();
-        if matches!(sent, Err(libc::EOPNOTSUPP | libc::ENOSYS | libc::EINVAL | libc::EPERM)) {
-            OLD_KERNEL.store(true, Relaxed);
-        }
-        (answer > 0).then_some(Written { answer: answer as ssize_t, reached: 0 })
-    }
-
     /// Sends a payload of a diverted file elsewhere, and counts it.
     fn send(&self, file: &File, sink: &Sink, payload: Payload<'_>, torn: bool, now: u64) {
         let mid_line = file.mid_line.load(Relaxed) || torn;
@@ -275,6 +242,41 @@ impl Log<'_> {
     }
 }
 
+/// The short way of a line, when nothing is to be looked at or put before it and its sink is a pipe: the kernel is the first to
+/// read the host's buffer, and says if that is no buffer. None: nothing was done, and it takes the long way.
+pub(super) fn pass_on(file: &File, buffer: &iovec) -> Option<Written> {
+    let count = buffer.iov_len;
+    let now = sys::now();
+    let plain = (1..=AT_ONCE).contains(&count) && SETTINGS.fallback_prefix().is_empty();
+    if !plain || OLD_KERNEL.load(Relaxed) || file.mid_line.load(Relaxed) || file.is_look_due(now) {
+        return None;
+    }
+    let pipe = sink::pipe(now)?;
+    if !cap::admits(count as u64, now) {
+        return None;
+    }
+    if !file.begin_sending() {
+        cap::give_back(count as u64);
+        return None;
+    }
+    // Less than all only if the rest of the buffer can't be read.
+    let sent = sys::write_now(pipe, buffer.iov_base, count);
+    let answer = sent.unwrap_or(0);
+    if answer > 0 {
+        // SAFETY: the kernel has just read it.
+        let bytes = unsafe { core::slice::from_raw_parts(buffer.iov_base.cast::<u8>(), answer) };
+        count_sent(file, payload::newlines(bytes), answer, bytes.last() == Some(&b'\n'), 0, now);
+    }
+    if answer < count {
+        cap::give_back((count - answer) as u64);
+    }
+    file.end_sending();
+    if matches!(sent, Err(libc::EOPNOTSUPP | libc::ENOSYS | libc::EINVAL | libc::EPERM)) {
+        OLD_KERNEL.store(true, Relaxed);
+    }
+    (answer > 0).then_some(Written { answer: answer as ssize_t, reached: 0 })
+}
+
 /// Counts what went elsewhere; of these bytes, so many could not.
 fn count_sent(file: &File, lines: u64, bytes: usize, whole_lines: bool, dropped: usize, now: u64) {
     file.diverted(lines, bytes as u64, whole_lines, now);
@@ -282,5 +284,7 @@ fn count_sent(file: &File, lines: u64, bytes: usize, whole_lines: bool, dropped:
     page::add(&counters.diverted_writes, 1);
     page::add(&counters.diverted_bytes, (bytes - dropped) as u64);
     page::add(&counters.diverted_lines, lines);
-    page::add(&counters.dropped_bytes, dropped as u64);
+    if dropped > 0 {
+        page::add(&counters.dropped_bytes, dropped as u64);
+    }
 }

@@ -52,6 +52,8 @@ pub struct File {
     next_look: AtomicU64,
     gap: AtomicU64,
     touched: AtomicU64,
+    /// How many files have had this entry. Part of its number.
+    turn: AtomicU32,
 }
 
 static TABLE: [File; FILES] = [const {
@@ -71,6 +73,7 @@ static TABLE: [File; FILES] = [const {
         next_look: AtomicU64::new(0),
         gap: AtomicU64::new(0),
         touched: AtomicU64::new(0),
+        turn: AtomicU32::new(0),
     }
 }; FILES];
 
@@ -134,6 +137,17 @@ pub fn find(key: Key) -> Option<&'static File> {
     })
 }
 
+/// Turns of an entry that are told from each other.
+const TURNS: u32 = 0x1ff;
+/// Signal numbers that open files are marked with, by entry: real-time signals, which stand for nothing.
+pub const MARKS: core::ops::Range<i32> = 36..64;
+
+/// The entry of this number, if the same file still has it.
+pub fn find_number(number: u32) -> Option<&'static File> {
+    let file = TABLE.get(number as usize % FILES)?;
+    (number != 0 && file.number() == number && file.state.load(Acquire) == DIVERTED).then_some(file)
+}
+
 /// Is any file diverted that could not be made?
 pub fn any_unmade() -> bool {
     TABLE.iter().any(|file| file.state.load(Acquire) >= DIVERTED && file.device.load(Relaxed) == NOWHERE)
@@ -155,6 +169,7 @@ pub fn enter(key: Key, path: &[u8], errno: i32) -> Option<(&'static File, bool)>
         forget_old(now);
         TABLE.iter().find(|file| free(file))
     })?;
+    file.turn.fetch_add(1, Relaxed);
     file.device.store(key.device, Relaxed);
     file.inode.store(key.inode, Relaxed);
     file.name.store(hash(path), Relaxed);
@@ -177,6 +192,18 @@ pub fn enter(key: Key, path: &[u8], errno: i32) -> Option<(&'static File, bool)>
 }
 
 impl File {
+    /// Not 0; of 15 bits.
+    pub fn number(&self) -> u32 {
+        // SAFETY: both are within the table.
+        let index = unsafe { core::ptr::from_ref(self).offset_from(TABLE.as_ptr()) } as u32;
+        (self.turn.load(Relaxed) % TURNS + 1) * FILES as u32 + index
+    }
+
+    /// What its open files are marked with.
+    pub fn mark(&self) -> i32 {
+        MARKS.start + self.number() as i32 % MARKS.len() as i32
+    }
+
     /// Counts what went elsewhere.
     pub fn diverted(&self, lines: u64, bytes: u64, whole_lines: bool, now: u64) {
         self.lines.fetch_add(lines, Relaxed);
@@ -190,6 +217,9 @@ impl File {
     pub fn is_now(&self, key: Key) {
         // One that could not be made goes by its path.
         if self.device.load(Relaxed) != NOWHERE {
+            if self.device.load(Relaxed) != key.device || self.inode.load(Relaxed) != key.inode {
+                self.turn.fetch_add(1, Relaxed);
+            }
             self.device.store(key.device, Relaxed);
             self.inode.store(key.inode, Relaxed);
         }

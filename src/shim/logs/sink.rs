@@ -12,11 +12,11 @@ use tideover_contract::glob;
 use tideover_contract::settings::{Id, SECOND, sink};
 
 use super::payload::Payload;
-use crate::descriptors::{self, SHARED};
+use crate::descriptors::{self, PIPE, SHARED};
 use crate::report::{Printable, Repeated};
 use crate::settings::SETTINGS;
 use crate::text::Text;
-use crate::{page, process, sys};
+use crate::{page, process, sys, thread};
 
 /// Programs that put files over their standard output and back all the time.
 const SHELLS: &[u8] = b"sh, bash, dash, zsh, ksh*, mksh, ash, busybox, fish";
@@ -140,14 +140,17 @@ pub fn had_stderr() -> bool {
 #[inline(always)]
 pub fn before_replacing(fd: i32) {
     if fd == 1 || fd == 2 {
-        keep(fd);
+        replacing(fd);
     }
 }
 
 #[cold]
 #[inline(never)]
-extern "C" fn keep(fd: i32) {
+extern "C" fn replacing(fd: i32) {
     crate::barrier::barrier((), || {
+        if descriptors::marks(fd) & PIPE != 0 {
+            changes();
+        }
         let wanted = match SETTINGS.get(Id::Fallback) {
             sink::STDOUT => &STDOUT,
             sink::STDERR => &STDERR,
@@ -225,16 +228,40 @@ pub fn choose(full: u64, is_log: &dyn Fn(i32, &libc::stat) -> bool) -> Option<Si
     }
 }
 
+/// So long the number of a pipe is believed to be that of the same pipe, unless a hook sees it change: fstat(2) for each line costs as
+/// much as the line.
+const BELIEVED: u64 = SECOND / 1000;
+/// So long it is not, when a hook does.
+const CHANGING: u64 = SECOND / 100;
+/// From when on, until when.
+static BELIEF: [AtomicU64; 2] = [const { AtomicU64::new(0) }; 2];
+
+/// The host is about to close or to replace one that is believed in, or this is the child of a fork, which may do so unseen: daemon(3).
+pub fn changes() {
+    BELIEF[0].store(sys::now() + CHANGING, Relaxed);
+}
+
 /// The first sink, when it is a pipe at its own number, and its reader reads.
-pub fn pipe() -> Option<i32> {
+pub fn pipe(now: u64) -> Option<i32> {
     let stream = match SETTINGS.get(Id::Fallback) {
         sink::STDOUT => &STDOUT,
         sink::STDERR => &STDERR,
         _ => return None,
     };
-    let status = sys::fstat(stream.number).ok()?;
-    let usable = stream.is(&status) && status.st_mode & libc::S_IFMT == libc::S_IFIFO && STALLED.load(Relaxed) == 0;
-    usable.then_some(stream.number)
+    let [from, until] = BELIEF.each_ref().map(|time| time.load(Relaxed));
+    // The child of a vfork has descriptors of its own, and its parent's memory.
+    let alone = !thread::is_in_vfork();
+    if !alone || !(from..until).contains(&now) || descriptors::marks(stream.number) & PIPE == 0 {
+        let status = sys::fstat(stream.number).ok()?;
+        if !stream.is(&status) || status.st_mode & libc::S_IFMT != libc::S_IFIFO {
+            return None;
+        }
+        if alone {
+            descriptors::add(stream.number, PIPE);
+            BELIEF[1].store(now + BELIEVED, Relaxed);
+        }
+    }
+    (STALLED.load(Relaxed) == 0).then_some(stream.number)
 }
 
 fn is_socket(status: &libc::stat) -> bool {
@@ -363,6 +390,9 @@ impl Drop for Sink {
 /// In the child of a fork: our copy is closed, for the child may outlive its parent as a daemon. The parent's can be reached
 /// as long as there is a parent.
 pub fn forked() {
+    if BELIEF[1].load(Relaxed) != 0 {
+        changes();
+    }
     for stream in [&STDOUT, &STDERR] {
         let kept = stream.kept.load(Relaxed);
         if kept >= 0 {
