@@ -233,6 +233,26 @@ fn a_program_that_waits_can_be_ended() {
 }
 
 #[test]
+fn a_handler_for_one_signal_ends_the_wait() {
+    // It is gone when it has run: who asks only then finds none.
+    let disk = Disk::new(Kind::Tmpfs);
+    disk.fill();
+    let script = "use POSIX; sigaction(SIGUSR1, POSIX::SigAction->new(sub { print STDERR \"handled\\n\" }, POSIX::SigSet->new, SA_RESETHAND)); \
+                  open my $f, '>', 'data.csv' or die; print STDERR defined syswrite($f, 'a row') ? 'written' : \"failed: $!\\n\"";
+    let running = Run::new(program("perl", "perl"))
+        .folder(disk.path())
+        .args(["-e", script])
+        .preload(true)
+        .env("TIDEOVER_ON_FULL", "wait")
+        .start();
+    comes(&running, || running.stderr_so_far().contains(WAITS));
+    running.signal(libc::SIGUSR1);
+    let outcome = running.finish();
+    assert!(!outcome.timed_out, "{outcome}");
+    outcome.passes().says("handled").says("failed: Interrupted system call");
+}
+
+#[test]
 fn signals_that_are_handled_do_not_end_the_wait() {
     // SIGCHLD, SIGWINCH, a profiler's timer: the job has nothing to do with them.
     for how in ["write", "stdio"] {

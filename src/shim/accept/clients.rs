@@ -63,14 +63,13 @@ fn rate() -> u64 {
 
 /// Nanoseconds until the rate admits a client.
 fn until_rate_admits() -> u64 {
-    match rate() {
-        0 => 0,
-        rate => {
-            let bunch = (rate / BUNCHES).max(1) - 1;
-            let ahead = PAID_UNTIL.load(Relaxed).saturating_sub(bunch * (SECOND / rate));
-            ahead.saturating_sub(sys::now())
-        }
-    }
+    if rate() == 0 { 0 } else { until_paid(PAID_UNTIL.load(Relaxed)) }
+}
+
+/// The same, if as much is paid for.
+fn until_paid(until: u64) -> u64 {
+    let bunch = (rate() / BUNCHES).max(1) - 1;
+    until.saturating_sub(bunch * (SECOND / rate())).saturating_sub(sys::now())
 }
 
 /// Is there room for a client, as far as limits are concerned?
@@ -95,6 +94,10 @@ pub extern "C" fn ask(listener: c_int, patience: &mut Patience) -> Turn {
         }
         if may_shed() {
             shed::let_finish();
+        }
+        // Where there is a rate, no thread holds a turn while it waits for a client: it would have the turn of an earlier time.
+        if rate() != 0 && is_blocking(listener) && !has_clients(listener) {
+            return if patience.goes_on(listener) { Turn::Poll } else { Turn::Later };
         }
         if take_turn() {
             return Turn::Go;
@@ -176,11 +179,35 @@ fn tell() {
     }
 }
 
+/// Pays for a client. False: the rate admits none now.
+fn pay() -> bool {
+    rate() == 0 || {
+        let paid = |until: u64| (until_paid(until) == 0).then(|| until.max(sys::now()) + SECOND / rate());
+        PAID_UNTIL.fetch_update(Relaxed, Relaxed, paid).is_ok()
+    }
+}
+
+/// It has not come.
+fn pay_back() {
+    if rate() != 0 {
+        let _ = PAID_UNTIL.fetch_update(Relaxed, Relaxed, |until| Some(until.saturating_sub(SECOND / rate())));
+    }
+}
+
 /// False: over a limit.
 fn take_turn() -> bool {
-    if until_rate_admits() > 0 {
+    if !pay() {
         return false;
     }
+    let taken = take_place();
+    if !taken {
+        pay_back();
+    }
+    taken
+}
+
+/// One of the places of TIDEOVER_MAX_CLIENTS.
+fn take_place() -> bool {
     if most() == 0 {
         return true;
     }
@@ -212,10 +239,8 @@ pub extern "C" fn done(fd: c_int) {
             // Counted before the turn ends, so that the limit is never passed.
             descriptors::count_in(fd, descriptors::CLIENT);
             descriptors::add(fd, descriptors::FRESH);
-            if rate() != 0 {
-                let paid = |until: u64| Some(until.max(sys::now()) + SECOND / rate());
-                let _ = PAID_UNTIL.fetch_update(Relaxed, Relaxed, paid);
-            }
+        } else {
+            pay_back();
         }
         if most() != 0
             && let Some(mut taken) = TAKEN.enter()

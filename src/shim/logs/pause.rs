@@ -72,9 +72,11 @@ impl Pause {
         barrier(false, || {
             self.mask = self.mask.or_else(|| sys::block_handlers().ok());
             let (Some(mask), Some(left)) = (self.mask, self.may_sleep(wrong)) else { return false };
+            // Asked before, too: a handler for one signal (SA_RESETHAND) is gone when it has run.
+            let interrupts = wait::handlers_interrupt();
             let slept = sys::sleep_with_mask(self.next.min(left), mask);
             self.next = (self.next * 2).min(LONGEST);
-            self.interrupted = slept == Err(libc::EINTR) && wait::handlers_interrupt();
+            self.interrupted = slept == Err(libc::EINTR) && (interrupts || wait::handlers_interrupt());
             !self.interrupted
         })
     }
