@@ -177,7 +177,7 @@ fn what_the_program_opens_at_the_number_of_our_copy_is_its_own() {
          got = [fcntl.fcntl(null, fcntl.F_DUPFD, 900) for i in range(200)]\nfor fd in got: os.close(fd)\n\
          left = [fd for fd in os.listdir('/proc/self/fd') if int(fd) >= 900]\nos.write(2, b'left: %d\\n' % len(left))";
     for (before, preloaded) in [("True", "left: 0"), ("False", "left: 1")] {
-        let run = Run::new(program("python3", "python3")).args(["-c", &script.replace("BEFORE", before)]);
+        let run = Run::new(program("python3", "python3")).args(["-c", &script.replace("BEFORE", before)]).soft(2048);
         run.clone().preload(false).output().passes().says("left: 0");
         // The control: where it was left alone, it is there.
         run.preload(true).output().passes().says(preloaded);

@@ -103,7 +103,7 @@ pub fn add(fd: i32, marks: u32) {
     }
 }
 
-/// Notes which diverted file it is; 0: none.
+/// Notes which diverted file it is.
 pub fn set_file(fd: i32, number: u32) {
     if let Some(known) = table().and_then(|table| table.get(fd as usize)) {
         let set = |marks| Some(marks & !FILE | number << FILE.trailing_zeros());

@@ -109,14 +109,12 @@ fn is_too_early(fd: i32) -> bool {
 }
 
 fn take_note(fd: i32) {
-    if process::phase() == Phase::Active && !stdio::is_pending() && is_too_early(fd) || !process::may_act() {
-        return;
-    }
-    if stdio::is_pending() {
+    if stdio::is_pending() && process::may_act() {
         stdio::install();
-        if is_too_early(fd) {
-            return;
-        }
+    }
+    let acts = matches!(process::phase(), Phase::Active | Phase::Exiting);
+    if !acts || is_too_early(fd) || !process::may_act() {
+        return;
     }
     if NOTABLE.load(Relaxed) == i32::MIN {
         move_in();

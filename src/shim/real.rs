@@ -84,9 +84,9 @@ impl Real {
     /// Finds it ahead of its first call, if this libc has it.
     #[cold]
     #[inline(never)]
-    pub fn resolve(&self, name: &'static CStr, libc: &Exports) {
-        if self.0.get().is_none() && libc.find(&Name::new(name)).is_some() {
-            self.look_up(name.as_ptr(), false);
+    pub fn resolve(&self, name: &'static CStr, returns_pointer: bool, libc: &Exports) {
+        if libc.find(&Name::new(name)).is_some() {
+            self.address(name, returns_pointer);
         }
     }
 

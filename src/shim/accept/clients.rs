@@ -124,7 +124,7 @@ fn refuse(listener: c_int, patience: &mut Patience) -> Turn {
         }
         match shed::turn_away(listener, shed::Reason::Limit) {
             // There was no descriptor for that: accept(2) will find out itself.
-            Some(0) if has_clients(listener) => Turn::Go,
+            Some(0) if has_clients(listener) => let_through(),
             Some(_) => Turn::Ask,
             None => {
                 pace(listener);
@@ -168,7 +168,7 @@ fn wait(listener: c_int, patience: &mut Patience) -> Turn {
         }
         Parking::Unknown => {
             page::add(&page::counters().bypassed, 1);
-            Turn::Go
+            let_through()
         }
     }
 }
@@ -179,12 +179,18 @@ fn tell() {
     }
 }
 
-/// Pays for a client. False: the rate admits none now.
-fn pay() -> bool {
+/// Pays for a client. False: the rate admits none now, and this is none that comes all the same.
+fn pay(comes: bool) -> bool {
     rate() == 0 || {
-        let paid = |until: u64| (until_paid(until) == 0).then(|| until.max(sys::now()) + SECOND / rate());
+        let paid = |until: u64| (comes || until_paid(until) == 0).then(|| until.max(sys::now()) + SECOND / rate());
         PAID_UNTIL.fetch_update(Relaxed, Relaxed, paid).is_ok()
     }
+}
+
+/// Go, though there is no turn to be had.
+fn let_through() -> Turn {
+    pay(true);
+    Turn::Go
 }
 
 /// It has not come.
@@ -196,7 +202,7 @@ fn pay_back() {
 
 /// False: over a limit.
 fn take_turn() -> bool {
-    if !pay() {
+    if !pay(false) {
         return false;
     }
     let taken = take_place();

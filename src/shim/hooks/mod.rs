@@ -67,7 +67,7 @@ macro_rules! hooks {
             }
 
             pub fn resolve(libc: &$crate::elf::Exports) {
-                REAL.resolve(NAME, libc);
+                REAL.resolve(NAME, $crate::hooks::returns_pointer::<$answer>(), libc);
             }
         })*
 
@@ -361,7 +361,7 @@ pub fn resolve_common() {
 pub extern "C" fn resolve_all() {
     static DONE: AtomicBool = AtomicBool::new(false);
     barrier((), || {
-        if DONE.swap(true, Relaxed) || !process::may_act() {
+        if !process::may_act() || DONE.swap(true, Relaxed) {
             return;
         }
         let Some(libc) = elf::libc() else { return };

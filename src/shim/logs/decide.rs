@@ -5,7 +5,7 @@ use core::cell::OnceCell;
 use libc::{c_int, iovec, ssize_t};
 
 use super::calls::Written;
-use super::files::{self, Key};
+use super::files::{self, File, Key};
 use super::opened::{Log, PATH, folder};
 use super::payload::Payload;
 use super::{cleanup, divert, standin};
@@ -26,9 +26,11 @@ pub(super) extern "C" fn instead(fd: c_int, buffers: *const iovec, count: usize)
         if descriptors::marks(fd) & OTHER != 0 || !matches!(process::phase(), Phase::Active | Phase::Exiting) {
             return None;
         }
-        if count == 1
-            // SAFETY: the address of a write's one buffer is our own, and a writev's was asked for.
-            && let done @ Some(_) = at_once(fd, unsafe { &*buffers })
+        // SAFETY: the address of a write's one buffer is our own, and a writev's was asked for.
+        let single = (count == 1).then(|| unsafe { &*buffers });
+        let marked = single.and_then(|_| marked(fd));
+        if let (Some(file), Some(buffer)) = (marked, single)
+            && let done @ Some(_) = divert::pass_on(file, buffer)
         {
             return done;
         }
@@ -48,12 +50,13 @@ pub(super) extern "C" fn instead(fd: c_int, buffers: *const iovec, count: usize)
         let log = Log::known(fd, &status);
         // The same inode is not yet the same log: this descriptor may be another file by now, or have asked for durability since.
         let is_known = descriptors::marks(fd) & (LOG | HISTORY) == LOG;
-        if is_known && count == 1 {
-            // SAFETY: as above.
-            if let done @ Some(_) = divert::pass_on(file, unsafe { &*buffers }) {
-                mark(fd, file);
-                return done;
-            }
+        if is_known
+            && marked.is_none()
+            && let Some(buffer) = single
+            && let done @ Some(_) = divert::pass_on(file, buffer)
+        {
+            mark(fd, file);
+            return done;
         }
         // SAFETY: the host's own buffers.
         let payload = unsafe { Payload::of_host(buffers, count) }?;
@@ -68,20 +71,20 @@ pub(super) extern "C" fn instead(fd: c_int, buffers: *const iovec, count: usize)
     done.unwrap_or(Written { answer: -1, reached: 0 })
 }
 
-/// The short way of a line: its descriptor is known to be a diverted log, and its open file bears our mark, so it has not been
-/// replaced where no hook could see it (Go, io_uring). fstat(2) takes twice as long.
-fn at_once(fd: c_int, buffer: &iovec) -> Option<Written> {
+/// The diverted log that this descriptor is, if its open file bears our mark: then it has not been replaced where no hook could see it
+/// (Go, io_uring). fstat(2) would cost more than twice as much.
+fn marked(fd: c_int) -> Option<&'static File> {
     let marks = descriptors::marks(fd);
     if marks & (LOG | HISTORY) != LOG {
         return None;
     }
     let file = files::find_number(descriptors::file(marks))?;
-    (sys::signal_number(fd) == Ok(file.mark())).then(|| divert::pass_on(file, buffer))?
+    (sys::signal_number(fd) == Ok(file.mark())).then_some(file)
 }
 
-/// Marks the open file of a diverted log, for [`at_once`]. Not one that its user has given a signal, or a lease, whose break would come
+/// Marks the open file of a diverted log, for [`marked`]. Not one that its user has given a signal, or a lease, whose break would come
 /// as that signal.
-fn mark(fd: c_int, file: &files::File) {
+fn mark(fd: c_int, file: &File) {
     if thread::is_in_vfork() {
         return;
     }

@@ -13,6 +13,7 @@ use tideover_contract::settings::{Id, SECOND, sink};
 
 use super::payload::Payload;
 use crate::descriptors::{self, PIPE, SHARED};
+use crate::process::Phase;
 use crate::report::{Printable, Repeated};
 use crate::settings::SETTINGS;
 use crate::text::Text;
@@ -179,14 +180,17 @@ extern "C" fn replacing(fd: i32) {
 /// Is this descriptor our own copy? The host does not know of it, so its close must find nothing there; but what it opened itself
 /// after it closed ours unseen is its own.
 pub fn is_ours(fd: i32) -> bool {
-    [&STDOUT, &STDERR].into_iter().any(|stream| {
-        fd >= 0
-            && fd == stream.kept.load(Relaxed)
-            && (sys::fstat(fd).is_ok_and(|status| stream.is(&status)) || {
-                stream.kept.store(-1, Relaxed);
-                false
-            })
-    })
+    let Some(stream) = [&STDOUT, &STDERR].into_iter().find(|stream| fd >= 0 && fd == stream.kept.load(Relaxed)) else {
+        return false;
+    };
+    if process::phase() == Phase::Sandboxed || sys::fstat(fd).is_ok_and(|status| stream.is(&status)) {
+        return true;
+    }
+    // The child of a vfork has closed its own: its parent still has one.
+    if !thread::is_in_vfork() {
+        stream.kept.store(-1, Relaxed);
+    }
+    false
 }
 
 /// Character devices that swallow or refuse everything.
@@ -233,12 +237,12 @@ pub fn choose(full: u64, is_log: &dyn Fn(i32, &libc::stat) -> bool) -> Option<Si
 const BELIEVED: u64 = SECOND / 1000;
 /// So long it is not, when a hook does.
 const CHANGING: u64 = SECOND / 100;
-/// From when on, until when.
-static BELIEF: [AtomicU64; 2] = [const { AtomicU64::new(0) }; 2];
+static BELIEVED_UNTIL: AtomicU64 = AtomicU64::new(0);
+static CHANGING_UNTIL: AtomicU64 = AtomicU64::new(0);
 
 /// The host is about to close or to replace one that is believed in, or this is the child of a fork, which may do so unseen: daemon(3).
 pub fn changes() {
-    BELIEF[0].store(sys::now() + CHANGING, Relaxed);
+    CHANGING_UNTIL.store(sys::now() + CHANGING, Relaxed);
 }
 
 /// The first sink, when it is a pipe at its own number, and its reader reads.
@@ -248,17 +252,17 @@ pub fn pipe(now: u64) -> Option<i32> {
         sink::STDERR => &STDERR,
         _ => return None,
     };
-    let [from, until] = BELIEF.each_ref().map(|time| time.load(Relaxed));
+    let fresh = (CHANGING_UNTIL.load(Relaxed)..BELIEVED_UNTIL.load(Relaxed)).contains(&now);
     // The child of a vfork has descriptors of its own, and its parent's memory.
     let alone = !thread::is_in_vfork();
-    if !alone || !(from..until).contains(&now) || descriptors::marks(stream.number) & PIPE == 0 {
+    if !alone || !fresh || descriptors::marks(stream.number) & PIPE == 0 {
         let status = sys::fstat(stream.number).ok()?;
         if !stream.is(&status) || status.st_mode & libc::S_IFMT != libc::S_IFIFO {
             return None;
         }
         if alone {
             descriptors::add(stream.number, PIPE);
-            BELIEF[1].store(now + BELIEVED, Relaxed);
+            BELIEVED_UNTIL.store(now + BELIEVED, Relaxed);
         }
     }
     (STALLED.load(Relaxed) == 0).then_some(stream.number)
@@ -390,7 +394,7 @@ impl Drop for Sink {
 /// In the child of a fork: our copy is closed, for the child may outlive its parent as a daemon. The parent's can be reached
 /// as long as there is a parent.
 pub fn forked() {
-    if BELIEF[1].load(Relaxed) != 0 {
+    if BELIEVED_UNTIL.load(Relaxed) != 0 {
         changes();
     }
     for stream in [&STDOUT, &STDERR] {
