@@ -2,6 +2,8 @@
  * diverted lines LOG RESULT ROUNDS BATCH [FD]   by turns, a batch of lines to LOG and one straight to standard output. With FD, the
  *                                   reading end of standard output, that is emptied after each batch, and nobody else reads.
  *                                   Nanoseconds per line, ROUNDS pairs.
+ * diverted prices LOG RESULT ROUNDS BATCH FD    what the system calls of a line cost, each alone: write to standard output; pwritev2 with
+ *                                   RWF_NOWAIT to it; fcntl(F_GETSIG) of LOG. Nanoseconds, ROUNDS times three, by turns.
  * diverted back LOG RESULT ROUNDS FILLER        LOG is diverted, FILLER is emptied, 100 ms later a line is written. 1 for each of
  *                                   them that is in LOG, 0 for others.
  * diverted fprintf LOG RESULT LINES             lines, line buffered. Lines per second. */
@@ -12,6 +14,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -67,6 +70,34 @@ static int lines(int log, int rounds, int batch, int reader)
             fprintf(result, "%.1f %.1f\n", diverted / batch, plain / batch);
     }
     return size_of(log) != 0;
+}
+
+static int prices(int log, int rounds, int batch, int reader)
+{
+    struct iovec piece = { line, LENGTH };
+    fcntl(reader, F_SETFL, O_NONBLOCK);
+    for (int round = -2; round < rounds; round++) {
+        double begin = now(), took[3];
+        for (int i = 0; i < batch; i++)
+            if (syscall(SYS_write, 1, line, LENGTH) != LENGTH)
+                return 1;
+        took[0] = now() - begin;
+        drain(reader);
+        begin = now();
+        for (int i = 0; i < batch; i++)
+            if (syscall(SYS_pwritev2, 1, &piece, 1, -1L, -1L, RWF_NOWAIT) != LENGTH)
+                return 1;
+        took[1] = now() - begin;
+        drain(reader);
+        begin = now();
+        for (int i = 0; i < batch; i++)
+            if (syscall(SYS_fcntl, log, F_GETSIG) < 0)
+                return 1;
+        took[2] = now() - begin;
+        if (round >= 0)
+            fprintf(result, "%.1f %.1f %.1f\n", took[0] / batch, took[1] / batch, took[2] / batch);
+    }
+    return 0;
 }
 
 /* The library is not to see these. */
@@ -135,6 +166,8 @@ int main(int argc, char **argv)
     int log = open(argv[2], O_WRONLY | O_APPEND | O_CREAT, 0644);
     if (strcmp(argv[1], "lines") == 0 && argc > 5)
         bad = lines(log, n, atoi(argv[5]), argc > 6 ? atoi(argv[6]) : -1);
+    if (strcmp(argv[1], "prices") == 0 && argc > 6)
+        bad = prices(log, n, atoi(argv[5]), atoi(argv[6]));
     if (strcmp(argv[1], "back") == 0 && argc > 5)
         bad = back(log, argv[2], n, argv[5]);
     fclose(result);

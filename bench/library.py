@@ -208,6 +208,13 @@ def logs():
         row(title, f"a line diverted, {said}: ratio (range of {runs} runs)", shown, "<= 1.3", ratio <= 1.3)
         if reader:
             row(title, "the same: bytes that the reader did not get", f"{missing:,}")
+    prices, _ = on_full_disk([harness.work / "diverted", "prices", log, result, rounds, batch], reader=False)
+    write, nowait, ask = (statistics.median(prices[call::3]) for call in range(3))
+    row(title, "the kernel's price of a write to that pipe, no library", f"{write:.0f} ns")
+    shown = f"{ask:.0f} ns: {(write + ask) / write:.2f} with a write"
+    row(title, "the price of fcntl(F_GETSIG), which asks whether it is that log", shown)
+    shown = f"{nowait - write:+.0f} ns: {(nowait + ask) / write:.2f} with both"
+    row(title, "the price of pwritev2(RWF_NOWAIT), which neither blocks nor signals", shown)
     if shutil.which("strace"):
         for count, made in calls_of_a_line(log):
             row(title, f"system calls of a diverted line: {' '.join(made)}", f"{len(made)} ({count} times)")
