@@ -412,9 +412,28 @@ fn a_server_waits_for_a_file_of_the_system() {
 
 #[test]
 fn what_is_no_listener_gets_the_native_error() {
-    let both = Run::new(fixture("not_listeners")).limit(64).both();
-    both.plain.passes().says("at the limit, pipe: EMFILE EMFILE").says("far from it, datagrams: EOPNOTSUPP EOPNOTSUPP");
-    assert_eq!(both.plain.stdout, both.preloaded.passes().stdout);
+    let settings =
+        ["ACCEPT=park", "ACCEPT=shed", "ACCEPT_RATE=1000", "MAX_CLIENTS=2", "OVER_LIMIT=refuse MAX_CLIENTS=2"];
+    for words in settings {
+        let run = words.split(' ').fold(Run::new(fixture("not_listeners")).limit(64), |run, word| {
+            let (name, value) = word.split_once('=').expect("a setting");
+            run.env(format!("TIDEOVER_{name}"), value)
+        });
+        let both = run.both();
+        both.plain
+            .passes()
+            .says("at the limit, pipe: EMFILE EMFILE")
+            .says("far from it, datagrams: EOPNOTSUPP EOPNOTSUPP");
+        assert_eq!(both.plain.stdout, both.preloaded.passes().stdout, "{words}");
+    }
+}
+
+/// Found by reading: it tried for ever.
+#[test]
+fn a_client_that_can_not_even_be_turned_away_is_left_to_the_program() {
+    let both = Run::new(fixture("no_reserve")).env("TIDEOVER_ACCEPT", "shed").both();
+    both.plain.passes().says("accept: EMFILE").says("after a close: EMFILE");
+    both.preloaded.passes().says("accept: EMFILE");
 }
 
 #[test]

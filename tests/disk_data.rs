@@ -10,7 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use tideover_tests::outage::{Fed, Logger};
-use tideover_tests::{Both, Disk, Kind, Outcome, Page, Run, Running, Scratch, program};
+use tideover_tests::{Both, Disk, Kind, Outcome, Page, Run, Running, Scratch, fixture, program};
 
 /// What is compared: end, output, and what is on the disk afterwards; with the disk's own path taken out.
 fn seen(disk: &Disk, outcome: &Outcome) -> (Option<i32>, bool, String, String) {
@@ -759,6 +759,23 @@ fn a_log_whose_writer_asks_for_durability_gets_the_true_error_from_then_on() {
     assert_eq!((both.plain.code(), both.plain.stdout.as_str()), (Some(libc::ENOSPC), ""), "{}", both.plain);
     let preloaded = &both.preloaded;
     assert_eq!((preloaded.code(), preloaded.stdout.as_str()), (Some(libc::ENOSPC), "one\n"), "{preloaded}");
+}
+
+/// Found by reading: its number was forgotten before the stream was flushed.
+#[test]
+fn a_durable_files_last_records_get_the_true_error_when_it_is_closed() {
+    for how in ["fclose", "freopen"] {
+        let seen = [false, true].map(|preload| {
+            let disk = Disk::new(Kind::Tmpfs);
+            let run = Run::new(fixture("disk_last")).arg(how).arg(disk.join("app.log")).arg(disk.join("filler"));
+            let outcome = run.preload(preload).output();
+            outcome.passes();
+            let said = outcome.stderr.lines().filter(|line| line.starts_with(how)).collect::<String>();
+            (said, outcome.stdout, fs::read(disk.join("app.log")).expect("it is there").len())
+        });
+        assert_eq!(seen[0], seen[1]);
+        assert!(how == "freopen" || seen[0].0 == "fclose: not, ENOSPC", "{seen:?}");
+    }
 }
 
 // --- downloads that are resumed

@@ -514,6 +514,17 @@ fn what_a_program_puts_at_a_number_unseen_gets_what_is_its_own() {
     }
 }
 
+/// Found by reading: the log's number was taken for no file in the parent, too, and its lines were no longer looked after.
+#[test]
+fn the_child_of_a_vfork_writes_to_something_else_at_the_logs_number() {
+    let disk = Disk::new(Kind::Tmpfs);
+    let log = log_on(&disk);
+    let outcome = Run::new(fixture("disk_vfork")).arg(&log).arg(disk.join("filler")).preload(true).output();
+    outcome.passes().says("full 0").says("recovered");
+    let text = fs::read_to_string(&log).expect("it is there");
+    assert!(text.starts_with("tideover: disk full") && text.ends_with("after 19\n"), "{outcome}{text}");
+}
+
 #[test]
 fn no_descriptor_is_needed() {
     // Every number is taken, and the limit can't be raised.

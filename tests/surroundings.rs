@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use tideover_tests::{Outcome, Page, Run, Scratch, fixture, library, program};
+use tideover_tests::{Outcome, Page, Run, Scratch, fixture, library, preload_fixture, program};
 
 const TOO_MANY: &str = "Too many open files";
 
@@ -169,6 +169,24 @@ fn a_sandbox_that_refuses_any_system_call_beyond_the_programs_own() {
             run.both().same().preloaded.passes().says("open: EMFILE").says("after a close: ok");
         }
     }
+}
+
+/// Found by reading: each of these made the library ask something, and the kernel killed the program.
+#[test]
+fn a_server_in_a_sandbox() {
+    for what in ["close-listener", "close-epoll", "fsync", "epoll", "listen", "accept", "exhausted", "fork"] {
+        let both = Run::new(fixture("sandbox_server")).arg(what).limit(64).both();
+        for outcome in [&both.plain, &both.preloaded] {
+            outcome.passes().says("as it should be");
+        }
+    }
+}
+
+/// Found by reading: the thread looked for the real function with dlsym(3), which waits for the loader's lock.
+#[test]
+fn a_library_whose_constructor_waits_for_a_thread() {
+    let load = "import ctypes, sys\nctypes.CDLL(sys.argv[1])\nprint('loaded')";
+    Run::new(program("python3", "python3")).args(["-c", load]).arg(preload_fixture("joining")).both().same();
 }
 
 #[test]

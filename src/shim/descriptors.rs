@@ -59,12 +59,14 @@ fn table() -> Option<&'static Marks> {
 #[cold]
 #[inline(never)]
 extern "C" fn make_table() -> bool {
-    let Ok(fresh) = crate::sys::map_private(size_of::<Marks>()) else {
+    let made =
+        if process::phase() == Phase::Sandboxed { Err(libc::EPERM) } else { sys::map_private(size_of::<Marks>()) };
+    let Ok(fresh) = made else {
         BLIND.store(true, Relaxed);
         return false;
     };
     if MARKS.compare_exchange(core::ptr::null_mut(), fresh.cast(), AcqRel, Relaxed).is_err() {
-        crate::sys::unmap(fresh, size_of::<Marks>());
+        sys::unmap(fresh, size_of::<Marks>());
     }
     true
 }
@@ -84,16 +86,16 @@ pub fn marks(fd: i32) -> u32 {
 #[inline(never)]
 pub extern "C" fn classify(fd: i32, kind: u32) {
     barrier((), || {
-        if !thread::is_in_vfork() && !matches!(process::phase(), Phase::Starting | Phase::Dormant) {
+        if !matches!(process::phase(), Phase::Starting | Phase::Dormant) {
             add(fd, kind);
         }
     });
 }
 
-/// Notes something.
+/// Notes something; not in the child of a vfork, whose descriptors are its own, and whose memory is its parent's.
 #[inline(always)]
 pub fn add(fd: i32, marks: u32) {
-    if table().is_none() && !make_table() {
+    if thread::is_in_vfork() || table().is_none() && !make_table() {
         return;
     }
     let known = table().and_then(|table| table.get(fd as usize));
@@ -133,8 +135,8 @@ pub fn forget(fd: i32) -> bool {
     let known = &table[fd as usize];
     match known.load(Relaxed) {
         0 => false,
-        // The usual case of a server's close. A swap would see that two threads close one client at once; but that is rare, and
-        // the count is set right by `reconcile`.
+        // The usual case of a server's close. A swap would see that two threads close one client at once; but a program that does
+        // so closes other files at times, and here it counts one client too few.
         CLIENT if !thread::is_in_vfork() => {
             known.store(0, Relaxed);
             one_less();
@@ -180,6 +182,39 @@ extern "C" fn forget_known(fd: i32) -> bool {
     })
 }
 
+/// The same before fclose(3) or freopen(3), which write what is left: what its user did that writers of logs don't do is known until
+/// then. Returns that, for [`flushed`].
+#[inline(always)]
+pub fn forget_after_flush(fd: i32) -> (bool, u32) {
+    let history = if fd >= 0 { marks(fd) & HISTORY } else { 0 };
+    let ours = forget(fd);
+    if history != 0 {
+        add(fd, history);
+    }
+    (ours, history)
+}
+
+/// The stream is closed: forgets that, and what its last write has noted.
+#[inline(always)]
+pub fn flushed(fd: i32, history: u32) {
+    if marks(fd) != 0 {
+        forget_flush(fd, history);
+    }
+    if fd == 1 || fd == 2 {
+        crate::logs::sink::changed();
+    }
+}
+
+#[cold]
+#[inline(never)]
+extern "C" fn forget_flush(fd: i32, history: u32) {
+    if let Some(known) = table().and_then(|table| table.get(fd as usize)).filter(|_| !thread::is_in_vfork()) {
+        // Should the number be another's by now, these are found out again.
+        known.fetch_and(!(LOG | OTHER | PIPE | FILE), Relaxed);
+        let _ = known.compare_exchange(history, 0, Relaxed, Relaxed);
+    }
+}
+
 /// So are all these.
 pub fn forget_range(first: u32, last: u32) {
     let end = last.saturating_add(1).min(TOP.load(Relaxed));
@@ -219,6 +254,9 @@ pub extern "C" fn put_back(fd: i32, marks: u32) {
     barrier((), || {
         let twin = marks & SHARED != 0 && has_twin(fd);
         add(fd, marks);
+        if marks & (LISTENER | EPOLL) != 0 {
+            crate::accept::listeners::doubt();
+        }
         if marks & COUNTED != 0 && !twin {
             page::add(gauge(marks), 1);
         }
@@ -305,6 +343,9 @@ pub fn marked(mark: u32) -> impl Iterator<Item = i32> {
 
 /// Forgets the sockets that were closed where no hook could see it. Costs a system call for each.
 pub fn reconcile(kind: u32) {
+    if process::phase() == Phase::Sandboxed {
+        return;
+    }
     for fd in marked(kind) {
         if !sys::is_connection(fd) {
             take(fd);

@@ -41,6 +41,7 @@ const DT_STRTAB: i64 = 5;
 const DT_SYMTAB: i64 = 6;
 const DT_DEBUG: i64 = 21;
 const DT_GNU_HASH: i64 = 0x6fff_fef5;
+const DT_VERSYM: i64 = 0x6fff_fff0;
 
 /// Does the main executable import any of these functions? False if its headers can't be read.
 pub fn main_imports(names: &[&CStr]) -> bool {
@@ -180,6 +181,24 @@ struct Debug {
 /// What the objects export that the program was started with, from the executable to the loader. They never go, so no lock is
 /// needed to look at them.
 pub fn started_with() -> impl Iterator<Item = Exports> {
+    // SAFETY: each object's own dynamic section.
+    objects().filter_map(|map| unsafe { Exports::new(map.base, map.dynamic) })
+}
+
+/// Where a function is that the program would have called without us, if that is in what it was started with: as dlsym(3) with
+/// RTLD_NEXT finds it, but without the loader's lock, which a thread holds while it waits for another in a constructor.
+pub fn next(name: &Name) -> Option<usize> {
+    unsafe extern "C" {
+        #[link_name = "_DYNAMIC"]
+        static OURS: [Dynamic; 0];
+    }
+    let after = objects().skip_while(|map| !core::ptr::eq(map.dynamic, (&raw const OURS).cast())).skip(1);
+    // SAFETY: each object's own dynamic section.
+    let mut found = after.filter_map(|map| unsafe { Exports::new(map.base, map.dynamic)?.look_up(name) });
+    found.next().and_then(Found::address)
+}
+
+fn objects() -> impl Iterator<Item = &'static LinkMap> {
     // SAFETY: main_dynamic is the executable's; the loader has put the address of its list there, and keeps that whole.
     let first = unsafe {
         main_dynamic()
@@ -189,13 +208,11 @@ pub fn started_with() -> impl Iterator<Item = Exports> {
             .and_then(|debug| debug.first.as_ref())
     };
     // SAFETY: as above; names are C strings.
-    let maps = core::iter::successors(first, |map| unsafe {
+    core::iter::successors(first, |map| unsafe {
         let name = if map.name.is_null() { c"" } else { CStr::from_ptr(map.name) };
         let name = name.to_bytes().rsplit(|&byte| byte == b'/').next().unwrap_or(&[]);
         if name.starts_with(b"ld-") { None } else { map.next.as_ref() }
-    });
-    // SAFETY: each object's own dynamic section.
-    maps.filter_map(|map| unsafe { Exports::new(map.base, map.dynamic) })
+    })
 }
 
 /// What glibc's libc.so.6 exports. None with musl, whose library is its loader.
@@ -209,14 +226,34 @@ pub struct Exports {
     hash: *const u32,
     symbols: *const Symbol,
     strings: *const c_char,
+    /// A version for each symbol, or null.
+    versions: *const u16,
+}
+
+/// A name that an object defines.
+struct Found {
+    address: usize,
+    /// Its value is the address itself: not a function that chooses one (IFUNC), no thread-local variable.
+    is_plain: bool,
+}
+
+impl Found {
+    fn address(self) -> Option<usize> {
+        self.is_plain.then_some(self.address)
+    }
 }
 
 impl Exports {
     /// # Safety
     /// `dynamic` is the dynamic section of an object that is loaded at `base`.
     unsafe fn new(base: u64, dynamic: *const Dynamic) -> Option<Exports> {
-        let mut exports =
-            Exports { base, hash: core::ptr::null(), symbols: core::ptr::null(), strings: core::ptr::null() };
+        let mut exports = Exports {
+            base,
+            hash: core::ptr::null(),
+            symbols: core::ptr::null(),
+            strings: core::ptr::null(),
+            versions: core::ptr::null(),
+        };
         let mut entry = dynamic;
         // SAFETY: promised by the caller; the section ends with DT_NULL.
         while let Some(&Dynamic { tag, value }) = unsafe { entry.as_ref() }.filter(|entry| entry.tag != DT_NULL) {
@@ -226,6 +263,7 @@ impl Exports {
                 DT_GNU_HASH => exports.hash = address as *const u32,
                 DT_SYMTAB => exports.symbols = address as *const Symbol,
                 DT_STRTAB => exports.strings = address as *const c_char,
+                DT_VERSYM => exports.versions = address as *const u16,
                 _ => {}
             }
             // SAFETY: not at the end yet.
@@ -236,8 +274,15 @@ impl Exports {
 
     /// Address of an exported function or variable.
     pub fn find(&self, name: &Name) -> Option<usize> {
+        self.look_up(name).and_then(Found::address)
+    }
+
+    /// The default version of a name.
+    fn look_up(&self, name: &Name) -> Option<Found> {
+        const NONE: u8 = 0;
         const VARIABLE: u8 = 1;
         const FUNCTION: u8 = 2;
+        const HIDDEN: u16 = 0x8000;
         // SAFETY: the layout of DT_GNU_HASH: bucket count, first symbol, size and shift of the Bloom filter, the filter in
         // words of 64 bits, the buckets, the chains of hashes, each ended by a set lowest bit.
         unsafe {
@@ -260,12 +305,15 @@ impl Exports {
             loop {
                 let hash = *chain.add((index - first) as usize);
                 let symbol = &*self.symbols.add(index as usize);
-                let is_defined = matches!(symbol.info & 0xf, VARIABLE | FUNCTION) && symbol.section != 0;
+                let kind = symbol.info & 0xf;
                 if hash | 1 == name.hash | 1
-                    && is_defined
+                    && kind != NONE
+                    && symbol.section != 0
+                    && (self.versions.is_null() || *self.versions.add(index as usize) & HIDDEN == 0)
                     && CStr::from_ptr(self.strings.add(symbol.name as usize)) == name.text()
                 {
-                    return Some(self.base.wrapping_add(symbol.value) as usize);
+                    let address = self.base.wrapping_add(symbol.value) as usize;
+                    return Some(Found { address, is_plain: matches!(kind, VARIABLE | FUNCTION) });
                 }
                 if hash & 1 != 0 {
                     return None;

@@ -60,7 +60,9 @@ pub extern "C" fn set_phase_ending() {
 
 /// Takes note of the process id, at load and in the child of a fork.
 pub fn adopt() {
-    PID.store(sys::getpid(), Relaxed);
+    if phase() != Phase::Sandboxed {
+        PID.store(sys::getpid(), Relaxed);
+    }
 }
 
 /// The recorded process id.

@@ -1,4 +1,5 @@
-//! The real functions: what a hook would have called without us, found by dlsym(RTLD_NEXT).
+//! The real functions: what a hook would have called without us, found in the objects behind ours, or else by dlsym(RTLD_NEXT), which
+//! takes the loader's lock: a thread that loads a library holds it, and may wait for another that calls a hook for the first time.
 //!
 //! The common ones are found when the library is loaded, the rest at first use. Not redhook's own look-up: its `Once` blocks
 //! when it is re-entered (dlsym may call malloc, whose first call may open) and it ends the host when a name is missing.
@@ -9,7 +10,7 @@ use core::num::NonZeroUsize;
 use once_cell::race::OnceNonZeroUsize;
 
 use crate::arch::weak;
-use crate::elf::{Exports, Name};
+use crate::elf::{self, Name};
 
 /// dlsym(3). Before glibc 2.34 it is in libdl.so.2, which many programs never load, and for which all others would pay at each start
 /// if the library needed it: libc's own two functions for such cases find it there.
@@ -81,12 +82,13 @@ impl Real {
         }
     }
 
-    /// Finds it ahead of its first call, if this libc has it.
+    /// Finds it ahead of its first call, if that needs no dlsym(3).
     #[cold]
     #[inline(never)]
-    pub fn resolve(&self, name: &'static CStr, returns_pointer: bool, libc: &Exports) {
-        if libc.find(&Name::new(name)).is_some() {
-            self.address(name, returns_pointer);
+    pub fn resolve(&self, name: &'static CStr) {
+        if let Some(address) = elf::next(&Name::new(name)).and_then(NonZeroUsize::new) {
+            // Set already: to the same.
+            let _ = self.0.set(address);
         }
     }
 
@@ -95,7 +97,8 @@ impl Real {
     extern "C" fn look_up(&self, name: *const c_char, returns_pointer: bool) -> usize {
         let find = || {
             // SAFETY: `address` passed a CStr.
-            let found = dlsym(libc::RTLD_NEXT, unsafe { CStr::from_ptr(name) });
+            let name = unsafe { CStr::from_ptr(name) };
+            let found = elf::next(&Name::new(name)).unwrap_or_else(|| dlsym(libc::RTLD_NEXT, name));
             let fallback = if returns_pointer { absent_pointer as *const () } else { absent as *const () };
             NonZeroUsize::new(found).or(NonZeroUsize::new(fallback as usize)).unwrap_or(NonZeroUsize::MIN)
         };

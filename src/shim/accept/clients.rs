@@ -97,10 +97,16 @@ pub extern "C" fn ask(listener: c_int, patience: &mut Patience) -> Turn {
         }
         // Where there is a rate, no thread holds a turn while it waits for a client: it would have the turn of an earlier time.
         if rate() != 0 && is_blocking(listener) && !has_clients(listener) {
+            if !sys::is_listening(listener) {
+                return let_through();
+            }
             return if patience.goes_on(listener) { Turn::Poll } else { Turn::Later };
         }
         if take_turn() {
             return Turn::Go;
+        }
+        if !sys::is_listening(listener) {
+            return let_through();
         }
         page::ensure();
         descriptors::reconcile_now_and_then();
@@ -187,7 +193,7 @@ fn pay(comes: bool) -> bool {
     }
 }
 
-/// Go, though there is no turn to be had.
+/// Go, though there is no turn to be had, or no client to come.
 fn let_through() -> Turn {
     pay(true);
     Turn::Go

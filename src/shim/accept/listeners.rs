@@ -522,7 +522,7 @@ unsafe fn asked_for(event: *const epoll_event) -> Option<epoll_event> {
 /// A listener, or an epoll set, is about to be closed. The kernel keeps a watch for as long as any process has the listener open,
 /// so it is put back first. `marks` are what was known of the descriptor.
 pub fn closing(fd: c_int, marks: u32) {
-    if !process::is_ours() {
+    if !process::may_act() {
         return;
     }
     if NOTED.load(Relaxed)
@@ -533,6 +533,11 @@ pub fn closing(fd: c_int, marks: u32) {
     if marks & (SHARED | EPOLL) == SHARED | EPOLL {
         DOUBT.store(true, Relaxed);
     }
+}
+
+/// A descriptor that was about to be closed is still there: what was forgotten of it is looked for.
+pub fn doubt() {
+    DOUBT.store(true, Relaxed);
 }
 
 /// Asks the kernel which listeners are in which sets. False: it could not be asked.

@@ -21,7 +21,7 @@ use crate::barrier::barrier;
 use crate::reclaim::idle;
 use crate::report::{ErrnoName, More, Repeated};
 use crate::settings::SETTINGS;
-use crate::{descriptors, page, process, sys, usage, wait};
+use crate::{descriptors, page, process, sys, thread, usage, wait};
 
 /// A loop that can't be parked is held up for so long per failed accept: its other clients hardly feel it.
 const PACE: u64 = SECOND / 500;
@@ -57,7 +57,7 @@ pub struct Patience {
     deadline: u64,
     /// For poll(2).
     pub milliseconds: c_int,
-    /// Batches of clients refused meanwhile.
+    /// Batches of clients refused meanwhile, or tries to turn one away.
     batches: u32,
 }
 
@@ -169,27 +169,35 @@ pub fn go_on() {
     listeners::put_back();
 }
 
-/// Keeps a loop that can't be parked from spinning. A loop with many listeners is held up once per round.
-pub fn pace(listener: c_int) {
+/// Keeps a loop that can't be parked from spinning. A loop with many listeners is held up once per round. False: a signal handler
+/// has run that wants blocked calls interrupted.
+pub fn pace(listener: c_int) -> bool {
     let now = sys::now();
-    if PACED.load(Relaxed) == listener || now.saturating_sub(PACED_AT.load(Relaxed)) > PACE {
-        let seen = wait::expect_closes();
-        wait::sleep(seen, PACE);
-        PACED.store(listener, Relaxed);
-        PACED_AT.store(sys::now(), Relaxed);
+    if PACED.load(Relaxed) != listener && now.saturating_sub(PACED_AT.load(Relaxed)) <= PACE {
+        return true;
     }
+    let seen = wait::expect_closes();
+    let slept = wait::sleep(seen, PACE);
+    PACED.store(listener, Relaxed);
+    PACED_AT.store(sys::now(), Relaxed);
+    slept
 }
 
 /// A blocking accept(2) for which there is no descriptor: have its clients been turned away, so that it can wait for the next?
-pub extern "C" fn has_shed(listener: c_int) -> bool {
+pub extern "C" fn has_shed(listener: c_int, patience: &mut Patience) -> bool {
+    /// Another thread's turn is long over by then.
+    const FRUITLESS: u32 = 500;
     barrier(false, || {
-        let sheds = sheds_now() && is_ours(listener) && is_blocking(listener);
-        let is_done = |gone| gone > 0 || !has_clients(listener);
-        // Another thread is at it, or has taken what was borrowed for it: the next close makes up for that.
-        if sheds && !shed::turn_away(listener, shed::Reason::Exhausted).is_some_and(is_done) {
-            pace(listener);
+        if !sheds_now() || !is_ours(listener) || !is_blocking(listener) {
+            return false;
         }
-        sheds
+        if shed::turn_away(listener, shed::Reason::Exhausted).is_some_and(|gone| gone > 0 || !has_clients(listener)) {
+            patience.batches = 0;
+            return true;
+        }
+        // Another thread is at it, or has taken what was borrowed for it: the next close makes up for that.
+        patience.batches += 1;
+        patience.batches < FRUITLESS && thread::count() > 1 && pace(listener)
     })
 }
 

@@ -4,15 +4,15 @@ use core::ffi::{c_int, c_uint};
 
 use libc::{DIR, FILE};
 
-use super::{closing, closing_many, hooks};
+use super::{closing, closing_many, closing_stream, hooks};
 use crate::acquire::Call;
 use crate::sys;
 
 hooks! {
     close(fd: c_int) -> c_int = closing(fd);
     __close(fd: c_int) -> c_int = closing(fd);
-    fclose(stream: *mut FILE) -> c_int = closing(number(stream));
-    _IO_fclose(stream: *mut FILE) -> c_int = closing(number(stream));
+    fclose(stream: *mut FILE) -> c_int = closing_stream(number(stream));
+    _IO_fclose(stream: *mut FILE) -> c_int = closing_stream(number(stream));
     closedir(stream: *mut DIR) -> c_int = closing(-1);
     pclose(stream: *mut FILE) -> c_int = closing(number(stream));
     mq_close(queue: c_int) -> c_int = closing(queue);

@@ -149,8 +149,10 @@ unsafe fn reopening(call: impl Fn() -> Call, real: impl FnMut() -> *mut FILE, ol
     unsafe {
         let fd = if old.is_null() { -1 } else { libc::fileno(old) };
         crate::logs::sink::before_replacing(fd);
-        crate::descriptors::forget(fd);
-        with_room(call, real)
+        let (_, history) = crate::descriptors::forget_after_flush(fd);
+        let new = with_room(call, real);
+        crate::descriptors::flushed(fd, history);
+        new
     }
 }
 

@@ -27,7 +27,7 @@ use crate::acquire::{Call, Lack, Tried, carry_for, is_exhaustion};
 use crate::barrier::barrier;
 use crate::logs::pause;
 use crate::sys::{errno, set_errno};
-use crate::{elf, page, process, wait};
+use crate::{page, process, wait};
 
 /// A family's table. After `=` stands the kind of answer, a function of this module or of the family's; after `if`, the
 /// condition under which the call may sleep.
@@ -66,14 +66,14 @@ macro_rules! hooks {
                 REAL.address(NAME, $crate::hooks::returns_pointer::<$answer>())
             }
 
-            pub fn resolve(libc: &$crate::elf::Exports) {
-                REAL.resolve(NAME, $crate::hooks::returns_pointer::<$answer>(), libc);
+            pub fn resolve() {
+                REAL.resolve(NAME);
             }
         })*
 
-        /// Finds the real functions of this family that this libc has.
-        pub fn resolve(libc: &$crate::elf::Exports) {
-            $($name::resolve(libc);)*
+        /// Finds the real functions of this family.
+        pub fn resolve() {
+            $($name::resolve();)*
         }
     };
 }
@@ -307,8 +307,25 @@ unsafe fn through<R: Answer>(_: impl Fn() -> Call, mut real: impl FnMut() -> R) 
 
 /// Closes one descriptor: whoever waits for one is woken.
 #[inline(always)]
-unsafe fn closing(_: impl Fn() -> Call, mut real: impl FnMut() -> c_int, fd: c_int) -> c_int {
-    if crate::descriptors::forget(fd) {
+unsafe fn closing(_: impl Fn() -> Call, real: impl FnMut() -> c_int, fd: c_int) -> c_int {
+    // SAFETY: as the caller promised.
+    unsafe { close_unless(crate::descriptors::forget(fd), real) }
+}
+
+/// Closes a stream, which writes what is left to it.
+#[inline(always)]
+unsafe fn closing_stream(_: impl Fn() -> Call, real: impl FnMut() -> c_int, fd: c_int) -> c_int {
+    let (ours, history) = crate::descriptors::forget_after_flush(fd);
+    // SAFETY: as the caller promised.
+    let answer = unsafe { close_unless(ours, real) };
+    crate::descriptors::flushed(fd, history);
+    answer
+}
+
+/// Closes a descriptor, unless the host does not know of it: a copy of our own.
+#[inline(always)]
+unsafe fn close_unless(ours: bool, mut real: impl FnMut() -> c_int) -> c_int {
+    if ours {
         set_errno(libc::EBADF);
         return -1;
     }
@@ -345,8 +362,7 @@ fn lasting(path: *const core::ffi::c_char) -> bool {
     !path.starts_with(b"/proc/") && !path.starts_with(b"/sys/")
 }
 
-/// Looks up the functions that nearly every program calls, so that no hook has to later: dlsym(3) takes the loader's lock. Each
-/// costs 0.4 us at every start.
+/// Looks up the functions that nearly every program calls, so that no hook has to later.
 pub fn resolve_common() {
     let common: [fn() -> usize; 3] = [files::open::real, files::open64::real, closes::close::real];
     for look_up in common {
@@ -355,7 +371,7 @@ pub fn resolve_common() {
 }
 
 /// The same for all others, when the program has become a server: each child that it forks for a client would look for what it
-/// calls, in all its libraries. Whatever this libc lacks is not looked for: a failed dlsym(3) is seen by dlerror(3).
+/// calls, in all its libraries.
 #[cold]
 #[inline(never)]
 pub extern "C" fn resolve_all() {
@@ -364,19 +380,18 @@ pub extern "C" fn resolve_all() {
         if !process::may_act() || DONE.swap(true, Relaxed) {
             return;
         }
-        let Some(libc) = elf::libc() else { return };
-        closes::resolve(&libc);
-        composites::resolve(&libc);
-        connects::resolve(&libc);
-        descriptors::resolve(&libc);
-        files::resolve(&libc);
-        loops::resolve(&libc);
-        processes::resolve(&libc);
-        sockets::resolve(&libc);
-        spaces::resolve(&libc);
-        syscall::resolve(&libc);
-        threads::resolve(&libc);
-        writes::resolve(&libc);
+        closes::resolve();
+        composites::resolve();
+        connects::resolve();
+        descriptors::resolve();
+        files::resolve();
+        loops::resolve();
+        processes::resolve();
+        sockets::resolve();
+        spaces::resolve();
+        syscall::resolve();
+        threads::resolve();
+        writes::resolve();
     });
 }
 

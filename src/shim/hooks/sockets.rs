@@ -206,7 +206,7 @@ pub(super) unsafe fn carry_over<R: Answer>(
                 answer = unsafe { second_chance(answer, &call, &mut real) };
                 // SAFETY: right after the call.
                 let exhausted = unsafe { answer.failure() }.is_some_and(is_exhaustion);
-                if !(exhausted && accept::has_shed(listener)) {
+                if !(exhausted && accept::has_shed(listener, &mut patience)) {
                     return answer;
                 }
             }
@@ -245,6 +245,6 @@ pub(super) extern "C" fn welcome(fd: c_int) -> c_int {
 }
 
 /// Is this listener in blocking mode? Asked only after a failure.
-fn waits(listener: c_int) -> bool {
-    sys::status_flags(listener).is_ok_and(blocking)
+pub(super) fn waits(listener: c_int) -> bool {
+    crate::process::phase() != crate::process::Phase::Sandboxed && sys::status_flags(listener).is_ok_and(blocking)
 }

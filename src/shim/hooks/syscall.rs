@@ -103,8 +103,7 @@ fn patient(number: c_long, [a, b, c, d]: [Argument; 4]) -> bool {
         libc::SYS_signalfd4 => d,
         libc::SYS_inotify_init1 => a,
         libc::SYS_accept | libc::SYS_accept4 => {
-            return crate::sys::status_flags(a as c_int).is_ok_and(super::blocking)
-                && (number == libc::SYS_accept || super::blocking(d as c_int));
+            return super::sockets::waits(a as c_int) && (number == libc::SYS_accept || super::blocking(d as c_int));
         }
         _ => 0,
     };

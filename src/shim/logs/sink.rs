@@ -245,6 +245,15 @@ pub fn changes() {
     CHANGING_UNTIL.store(sys::now() + CHANGING, Relaxed);
 }
 
+/// The same afterwards: where that took long, it has been believed in meanwhile.
+#[cold]
+#[inline(never)]
+pub extern "C" fn changed() {
+    if BELIEVED_UNTIL.load(Relaxed) != 0 {
+        changes();
+    }
+}
+
 /// The first sink, when it is a pipe at its own number, and its reader reads.
 pub fn pipe(now: u64) -> Option<i32> {
     let stream = match SETTINGS.get(Id::Fallback) {
@@ -394,12 +403,10 @@ impl Drop for Sink {
 /// In the child of a fork: our copy is closed, for the child may outlive its parent as a daemon. The parent's can be reached
 /// as long as there is a parent.
 pub fn forked() {
-    if BELIEVED_UNTIL.load(Relaxed) != 0 {
-        changes();
-    }
+    changed();
     for stream in [&STDOUT, &STDERR] {
         let kept = stream.kept.load(Relaxed);
-        if kept >= 0 {
+        if kept >= 0 && process::phase() != Phase::Sandboxed {
             sys::close(kept);
             stream.kept.store(!kept, Relaxed);
         }
