@@ -369,6 +369,7 @@ fn the_c_api_waits_with_a_policy_of_its_own_and_tells_of_it() {
     let both = Run::new(fixture("api")).arg("/etc/passwd").limit(32).both();
     both.plain.fails().says("no library");
     both.preloaded.passes().says("full: EMFILE").says("no waits: EMFILE");
+    both.preloaded.says("of its own policy: EMFILE").says("exhaustions: 1, waits: 0");
     for call in ["tideover_retry", "tideover_open", "tideover_fopen"] {
         both.preloaded.says(&format!("{call}: ok"));
     }

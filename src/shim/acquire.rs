@@ -22,7 +22,7 @@ use crate::reclaim::{self, Climb, Pressure};
 use crate::report::{ErrnoName, More, Repeated, Seconds};
 use crate::settings::SETTINGS;
 use crate::wait::{self, Backoff, Candidate, Refusal, Step, Waiting};
-use crate::{arch, breaker, descriptors, page, reserve, sys, usage};
+use crate::{arch, breaker, descriptors, page, reserve, sys, thread, usage};
 
 /// A call that makes descriptors, as far as the engine cares.
 #[derive(Clone, Copy)]
@@ -202,6 +202,9 @@ impl Attempt {
         }
         if !process::is_ours() {
             // The memory is the parent's: not even a count.
+            return None;
+        }
+        if thread::is_retrying(foot) {
             return None;
         }
         page::ensure();

@@ -12,7 +12,7 @@ use crate::events::{self, Listener};
 use crate::hooks::{descriptor, stream, whole};
 use crate::reclaim::callbacks::{self, Reclaimer};
 use crate::wait::Backoff;
-use crate::{page, sys, usage};
+use crate::{arch, page, sys, thread, usage};
 
 /// `struct tideover_fd_usage`.
 #[repr(C)]
@@ -157,8 +157,15 @@ pub unsafe extern "C" fn tideover_retry(
         sys::set_errno(libc::EINVAL);
         return -1;
     };
+    let tried = || {
+        let outer = thread::set_retry(arch::stack_pointer());
+        // SAFETY: promised by the caller.
+        let answer = unsafe { operation(context) };
+        thread::set_retry(outer);
+        answer
+    };
     // SAFETY: promised by the caller.
-    unsafe { whole(|| call("tideover_retry", policy), || operation(context)) }
+    unsafe { whole(|| call("tideover_retry", policy), tried) }
 }
 
 /// open(2) with its own policy.

@@ -8,6 +8,8 @@ const EVENT_LOOP: u64 = 1;
 pub const IN_VFORK: u64 = 2;
 /// See [`set_collecting`].
 const COLLECTING: u64 = 4;
+/// See [`set_retry`]. Frames are aligned to 16 bytes.
+const RETRY: u64 = !15;
 
 /// This thread has waited for several descriptors at once: it is the one that will close some, so it must never sleep for
 /// one (glassfish-grizzly#990: servers that slept on a failed accept made their exhaustion permanent).
@@ -52,6 +54,29 @@ pub fn set_collecting(now: bool) {
 pub fn is_collecting() -> bool {
     // SAFETY: as above.
     unsafe { *arch::thread_word() & COLLECTING != 0 }
+}
+
+/// This thread's tideover_retry(3) calls the host's operation, from this frame; 0: that is over. Returns what was there before.
+/// What the operation calls passes its errors on: the operation as a whole is tried again, by its own policy.
+pub fn set_retry(frame: usize) -> usize {
+    // SAFETY: the word belongs to this thread alone.
+    unsafe {
+        let word = arch::thread_word();
+        let before = *word & RETRY;
+        *word = *word & !RETRY | frame as u64 & RETRY;
+        before as usize
+    }
+}
+
+/// Is the caller, whose frame is `foot`, within such an operation? One that was left by longjmp(3) is found out by its frame.
+pub fn is_retrying(foot: usize) -> bool {
+    // SAFETY: the word belongs to this thread alone.
+    let frame = unsafe { *arch::thread_word() & RETRY } as usize;
+    if frame != 0 && foot >= frame {
+        set_retry(0);
+        return false;
+    }
+    frame != 0
 }
 
 /// How many threads this process has; 1 when /proc can't tell, since then nothing may be hoped for from another thread.

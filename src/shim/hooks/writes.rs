@@ -5,7 +5,7 @@ use core::ffi::{c_int, c_uint, c_void};
 
 use libc::{iovec, off64_t, size_t, ssize_t};
 
-use super::{Answer, hooks};
+use super::{Answer, hooks, through};
 use crate::acquire::Call;
 use crate::descriptors;
 use crate::logs;
@@ -36,6 +36,8 @@ hooks! {
         = showing(fd, mapped(access, flags));
     mmap64(at: *mut c_void, length: size_t, access: c_int, flags: c_int, fd: c_int, offset: off64_t) -> *mut c_void
         = showing(fd, mapped(access, flags));
+    // It names no descriptor: its file was noted when it was mapped.
+    msync(at: *mut c_void, length: size_t, flags: c_int) -> c_int = through();
 }
 
 /// write(2), the most frequent hook of all, in eleven instructions: are any files diverted? The arguments go to the stack, the real

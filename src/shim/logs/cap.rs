@@ -10,11 +10,11 @@ use crate::settings::SETTINGS;
 static WINDOW: AtomicU64 = AtomicU64::new(0);
 static IN_WINDOW: AtomicU64 = AtomicU64::new(0);
 
-/// May so many bytes go elsewhere? If so, they are counted against the caps.
-pub fn admits(bytes: u64, now: u64) -> bool {
+/// May so many bytes go elsewhere? If so, they are counted against the caps; if not, this is the one that is reached.
+pub fn admit(bytes: u64, now: u64) -> Result<(), Id> {
     let total = SETTINGS.get(Id::FallbackTotal);
     if total != 0 && page::counters().diverted_bytes.load(Relaxed).saturating_add(bytes) > total {
-        return false;
+        return Err(Id::FallbackTotal);
     }
     let minute = now / (60 * SECOND) + 1;
     if WINDOW.load(Relaxed) != minute && WINDOW.swap(minute, Relaxed) != minute {
@@ -22,7 +22,7 @@ pub fn admits(bytes: u64, now: u64) -> bool {
     }
     let limit = SETTINGS.get(Id::FallbackLimit);
     let counted = |used: u64| Some(used.saturating_add(bytes)).filter(|&sum| sum <= limit);
-    IN_WINDOW.fetch_update(Relaxed, Relaxed, counted).is_ok()
+    IN_WINDOW.fetch_update(Relaxed, Relaxed, counted).map(drop).map_err(|_| Id::FallbackLimit)
 }
 
 /// They did not go.

@@ -13,8 +13,8 @@ use crate::{page, process, sys};
 
 /// At most so many files are removed in one outage.
 const MOST_FILES: u32 = 64;
-/// At most so much of a log is kept when it is cut: it is copied while the host waits.
-const MOST_KEPT: u64 = 64 << 20;
+/// At most so much of a log is kept when it is cut: it is copied while the host waits (docs/logs.md).
+const MOST_KEPT: u64 = 1 << 30;
 /// Descriptors below this are looked at when a file may be open here.
 const DESCRIPTORS: i32 = 4096;
 const COPY: usize = 2048;

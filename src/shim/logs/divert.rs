@@ -5,6 +5,7 @@ use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use libc::{c_int, iovec, ssize_t};
 use tideover_contract::page::{EventKind, Outcome};
+use tideover_contract::settings;
 
 use super::calls::Written;
 use super::files::{self, File};
@@ -41,11 +42,12 @@ impl Log<'_> {
             }
             return None;
         };
-        if !cap::admits(bytes as u64, now) {
+        if let Err(reached) = cap::admit(bytes as u64, now) {
             if let Some(more) = CAPPED.due() {
                 log::warn!(
-                    "{}: more is written than TIDEOVER_FALLBACK_LIMIT admits: the error is passed on{}",
+                    "{}: more is written than {} admits: the error is passed on{}",
                     self.name(),
+                    settings::SETTINGS[reached as usize].env,
                     More(more)
                 );
             }
@@ -252,7 +254,7 @@ pub(super) fn pass_on(file: &File, buffer: &iovec) -> Option<Written> {
         return None;
     }
     let pipe = sink::pipe(now)?;
-    if !cap::admits(count as u64, now) {
+    if cap::admit(count as u64, now).is_err() {
         return None;
     }
     if !file.begin_sending() {
