@@ -38,10 +38,14 @@ find() (
     exit 1
 )
 
-# The program that a script is for, also behind env; any other file itself.
+# The program that a script is for, also behind env; any other file itself. A script that names none is the shell's.
 behind() {
     file=$1
     for _ in 1 2 3 4; do
+        case $(dd if="$file" bs=4 count=1 2>/dev/null | LC_ALL=C tr '\0' '\n') in
+        '#!'* | ?ELF) ;;
+        *) file=/bin/sh ;;
+        esac
         line=$(dd if="$file" bs=256 count=1 2>/dev/null | LC_ALL=C tr '\0' '\n' | LC_ALL=C sed -n '1s/^#![[:blank:]]*//p')
         # shellcheck disable=SC2086 # the words of the line
         set -- $line

@@ -79,7 +79,7 @@ fn text(settings: &[Effective], matches: &ArgMatches) -> String {
         table.render(80, 2, 1)
     };
     for refusal in settings.iter().filter_map(Effective::refusal) {
-        text.push_str(&format!("{refusal}; the default is used\n"));
+        text.push_str(&format!("{refusal}\n"));
     }
     text
 }

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use tideover_contract::page::View;
-use tideover_contract::settings::{Kind, SETTINGS, Shown, Source, by_env, default_value, parse};
+use tideover_contract::settings::{Id, Kind, SETTINGS, Shown, Source, by_env, default_value, parse, sink};
 
 /// Where a value came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,7 +23,7 @@ pub enum From {
     Flag,
     /// The file of `tideover run --config`, if its path is known.
     File(Option<String>),
-    /// The environment, but what it holds is refused, so the default is used; with the refused text, if it is known.
+    /// The environment, but what it holds is refused ([`Effective::refusal`]); with the refused text, if it is known.
     Refused(Option<String>),
     /// The process's library is older than this setting.
     Unknown,
@@ -50,7 +50,11 @@ pub fn from_environment(get: impl Fn(&str) -> Option<OsString>) -> Vec<Effective
             None => shown(index, None, default_value(index), From::Refused(Some(safe(given.as_bytes())))),
         }
     };
-    SETTINGS.iter().enumerate().map(effective).collect()
+    let mut all: Vec<Effective> = SETTINGS.iter().enumerate().map(effective).collect();
+    if matches!(all[Id::LogsExcept as usize].from, From::Refused(_)) {
+        all[Id::Fallback as usize].value = Shown(&Kind::Sink, sink::OFF).to_string();
+    }
+    all
 }
 
 /// What a guarded process has: its page, and for texts, which the page can't hold, the environment it was started with.
@@ -89,11 +93,12 @@ fn giver(origin: Option<&OsStr>, name: &str) -> From {
 /// (setproctitle).
 fn shown(index: usize, given: Option<&OsStr>, value: u64, from: From) -> Effective {
     let setting = &SETTINGS[index];
+    // The library's own default may be another: what copies files diverts nothing.
+    let own_default = matches!(setting.kind, Kind::Sink) && value != default_value(index);
+    let unset = from == From::Default || given.is_some_and(OsStr::is_empty);
     let text = match (&setting.kind, given) {
+        (Kind::Path | Kind::Globs | Kind::Text | Kind::Sink, _) if unset && !own_default => setting.default.to_string(),
         (Kind::Path | Kind::Globs | Kind::Text | Kind::Sink, Some(given)) => safe(given.as_bytes()),
-        (Kind::Path | Kind::Globs | Kind::Text | Kind::Sink, None) if from == From::Default => {
-            setting.default.to_string()
-        }
         (kind, _) => Shown(kind, value).to_string(),
     };
     Effective { index, value: text, from }
@@ -150,12 +155,13 @@ impl Effective {
         }
     }
 
-    /// The sentence that explains a refused variable.
+    /// What explains a refused variable, and says what is done instead.
     pub fn refusal(&self) -> Option<String> {
         let From::Refused(text) = &self.from else { return None };
         let setting = &SETTINGS[self.index];
         let text = text.as_ref().map_or_else(String::new, |text| format!("={text:?}"));
-        Some(format!("{}{text} is refused: it takes {}", setting.env, setting.kind))
+        let instead = if self.index == Id::LogsExcept as usize { "no log is diverted" } else { "the default is used" };
+        Some(format!("{}{text} is refused: it takes {}; {instead}", setting.env, setting.kind))
     }
 }
 
@@ -164,7 +170,6 @@ mod tests {
     use super::*;
     use crate::pages::forge;
     use tideover_contract::page::{FIELDS, state};
-    use tideover_contract::settings::Id;
 
     fn find(all: &[Effective], id: Id) -> (&str, &From) {
         let row = &all[id as usize];
@@ -186,7 +191,33 @@ mod tests {
         assert_eq!(find(&all, Id::MaxWait), ("10s", &From::Default));
         assert_eq!(find(&all, Id::PageDir), ("/dev/shm", &From::Default));
         let text = all[Id::Raise as usize].refusal().unwrap();
-        assert_eq!(text, "TIDEOVER_RAISE=\"sometimes\" is refused: it takes one of off, auto, force");
+        assert_eq!(
+            text,
+            "TIDEOVER_RAISE=\"sometimes\" is refused: it takes one of off, auto, force; the default is used"
+        );
+    }
+
+    #[test]
+    fn what_copies_files_diverts_nothing() {
+        let mut bytes = forge(7, state::LIVE, 1);
+        let offset = |name: &str| FIELDS.iter().find(|(n, _)| *n == name).unwrap().1;
+        bytes[offset("settings_count")] = SETTINGS.len() as u8;
+        bytes[offset("settings") + Id::Fallback as usize * 8] = sink::OFF as u8;
+        let all = from_page(View::new(&bytes).unwrap(), None);
+        assert_eq!(find(&all, Id::Fallback), ("off", &From::Default));
+    }
+
+    #[test]
+    fn exceptions_that_make_no_sense_divert_nothing() {
+        let all = from_environment(|name| (name == "TIDEOVER_LOGS_EXCEPT").then(|| "[x".into()));
+        assert_eq!(find(&all, Id::Fallback), ("off", &From::Default));
+        assert!(all[Id::LogsExcept as usize].refusal().unwrap().ends_with("; no log is diverted"));
+    }
+
+    #[test]
+    fn an_empty_folder_is_the_default() {
+        let all = from_environment(|name| (name == "TIDEOVER_PAGE_DIR").then(OsString::new));
+        assert_eq!(find(&all, Id::PageDir), ("/dev/shm", &From::Environment));
     }
 
     #[test]

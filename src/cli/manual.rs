@@ -102,7 +102,7 @@ fn library(date: &str, others: &[&str]) -> io::Result<Vec<u8>> {
     paragraphs(
         &mut roff,
         "Read once, when the program starts; ignored in set-uid programs. Each is also a flag of tideover-run(1) and a key of its \
-         TOML file. A bad value gives one warning, and the default is used.",
+         TOML file. A bad value gives one warning, and the default is used; with bad exceptions, no log is diverted.",
     );
     for setting in SETTINGS {
         let default = if setting.default.is_empty() { "none" } else { setting.default };

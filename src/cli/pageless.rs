@@ -15,6 +15,9 @@ use tideover_contract::settings::{Id, SETTINGS, default_value, parse};
 
 /// As the loader maps it, also from a build folder, and when it was replaced since.
 const LIBRARY: &str = "/libtideover.so";
+/// Why a process that has the library may have no page.
+pub const WITHOUT_PAGE: &str =
+    "loaded, but without a page: TIDEOVER_PAGE=0, TIDEOVER_DISABLE=1, TIDEOVER_EXCEPT, or another page folder";
 
 /// The pages that they would have in this folder, without counts: pid and content. `known` have one.
 pub fn find(base: &Path, known: &BTreeSet<u32>) -> Vec<(u32, [u8; SIZE])> {
@@ -28,7 +31,6 @@ pub fn find(base: &Path, known: &BTreeSet<u32>) -> Vec<(u32, [u8; SIZE])> {
 
 /// Has it mapped the library, and would its page be in this folder?
 fn is_guarded(pid: u32, base: &Path, folder: (u64, u64)) -> bool {
-    let mapped = || fs::read_to_string(format!("/proc/{pid}/maps")).is_ok_and(|maps| maps.contains(LIBRARY));
     // A container has another folder of this name.
     let same_folder = || {
         let inside = format!("/proc/{pid}/root{}", base.display());
@@ -39,7 +41,12 @@ fn is_guarded(pid: u32, base: &Path, folder: (u64, u64)) -> bool {
     preloads(pid, &environment)
         && has_page_in(|name| environment.get(name), base, &name(pid))
         && same_folder()
-        && mapped()
+        && has_loaded(pid)
+}
+
+/// Has it mapped the library?
+pub fn has_loaded(pid: u32) -> bool {
+    fs::read(format!("/proc/{pid}/maps")).is_ok_and(|maps| String::from_utf8_lossy(&maps).contains(LIBRARY))
 }
 
 /// May a loader have been told to preload something, by its environment or by the file of its root?

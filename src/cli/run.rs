@@ -10,6 +10,7 @@ use crate::verdict::{Situation, judge};
 use crate::{inheritance, origin, preload, settings_file};
 use clap::builder::OsStringValueParser;
 use clap::{Arg, ArgMatches, Command, value_parser};
+use rustix::process::{Resource, getrlimit};
 use std::ffi::OsString;
 use std::io::ErrorKind;
 use std::os::unix::process::CommandExt;
@@ -53,7 +54,9 @@ pub fn command() -> Command {
 \
              settings, and becomes the program. A program in which the library could not act
 \
-             (static, set-uid, other architecture or libc) is refused, with what to do.",
+             (static, set-uid, other architecture or libc) is refused, with what to do.
+\
+             A hard limit below 256 descriptors is warned of: it can't be raised from here.",
         )
         .override_usage("tideover run [--SETTING VALUE]... [--config FILE] [--] CMD [ARGS]...")
         .arg(
@@ -87,6 +90,9 @@ pub fn run(matches: &ArgMatches) -> Result<(), Failure> {
     let library = library::find()?;
     judge(&file_to_run, &Situation { library: &library, caller: Caller::me(), path })?;
 
+    if !given.iter().any(|g| SETTINGS[g.index].name == "log" && (g.value == "off" || g.value == "error")) {
+        warn_of_a_low_limit();
+    }
     let mut program = std::process::Command::new(&file_to_run);
     program.arg0(name).args(arguments);
     program.env("LD_PRELOAD", preload::with(&library.path, std::env::var_os("LD_PRELOAD").as_deref()));
@@ -100,6 +106,17 @@ pub fn run(matches: &ArgMatches) -> Result<(), Failure> {
     let error = program.exec();
     let status = if error.kind() == ErrorKind::NotFound { Status::NotFound } else { Status::Refused };
     Err(Failure { status, text: format!("cannot run {}: {}", file_to_run.display(), cause(&error)) })
+}
+
+/// A soft limit can be raised; below this hard limit, programs run out sooner or later.
+fn warn_of_a_low_limit() {
+    const LOW: u64 = 256;
+    if let Some(hard) = getrlimit(Resource::Nofile).maximum.filter(|&hard| hard < LOW) {
+        log::warn!(
+            "the hard limit on descriptors is {hard}, which is low; to help: `ulimit -n 1024` as root, LimitNOFILE=1024 in its \
+             systemd unit, or docker run --ulimit nofile=1024"
+        );
+    }
 }
 
 fn settings(matches: &ArgMatches, file: Option<&PathBuf>) -> Result<Vec<Given>, Failure> {

@@ -5,6 +5,7 @@ use crate::connections::Connections;
 use crate::events;
 use crate::failure::Failure;
 use crate::output::{print, print_json, safe};
+use crate::pageless;
 use crate::pages::{self, Page};
 use crate::process;
 use crate::program::Program;
@@ -69,6 +70,9 @@ fn not_guarded(pid: u32) -> Failure {
         return Failure::failed(format!(
             "process {pid} ({name}) can't be guarded: {why}; `tideover doctor {pid}` works"
         ));
+    }
+    if pageless::has_loaded(pid) {
+        return Failure::failed(format!("process {pid} ({name}) has the library {}", pageless::WITHOUT_PAGE));
     }
     Failure::failed(format!(
         "process {pid} ({name}) is not guarded; start it with `tideover run`, or name the folder of its page with --page-dir"

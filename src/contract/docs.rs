@@ -14,7 +14,8 @@ fn settings() -> String {
         "# Settings\n\nMade from the table in `src/contract/settings.rs`; don't edit.\n\n\
          Each is an environment variable, read once when the program starts (and ignored in set-uid programs); a flag of\n\
          `tideover run`; and a key in its TOML file (`--config`). Durations are written `500ms`, `2s`, `1m`. A bad value in the\n\
-         environment gives one warning and the default; `tideover run` refuses it before it starts anything.\n\n\
+         environment gives one warning and the default (bad exceptions of `TIDEOVER_LOGS_EXCEPT`: no log is diverted); `tideover run`\n\
+         refuses it before it starts anything.\n\n\
          | variable | flag | default | accepts | meaning |\n|---|---|---|---|---|\n",
     );
     for setting in SETTINGS {

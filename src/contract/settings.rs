@@ -223,7 +223,7 @@ pub enum Source {
     Default = 0,
     /// The environment (which is also how `tideover run` hands over flags and files).
     Environment = 1,
-    /// The environment held a value that was refused; the default is used.
+    /// The environment held a value that was refused.
     Refused = 2,
 }
 

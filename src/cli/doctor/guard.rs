@@ -3,6 +3,7 @@
 use super::check::{Check, Level};
 use super::patient::Patient;
 use crate::effective;
+use crate::pageless;
 use crate::process::Environment;
 use crate::snapshot::Snapshot;
 use crate::units::{ago, bytes};
@@ -11,21 +12,13 @@ use tideover_contract::settings::{Id, Kind, SETTINGS};
 /// All of that.
 pub fn of(patient: &Patient) -> Vec<Check> {
     let pid = patient.pid;
-    let maps = std::fs::read(format!("/proc/{pid}/maps")).unwrap_or_default();
-    let loaded = String::from_utf8_lossy(&maps).lines().any(|line| line.contains("/libtideover.so"));
     let environment = Environment::of(pid);
-    if !loaded {
+    if !pageless::has_loaded(pid) {
         return vec![absent(patient, environment.as_ref())];
     }
     let Some(snapshot) = patient.page.as_ref().and_then(Snapshot::take) else {
-        let says =
-            "loaded, but without a page: TIDEOVER_PAGE=0, TIDEOVER_DISABLE=1, TIDEOVER_EXCEPT, or another page folder";
-        return vec![Check::new(
-            "library",
-            Level::Warning,
-            says,
-            vec![format!("tideover doctor {pid} --page-dir DIR")],
-        )];
+        let remedy = vec![format!("tideover doctor {pid} --page-dir DIR")];
+        return vec![Check::new("library", Level::Warning, pageless::WITHOUT_PAGE, remedy)];
     };
     let settings = effective::from_page(snapshot.page, environment.as_ref());
     let switches = |row: &&effective::Effective| {
