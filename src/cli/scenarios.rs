@@ -12,7 +12,7 @@ use rustix::process::{Resource, Rlimit, setrlimit};
 use serde_json::json;
 use std::fs::{File, OpenOptions, read_dir};
 use std::io::{self, Read, Write};
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
@@ -36,6 +36,7 @@ pub const SCENARIOS: &[Scenario] = &[
     ("composite", composite),
     ("hopeless", hopeless),
     ("phantom", phantom),
+    ("client-waits", client_waits),
     (FULL_LOG, full_log),
 ];
 
@@ -197,6 +198,32 @@ fn phantom() -> Told {
     match listener.accept() {
         Ok(_) => Told { ok: false, says: "somebody was there".to_string() },
         Err(error) => Told { ok: error.kind() == io::ErrorKind::WouldBlock, says: word(&error) },
+    }
+}
+
+/// A client comes when there is no descriptor for it, and another thread closes something later.
+fn client_waits() -> Told {
+    let listener = TcpListener::bind("127.0.0.1:0");
+    let prepared = listener.and_then(|listener| {
+        let client = TcpStream::connect(listener.local_addr()?)?;
+        Ok((listener, client, fill()?))
+    });
+    let (listener, _client, mut files) = match prepared {
+        Ok(all) => all,
+        Err(error) => return Told { ok: false, says: format!("{} too early", word(&error)) },
+    };
+    let victim = files.pop();
+    let closer = std::thread::spawn(move || {
+        std::thread::sleep(CLOSE_AFTER);
+        drop(victim);
+    });
+    let accepted = listener.accept();
+    if closer.join().is_err() {
+        return Told { ok: false, says: "the closing thread died".to_string() };
+    }
+    match accepted {
+        Ok(_) => Told { ok: true, says: "served after the close".to_string() },
+        Err(error) => Told { ok: false, says: format!("{} at once", word(&error)) },
     }
 }
 

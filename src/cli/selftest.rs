@@ -49,6 +49,7 @@ const CHECKS: &[Check] = &[
     Check { says: "opendir and spawn wait, too", scenario: "composite", limits: (32, 32), plain: Plain::Fails },
     Check { says: "a hopeless open fails at once", scenario: "hopeless", limits: (32, 32), plain: Plain::Same },
     Check { says: "accept with nobody waiting", scenario: "phantom", limits: (32, 32), plain: Plain::Fails },
+    Check { says: "a client waits for a descriptor", scenario: "client-waits", limits: (32, 32), plain: Plain::Fails },
     Check { says: "a log on a full disk", scenario: FULL_LOG, limits: (256, 256), plain: Plain::Fails },
 ];
 
