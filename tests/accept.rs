@@ -428,6 +428,18 @@ fn what_is_no_listener_gets_the_native_error() {
     }
 }
 
+/// Found by reading: a parked listener was heard of no more.
+#[test]
+fn waiting_clients_are_served_whoever_made_the_epoll_set_and_whatever_it_is_allowed() {
+    for how in ["raw", "sandbox"] {
+        let both = Run::new(fixture("edges_server")).arg(how).both();
+        for outcome in [&both.plain, &both.preloaded] {
+            outcome.passes();
+            assert_eq!(outcome.stdout.trim(), "5 more", "{how}: {outcome}");
+        }
+    }
+}
+
 /// Found by reading: it tried for ever.
 #[test]
 fn a_client_that_can_not_even_be_turned_away_is_left_to_the_program() {

@@ -1,6 +1,6 @@
 //! Outages that do not keep to the script: rotation, space that comes and goes, threads, kill -9, fork, exec and dup.
 
-use std::fs;
+use std::fs::{self, OpenOptions};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -523,6 +523,50 @@ fn the_child_of_a_vfork_writes_to_something_else_at_the_logs_number() {
     outcome.passes().says("full 0").says("recovered");
     let text = fs::read_to_string(&log).expect("it is there");
     assert!(text.starts_with("tideover: disk full") && text.ends_with("after 19\n"), "{outcome}{text}");
+}
+
+/// Found by reading: it took up to 12 KiB.
+#[test]
+fn a_small_stack_is_enough_for_a_line_or_for_the_true_error() {
+    let disk = Disk::new(Kind::Tmpfs);
+    let (log, elsewhere) = (log_on(&disk), Scratch::new());
+    disk.fill();
+    let other =
+        || OpenOptions::new().append(true).create(true).open(elsewhere.join("other.log")).expect("there is space");
+    let run = || Run::new(fixture("disk_small")).arg(&log);
+    let plain = run().preload(false).output();
+    assert_eq!(plain.passes().stderr.matches("an error").count(), 3, "{plain}");
+    for run in [run().preload(true), run().preload(true).stdout(other())] {
+        let outcome = run.output();
+        outcome.passes();
+        let said = |what: &str| outcome.theirs().iter().filter(|line| **line == what).count();
+        assert_eq!(said("an error") + said("taken"), 3, "{outcome}");
+        assert_eq!(outcome.theirs().last(), Some(&"taken"), "the main thread's: {outcome}");
+    }
+}
+
+/// Found by reading: /proc/self/fd is the first thread's.
+#[test]
+fn a_thread_with_descriptors_of_its_own() {
+    let disk = Disk::new(Kind::Tmpfs);
+    let (log, data) = (log_on(&disk), disk.join("table.csv"));
+    fs::write(&data, "").expect("there is space");
+    disk.fill();
+    Run::new(fixture("disk_own_table")).arg(&log).arg(&data).both().same().preloaded.says("data: ENOSPC");
+}
+
+/// Found by reading: on btrfs a store into a mapped file can find no space, and that is SIGBUS.
+#[test]
+fn no_page_where_the_disk_can_take_it_away() {
+    if !Kind::Btrfs.is_possible() {
+        return;
+    }
+    let disk = Disk::new(Kind::Btrfs);
+    let pages = disk.join("pages");
+    fs::create_dir(&pages).expect("there is space");
+    let script = "import os; print([os.open('/dev/null', 0) for _ in range(20)][-1] > 0)";
+    let run = Run::new(program("python3", "python3")).args(["-c", script]).page_dir(&pages).preload(true);
+    run.output().passes().says("True").says("no shared page");
 }
 
 #[test]

@@ -431,6 +431,38 @@ fn truncate_cuts_a_big_log_to_its_end_at_a_line() {
     );
 }
 
+/// Found by reading: a writer without O_APPEND goes on where it was, beyond the end, and what is before is zeros.
+#[test]
+fn truncate_leaves_a_log_that_is_not_appended_to() {
+    let disk = Disk::new(Kind::Tmpfs);
+    let log = disk.join("app.log");
+    let put =
+        "import os\nfor i in range(1500): os.write(2, b'INFO app: a line of a log of some length, as they are\\n')";
+    let script = format!("exec python3 -c \"$0\" 2> '{}'", log.display());
+    fs::write(disk.join("filler"), vec![0; 200 << 10]).expect("there is space");
+    let run = Run::new("sh").args(["-c", &script, put]).env("TIDEOVER_TRUNCATE", "16K").preload(true);
+    run.output().passes();
+    let text = fs::read(&log).expect("it is there");
+    assert!(text.len() > 20_000 && !text.contains(&0), "{} bytes", text.len());
+}
+
+/// Found by reading: nothing was freed by that.
+#[test]
+fn cleanup_leaves_files_with_a_second_name() {
+    let disk = Disk::new(Kind::Tmpfs);
+    let log = disk.join("app.log");
+    fs::write(&log, "").expect("there is space");
+    for name in ["app.log.1", "app.log.2"] {
+        fs::write(disk.join(name), vec![b'x'; 8192]).expect("there is space");
+        fs::hard_link(disk.join(name), disk.join(&format!("kept-{name}"))).expect("there is space");
+    }
+    disk.fill();
+    let put = "import os, sys\nos.write(os.open(sys.argv[1], os.O_WRONLY | os.O_APPEND), b'a line\\n')";
+    let run = Run::new(program("python3", "python3")).args(["-c", put]).arg(&log).env("TIDEOVER_CLEANUP", "16K");
+    run.preload(true).output().passes().says("a line");
+    assert!(there(&disk, "app.log.1") && there(&disk, "app.log.2"), "they stay");
+}
+
 #[test]
 fn truncate_leaves_a_small_log() {
     let disk = Disk::new(Kind::Tmpfs);

@@ -151,6 +151,22 @@ fn two_copies_of_the_library() {
     assert_eq!(page.exhaustion("emfile"), page.exhaustion("recovered"), "each exhaustion is counted once: {outcome}");
 }
 
+/// Found by reading: our stdio called its write(2), which uses stdio.
+#[test]
+fn a_write_that_uses_stdio_itself() {
+    let talking = preload_fixture("talking_write");
+    let scratch = Scratch::new();
+    let script = "print('a line', flush=True); open('/dev/null', 'w').write('another')";
+    let run = |n: u32| {
+        let record = scratch.join(&format!("record{n}"));
+        Run::new("sh")
+            .args(["-c", "printf 'by stdio\\n' >&2; awk 'BEGIN { print \"a line\" }'; python3 -c \"$0\"", script])
+            .env("RECORD", record)
+    };
+    run(1).preload_before(&talking).both().same().plain.passes();
+    run(2).preload_after(&talking).both().same().plain.passes();
+}
+
 #[test]
 fn a_program_that_is_linked_with_a_library_that_opens_in_its_constructor() {
     // Before our own constructor has run, or after: the order is the loader's.

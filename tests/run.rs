@@ -212,7 +212,17 @@ impl Run {
         // SAFETY: the closure runs between fork and exec and makes only async-signal-safe calls: signal, setrlimit,
         // getrlimit, close_range, fcntl.
         unsafe { command.pre_exec(move || restrict(soft, hard, &closed)) };
-        let mut child = command.spawn().unwrap_or_else(|e| panic!("{:?} does not start: {e}", self.program));
+        // A program that was just copied is busy while a child of another test, which has not executed its own yet, has it open.
+        let mut tries = 0;
+        let mut child = loop {
+            match command.spawn() {
+                Err(e) if e.kind() == std::io::ErrorKind::ExecutableFileBusy && tries < 100 => {
+                    tries += 1;
+                    thread::sleep(Duration::from_millis(10));
+                }
+                other => break other.unwrap_or_else(|e| panic!("{:?} does not start: {e}", self.program)),
+            }
+        };
 
         let (lines, told) = channel();
         let stdout: Box<dyn Read + Send> = match child.stdout.take() {

@@ -182,11 +182,40 @@ fn a_server_in_a_sandbox() {
     }
 }
 
-/// Found by reading: the thread looked for the real function with dlsym(3), which waits for the loader's lock.
+#[test]
+fn what_programs_may_do_and_rarely_do() {
+    for (what, said) in [
+        ("wide", "select: 1"),
+        ("listener", "open: EMFILE"),
+        ("unfit", "ppoll: EINVAL\nppoll: EINVAL\nppoll: EINVAL"),
+        ("vfork", "40"),
+    ] {
+        let both = Run::new(fixture("edges")).arg(what).soft(64).hard(if what == "vfork" { 4096 } else { 64 }).both();
+        for outcome in [&both.plain, &both.preloaded] {
+            outcome.passes();
+            assert_eq!(outcome.stdout.trim(), said, "{what}: {outcome}");
+        }
+    }
+    let probe = Run::new(fixture("edges")).arg("probe").soft(64).hard(4096).both();
+    probe.plain.passes().does_not_say("opened 100");
+    probe.preloaded.passes().says("seccomp: 0").says("opened 100");
+}
+
+/// Found by reading: to make a page of 4 KiB raised SIGXFSZ.
+#[test]
+fn a_program_that_may_write_no_files() {
+    let script = "trap 'echo trapped' XFSZ; ulimit -f 0; exec python3 -c 'import os; print(sum(os.open(\"/dev/null\", 0) > 0 for _ in range(20)))'";
+    let both = Run::new("sh").args(["-c", script]).both();
+    assert_eq!(both.plain.passes().stdout, "20\n");
+    assert_eq!(both.preloaded.passes().stdout, "20\n");
+}
+
+/// Found by reading: the thread looked for real functions with dlsym(3), and for the unwinder with dlopen(3), which wait for the loader's
+/// lock.
 #[test]
 fn a_library_whose_constructor_waits_for_a_thread() {
-    let load = "import ctypes, sys\nctypes.CDLL(sys.argv[1])\nprint('loaded')";
-    Run::new(program("python3", "python3")).args(["-c", load]).arg(preload_fixture("joining")).both().same();
+    let both = Run::new(fixture("loads")).arg(preload_fixture("joining")).both();
+    both.same().preloaded.passes().says("loaded");
 }
 
 #[test]

@@ -85,6 +85,8 @@ struct Attempt {
     collection: Option<Collection>,
     /// How it went.
     climbed: Option<Climb>,
+    /// The reserve was given up for it.
+    gave_up_reserve: bool,
 }
 
 /// What [`carry_for`] does next.
@@ -204,7 +206,7 @@ impl Attempt {
             // The memory is the parent's: not even a count.
             return None;
         }
-        if thread::is_retrying(foot) {
+        if thread::is_retrying(foot) || thread::is_telling() {
             return None;
         }
         page::ensure();
@@ -236,6 +238,7 @@ impl Attempt {
             role: collect::role(),
             collection: None,
             climbed: None,
+            gave_up_reserve: false,
         })
     }
 
@@ -243,6 +246,9 @@ impl Attempt {
     #[cold]
     #[inline(never)]
     extern "C" fn next_move(&mut self) -> Move {
+        if process::phase() == Phase::Sandboxed {
+            return Move::End;
+        }
         barrier(Move::End, || match self.next() {
             Ok(next) => {
                 self.tries += u32::from(next == Move::Try);
@@ -279,7 +285,8 @@ impl Attempt {
     }
 
     fn pressure(&self) -> Pressure {
-        Pressure { call: self.call.name, errno: self.errno, role: self.role, foot: self.foot }
+        let patient = self.call.patient && !thread::is_event_loop();
+        Pressure { call: self.call.name, errno: self.errno, role: self.role, patient, foot: self.foot }
     }
 
     fn next(&mut self) -> Result<Move, Outcome> {
@@ -302,7 +309,10 @@ impl Attempt {
                     }
                     Climb::Nothing => self.climbs = CLIMBS,
                 }
-                if self.role != Role::Internal && reserve::give_up() {
+            }
+            if !self.gave_up_reserve && self.lack == Lack::Descriptor && self.role != Role::Internal {
+                self.gave_up_reserve = true;
+                if reserve::give_up() {
                     self.due_to = Outcome::Reclaimed;
                     return Ok(Move::Try);
                 }

@@ -58,7 +58,7 @@ pub extern "C" fn tideover_page_self() -> *const Page {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn tideover_fd_usage(to: *mut FdUsage) -> c_int {
     barrier(-1, || {
-        let Ok(limit) = sys::descriptor_limit() else { return -1 };
+        let Ok(limit) = sys::descriptor_limit(0) else { return -1 };
         if to.is_null() {
             return -1;
         }

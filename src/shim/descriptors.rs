@@ -234,6 +234,11 @@ fn taken(fd: i32) -> u32 {
     let Some(known) = table().and_then(|table| table.get(fd as usize)).filter(|_| !thread::is_in_vfork()) else {
         return 0;
     };
+    // So does that of a clone(2) which shares memory; what its parent has made durable stays so.
+    let shown = known.load(Relaxed) & HISTORY != 0;
+    if shown && !matches!(process::phase(), Phase::Starting | Phase::Sandboxed) && !process::is_ours() {
+        return 0;
+    }
     let old = known.swap(0, Relaxed);
     if old & PIPE != 0 {
         crate::logs::sink::changes();

@@ -5,7 +5,7 @@ use core::sync::atomic::{AtomicPtr, AtomicUsize, Ordering::Relaxed};
 
 use tideover_contract::page::{CALL_NAME, EVENTS, EventKind, Outcome};
 
-use crate::{page, sys};
+use crate::{page, sys, thread};
 
 /// What happened.
 pub struct Event<'a> {
@@ -87,6 +87,10 @@ pub fn emit(event: &Event<'_>) {
 }
 
 fn tell(event: &Event<'_>) {
+    if thread::is_telling() {
+        return;
+    }
+    thread::set_telling(true);
     let shown = CEvent {
         size: size_of::<CEvent>() as u32,
         kind: event.kind as u32,
@@ -107,4 +111,5 @@ fn tell(event: &Event<'_>) {
             });
         }
     }
+    thread::set_telling(false);
 }

@@ -205,6 +205,8 @@ fn make_and_move() {
                 } else {
                     to.fetch_add(now.wrapping_sub(copied), Relaxed);
                 }
+                // A child of a fork begins with these.
+                from.store(0, Relaxed);
             }
             shared.state.store(state::LIVE, Relaxed);
         }
@@ -272,7 +274,8 @@ fn make_file(uid: u32) -> Result<i32, Failure> {
     check_directory(directory(uid).as_c_str(), uid)?;
     let path = path(uid);
     let flags = libc::O_RDWR | libc::O_CREAT | libc::O_EXCL | libc::O_NOFOLLOW | libc::O_CLOEXEC;
-    let make = || sys::open(path.as_c_str(), flags, 0o600);
+    // Nobody but us writes to it: one who cut it would end us by SIGBUS.
+    let make = || sys::open(path.as_c_str(), flags, 0o400);
     match make() {
         Err(libc::EEXIST) => sys::unlink(path.as_c_str()).and_then(|()| make()),
         other => other,
@@ -280,10 +283,35 @@ fn make_file(uid: u32) -> Result<i32, Failure> {
     .map_err(|errno| ("creating a file in", errno))
 }
 
+/// Filesystems on which a store into a mapped file, allocated as it is, can find no space, or no server: SIGBUS. btrfs, f2fs, ZFS,
+/// bcachefs, nilfs2, NFS, CIFS, SMB2, FUSE, 9p, Ceph.
+const MOVING_BLOCKS: [i64; 11] = [
+    0x9123_683e,
+    0xf2f5_2010,
+    0x2fc1_2fc1,
+    0xca45_1a4e,
+    0x3434,
+    0x6969,
+    0xff53_4d42,
+    0xfe53_4d42,
+    0x6573_5546,
+    0x0102_1997,
+    0x00c3_6400,
+];
+/// What was mapped before an execve(2) that failed: threads may still count there.
+static WITHDRAWN: AtomicPtr<Page> = AtomicPtr::new(core::ptr::null_mut());
+
 /// Allocated before it is mapped: a store into an unallocated page of a full tmpfs is SIGBUS. What the private page has counted
 /// goes along.
 fn map(fd: i32) -> Result<&'static Page, Failure> {
-    let mapped = sys::fill(fd, &PRIVATE).and_then(|()| sys::map_shared(fd, contract::SIZE));
+    if sys::file_size_limit() < contract::SIZE as u64 {
+        return Err(("ulimit -f allows no file of 4 KiB in", libc::EFBIG));
+    }
+    if sys::filesystem(fd).is_ok_and(|filesystem| MOVING_BLOCKS.contains(&filesystem.kind)) {
+        return Err(("its filesystem may need new space for each write, or its server:", libc::EOPNOTSUPP));
+    }
+    let old = WITHDRAWN.swap(core::ptr::null_mut(), Relaxed);
+    let mapped = sys::fill(fd, &PRIVATE).and_then(|()| sys::map_shared(fd, contract::SIZE, old.cast()));
     // SAFETY: SIZE bytes of a copy of a Page, page-aligned, writable, shared only with readers.
     mapped.map(|address| unsafe { &*address.cast::<Page>() }).map_err(|errno| ("allocating 4 KiB in", errno))
 }
@@ -340,6 +368,7 @@ fn carry(to: &Counters, from: &Counters) {
 pub fn forked() {
     let known = Counters::new();
     carry(&known, counters());
+    // Else its counts are gone since the move; to write it all would copy one page more in each child.
     if core::ptr::eq(page(), &PRIVATE) {
         // SAFETY: PRIVATE is all atomics in writable memory, zeros are a valid Page, and the child has one thread.
         unsafe { core::ptr::write_bytes((&raw const PRIVATE).cast_mut(), 0, 1) };
@@ -369,6 +398,7 @@ pub fn withdraw() {
         unsafe { (*words(&PRIVATE).add(i)).store((*words(shared).add(i)).load(Relaxed), Relaxed) };
     }
     PAGE.store((&raw const PRIVATE).cast_mut(), Relaxed);
+    WITHDRAWN.store(core::ptr::from_ref(shared).cast_mut(), Relaxed);
     GRACE.store(0, Relaxed);
     NOTABLE.store(i32::MIN, Relaxed);
 }
@@ -381,6 +411,12 @@ pub fn remove() {
     }
 }
 
+/// The process ends: the file goes, and none is made any more for what libc writes after our destructor.
+pub fn retire() {
+    remove();
+    let _ = NOTABLE.compare_exchange(i32::MIN, 0, Relaxed, Relaxed);
+}
+
 /// The library does nothing in this process: nothing is notable.
 pub fn ignore() {
     NOTABLE.store(i32::MAX, Relaxed);
@@ -391,9 +427,24 @@ pub fn high_water() -> u64 {
     counters().high_water.load(Relaxed)
 }
 
-/// Is this process at its limit, or has it been? Two loads.
+/// Is this process at its limit, or has it been? Two loads, once the limit is known.
 #[inline(always)]
 pub fn is_tight() -> bool {
     let counters = counters();
-    counters.emfile.load(Relaxed) != 0 || counters.high_water.load(Relaxed) + 4 >= counters.soft_limit.load(Relaxed)
+    counters.emfile.load(Relaxed) != 0
+        || counters.high_water.load(Relaxed) + NEAR >= counters.soft_limit.load(Relaxed) && is_near()
+}
+
+const NEAR: u64 = 4;
+
+/// Before the first look at it, the limit is not known.
+#[cold]
+#[inline(never)]
+extern "C" fn is_near() -> bool {
+    barrier(false, || {
+        counters().soft_limit.load(Relaxed) != 0
+            || process::may_act()
+                && sys::descriptor_limit(0)
+                    .is_ok_and(|limit| crate::usage::used(limit.rlim_cur).saturating_add(NEAR) >= limit.rlim_cur)
+    })
 }

@@ -51,6 +51,28 @@ pub fn set_phase(next: Phase) {
     }
 }
 
+/// The program is about to install a seccomp filter: what needs system calls of ours later is undone now.
+#[cold]
+#[inline(never)]
+pub extern "C" fn before_sandbox() {
+    barrier((), || {
+        if may_act() {
+            crate::accept::listeners::put_back();
+            reserve::dissolve();
+        }
+    });
+}
+
+/// It has.
+#[cold]
+#[inline(never)]
+pub extern "C" fn sandboxed() {
+    // The child of a vfork has done so for itself.
+    if !crate::thread::is_in_vfork() {
+        set_phase(Phase::Sandboxed);
+    }
+}
+
 /// The program has called exit(3).
 pub extern "C" fn set_phase_ending() {
     if phase() == Phase::Active && is_ours() {

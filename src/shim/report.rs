@@ -48,7 +48,9 @@ fn deliver(line: &[u8]) {
     if let Some(path) = SETTINGS.log_file() {
         let flags = libc::O_WRONLY | libc::O_APPEND | libc::O_CREAT | libc::O_CLOEXEC | libc::O_NOCTTY;
         if let Ok(fd) = sys::open(path, flags | libc::O_NONBLOCK, 0o644) {
-            let _ = sys::write(fd, line);
+            if sys::fstat(fd).is_ok_and(|status| fits(&status, line)) {
+                let _ = sys::write(fd, line);
+            }
             sys::close(fd);
             return;
         }
@@ -62,14 +64,32 @@ fn deliver(line: &[u8]) {
             && kind == libc::S_IFREG
             && sys::status_flags(STDERR).is_ok_and(|flags| flags & libc::O_APPEND != 0)
     };
-    if !same && !appended() {
+    if !same && !appended() || !fits(&status, line) {
         return;
     }
     let mut ready = [sys::pollfd(STDERR, libc::POLLOUT)];
     if sys::poll_now(&mut ready).is_err() || ready[0].revents != libc::POLLOUT {
         return;
     }
-    let _ = if kind == libc::S_IFSOCK { sys::send(STDERR, line) } else { sys::write(STDERR, line) };
+    let _ = match kind {
+        libc::S_IFSOCK => sys::send(STDERR, line),
+        // SIGTTOU stops a background job that writes to a terminal where the user wants that; not for a line of ours.
+        libc::S_IFCHR => {
+            let own = sys::block_signals();
+            let written = sys::write(STDERR, line);
+            if let Ok(own) = own {
+                sys::restore_signals(own);
+            }
+            written
+        }
+        _ => sys::write(STDERR, line),
+    };
+}
+
+/// Does the line fit below the limit on file sizes? Beyond it is SIGXFSZ.
+fn fits(status: &libc::stat, line: &[u8]) -> bool {
+    status.st_mode & libc::S_IFMT != libc::S_IFREG
+        || (status.st_size as u64).saturating_add(line.len() as u64) <= sys::file_size_limit()
 }
 
 /// One kind of message that may repeat.

@@ -78,6 +78,14 @@ pub fn give_up() -> bool {
     }
 }
 
+/// Frees the reserve for good.
+pub fn dissolve() {
+    if take_in_hand() {
+        release(SIZE);
+        let_go();
+    }
+}
+
 /// The thread that borrowed the reserve has left without bringing it back.
 pub fn abandoned(by: usize) {
     let _ = OWNER.compare_exchange(by, 0, Relaxed, Relaxed);
@@ -95,7 +103,7 @@ fn take_in_hand() -> bool {
 }
 
 fn let_go() {
-    OWNER.store(0, Relaxed);
+    abandoned(arch::thread_pointer());
 }
 
 /// Is the memory file still at this number?
@@ -118,7 +126,7 @@ fn release(most: usize) -> bool {
 /// From the highest number down: the program finds its next numbers as it would without us.
 fn take() {
     let kept = || KEPT.iter().map(|place| place.load(Relaxed)).find(|&fd| is_ours(fd));
-    let Ok(limit) = sys::descriptor_limit() else { return };
+    let Ok(limit) = sys::descriptor_limit(0) else { return };
     let mut numbers = (limit.rlim_cur.saturating_sub(DEPTH).max(3)..limit.rlim_cur).rev();
     for place in &KEPT {
         if is_ours(place.load(Relaxed)) {
@@ -156,7 +164,7 @@ mod tests {
     fn it_is_lent_restored_and_given_up_and_never_closes_what_is_not_its_own() {
         process::adopt();
         process::set_phase(process::Phase::Active);
-        let limit = sys::descriptor_limit().unwrap();
+        let limit = sys::descriptor_limit(0).unwrap();
         fill();
         let first = kept();
         assert_eq!(first.len(), SIZE);

@@ -90,7 +90,7 @@ fn at_fork(before: extern "C" fn(), child: extern "C" fn()) {
 extern "C" fn unload() {
     barrier((), || {
         if process::may_act() {
-            page::remove();
+            page::retire();
             process::set_phase(Phase::Exiting);
         }
     });

@@ -109,6 +109,15 @@ pub fn is_readable(data: *const c_void, length: usize) -> bool {
     length == 0 || (readable(start) && (start / PAGE + 1..=(end - 1) / PAGE).all(|page| readable(page * PAGE)))
 }
 
+/// sigaltstack(2): where the signal stack ends that the caller is on; None if it is on none.
+pub fn alternate_stack() -> Option<usize> {
+    let mut stack = core::mem::MaybeUninit::<libc::stack_t>::zeroed();
+    call!(SYS_sigaltstack, 0, stack.as_mut_ptr()).ok()?;
+    // SAFETY: the kernel has filled it in.
+    let stack = unsafe { stack.assume_init() };
+    (stack.ss_flags & libc::SS_ONSTACK != 0).then_some(stack.ss_sp as usize)
+}
+
 /// sendto(2) without address, never raising SIGPIPE, never blocking.
 pub fn send(fd: c_int, bytes: &[u8]) -> Result<usize, Errno> {
     call!(SYS_sendto, fd, bytes.as_ptr(), bytes.len(), libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT, 0, 0)
@@ -345,8 +354,9 @@ pub fn fill<T>(fd: c_int, content: &T) -> Result<(), Errno> {
 }
 
 /// mmap(2) of a whole file, shared and writable.
-pub fn map_shared(fd: c_int, length: usize) -> Result<*mut c_void, Errno> {
-    call!(SYS_mmap, 0, length, libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED, fd, 0).map(|p| p as *mut c_void)
+pub fn map_shared(fd: c_int, length: usize, instead: *mut c_void) -> Result<*mut c_void, Errno> {
+    let flags = libc::MAP_SHARED | if instead.is_null() { 0 } else { libc::MAP_FIXED };
+    call!(SYS_mmap, instead, length, libc::PROT_READ | libc::PROT_WRITE, flags, fd, 0).map(|p| p as *mut c_void)
 }
 
 /// mmap(2) of fresh memory, zeroed.
@@ -489,9 +499,9 @@ pub fn has_source_for(address: *const libc::sockaddr, length: libc::socklen_t) -
 }
 
 /// This process's RLIMIT_NOFILE.
-pub fn descriptor_limit() -> Result<rlimit, Errno> {
+pub fn descriptor_limit(pid: c_int) -> Result<rlimit, Errno> {
     let mut limit = rlimit { rlim_cur: 0, rlim_max: 0 };
-    call!(SYS_prlimit64, 0, libc::RLIMIT_NOFILE, 0, &raw mut limit)?;
+    call!(SYS_prlimit64, pid, libc::RLIMIT_NOFILE, 0, &raw mut limit)?;
     Ok(limit)
 }
 

@@ -8,6 +8,8 @@ const EVENT_LOOP: u64 = 1;
 pub const IN_VFORK: u64 = 2;
 /// See [`set_collecting`].
 const COLLECTING: u64 = 4;
+/// See [`set_telling`].
+const TELLING: u64 = 8;
 /// See [`set_retry`]. Frames are aligned to 16 bytes.
 const RETRY: u64 = !15;
 
@@ -56,6 +58,21 @@ pub fn is_collecting() -> bool {
     unsafe { *arch::thread_word() & COLLECTING != 0 }
 }
 
+/// This thread calls the program's listeners for events: what they lack is passed on.
+pub fn set_telling(now: bool) {
+    // SAFETY: the word belongs to this thread alone.
+    unsafe {
+        let word = arch::thread_word();
+        *word = if now { *word | TELLING } else { *word & !TELLING };
+    }
+}
+
+/// See [`set_telling`].
+pub fn is_telling() -> bool {
+    // SAFETY: as above.
+    unsafe { *arch::thread_word() & TELLING != 0 }
+}
+
 /// This thread's tideover_retry(3) calls the host's operation, from this frame; 0: that is over. Returns what was there before.
 /// What the operation calls passes its errors on: the operation as a whole is tried again, by its own policy.
 pub fn set_retry(frame: usize) -> usize {
@@ -77,6 +94,17 @@ pub fn is_retrying(foot: usize) -> bool {
         return false;
     }
     frame != 0
+}
+
+/// Has the calling thread so much stack left? Signal handlers may have 8 KiB in all, and threads 16. A coroutine's stack, which lies in the
+/// program's heap, seems to go on. Costs two system calls or more.
+pub fn has_stack(bytes: usize) -> bool {
+    let foot = arch::stack_pointer();
+    match crate::sys::alternate_stack() {
+        Some(end) => foot.saturating_sub(end) >= bytes,
+        // Below a stack is a page that can't be read; that of the first thread grows when it is.
+        None => crate::sys::is_readable(foot.wrapping_sub(bytes) as *const _, bytes),
+    }
 }
 
 /// How many threads this process has; 1 when /proc can't tell, since then nothing may be hoped for from another thread.

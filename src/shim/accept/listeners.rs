@@ -276,7 +276,7 @@ pub fn park(listener: c_int) -> Parking {
     // Received from another process, perhaps, and registered before it was known for a listener.
     let strange = descriptors::marks(listener) & LISTENER == 0;
     if !known(&mut table) && (strange || DOUBT.load(Relaxed)) {
-        if !look_around(&mut table) {
+        if !look_around(&mut table) && !known(&mut table) {
             return Parking::Unknown;
         }
         descriptors::add(listener, LISTENER);

@@ -221,7 +221,7 @@ fn may_serve() -> bool {
 
 /// Is a descriptor free? Of other processes' nothing is known.
 fn has_descriptors() -> bool {
-    let soft = sys::descriptor_limit().map_or(u64::MAX, |limit| limit.rlim_cur);
+    let soft = sys::descriptor_limit(0).map_or(u64::MAX, |limit| limit.rlim_cur);
     WRONG.load(Relaxed) == libc::ENFILE || usage::has_room(soft)
 }
 
@@ -229,7 +229,7 @@ fn has_descriptors() -> bool {
 fn is_full() -> bool {
     WRONG.load(Relaxed) == libc::EMFILE
         && !sheds_now()
-        && sys::descriptor_limit().is_ok_and(|limit| usage::is_full(limit.rlim_cur))
+        && sys::descriptor_limit(0).is_ok_and(|limit| usage::is_full(limit.rlim_cur))
 }
 
 /// Called every 100 ms while a listener is parked.

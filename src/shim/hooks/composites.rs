@@ -207,7 +207,8 @@ impl Answer for Resolved {
             libc::EAI_SYSTEM => Some(errno()),
             libc::EAI_AGAIN | libc::EAI_NONAME | libc::EAI_FAIL => {
                 let saved = errno();
-                let wrong = if is_exhaustion(saved) { Some(saved) } else { has_room().err() };
+                let ask = || if process::may_act() { has_room().err() } else { None };
+                let wrong = if is_exhaustion(saved) { Some(saved) } else { ask() };
                 set_errno(saved);
                 Some(wrong.filter(|&e| is_exhaustion(e)).unwrap_or(libc::EIO))
             }

@@ -127,10 +127,13 @@ unsafe fn forked(call: impl Fn() -> Call, real: impl FnMut() -> c_int, master: *
 /// prctl(2): a host that installs a seccomp filter has counted its own system calls, not ours.
 #[inline(always)]
 unsafe fn process_control(call: impl Fn() -> Call, real: impl FnMut() -> c_int, option: c_int) -> c_int {
+    if option == libc::PR_SET_SECCOMP {
+        crate::process::before_sandbox();
+    }
     // SAFETY: as the caller promised.
     let answer = unsafe { through(call, real) };
     if answer == 0 && option == libc::PR_SET_SECCOMP {
-        crate::process::set_phase(crate::process::Phase::Sandboxed);
+        crate::process::sandboxed();
     }
     answer
 }

@@ -5,11 +5,15 @@ use core::ffi::{c_int, c_ulong, c_void};
 
 use libc::{epoll_event, fd_set, pollfd, sigset_t, timespec, timeval};
 
+use tideover_contract::select::END;
+
 use super::hooks;
+use super::sockets::test_cancel;
 use crate::accept::listeners;
 use crate::acquire::Call;
 use crate::barrier::barrier;
-use crate::{descriptors, process, sys, thread};
+use crate::process::{self, Phase};
+use crate::{descriptors, sys, thread};
 
 hooks! {
     epoll_wait(epoll: c_int, events: *mut epoll_event, most: c_int, timeout: c_int) -> c_int = watching(events, most, epoll, move || within(timeout), core::ptr::null());
@@ -131,7 +135,13 @@ unsafe fn watching_in_parts(
 /// would if it waited all the time: it ends with EINTR, none is missed.
 #[inline(always)]
 fn in_parts(within: Option<u64>, mask: *const sigset_t, wait: impl Fn(Option<u64>, *const sigset_t) -> c_int) -> c_int {
+    if within == Some(INVALID) {
+        sys::set_errno(libc::EINVAL);
+        return -1;
+    }
     let end = within.map(|time| sys::now().saturating_add(time));
+    // Here, so that what a cancelled thread runs finds its own signal mask.
+    test_cancel();
     let own = if may_look() { sys::block_signals().ok() } else { None };
     let Some(own) = own else { return wait(within, mask) };
     // SAFETY: a sigset_t is bits, of which the kernel looks at the first 64.
@@ -159,7 +169,10 @@ extern "C" fn may_look() -> bool {
 
 /// For how many nanoseconds a wait may last until the next look.
 extern "C" fn look_after_listeners() -> u64 {
-    barrier(u64::MAX, || listeners::look().unwrap_or(u64::MAX))
+    // Another thread may have put all of them into a sandbox since.
+    barrier(u64::MAX, || {
+        if process::phase() == Phase::Sandboxed { None } else { listeners::look() }.unwrap_or(u64::MAX)
+    })
 }
 
 /// epoll_ctl(2): what concerns listeners is noted.
@@ -184,10 +197,18 @@ fn within(milliseconds: c_int) -> Option<u64> {
     u64::try_from(milliseconds).ok().map(|time| time * 1_000_000)
 }
 
+/// What is no time: the call fails with EINVAL.
+const INVALID: u64 = u64::MAX;
+
 /// A timeout as nanoseconds; None: for ever.
 unsafe fn nanoseconds(timeout: *const timespec) -> Option<u64> {
-    // SAFETY: NULL, or the host's own, which epoll_pwait2(2) reads too.
-    unsafe { timeout.as_ref() }.map(|time| time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64)
+    // SAFETY: NULL, or the host's own, which ppoll(2) and epoll_pwait2(2) read too.
+    unsafe { timeout.as_ref() }.map(|time| {
+        if time.tv_sec < 0 || !(0..1_000_000_000).contains(&time.tv_nsec) {
+            return INVALID;
+        }
+        (time.tv_sec as u64).saturating_mul(1_000_000_000).saturating_add(time.tv_nsec as u64).min(INVALID - 1)
+    })
 }
 
 /// Are there more than one descriptor in these sets? Programs sleep with select(2) on none, and wait for one.
@@ -196,11 +217,12 @@ unsafe fn several(end: c_int, sets: [*mut fd_set; 3]) -> bool {
     if end < 2 || thread::is_event_loop() {
         return false;
     }
-    let words = (end as usize).div_ceil(u64::BITS as usize);
+    // A set ends there, whatever the program says: the kernel reads no further than there are descriptors.
+    let words = (end as usize).min(END as usize).div_ceil(u64::BITS as usize);
     let mut found = 0;
     for set in sets.iter().filter(|set| !set.is_null()) {
         for word in 0..words {
-            // SAFETY: select(2) reads as many bits itself.
+            // SAFETY: within an fd_set.
             found += unsafe { *set.cast::<u64>().add(word) }.count_ones();
         }
     }

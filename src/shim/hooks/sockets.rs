@@ -172,7 +172,7 @@ unsafe fn in_turn(listener: c_int, real: impl Fn() -> c_int) -> c_int {
 
 /// A cancellation point. Before glibc 2.34 it is in libpthread, which a program that can be cancelled has loaded.
 #[inline(always)]
-fn test_cancel() {
+pub(super) fn test_cancel() {
     let address = weak!("pthread_testcancel");
     if address != 0 {
         // SAFETY: pthread_testcancel(3); nothing is held here.

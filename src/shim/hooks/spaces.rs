@@ -38,9 +38,6 @@ unsafe fn into_file(call: impl Fn() -> Call, mut real: impl FnMut() -> ssize_t, 
     if answer >= 0 {
         return answer;
     }
-    let errno = crate::sys::errno();
-    let file = (errno == libc::ENOSPC || errno == libc::EDQUOT) && logs::calls::is_file(to);
-    crate::sys::set_errno(errno);
     // SAFETY: as the caller promised.
-    if file { unsafe { super::when_there_is_space(answer, call().name, real) } } else { answer }
+    if logs::calls::is_full(to) { unsafe { super::when_there_is_space(answer, call().name, real) } } else { answer }
 }

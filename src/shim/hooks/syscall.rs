@@ -5,7 +5,7 @@ use core::ffi::{c_int, c_long};
 use super::sockets::carry_over;
 use super::{hooks, second_chance};
 use crate::acquire::Call;
-use crate::process::{self, Phase};
+use crate::process;
 use crate::{descriptors, page, sys, wait};
 
 type Argument = c_long;
@@ -30,7 +30,8 @@ enum Concern {
     /// Sets a limit: resource, pid, new value.
     Limits(Argument, Argument, Argument),
     /// Installs a seccomp filter.
-    Sandboxes,
+    /// Does it answer with a descriptor?
+    Sandboxes(bool),
     /// Waits for several descriptors.
     Loops,
     /// Not at all.
@@ -80,8 +81,11 @@ fn concern(number: c_long, [a, b, c, d]: [Argument; 4]) -> Concern {
         n::SYS_exit_group => Concern::Exits,
         n::SYS_setrlimit => Concern::Limits(a, 0, b),
         n::SYS_prlimit64 => Concern::Limits(b, a, c),
-        n::SYS_seccomp => Concern::Sandboxes,
-        n::SYS_prctl if a == c_long::from(n::PR_SET_SECCOMP) => Concern::Sandboxes,
+        n::SYS_seccomp if a as u32 == n::SECCOMP_SET_MODE_STRICT || a as u32 == n::SECCOMP_SET_MODE_FILTER => {
+            // With this flag it answers with a descriptor; else, a number above 0 is that of a thread that is in its way.
+            Concern::Sandboxes(b as u64 & n::SECCOMP_FILTER_FLAG_NEW_LISTENER != 0)
+        }
+        n::SYS_prctl if a == c_long::from(n::PR_SET_SECCOMP) => Concern::Sandboxes(false),
         n::SYS_epoll_wait | n::SYS_epoll_pwait | n::SYS_epoll_pwait2 => Concern::Loops,
         n::SYS_poll if b > 1 && c != 0 => Concern::Loops,
         n::SYS_ppoll if b > 1 => Concern::Loops,
@@ -121,6 +125,7 @@ unsafe fn by_number(
     match what {
         Concern::None => return real(),
         Concern::Exits => process::leave(),
+        Concern::Sandboxes(_) => process::before_sandbox(),
         Concern::Loops => crate::thread::mark_event_loop(),
         Concern::Frees if descriptors::forget(arguments[0] as c_int) => {
             sys::set_errno(libc::EBADF);
@@ -155,7 +160,7 @@ unsafe fn by_number(
         Concern::Limits(resource, pid, new) => {
             super::processes::note_limit(answer as c_int, resource as c_int, pid as c_int, new as *const libc::rlimit);
         }
-        Concern::Sandboxes if answer == 0 => process::set_phase(Phase::Sandboxed),
+        Concern::Sandboxes(listens) if answer == 0 || answer > 0 && listens => process::sandboxed(),
         _ => {}
     }
     answer

@@ -2,12 +2,14 @@
 //! "libgcc_s.so.1 must be installed for pthread_exit to work". Python ends its daemon threads that way, at its limit or not.
 
 use core::ffi::{c_char, c_int, c_void};
+use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use tideover_contract::settings::SECOND;
 
 use super::composites::make_room;
 use super::hooks;
 use crate::acquire::Call;
+use crate::arch::weak;
 use crate::barrier::barrier;
 use crate::real::Real;
 use crate::{page, process, reclaim, reserve, sys};
@@ -15,6 +17,9 @@ use crate::{page, process, reclaim, reserve, sys};
 /// For so long: other threads may take what was free a moment ago, and a program that is ending will soon have ended.
 const PATIENCE: u64 = 10 * SECOND;
 const PAUSE: u64 = SECOND / 1000;
+
+/// The unwinder is there, and stays; to ask again, the loader's lock would be waited for.
+static LOADED: AtomicBool = AtomicBool::new(false);
 
 hooks! {
     pthread_exit(answer: *mut c_void) -> () = ending();
@@ -30,8 +35,13 @@ unsafe fn ending(call: impl Fn() -> Call, real: impl FnMut()) {
 
 #[inline(always)]
 unsafe fn unwinding<R>(call: impl Fn() -> Call, mut real: impl FnMut() -> R) -> R {
-    if page::is_tight() {
-        load_unwinder(call());
+    if !LOADED.load(Relaxed) {
+        if page::is_tight() {
+            load_unwinder(call());
+        } else {
+            // By the real function now, or the process ends.
+            LOADED.store(true, Relaxed);
+        }
     }
     real()
 }
@@ -41,9 +51,17 @@ unsafe fn unwinding<R>(call: impl Fn() -> Call, mut real: impl FnMut() -> R) -> 
 #[inline(never)]
 #[allow(improper_ctypes_definitions, reason = "extern \"C\" only so that it can't unwind")]
 extern "C" fn load_unwinder(call: Call) {
+    // glibc alone has its unwinder elsewhere.
+    if weak!("__register_atfork") == 0 {
+        return;
+    }
     barrier((), || {
         let end = sys::now() + PATIENCE;
-        while process::may_act() && !is_loaded() && sys::now() < end {
+        while process::may_act() && sys::now() < end {
+            if is_loaded() {
+                LOADED.store(true, Relaxed);
+                break;
+            }
             if !reserve::give_up() {
                 make_room(call);
                 sys::sleep(PAUSE);

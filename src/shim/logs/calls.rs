@@ -169,9 +169,11 @@ pub fn is_full(fd: c_int) -> bool {
     full
 }
 
-/// A regular file: devices that are always full (/dev/full) are not waited for.
-pub fn is_file(fd: c_int) -> bool {
+/// A regular file on a disk: devices that are always full (/dev/full) are not waited for, nor are files of the kernel's that say ENOSPC for
+/// reasons of their own (cgroups), and stand-ins, whose filesystems have no size.
+fn is_file(fd: c_int) -> bool {
     sys::fstat(fd).is_ok_and(|status| status.st_mode & libc::S_IFMT == libc::S_IFREG)
+        && sys::filesystem(fd).is_ok_and(|filesystem| filesystem.total != 0)
 }
 
 /// writev(2) while files are diverted; -1: make the real call.

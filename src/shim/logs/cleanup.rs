@@ -1,11 +1,10 @@
 //! TIDEOVER_CLEANUP and TIDEOVER_TRUNCATE: space for a log whose disk is full, at the cost of its own past. Opt-in.
 
 use core::ffi::CStr;
-use core::fmt::Write;
 
 use tideover_contract::settings::Id;
 
-use super::opened::{Log, PATH, folder, names};
+use super::opened::{Log, PATH, folder, link, names};
 use crate::report::Printable;
 use crate::settings::SETTINGS;
 use crate::text::Text;
@@ -72,7 +71,9 @@ fn oldest_sibling(log: &[u8]) -> Option<(Text<PATH>, u64)> {
 /// A regular file of ours that is not open here.
 fn removable(path: &CStr) -> Option<libc::stat> {
     let status = sys::stat(path, false).ok()?;
-    let ours = status.st_mode & libc::S_IFMT == libc::S_IFREG && status.st_uid == sys::geteuid();
+    // With a second name, nothing would be freed.
+    let ours =
+        status.st_mode & libc::S_IFMT == libc::S_IFREG && status.st_uid == sys::geteuid() && status.st_nlink == 1;
     let same = |fd| sys::fstat(fd).is_ok_and(|open| (open.st_dev, open.st_ino) == (status.st_dev, status.st_ino));
     let end = i32::try_from(page::high_water()).unwrap_or(DESCRIPTORS).clamp(256, DESCRIPTORS);
     (ours && !(0..end).any(same)).then_some(status)
@@ -95,9 +96,13 @@ fn is_rotated(base: &[u8], name: &[u8]) -> bool {
 
 /// Cuts the log to its last tenth, at the beginning of a line. The end is copied to the beginning, in place.
 fn keep_the_end(log: &Log<'_>) -> bool {
-    let mut link = Text::<40>::new();
-    let _ = write!(link, "/proc/self/fd/{}", log.fd);
-    let Ok(fd) = sys::open(link.as_c_str(), libc::O_RDWR | libc::O_CLOEXEC | libc::O_NOCTTY, 0) else { return false };
+    // Other writes would go on where they were, beyond the end.
+    if !sys::status_flags(log.fd).is_ok_and(|flags| flags & libc::O_APPEND != 0) {
+        return false;
+    }
+    let Ok(fd) = sys::open(link(log.fd).as_c_str(), libc::O_RDWR | libc::O_CLOEXEC | libc::O_NOCTTY, 0) else {
+        return false;
+    };
     let size = log.size();
     let from = line_start(fd, size - (size / 10).min(MOST_KEPT), size);
     let kept = from.and_then(|from| move_down(fd, from, size));

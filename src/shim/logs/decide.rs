@@ -16,6 +16,9 @@ use crate::report::ErrnoName;
 use crate::text::Text;
 use crate::{page, sys, thread};
 
+/// What it takes to judge a file and to send its lines elsewhere, when that is a file to be judged, too (`--test disk_hazards small`).
+const STACK: usize = 14 << 10;
+
 /// While files are diverted: takes this write if it is to one of them. Answer -1: make the real call.
 #[cold]
 #[inline(never)]
@@ -37,6 +40,9 @@ pub(super) extern "C" fn instead(fd: c_int, buffers: *const iovec, count: usize)
         let status = sys::fstat(fd).ok()?;
         if status.st_mode & libc::S_IFMT != libc::S_IFREG {
             descriptors::add(fd, OTHER);
+            return None;
+        }
+        if !thread::has_stack(STACK) {
             return None;
         }
         let file = match files::find(Key::of_file(&status)) {
@@ -105,31 +111,43 @@ pub(super) extern "C" fn fell_short(fd: c_int, buffers: *const iovec, count: usi
     if answer < 0 && !matches!(errno, libc::ENOSPC | libc::EDQUOT | libc::EPERM) {
         return native;
     }
+    // Most short writes are a socket's.
+    let other = descriptors::marks(fd) & OTHER != 0 || fd as usize >= descriptors::NUMBERS;
+    if answer >= 0 && other {
+        return native;
+    }
     let mut errno_after = errno;
     let done = barrier(None, || {
-        if !process::may_act() || (answer >= 0 && descriptors::marks(fd) & OTHER != 0) {
+        if !process::may_act() {
+            return None;
+        }
+        let status = sys::fstat(fd).ok()?;
+        if status.st_mode & libc::S_IFMT != libc::S_IFREG {
+            descriptors::add(fd, OTHER);
+            return None;
+        }
+        if !thread::has_stack(STACK) {
             return None;
         }
         // SAFETY: the host's own buffers.
         let payload = unsafe { Payload::of_host(buffers, count) }?;
         if answer < 0 && errno == libc::EPERM {
             // Without its stand-in, the program would have been told that there is no space.
-            return stood_in(fd, payload).inspect(|done| {
+            return stood_in(fd, &status, payload).inspect(|done| {
                 if done.answer < 0 {
                     errno_after = libc::ENOSPC;
                 }
             });
         }
-        shortened(fd, payload, answer, errno)
+        shortened(fd, &status, payload, answer, errno)
     });
     sys::set_errno(errno_after);
     done.unwrap_or(native)
 }
 
 /// A write came back with EPERM: is this a stand-in? Then the real file is tried, and what it does not take goes elsewhere.
-fn stood_in(fd: c_int, payload: Payload<'_>) -> Option<Written> {
-    let status = sys::fstat(fd).ok()?;
-    let mut log = Log::look(fd, &status)?;
+fn stood_in(fd: c_int, status: &libc::stat, payload: Payload<'_>) -> Option<Written> {
+    let mut log = Log::look(fd, status)?;
     let mut path = Text::<PATH>::new();
     path.set(standin::original(log.path())?);
     log.key = Key::of_path(path.as_bytes());
@@ -141,7 +159,7 @@ fn stood_in(fd: c_int, payload: Payload<'_>) -> Option<Written> {
     if let Some(file) = diverted.filter(|_| due) {
         file.looked();
     }
-    let errno = match if due { standin::replace(fd, log.path(), &status) } else { Err(libc::ENOSPC) } {
+    let errno = match if due { standin::replace(fd, log.path(), status) } else { Err(libc::ENOSPC) } {
         Ok(()) => return log.take_place(diverted, payload),
         Err(errno) => errno,
     };
@@ -153,12 +171,7 @@ fn stood_in(fd: c_int, payload: Payload<'_>) -> Option<Written> {
     log.divert(payload, errno, false).map(|()| Written { answer: total as ssize_t, reached: 0 })
 }
 
-fn shortened(fd: c_int, payload: Payload<'_>, answer: ssize_t, errno: c_int) -> Option<Written> {
-    let status = sys::fstat(fd).ok()?;
-    if status.st_mode & libc::S_IFMT != libc::S_IFREG {
-        descriptors::add(fd, OTHER);
-        return None;
-    }
+fn shortened(fd: c_int, status: &libc::stat, payload: Payload<'_>, answer: ssize_t, errno: c_int) -> Option<Written> {
     let reached = answer.max(0) as usize;
     if answer < 0 {
         count_full(errno);
@@ -168,7 +181,7 @@ fn shortened(fd: c_int, payload: Payload<'_>, answer: ssize_t, errno: c_int) -> 
     if super::is_off() {
         return None;
     }
-    let log = Log::look(fd, &status)?;
+    let log = Log::look(fd, status)?;
     if let Err(refusal) = log.judge(payload) {
         if answer < 0 {
             page::add(&page::page().refusals[refusal as usize], 1);

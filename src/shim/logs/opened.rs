@@ -47,11 +47,9 @@ impl<'a> Log<'a> {
     /// The path, or nothing.
     pub(super) fn path(&self) -> &[u8] {
         let path = self.path.get_or_init(|| {
-            let mut link = Text::<40>::new();
-            let _ = write!(link, "/proc/self/fd/{}", self.fd);
             let mut bytes = [0u8; PATH];
             let mut path = Text::new();
-            match sys::read_link(link.as_c_str(), &mut bytes) {
+            match sys::read_link(link(self.fd).as_c_str(), &mut bytes) {
                 Ok(found) if found.len() < PATH - 1 && found.first() == Some(&b'/') => path.set(found),
                 _ => {}
             }
@@ -96,9 +94,8 @@ impl<'a> Log<'a> {
 
     /// The file once more, for reading: logs are open for writing only.
     fn reopen(&self) -> Option<c_int> {
-        let mut link = Text::<40>::new();
-        let _ = write!(link, "/proc/self/fd/{}", self.fd);
-        sys::open(link.as_c_str(), libc::O_RDONLY | libc::O_CLOEXEC | libc::O_NONBLOCK | libc::O_NOCTTY, 0).ok()
+        sys::open(link(self.fd).as_c_str(), libc::O_RDONLY | libc::O_CLOEXEC | libc::O_NONBLOCK | libc::O_NOCTTY, 0)
+            .ok()
     }
 
     /// Writes as much as goes: how many bytes that was, and the errno that ended it, or 0 if it was all.
@@ -134,6 +131,13 @@ impl<'a> Log<'a> {
         };
         sink::choose(self.device, &is_log)
     }
+}
+
+/// What /proc has of this thread's descriptor: a thread may have descriptors of its own (unshare(2)), and /proc/self has the first one's.
+pub(super) fn link(fd: c_int) -> Text<64> {
+    let mut link = Text::new();
+    let _ = write!(link, "/proc/self/task/{}/fd/{fd}", sys::gettid());
+    link
 }
 
 /// The folder that an absolute path lies in.

@@ -17,7 +17,7 @@ use crate::process::Phase;
 use crate::report::{Printable, Repeated};
 use crate::settings::SETTINGS;
 use crate::text::Text;
-use crate::{page, process, sys, thread};
+use crate::{process, sys, thread};
 
 /// Programs that put files over their standard output and back all the time.
 const SHELLS: &[u8] = b"sh, bash, dash, zsh, ksh*, mksh, ash, busybox, fish";
@@ -168,7 +168,7 @@ extern "C" fn replacing(fd: i32) {
         if !wanted.is(&status) || is_pointless(&status) {
             return;
         }
-        let soft = page::counters().soft_limit.load(Relaxed).min(1024) as i32;
+        let soft = sys::descriptor_limit(0).map_or(0, |limit| limit.rlim_cur.min(1024) as i32);
         if let Ok(copy) = sys::duplicate(wanted.number, (soft - 24).max(3)) {
             wanted.kept.store(copy, Relaxed);
             // So that a close looks closer.

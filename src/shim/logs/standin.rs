@@ -9,7 +9,7 @@ use core::fmt::Write;
 
 use libc::c_int;
 
-use super::opened::{PATH, database_beside};
+use super::opened::{PATH, database_beside, link};
 use super::rule::{self, Facts, History};
 use crate::barrier::barrier;
 use crate::report::{ErrnoName, More, Printable, Repeated};
@@ -90,14 +90,13 @@ fn make(at: c_int, path: *const c_char, flags: c_int, mode: u32, errno: c_int) -
 fn absolute(at: c_int, path: &CStr) -> Option<Text<PATH>> {
     let mut whole = Text::<PATH>::new();
     if path.to_bytes().first() != Some(&b'/') {
-        let mut link = Text::<40>::new();
+        let mut folder = link(at);
         if at == libc::AT_FDCWD {
-            link.set(b"/proc/self/cwd");
-        } else {
-            let _ = write!(link, "/proc/self/fd/{at}");
+            folder.set(b"");
+            let _ = write!(folder, "/proc/self/task/{}/cwd", sys::gettid());
         }
         let mut bytes = [0u8; PATH];
-        whole.set(sys::read_link(link.as_c_str(), &mut bytes).ok()?);
+        whole.set(sys::read_link(folder.as_c_str(), &mut bytes).ok()?);
         let _ = whole.push(b"/");
     }
     whole.push(path.to_bytes()).then_some(whole)
@@ -118,10 +117,8 @@ pub extern "C" fn true_error(fd: c_int, wrong: c_int) -> c_int {
             return wrong;
         }
         let errno = sys::errno();
-        let mut link = Text::<40>::new();
-        let _ = write!(link, "/proc/self/fd/{fd}");
         let mut bytes = [0u8; PATH];
-        let stands_in = sys::read_link(link.as_c_str(), &mut bytes).is_ok_and(|link| original(link).is_some());
+        let stands_in = sys::read_link(link(fd).as_c_str(), &mut bytes).is_ok_and(|link| original(link).is_some());
         sys::set_errno(errno);
         if stands_in { libc::ENOSPC } else { wrong }
     })

@@ -5,13 +5,15 @@
 //! stdio is left alone.
 
 use core::ffi::c_void;
-use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use core::sync::atomic::{AtomicPtr, AtomicUsize, Ordering::Relaxed};
 
 use libc::{FILE, off64_t, ssize_t};
 
-use super::calls::{real_write, write_all, write_raw};
+use super::calls::{RealWrite, write_all, write_raw};
 use super::files;
 use crate::barrier::barrier;
+use crate::elf::{self, Name};
+use crate::process::{self, Phase};
 use crate::sys;
 
 /// Bytes of glibc's FILE on 64-bit systems; the pointer to the table follows it.
@@ -67,6 +69,15 @@ pub fn find() -> bool {
     }
 }
 
+/// libc's own write(2), which its stdio calls: another preload's may use stdio itself.
+static NATIVE_WRITE: AtomicPtr<()> = AtomicPtr::new(core::ptr::null_mut());
+
+#[inline(always)]
+fn native_write() -> RealWrite {
+    // SAFETY: stored before `file_write` is: a function of this name has this type.
+    unsafe { core::mem::transmute(NATIVE_WRITE.load(Relaxed)) }
+}
+
 /// Is [`install`] still to be done?
 pub fn is_pending() -> bool {
     SLOTS[0].load(Relaxed) != 0
@@ -85,8 +96,15 @@ pub fn install() {
 #[inline(never)]
 extern "C" fn install_now() {
     barrier((), || {
+        // Also at load.
+        if process::phase() == Phase::Sandboxed {
+            return;
+        }
         let slots = [SLOTS[0].swap(0, Relaxed), SLOTS[1].swap(0, Relaxed)];
-        if slots.iter().all(|&slot| slot != 0) && super::may_divert_or_wait() {
+        if let Some(own) = elf::libc().and_then(|libc| libc.find(&Name::new(c"write"))) {
+            NATIVE_WRITE.store(own as *mut (), Relaxed);
+        }
+        if !NATIVE_WRITE.load(Relaxed).is_null() && slots.iter().all(|&slot| slot != 0) && super::may_divert_or_wait() {
             // SAFETY: found and checked by `find`; libc stays mapped.
             replace(slots.map(|slot| unsafe { &*(slot as *const AtomicUsize) }));
         }
@@ -118,7 +136,7 @@ unsafe extern "C" fn file_write(stream: *mut FILE, data: *const c_void, count: s
         if files::any() || *field(FLAGS2).cast::<i32>() & NOT_CANCELLABLE != 0 {
             return file_write_with_care(stream, data, count, None);
         }
-        let answer = real_write()(*field(FILENO).cast::<i32>(), data, count as usize);
+        let answer = native_write()(*field(FILENO).cast::<i32>(), data, count as usize);
         if answer != count {
             return file_write_with_care(stream, data, count, Some(answer));
         }
@@ -145,7 +163,7 @@ unsafe extern "C" fn file_write_with_care(
     unsafe {
         let field = |offset: usize| stream.cast::<u8>().add(offset);
         let is_cancellable = *field(FLAGS2).cast::<i32>() & NOT_CANCELLABLE == 0;
-        let real = if is_cancellable { real_write() } else { write_raw };
+        let real = if is_cancellable { native_write() } else { write_raw };
         let written = write_all(*field(FILENO).cast::<i32>(), data, count.max(0) as usize, first, real);
         if written.answer < count {
             *field(FLAGS).cast::<i32>() |= ERR_SEEN;

@@ -35,7 +35,7 @@ pub fn start() {
     let limits = [Id::MaxConnections, Id::MaxPerEndpoint];
     GOVERNED.store(limits.iter().chain(&[Id::ConnectTimeout]).any(|&id| SETTINGS.get(id) != 0), Relaxed);
     for id in limits.into_iter().filter(|&id| SETTINGS.get(id) != 0) {
-        let most = sys::descriptor_limit().map_or(u64::MAX, |limit| limit.rlim_max);
+        let most = sys::descriptor_limit(0).map_or(u64::MAX, |limit| limit.rlim_max);
         if SETTINGS.get(id) > most {
             log::warn!(
                 "{}={} will not be reached: this process can have {most} descriptors",

@@ -106,7 +106,7 @@ fn call(place: &Place, pressure: &Pressure) -> u64 {
     let mut name = Text::<32>::new();
     let _ = name.push(pressure.call.as_bytes());
     let name: &CStr = name.as_c_str();
-    let limit = sys::descriptor_limit().unwrap_or(libc::rlimit { rlim_cur: 0, rlim_max: 0 });
+    let limit = sys::descriptor_limit(0).unwrap_or(libc::rlimit { rlim_cur: 0, rlim_max: 0 });
     let shown = CPressure {
         size: size_of::<CPressure>() as u32,
         error: pressure.errno,
@@ -149,7 +149,8 @@ mod tests {
         for (n, priority) in [(1, 0), (2, 5), (3, -1), (4, -2), (5, 5)] {
             assert!(register(append, context(n), priority));
         }
-        let pressure = Pressure { call: "open", errno: libc::EMFILE, role: Role::Usual, foot: usize::MAX };
+        let pressure =
+            Pressure { call: "open", errno: libc::EMFILE, role: Role::Usual, patient: true, foot: usize::MAX };
         assert!(matches!(run(&pressure), Gain::Freed));
         assert_eq!(CALLS.load(SeqCst), 2513);
         for n in 1..=5 {

@@ -24,15 +24,18 @@ const RESERVE_MARGIN: u64 = 16;
 
 /// The program has set its limit itself: it is no longer ours to change.
 static TAKEN_OVER: AtomicBool = AtomicBool::new(false);
+/// The soft limit that the library has set last: only that is given back.
+static RAISED_TO: AtomicU64 = AtomicU64::new(0);
 /// The next highest number that is worth a look; the first is.
 static LOOK_AT: AtomicU64 = AtomicU64::new(0);
 static WARNED: AtomicBool = AtomicBool::new(false);
 static CRITICAL: AtomicBool = AtomicBool::new(false);
 static USES_SELECT: OnceBool = OnceBool::new();
+static HAS_TABLES: OnceBool = OnceBool::new();
 
 /// The limits now, noted in the page.
 pub fn look() -> Option<rlimit> {
-    let limit = sys::descriptor_limit().ok()?;
+    let limit = sys::descriptor_limit(0).ok()?;
     page::counters().soft_limit.store(limit.rlim_cur, Relaxed);
     page::counters().hard_limit.store(limit.rlim_max, Relaxed);
     Some(limit)
@@ -45,6 +48,9 @@ pub fn ceiling(limit: rlimit) -> u64 {
         return limit.rlim_cur;
     }
     let mut top = limit.rlim_max.min(SETTINGS.get(Id::RaiseCap));
+    if mode != raise::FORCE && has_tables() {
+        return limit.rlim_cur;
+    }
     if mode != raise::FORCE && uses_select() {
         top = top.min(select::END);
     }
@@ -54,6 +60,15 @@ pub fn ceiling(limit: rlimit) -> u64 {
 fn uses_select() -> bool {
     USES_SELECT
         .get_or_init(|| !glob::any(select::CHECKED, crate::start::program()) && elf::main_imports(&select::CALLS))
+}
+
+/// Does it ask how many descriptors there can be? Then it may have a table of so many.
+fn has_tables() -> bool {
+    HAS_TABLES.get_or_init(|| {
+        !glob::any(select::CHECKED, crate::start::program())
+            && !glob::any(select::SIZED, crate::start::program())
+            && elf::main_imports(&[c"getdtablesize"])
+    })
 }
 
 /// The rung.
@@ -69,7 +84,10 @@ fn raise_once() -> u64 {
     if next <= soft || sys::set_descriptor_limit(0, rlimit { rlim_cur: next, ..limit }).is_err() {
         return 0;
     }
-    let _ = page::counters().raised_from.compare_exchange(0, soft, Relaxed, Relaxed);
+    // Somebody else may have set it since.
+    if RAISED_TO.swap(next, Relaxed) != soft {
+        page::counters().raised_from.store(soft, Relaxed);
+    }
     page::counters().soft_limit.store(next, Relaxed);
     log::info!("soft limit on open files raised from {soft} to {next} (hard limit {})", limit.rlim_max);
     emit(EventKind::Raised, next, Outcome::Raised);
@@ -164,7 +182,7 @@ impl core::fmt::Display for Remedy {
         if self.soft < self.hard {
             return write!(
                 f,
-                "it uses select(2), so the limit stays at {}; if it never selects on files, TIDEOVER_RAISE=force",
+                "it uses select(2) or getdtablesize(3), so the limit stays at {}; if it has no tables of descriptors, TIDEOVER_RAISE=force",
                 self.soft
             );
         }
@@ -199,11 +217,16 @@ pub fn original() -> Option<u64> {
     Some(page::counters().raised_from.load(Relaxed)).filter(|&soft| soft != 0)
 }
 
+/// Is this limit of our making? A child of vfork(2) may have set its own, and an administrator that of a running process.
+fn is_raised(limit: &rlimit) -> bool {
+    limit.rlim_cur == RAISED_TO.load(Relaxed)
+}
+
 /// What a program that is executed now should find: the original limit, unless the descriptors that it inherits fill that.
 /// Then not even its loader could open a file.
 fn heirs_limit() -> Option<rlimit> {
     let soft = original()?;
-    let limit = sys::descriptor_limit().ok()?;
+    let limit = sys::descriptor_limit(0).ok().filter(is_raised)?;
     let needs = HEIRS_NEED.min(soft / 4);
     let inherited = |fd: u64| sys::descriptor_flags(fd as i32).is_ok_and(|flags| flags & libc::FD_CLOEXEC == 0);
     let room = usage::used(limit.rlim_cur) + needs <= soft
@@ -214,19 +237,24 @@ fn heirs_limit() -> Option<rlimit> {
 /// Sets the original soft limit, as a program that is about to be executed expects it. Returns what to put back if that fails.
 pub fn give_back() -> Option<rlimit> {
     let heirs = heirs_limit()?;
-    let limit = sys::descriptor_limit().ok()?;
+    let limit = sys::descriptor_limit(0).ok()?;
     sys::set_descriptor_limit(0, heirs).ok()?;
     Some(limit)
 }
 
-/// Puts back what [`give_back`] returned.
+/// Puts back what [`give_back`] returned, unless somebody else has set it meanwhile.
 pub fn take_again(limit: rlimit) {
-    let _ = sys::set_descriptor_limit(0, limit);
+    let given = original().map(|soft| soft.min(limit.rlim_max));
+    if sys::descriptor_limit(0).is_ok_and(|now| Some(now.rlim_cur) == given) {
+        let _ = sys::set_descriptor_limit(0, limit);
+    }
 }
 
 /// Gives a child that was just spawned the original soft limit. It has had the raised one for as long as its start took.
 pub fn give_child(pid: i32) {
-    if let Some(heirs) = heirs_limit() {
+    if let Some(heirs) = heirs_limit()
+        && sys::descriptor_limit(pid).is_ok_and(|limit| is_raised(&limit))
+    {
         let _ = sys::set_descriptor_limit(pid, heirs);
     }
 }

@@ -35,6 +35,8 @@ pub struct Pressure {
     pub errno: i32,
     /// What the call is in its runtime.
     pub role: Role,
+    /// May it wait for another thread? Not an event loop, nor who asked for a non-blocking descriptor.
+    pub patient: bool,
     /// Where the stack ended when the call failed.
     pub foot: usize,
 }
@@ -89,6 +91,8 @@ const LONG_REST: u64 = 2 * SECOND;
 /// How long a thread waits for another one that is on the ladder, and after how long that one is taken for lost: it may have
 /// left a reclaimer by longjmp(3).
 const OTHERS_WORK: u64 = SECOND;
+/// How long one that should not wait does.
+const MOMENT: u64 = SECOND / 200;
 const LOST: u64 = 10 * SECOND;
 
 static FLIGHT: Mutex<()> = Mutex::new(());
@@ -163,7 +167,7 @@ pub fn climb(pressure: &Pressure) -> Climb {
         // Whoever is on the ladder may wait for us.
         return match pressure.role {
             Role::Usual => {
-                wait_for_landing();
+                wait_for_landing(if pressure.patient { OTHERS_WORK } else { MOMENT });
                 Climb::Elsewhere
             }
             Role::Locking => beside(pressure, now),
@@ -198,10 +202,10 @@ fn up(from: usize, pressure: &Pressure, now: u64) -> Climb {
 }
 
 /// Waits for the thread on the ladder, bounded.
-fn wait_for_landing() {
+fn wait_for_landing(most: u64) {
     let landing = LANDINGS.load(Relaxed);
     if HOLDER.load(Relaxed) != 0 {
-        let _ = sys::futex_wait(&LANDINGS, landing, OTHERS_WORK);
+        let _ = sys::futex_wait(&LANDINGS, landing, most);
     }
 }
 

@@ -38,7 +38,6 @@ functions! {
     attribute: unsafe extern "C" fn(Object, *const c_char) -> Object = c"PyObject_GetAttrString";
     call: unsafe extern "C" fn(Object, Object) -> Object = c"PyObject_CallObject";
     is_true: unsafe extern "C" fn(Object) -> c_int = c"PyObject_IsTrue";
-    import: unsafe extern "C" fn(*const c_char) -> Object = c"PyImport_ImportModule";
     call_method: unsafe extern "C" fn(Object, *const c_char, *const c_char, ...) -> Object = c"PyObject_CallMethod";
     forget: unsafe extern "C" fn(Object) = c"Py_DecRef";
     free_threaded: unsafe extern "C" fn() = c"PyUnstable_Module_SetGIL"; // only builds without the lock have it
@@ -147,19 +146,22 @@ impl Functions {
     /// # Safety
     /// With the lock held.
     unsafe fn collect_young(&self, put_error: unsafe extern "C" fn(Object, Object, Object)) -> bool {
-        let (Some(import), Some(call_method), Some(forget)) = (self.import, self.call_method, self.forget) else {
+        let (Some(modules), Some(item), Some(call_method), Some(forget)) =
+            (self.modules, self.item, self.call_method, self.forget)
+        else {
             return false;
         };
         let before = page::closes(false);
-        // SAFETY: with the lock held; references are given back. A built-in module: no file is opened for it.
+        // SAFETY: with the lock held; references are given back. Not imported: that runs Python's code, in which the program's signal
+        // handlers would run, and their exceptions be lost.
         unsafe {
-            let module = import(c"gc".as_ptr());
-            if !module.is_null() {
-                let found = call_method(module, c"collect".as_ptr(), c"i".as_ptr(), 1 as c_int);
-                forget(module);
-                if !found.is_null() {
-                    forget(found);
-                }
+            let module = item(modules(), c"gc".as_ptr());
+            if module.is_null() {
+                return false;
+            }
+            let found = call_method(module, c"collect".as_ptr(), c"i".as_ptr(), 1 as c_int);
+            if !found.is_null() {
+                forget(found);
             }
             // If one of them failed, that is no error of the host's.
             put_error(core::ptr::null_mut(), core::ptr::null_mut(), core::ptr::null_mut());
