@@ -114,7 +114,7 @@ settings! {
     BreakerCooldown "breaker_cooldown" "TIDEOVER_BREAKER_COOLDOWN" Kind::Duration(MS, 24 * HOUR), "30s",
         "for so long, then try waiting again";
     Raise "raise" "TIDEOVER_RAISE" Kind::Choice(&["off", "auto", "force"]), "auto",
-        "raise the soft limit when it is hit; auto: not past 1024 in programs that use select(2)";
+        "raise the soft limit when it is hit; auto: not past 1024 in programs that use select(2), not at all in those that use getdtablesize(3)";
     RaiseCap "raise_cap" "TIDEOVER_RAISE_CAP" Kind::Count(1, 1 << 30), "524288",
         "never raise the soft limit above this";
     Gc "gc" "TIDEOVER_GC" Kind::Runtimes, "auto",
