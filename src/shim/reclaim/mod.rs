@@ -135,7 +135,9 @@ fn is_holder() -> bool {
 /// This thread holds the ladder, but calls from further out than it stepped on, or long after: it has left by longjmp(3).
 /// Then the ladder is free again.
 fn has_jumped_off(foot: usize) -> bool {
-    let gone = foot + FRAMES > FOOT.load(Relaxed) || sys::now().saturating_sub(HELD_SINCE.load(Relaxed)) > LOST;
+    // A signal handler's own stack may lie anywhere.
+    let higher = foot + FRAMES > FOOT.load(Relaxed) && sys::alternate_stack().is_none();
+    let gone = higher || sys::now().saturating_sub(HELD_SINCE.load(Relaxed)) > LOST;
     if gone {
         abandon();
     }
