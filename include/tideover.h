@@ -82,8 +82,8 @@ struct tideover_retry_policy {
 typedef long (*tideover_operation)(void *context);
 
 /* Calls operation(context), and calls it again after whatever helps while it fails with EMFILE or ENFILE. What it calls does
- * not wait by itself meanwhile. Returns its last answer, and leaves errno as it set it; when nothing helped, the first
- * failure's errno. NULL instead of an operation: -1, EINVAL. */
+ * not wait by itself meanwhile, so it must return, not longjmp. Returns its last answer, and leaves errno as it set it; when
+ * nothing helped, the first failure's errno. NULL instead of an operation: -1, EINVAL. */
 TIDEOVER_API long tideover_retry(tideover_operation operation, void *context, const struct tideover_retry_policy *policy);
 
 /* open(2) and fopen(3) with a policy of their own. errno as theirs. */

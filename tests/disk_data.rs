@@ -761,6 +761,22 @@ fn a_log_whose_writer_asks_for_durability_gets_the_true_error_from_then_on() {
     assert_eq!((preloaded.code(), preloaded.stdout.as_str()), (Some(libc::ENOSPC), "one\n"), "{preloaded}");
 }
 
+/// Found by trying: the filter said that all was well, and the log was replaced by the part that there was space for.
+#[test]
+fn a_filter_that_rewrites_a_log_says_that_its_disk_is_full() {
+    for filter in ["grep -v DEBUG", "sed s/INFO/info/", "awk 1", "tac"] {
+        let seen = [false, true].map(|preload| {
+            let disk = Disk::new(Kind::Tmpfs);
+            let line = |n: u32| format!("2026-01-01 INFO a line of a log of some length, number {n}\n");
+            fs::write(disk.join("app.log"), (0..2500).map(line).collect::<String>()).expect("there is space");
+            let script = format!("{filter} app.log > new.log && mv new.log app.log");
+            let outcome = Run::new("sh").args(["-c", &script]).folder(disk.path()).preload(preload).output();
+            (outcome.succeeded(), fs::read_to_string(disk.join("app.log")).expect("it is there").lines().count())
+        });
+        assert_eq!(seen, [(false, 2500); 2], "{filter}");
+    }
+}
+
 /// Found by reading: its number was forgotten before the stream was flushed.
 #[test]
 fn a_durable_files_last_records_get_the_true_error_when_it_is_closed() {

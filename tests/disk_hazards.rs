@@ -555,6 +555,17 @@ fn a_thread_with_descriptors_of_its_own() {
     Run::new(fixture("disk_own_table")).arg(&log).arg(&data).both().same().preloaded.says("data: ENOSPC");
 }
 
+/// Found by trying: there a thread's number is another than in /proc.
+#[test]
+fn in_a_pid_namespace_that_sees_the_outer_proc() {
+    let disk = Disk::new(Kind::Tmpfs);
+    let log = log_on(&disk);
+    disk.fill();
+    let put = "import os, sys; os.write(os.open(sys.argv[1], os.O_WRONLY | os.O_APPEND), b'a line\\n')";
+    let outcome = Run::new("unshare").args(["--pid", "--fork", "python3", "-c", put]).arg(&log).preload(true).output();
+    outcome.passes().says("a line");
+}
+
 /// Found by reading: on btrfs a store into a mapped file can find no space, and that is SIGBUS.
 #[test]
 fn no_page_where_the_disk_can_take_it_away() {

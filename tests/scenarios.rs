@@ -257,6 +257,17 @@ fn an_accept_loop_leaves_time_for_the_tasks_that_close() {
     assert_eq!((crowd.served.len(), crowd.refused), (200, 0));
 }
 
+/// Found by trying: all of libuv's four threads waited, and what would have closed a file was a job behind them. 28 s, and nothing gained.
+#[test]
+fn node_reads_files_at_its_limit_as_soon_as_without_the_library() {
+    let read = "const fs = require('fs'); let done = 0, ok = 0; for (let i = 0; i < 3000; i++) \
+                fs.readFile('/etc/passwd', error => { ok += !error; if (++done == 3000) console.log(ok > 900 ? 'enough' : ok) })";
+    let run = Run::new(program("node", "nodejs")).args(["-e", read]).limit(1024).timeout(Duration::from_secs(14));
+    let both = run.both();
+    both.plain.passes().says("enough");
+    both.preloaded.passes().says("enough");
+}
+
 // libuv#1189
 
 #[test]

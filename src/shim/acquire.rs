@@ -206,7 +206,7 @@ impl Attempt {
             // The memory is the parent's: not even a count.
             return None;
         }
-        if thread::is_retrying(foot) || thread::is_telling() {
+        if thread::is_retrying(foot) {
             return None;
         }
         page::ensure();
@@ -310,12 +310,11 @@ impl Attempt {
                     Climb::Nothing => self.climbs = CLIMBS,
                 }
             }
-            if !self.gave_up_reserve && self.lack == Lack::Descriptor && self.role != Role::Internal {
+            let may_give_up = !self.gave_up_reserve && self.lack == Lack::Descriptor && self.role != Role::Internal;
+            if may_give_up && reserve::give_up() {
                 self.gave_up_reserve = true;
-                if reserve::give_up() {
-                    self.due_to = Outcome::Reclaimed;
-                    return Ok(Move::Try);
-                }
+                self.due_to = Outcome::Reclaimed;
+                return Ok(Move::Try);
             }
             if let Some(listener) = self.call.listener {
                 let stand = match self.stand {
@@ -461,6 +460,7 @@ impl Attempt {
         if self.slept {
             wait::leave();
         }
+        wait::over();
         sys::now().saturating_sub(self.begun)
     }
 

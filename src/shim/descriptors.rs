@@ -36,8 +36,10 @@ pub const EPOLL: u32 = 0x4000;
 pub const FRESH: u32 = 0x8000;
 /// Standard output or error, and a pipe: looked at a moment ago (see [`crate::logs::sink`]).
 pub const PIPE: u32 = 0x1_0000;
+/// Its history ends when its stream is closed ([`forget_after_flush`]).
+const FLUSHING: u32 = 0x2_0000;
 /// The upper part: which diverted file it is (see [`crate::logs::files`]); 0: not known.
-const FILE: u32 = 0xfffe_0000;
+const FILE: u32 = 0xfffc_0000;
 /// Sockets that are counted while they are open.
 const COUNTED: u32 = CLIENT | OUTGOING;
 
@@ -99,7 +101,12 @@ pub fn add(fd: i32, marks: u32) {
         return;
     }
     let known = table().and_then(|table| table.get(fd as usize));
-    if let Some(known) = known.filter(|known| known.load(Relaxed) & marks != marks) {
+    let is_new = |known: u32| known & marks != marks || known & FLUSHING != 0 && marks & HISTORY != 0;
+    if let Some(known) = known.filter(|known| is_new(known.load(Relaxed))) {
+        if marks & (HISTORY | FLUSHING) != 0 {
+            // What is shown of a number from now on is of the file that it has next.
+            known.fetch_and(!FLUSHING, Relaxed);
+        }
         known.fetch_or(marks, Relaxed);
         reach(fd);
     }
@@ -189,7 +196,7 @@ pub fn forget_after_flush(fd: i32) -> (bool, u32) {
     let history = if fd >= 0 { marks(fd) & HISTORY } else { 0 };
     let ours = forget(fd);
     if history != 0 {
-        add(fd, history);
+        add(fd, history | FLUSHING);
     }
     (ours, history)
 }
@@ -209,9 +216,10 @@ pub fn flushed(fd: i32, history: u32) {
 #[inline(never)]
 extern "C" fn forget_flush(fd: i32, history: u32) {
     if let Some(known) = table().and_then(|table| table.get(fd as usize)).filter(|_| !thread::is_in_vfork()) {
-        // Should the number be another's by now, these are found out again.
-        known.fetch_and(!(LOG | OTHER | PIPE | FILE), Relaxed);
-        let _ = known.compare_exchange(history, 0, Relaxed, Relaxed);
+        // Should the number be another's by now, these are found out again. Not so what that has shown since.
+        let found = LOG | OTHER | PIPE | FILE;
+        let ended = |known: u32| if known & FLUSHING != 0 { found | FLUSHING | history } else { found };
+        let _ = known.fetch_update(Relaxed, Relaxed, |known| Some(known & !ended(known)));
     }
 }
 
@@ -258,7 +266,7 @@ fn taken(fd: i32) -> u32 {
 pub extern "C" fn put_back(fd: i32, marks: u32) {
     barrier((), || {
         let twin = marks & SHARED != 0 && has_twin(fd);
-        add(fd, marks);
+        add(fd, marks & !FLUSHING);
         if marks & (LISTENER | EPOLL) != 0 {
             crate::accept::listeners::doubt();
         }
@@ -284,7 +292,7 @@ extern "C" fn share(from: i32, to: i32) {
         if thread::is_in_vfork() {
             return;
         }
-        let known = marks(from);
+        let known = marks(from) & !FLUSHING;
         let shared = if known & (COUNTED | EPOLL) != 0 { SHARED } else { 0 };
         if known & OUTGOING != 0 {
             crate::outgoing::turns::copied(from, to);

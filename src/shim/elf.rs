@@ -176,6 +176,9 @@ struct LinkMap {
 struct Debug {
     version: i32,
     first: *const LinkMap,
+    breakpoint: u64,
+    state: i32,
+    loader: u64,
 }
 
 /// What the objects export that the program was started with, from the executable to the loader. They never go, so no lock is
@@ -203,18 +206,20 @@ pub fn next(name: &Name) -> Option<usize> {
 
 fn objects() -> impl Iterator<Item = &'static LinkMap> {
     // SAFETY: main_dynamic is the executable's; the loader has put the address of its list there, and keeps that whole.
-    let first = unsafe {
+    let debug = unsafe {
         main_dynamic()
             .and_then(|(dynamic, _)| dynamic.iter().take_while(|d| d.tag != DT_NULL).find(|d| d.tag == DT_DEBUG))
             .map_or(core::ptr::null(), |d| d.value as *const Debug)
             .as_ref()
-            .and_then(|debug| debug.first.as_ref())
     };
-    // SAFETY: as above; names are C strings.
-    core::iter::successors(first, |map| unsafe {
+    let loader = debug.map_or(0, |debug| debug.loader);
+    // SAFETY: as above.
+    let first = debug.and_then(|debug| unsafe { debug.first.as_ref() });
+    // SAFETY: as above; names are C strings. Behind the loader is what was loaded later, and may go.
+    core::iter::successors(first, move |map| unsafe {
         let name = if map.name.is_null() { c"" } else { CStr::from_ptr(map.name) };
         let name = name.to_bytes().rsplit(|&byte| byte == b'/').next().unwrap_or(&[]);
-        if name.starts_with(b"ld-") { None } else { map.next.as_ref() }
+        if name.starts_with(b"ld-") || loader != 0 && map.base == loader { None } else { map.next.as_ref() }
     })
 }
 

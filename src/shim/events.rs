@@ -5,7 +5,7 @@ use core::sync::atomic::{AtomicPtr, AtomicUsize, Ordering::Relaxed};
 
 use tideover_contract::page::{CALL_NAME, EVENTS, EventKind, Outcome};
 
-use crate::{page, sys, thread};
+use crate::{arch, page, sys, thread};
 
 /// What happened.
 pub struct Event<'a> {
@@ -90,6 +90,7 @@ fn tell(event: &Event<'_>) {
     if thread::is_telling() {
         return;
     }
+    let outer = thread::set_retry(arch::stack_pointer());
     thread::set_telling(true);
     let shown = CEvent {
         size: size_of::<CEvent>() as u32,
@@ -112,4 +113,5 @@ fn tell(event: &Event<'_>) {
         }
     }
     thread::set_telling(false);
+    thread::set_retry(outer);
 }

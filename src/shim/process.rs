@@ -63,13 +63,15 @@ pub extern "C" fn before_sandbox() {
     });
 }
 
-/// It has.
+/// It has, or it only asked whether it could.
 #[cold]
 #[inline(never)]
-pub extern "C" fn sandboxed() {
+pub extern "C" fn after_sandbox(installed: bool) {
     // The child of a vfork has done so for itself.
-    if !crate::thread::is_in_vfork() {
+    if installed && !crate::thread::is_in_vfork() {
         set_phase(Phase::Sandboxed);
+    } else if !installed {
+        reclaim::limit::look_again();
     }
 }
 

@@ -58,7 +58,7 @@ pub fn is_collecting() -> bool {
     unsafe { *arch::thread_word() & COLLECTING != 0 }
 }
 
-/// This thread calls the program's listeners for events: what they lack is passed on.
+/// This thread calls the program's listeners for events, within [`set_retry`]: what they lack is passed on, and not told.
 pub fn set_telling(now: bool) {
     // SAFETY: the word belongs to this thread alone.
     unsafe {
@@ -70,7 +70,8 @@ pub fn set_telling(now: bool) {
 /// See [`set_telling`].
 pub fn is_telling() -> bool {
     // SAFETY: as above.
-    unsafe { *arch::thread_word() & TELLING != 0 }
+    let telling = unsafe { *arch::thread_word() & TELLING != 0 };
+    telling && is_retrying(arch::stack_pointer())
 }
 
 /// This thread's tideover_retry(3) calls the host's operation, from this frame; 0: that is over. Returns what was there before.
@@ -85,12 +86,14 @@ pub fn set_retry(frame: usize) -> usize {
     }
 }
 
-/// Is the caller, whose frame is `foot`, within such an operation? One that was left by longjmp(3) is found out by its frame.
+/// Is the caller, whose frame is `foot`, within such an operation? One that was left by longjmp(3) is found out by its frame, but for a
+/// signal handler's, whose stack may lie anywhere.
 pub fn is_retrying(foot: usize) -> bool {
     // SAFETY: the word belongs to this thread alone.
     let frame = unsafe { *arch::thread_word() & RETRY } as usize;
-    if frame != 0 && foot >= frame {
+    if frame != 0 && foot >= frame && crate::sys::alternate_stack().is_none() {
         set_retry(0);
+        set_telling(false);
         return false;
     }
     frame != 0

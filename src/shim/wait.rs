@@ -6,8 +6,9 @@
 //! Nothing is held across the real call, so a thread that is cancelled or jumps away leaves nothing behind: there is no count
 //! of sleepers to go stale, only a ticket of whoever came last, which a closer that woke nobody clears.
 
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering};
 
+use once_cell::race::OnceBool;
 use tideover_contract::page::Outcome;
 use tideover_contract::settings::{Id, MILLION, SECOND};
 
@@ -16,7 +17,7 @@ use crate::breaker::{self, Breaker};
 use crate::process::{self, Phase};
 use crate::reclaim::collect::Role;
 use crate::settings::SETTINGS;
-use crate::{arch, page, sys, thread};
+use crate::{arch, elf, page, sys, thread};
 
 /// Longest sleep without a look.
 const LOOK: u64 = SECOND / 10;
@@ -63,12 +64,34 @@ pub fn refusal(candidate: &Candidate) -> Option<Refusal> {
         hopeless("nothing to free, and the program is ending")
     } else if candidate.role != Role::Usual {
         hopeless("nothing to free, and the call would hold up its interpreter")
+    } else if candidate.within && libuv_needs(sys::gettid()) {
+        hopeless("nothing to free, and libuv's threads are needed to close some")
     } else if candidate.within && thread::count() <= 1 {
         hopeless("nothing to free, and no other thread that could close one")
     } else if candidate.breaker.is_open() {
         Some(Refusal { outcome: Outcome::BreakerOpen, why: "not waited, since so many waits were in vain" })
     } else {
         None
+    }
+}
+
+/// The thread of libuv's that waits. Its pool is four, and whatever would close a descriptor is a job behind them.
+static OF_LIBUV: AtomicI32 = AtomicI32::new(0);
+
+/// Is this a thread of libuv's that must go on: the first one, or one of the pool while another waits? Node has no other threads that
+/// close anything.
+fn libuv_needs(thread: i32) -> bool {
+    static HAS_LIBUV: OnceBool = OnceBool::new();
+    let has = || elf::started_with().any(|exports| exports.find(&elf::Name::new(c"uv_queue_work")).is_some());
+    HAS_LIBUV.get_or_init(has)
+        && (thread == process::pid()
+            || OF_LIBUV.compare_exchange(0, thread, Ordering::Relaxed, Ordering::Relaxed).is_err())
+}
+
+/// This call's waits, if it had any, are over.
+pub fn over() {
+    if OF_LIBUV.load(Ordering::Relaxed) != 0 {
+        let _ = OF_LIBUV.compare_exchange(sys::gettid(), 0, Ordering::Relaxed, Ordering::Relaxed);
     }
 }
 
@@ -237,6 +260,7 @@ fn wake(most: i32) -> usize {
 /// In the child of a fork: nobody sleeps.
 pub fn forked() {
     TICKET.store(0, Ordering::Relaxed);
+    OF_LIBUV.store(0, Ordering::Relaxed);
     breaker::forked();
 }
 

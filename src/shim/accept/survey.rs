@@ -26,7 +26,7 @@ pub fn run(mut tell: impl FnMut(Watch)) -> bool {
             descriptors::add(fd, EPOLL);
         }
     }
-    let mut complete = highest <= LOW;
+    let mut complete = true;
     for epoll in descriptors::marked(EPOLL) {
         complete &= one_set(epoll, &mut tell);
     }

@@ -132,8 +132,8 @@ unsafe fn process_control(call: impl Fn() -> Call, real: impl FnMut() -> c_int, 
     }
     // SAFETY: as the caller promised.
     let answer = unsafe { through(call, real) };
-    if answer == 0 && option == libc::PR_SET_SECCOMP {
-        crate::process::sandboxed();
+    if option == libc::PR_SET_SECCOMP {
+        crate::process::after_sandbox(answer == 0);
     }
     answer
 }

@@ -13,7 +13,7 @@ use crate::accept::listeners;
 use crate::acquire::Call;
 use crate::barrier::barrier;
 use crate::process::{self, Phase};
-use crate::{descriptors, sys, thread};
+use crate::{descriptors, page, sys, thread};
 
 hooks! {
     epoll_wait(epoll: c_int, events: *mut epoll_event, most: c_int, timeout: c_int) -> c_int = watching(events, most, epoll, move || within(timeout), core::ptr::null());
@@ -217,8 +217,10 @@ unsafe fn several(end: c_int, sets: [*mut fd_set; 3]) -> bool {
     if end < 2 || thread::is_event_loop() {
         return false;
     }
-    // A set ends there, whatever the program says: the kernel reads no further than there are descriptors.
-    let words = (end as usize).min(END as usize).div_ceil(u64::BITS as usize);
+    // Whatever the program says, the kernel reads no further than there are descriptors, and a set may be as short as that.
+    let known =
+        (page::high_water() as usize).next_multiple_of(u64::BITS as usize).clamp(u64::BITS as usize, END as usize);
+    let words = (end as usize).min(known).div_ceil(u64::BITS as usize);
     let mut found = 0;
     for set in sets.iter().filter(|set| !set.is_null()) {
         for word in 0..words {

@@ -160,7 +160,7 @@ unsafe fn by_number(
         Concern::Limits(resource, pid, new) => {
             super::processes::note_limit(answer as c_int, resource as c_int, pid as c_int, new as *const libc::rlimit);
         }
-        Concern::Sandboxes(listens) if answer == 0 || answer > 0 && listens => process::sandboxed(),
+        Concern::Sandboxes(listens) => process::after_sandbox(answer == 0 || answer > 0 && listens),
         _ => {}
     }
     answer

@@ -29,19 +29,18 @@ hooks! {
 #[inline(always)]
 unsafe fn ending(call: impl Fn() -> Call, real: impl FnMut()) {
     reclaim::leave();
+    if !page::is_tight() {
+        // Loaded by the real function now, or the process ends.
+        LOADED.store(true, Relaxed);
+    }
     // SAFETY: as the caller promised.
     unsafe { unwinding(call, real) };
 }
 
 #[inline(always)]
 unsafe fn unwinding<R>(call: impl Fn() -> Call, mut real: impl FnMut() -> R) -> R {
-    if !LOADED.load(Relaxed) {
-        if page::is_tight() {
-            load_unwinder(call());
-        } else {
-            // By the real function now, or the process ends.
-            LOADED.store(true, Relaxed);
-        }
+    if !LOADED.load(Relaxed) && page::is_tight() {
+        load_unwinder(call());
     }
     real()
 }

@@ -42,16 +42,18 @@ pub(super) extern "C" fn instead(fd: c_int, buffers: *const iovec, count: usize)
             descriptors::add(fd, OTHER);
             return None;
         }
-        if !thread::has_stack(STACK) {
+        let found = files::find(Key::of_file(&status));
+        let unmade = files::any_unmade();
+        // Most writes are to files that are not diverted.
+        if found.is_none() && !unmade && !files::is_search_due() || !thread::has_stack(STACK) {
             return None;
         }
-        let file = match files::find(Key::of_file(&status)) {
+        let file = match found {
             Some(file) => file,
             // A log that could not be made is there now.
-            None if files::any_unmade() => files::find(Key::of_path(Log::look(fd, &status)?.path()))?,
+            None if unmade => files::find(Key::of_path(Log::look(fd, &status)?.path()))?,
             // So is the successor of one that was rotated.
-            None if files::is_search_due() => files::find_rotated(Log::look(fd, &status)?.path())?,
-            None => return None,
+            None => files::find_rotated(Log::look(fd, &status)?.path())?,
         };
         let log = Log::known(fd, &status);
         // The same inode is not yet the same log: this descriptor may be another file by now, or have asked for durability since.

@@ -138,7 +138,7 @@ pub fn find(key: Key) -> Option<&'static File> {
 }
 
 /// Turns of an entry that are told from each other.
-const TURNS: u32 = 0x1ff;
+const TURNS: u32 = 0xff;
 /// Signal numbers that open files are marked with, by entry: real-time signals, which stand for nothing.
 pub const MARKS: core::ops::Range<i32> = 36..64;
 
@@ -192,7 +192,7 @@ pub fn enter(key: Key, path: &[u8], errno: i32) -> Option<(&'static File, bool)>
 }
 
 impl File {
-    /// Not 0; of 15 bits.
+    /// Not 0; of 14 bits.
     pub fn number(&self) -> u32 {
         // SAFETY: both are within the table.
         let index = unsafe { core::ptr::from_ref(self).offset_from(TABLE.as_ptr()) } as u32;

@@ -135,9 +135,20 @@ impl<'a> Log<'a> {
 
 /// What /proc has of this thread's descriptor: a thread may have descriptors of its own (unshare(2)), and /proc/self has the first one's.
 pub(super) fn link(fd: c_int) -> Text<64> {
-    let mut link = Text::new();
-    let _ = write!(link, "/proc/self/task/{}/fd/{fd}", sys::gettid());
-    link
+    of_thread(format_args!("fd/{fd}"))
+}
+
+/// The same of its working folder.
+pub(super) fn working_folder() -> Text<64> {
+    of_thread(format_args!("cwd"))
+}
+
+fn of_thread(what: core::fmt::Arguments<'_>) -> Text<64> {
+    // Linux 3.17. Not by its number, which is another in another namespace.
+    let whose = if sys::stat(c"/proc/thread-self", false).is_ok() { "thread-self" } else { "self" };
+    let mut path = Text::new();
+    let _ = write!(path, "/proc/{whose}/{what}");
+    path
 }
 
 /// The folder that an absolute path lies in.

@@ -148,6 +148,15 @@ const DENIED: &[Group] = &[
             *-checkpoint",
         directories: b"commitlog, translog, tlog, kahadb, journals",
     },
+    // What others call the log that they recover from, by its bare name; Perforce's journal.
+    Group {
+        refusal: Refusal::Database,
+        names: b"journal, journal.[0-9]*, journal.log, journal-[0-9]*.log, wal.log, wal-*.log, wal_log, commitlog.log, aof.log, \
+            binlog.log, raft.log, oplog.log, edits.log",
+        directories: b"",
+    },
+    // Records that somebody bills by: FreeRADIUS, Asterisk.
+    Group { refusal: Refusal::Database, names: b"detail-[0-9]*, sql-relay*", directories: b"radacct, cdr-csv, cdr-custom" },
     // MongoDB (journal/, WiredTigerLog.N), systemd (*.journal), RabbitMQ and Mnesia (LATEST.LOG).
     Group {
         refusal: Refusal::Database,
@@ -355,7 +364,8 @@ impl<'a> Name<'a> {
 /// hex digits only (facade.log) are names: one decimal digit must be there.
 fn is_segment(base: &[u8]) -> bool {
     let hex = |digits: &[u8]| !digits.is_empty() && digits.iter().all(u8::is_ascii_hexdigit);
-    let number = |stem: &[u8]| stem.len() >= 6 && hex(stem) && stem.iter().any(u8::is_ascii_digit);
+    let decimal = |digits: &[u8]| !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
+    let number = |stem: &[u8]| decimal(stem) || stem.len() >= 6 && hex(stem) && stem.iter().any(u8::is_ascii_digit);
     base.strip_suffix(b".log").is_some_and(number) || base.strip_prefix(b"log.").is_some_and(hex)
 }
 

@@ -196,7 +196,7 @@ const DATABASES: &[Case] = &[
     appended("/srv/zookeeper/logs/version-2/log.1").is(Refusal::Segment),
     appended("/srv/bdb/log.0000000001").is(Refusal::Segment),
     appended("/srv/bookkeeper/current/1f03a2.log").is(Refusal::Segment),
-    appended("/srv/bookkeeper/current/0.log").beside(&["lastMark"]).is(Refusal::DatabaseBeside),
+    appended("/srv/bookkeeper/current/0.log").beside(&["lastMark"]).is(Refusal::Segment),
     opened("/srv/cassandra/commitlog/CommitLog-7-1.log", O_RDWR).after(History::MAPPED).is(Refusal::NotAppended),
     appended("/srv/cassandra/x/CommitLog-7-1.log").is(Refusal::Database),
     appended("/srv/cassandra/data/ks/t-1/nb_txn_flush_8af7.log")
@@ -422,6 +422,12 @@ const NAMES: &[(Refusal, &str)] = &[
     (Refusal::Database, "edits_inprogress_0000000000000000001 7.txnindex 7.snapshot replication-offset-checkpoint"),
     (Refusal::Database, "WiredTigerLog.0000000001 a.wt user-1000.journal system@1.journal~ 0.rdq journal.qi 7.segment"),
     (Refusal::Database, "LATEST.LOG PREVIOUS.LOG DECISION_TAB.LOG a.DCD a.DCL dhcpd.leases~ dhcpd.leases6 eth0.lease"),
+    (
+        Refusal::Database,
+        "journal journal.12 journal.log journal-000001.log wal.log wal-000001.log wal_log aof.log raft.log edits.log",
+    ),
+    (Refusal::Database, "detail-20260101 sql-relay"),
+    (Refusal::Segment, "1.log 00001.log"),
     (Refusal::Database, "dovecot.index.log.2 dovecot-uidlist dovecot-keywords cyrus.index cyrus.cache cyrus.header"),
     (
         Refusal::Stream,
@@ -437,6 +443,7 @@ const NAMES: &[(Refusal, &str)] = &[
 /// Directories below which nothing is a log.
 const DIRECTORIES: &[(Refusal, &str)] = &[
     (Refusal::Database, "appendonlydir appendonlydir-6380 wal WAL wals WALs oldWALs binlog binlogs"),
+    (Refusal::Database, "radacct cdr-csv cdr-custom"),
     (Refusal::Database, "pg_wal pg_xlog pg_xact pg_clog pg_replslot commitlog translog tlog kahadb journals journal"),
     (Refusal::Repository, ".git x.git reftable .hg .svn .bzr CVSROOT .jj"),
     (Refusal::Keys, ".ssh .gnupg"),
@@ -486,7 +493,10 @@ fn names_and_directories_that_are_no_logs_are_none_anywhere() {
     for &(refusal, directories) in DIRECTORIES {
         for directory in directories.split(' ') {
             assert_eq!(judged(format!("/srv/{directory}/log/app.log")), Err(refusal), "{directory}");
-            assert_eq!(judged(format!("/srv/app/{directory}.log")), Ok(()), "{directory}.log");
+            // These are names of the file, too.
+            let both = matches!(directory, "wal" | "journal" | "binlog" | "commitlog");
+            let expected = if both { Err(Refusal::Database) } else { Ok(()) };
+            assert_eq!(judged(format!("/srv/app/{directory}.log")), expected, "{directory}.log");
         }
     }
 }

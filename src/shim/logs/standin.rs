@@ -5,11 +5,10 @@
 //! All that is needed later is in the inode, its name and mode, so that it is inherited over dup, fork and exec.
 
 use core::ffi::{CStr, c_char};
-use core::fmt::Write;
 
 use libc::c_int;
 
-use super::opened::{PATH, database_beside, link};
+use super::opened::{PATH, database_beside, link, working_folder};
 use super::rule::{self, Facts, History};
 use crate::barrier::barrier;
 use crate::report::{ErrnoName, More, Printable, Repeated};
@@ -90,11 +89,7 @@ fn make(at: c_int, path: *const c_char, flags: c_int, mode: u32, errno: c_int) -
 fn absolute(at: c_int, path: &CStr) -> Option<Text<PATH>> {
     let mut whole = Text::<PATH>::new();
     if path.to_bytes().first() != Some(&b'/') {
-        let mut folder = link(at);
-        if at == libc::AT_FDCWD {
-            folder.set(b"");
-            let _ = write!(folder, "/proc/self/task/{}/cwd", sys::gettid());
-        }
+        let folder = if at == libc::AT_FDCWD { working_folder() } else { link(at) };
         let mut bytes = [0u8; PATH];
         whole.set(sys::read_link(folder.as_c_str(), &mut bytes).ok()?);
         let _ = whole.push(b"/");

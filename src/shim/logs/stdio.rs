@@ -9,7 +9,7 @@ use core::sync::atomic::{AtomicPtr, AtomicUsize, Ordering::Relaxed};
 
 use libc::{FILE, off64_t, ssize_t};
 
-use super::calls::{RealWrite, write_all, write_raw};
+use super::calls::{RealWrite, real_write, write_all, write_raw};
 use super::files;
 use crate::barrier::barrier;
 use crate::elf::{self, Name};
@@ -101,10 +101,9 @@ extern "C" fn install_now() {
             return;
         }
         let slots = [SLOTS[0].swap(0, Relaxed), SLOTS[1].swap(0, Relaxed)];
-        if let Some(own) = elf::libc().and_then(|libc| libc.find(&Name::new(c"write"))) {
-            NATIVE_WRITE.store(own as *mut (), Relaxed);
-        }
-        if !NATIVE_WRITE.load(Relaxed).is_null() && slots.iter().all(|&slot| slot != 0) && super::may_divert_or_wait() {
+        let own = elf::libc().and_then(|libc| libc.find(&Name::new(c"write")));
+        NATIVE_WRITE.store(own.unwrap_or(real_write() as *const () as usize) as *mut (), Relaxed);
+        if slots.iter().all(|&slot| slot != 0) && super::may_divert_or_wait() {
             // SAFETY: found and checked by `find`; libc stays mapped.
             replace(slots.map(|slot| unsafe { &*(slot as *const AtomicUsize) }));
         }

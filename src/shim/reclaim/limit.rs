@@ -84,10 +84,11 @@ fn raise_once() -> u64 {
     if next <= soft || sys::set_descriptor_limit(0, rlimit { rlim_cur: next, ..limit }).is_err() {
         return 0;
     }
-    // Somebody else may have set it since.
-    if RAISED_TO.swap(next, Relaxed) != soft {
+    // Somebody else may have set it since. Another thread may have raised it further.
+    if RAISED_TO.load(Relaxed) != soft {
         page::counters().raised_from.store(soft, Relaxed);
     }
+    RAISED_TO.store(sys::descriptor_limit(0).map_or(next, |limit| limit.rlim_cur), Relaxed);
     page::counters().soft_limit.store(next, Relaxed);
     log::info!("soft limit on open files raised from {soft} to {next} (hard limit {})", limit.rlim_max);
     emit(EventKind::Raised, next, Outcome::Raised);
@@ -199,6 +200,11 @@ impl core::fmt::Display for Remedy {
 #[inline(never)]
 pub extern "C" fn taken_over() {
     barrier((), take_over);
+}
+
+/// What is done at the marks is done once more.
+pub fn look_again() {
+    LOOK_AT.store(0, Relaxed);
 }
 
 fn take_over() {

@@ -40,6 +40,8 @@ functions! {
     is_true: unsafe extern "C" fn(Object) -> c_int = c"PyObject_IsTrue";
     call_method: unsafe extern "C" fn(Object, *const c_char, *const c_char, ...) -> Object = c"PyObject_CallMethod";
     forget: unsafe extern "C" fn(Object) = c"Py_DecRef";
+    make_gc: unsafe extern "C" fn() -> Object = c"PyInit_gc";
+    make_module: unsafe extern "C" fn(Object, Object, c_int) -> Object = c"PyModule_FromDefAndSpec2"; // 3.5
     free_threaded: unsafe extern "C" fn() = c"PyUnstable_Module_SetGIL"; // only builds without the lock have it
 }
 
@@ -152,10 +154,11 @@ impl Functions {
             return false;
         };
         let before = page::closes(false);
-        // SAFETY: with the lock held; references are given back. Not imported: that runs Python's code, in which the program's signal
-        // handlers would run, and their exceptions be lost.
+        // SAFETY: with the lock held; references are given back.
         unsafe {
-            let module = item(modules(), c"gc".as_ptr());
+            let imported = item(modules(), c"gc".as_ptr());
+            let made = if imported.is_null() { self.own_gc(put_error) } else { core::ptr::null_mut() };
+            let module = if imported.is_null() { made } else { imported };
             if module.is_null() {
                 return false;
             }
@@ -163,10 +166,53 @@ impl Functions {
             if !found.is_null() {
                 forget(found);
             }
+            if !made.is_null() {
+                forget(made);
+            }
             // If one of them failed, that is no error of the host's.
             put_error(core::ptr::null_mut(), core::ptr::null_mut(), core::ptr::null_mut());
         }
         page::closes(false) != before
+    }
+}
+
+impl Functions {
+    /// A module gc of our own, where the program has imported none. To import it would run Python's code, in which the program's signal
+    /// handlers run, and their exceptions would be lost. NULL: not to be had so.
+    ///
+    /// # Safety
+    /// With the lock held, and no error set.
+    unsafe fn own_gc(&self, put_error: unsafe extern "C" fn(Object, Object, Object)) -> Object {
+        /// PYTHON_API_VERSION, the same since 2006.
+        const VERSION: c_int = 1013;
+        let (Some(make_gc), Some(make_module), Some(modules), Some(item), Some(attribute), Some(forget)) =
+            (self.make_gc, self.make_module, self.modules, self.item, self.attribute, self.forget)
+        else {
+            return core::ptr::null_mut();
+        };
+        // SAFETY: as promised; references are given back. All of this is C, and looks nothing up by name but in modules of C.
+        unsafe {
+            let made = make_gc();
+            if made.is_null() {
+                put_error(core::ptr::null_mut(), core::ptr::null_mut(), core::ptr::null_mut());
+                return made;
+            }
+            let collect = attribute(made, c"collect".as_ptr());
+            if !collect.is_null() {
+                forget(collect);
+                return made; // before 3.11: a module
+            }
+            // Its definition, which is static. The module's name does not matter.
+            put_error(core::ptr::null_mut(), core::ptr::null_mut(), core::ptr::null_mut());
+            let sys = item(modules(), c"sys".as_ptr());
+            let spec = if sys.is_null() { sys } else { attribute(sys, c"__spec__".as_ptr()) };
+            let module = if spec.is_null() { spec } else { make_module(made, spec, VERSION) };
+            if !spec.is_null() {
+                forget(spec);
+            }
+            put_error(core::ptr::null_mut(), core::ptr::null_mut(), core::ptr::null_mut());
+            module
+        }
     }
 }
 
