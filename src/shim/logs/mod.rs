@@ -34,8 +34,17 @@ use files::Key;
 /// Programs whose output is somebody's data whatever the file is called: `wget -c http://host/server.log`. tee has its lines on
 /// standard output already.
 const COPIERS: &[u8] = b"dd, cp, mv, install, tar, bsdtar, cpio, rsync, scp, sftp, wget, curl, aria2c, cat, tee, head, tail, \
-    sort, uniq, split, csplit, shuf, cut, tr, grep, egrep, fgrep, zgrep, rg, sed, awk, gawk, mawk, tac, rev, nl, paste, join, comm, diff, \
-    column, expand, unexpand, fold, fmt, pr, iconv, jq, od, xxd, hexdump, strings, sqlite3, psql, mysqldump, pg_dump, lz4, zstdcat, zcat, zip, unzip, gzip, bzip2, xz, zstd, git, nc, ncat, socat, pv, sponge, base64, openssl, gpg";
+    sort, uniq, split, csplit, shuf, cut, tr, grep, egrep, fgrep, zgrep, rg, sed, tac, rev, nl, paste, join, comm, diff, \
+    column, expand, unexpand, fold, fmt, pr, iconv, jq, od, xxd, hexdump, strings, sqlite3, psql, mysqldump, \
+    pg_dump, lz4, zcat, zip, unzip, gzip, bzip2, xz, zstd, git, nc, ncat, socat, pv, sponge, base64, openssl, gpg";
+
+/// Programs whose standard output is such data, but not what they append to by name.
+const FILTERS: &[u8] = b"awk, gawk, mawk, original-awk";
+
+/// Is what this program writes to its standard output data?
+fn is_filter() -> bool {
+    glob::any(FILTERS, crate::start::program())
+}
 
 /// At load. `to_file`: a standard stream is a file.
 pub fn start(to_file: bool) {

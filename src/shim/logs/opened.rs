@@ -72,7 +72,7 @@ impl<'a> Log<'a> {
             path: self.path(),
             flags: sys::status_flags(self.fd).unwrap_or(0),
             regular: true,
-            standard: sink::is_standard(self.status),
+            standard: sink::is_standard(self.status) && !super::is_filter(),
             stderr: sink::is_stderr(self.status),
             history: History::from_bits(descriptors::marks(self.fd) as u8),
             positioned: false,

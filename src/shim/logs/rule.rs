@@ -151,7 +151,7 @@ const DENIED: &[Group] = &[
     // What others call the log that they recover from, by its bare name; Perforce's journal.
     Group {
         refusal: Refusal::Database,
-        names: b"journal, journal.[0-9]*, journal.log, journal-[0-9]*.log, wal.log, wal-*.log, wal_log, commitlog.log, aof.log, \
+        names: b"journal, journal.[0-9]*, journal-[0-9]*.log, wal.log, wal-*.log, wal_log, commitlog.log, aof.log, \
             binlog.log, raft.log, oplog.log, edits.log",
         directories: b"",
     },

@@ -424,7 +424,7 @@ const NAMES: &[(Refusal, &str)] = &[
     (Refusal::Database, "LATEST.LOG PREVIOUS.LOG DECISION_TAB.LOG a.DCD a.DCL dhcpd.leases~ dhcpd.leases6 eth0.lease"),
     (
         Refusal::Database,
-        "journal journal.12 journal.log journal-000001.log wal.log wal-000001.log wal_log aof.log raft.log edits.log",
+        "journal journal.12 journal-000001.log wal.log wal-000001.log wal_log aof.log raft.log edits.log",
     ),
     (Refusal::Database, "detail-20260101 sql-relay"),
     (Refusal::Segment, "1.log 00001.log"),
@@ -494,7 +494,7 @@ fn names_and_directories_that_are_no_logs_are_none_anywhere() {
         for directory in directories.split(' ') {
             assert_eq!(judged(format!("/srv/{directory}/log/app.log")), Err(refusal), "{directory}");
             // These are names of the file, too.
-            let both = matches!(directory, "wal" | "journal" | "binlog" | "commitlog");
+            let both = matches!(directory, "wal" | "binlog" | "commitlog");
             let expected = if both { Err(Refusal::Database) } else { Ok(()) };
             assert_eq!(judged(format!("/srv/app/{directory}.log")), expected, "{directory}.log");
         }
