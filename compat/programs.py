@@ -12,7 +12,7 @@ def steady(text):
     """A text without what changes from run to run: times, process ids, addresses, durations, random names."""
     text = own_words(text)
     for pattern, word in [
-        (r"\b\d{4}[-/]\d\d[-/]\d\d[T ]\d\d:\d\d(:\d\d([.,]\d+)?)?( ?[+-]\d\d:?\d\d|Z)?", "TIME"),
+        (r"\b\d{4}[-/]\d\d[-/]\d\d(?:T|  ?)\d?\d:\d\d(:\d\d([.,]\d+)?)?( ?[+-]\d\d:?\d\d|Z)?", "TIME"),
         (r"\b[A-Z][a-z]{2} \d\d?, \d{4} \d\d?:\d\d:\d\d [AP]M", "TIME"),
         (r"\b\d\d:\d\d:\d\d([.,]\d+)?", "TIME"),
         (r"0x[0-9a-f]{6,}", "ADDRESS"),
