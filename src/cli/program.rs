@@ -4,7 +4,7 @@
 use crate::elf::Elf;
 use std::fs::File;
 use std::os::unix::ffi::OsStrExt;
-use tideover_contract::{glob, select};
+use tideover_contract::select;
 
 /// Word of the auxiliary vector that says whether the loader ignored LD_PRELOAD.
 const AT_SECURE: u64 = 23;
@@ -26,12 +26,12 @@ impl Program {
         Program { name, elf, secure: is_secure(&std::fs::read(format!("/proc/{pid}/auxv")).unwrap_or_default()) }
     }
 
-    /// Does it use sets of select(2), with numbers that it has not checked?
-    pub fn uses_select(&self) -> bool {
-        let imports = |elf: &Elf| {
-            elf.undefined.iter().any(|name| select::CALLS.iter().any(|call| call.to_bytes() == name.as_bytes()))
-        };
-        !glob::any(select::CHECKED, &self.name) && self.elf.as_ref().is_some_and(imports)
+    /// How far its soft limit may be raised, as far as it is concerned: see [`select::end`].
+    pub fn end(&self) -> u64 {
+        select::end(&self.name, |calls| {
+            let imports = |name: &String| calls.iter().any(|call| call.to_bytes() == name.as_bytes());
+            self.elf.as_ref().is_some_and(|elf| elf.undefined.iter().any(imports))
+        })
     }
 
     /// Why the library can't act in it, as the end of a sentence; None if nothing speaks against it.
@@ -67,15 +67,18 @@ mod tests {
     fn this_test_is_within_reach() {
         let me = Program::of(std::process::id());
         assert_eq!(me.out_of_reach(), None);
-        assert!(!me.uses_select());
+        assert_eq!(me.end(), u64::MAX);
     }
 
     #[test]
     fn programs_are_told_apart() {
         let elf = Elf { interpreter: Some("/lib/ld.so".into()), undefined: vec!["select".into()], ..Elf::default() };
         let program = |name: &str, elf: &Elf, secure| Program { name: name.into(), elf: Some(elf.clone()), secure };
-        assert!(program("mydaemon", &elf, false).uses_select());
-        assert!(!program("python3.11", &elf, false).uses_select());
+        assert_eq!(program("mydaemon", &elf, false).end(), select::END);
+        assert_eq!(program("python3.11", &elf, false).end(), u64::MAX);
+        let sizes = Elf { undefined: vec!["select".into(), "getdtablesize".into()], ..elf.clone() };
+        assert_eq!(program("mydaemon", &sizes, false).end(), select::AS_IT_IS);
+        assert_eq!(program("bash", &sizes, false).end(), select::END);
         assert!(program("su", &elf, true).out_of_reach().unwrap().contains("set-uid"));
         let without = Elf { interpreter: None, ..elf.clone() };
         assert!(program("busybox", &without, false).out_of_reach().unwrap().contains("statically"));

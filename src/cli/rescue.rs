@@ -84,7 +84,7 @@ pub fn rescue(pid: u32, to: Option<u64>) -> Result<Rescue, Failure> {
     let refuse = |why: String| Failure::failed(format!("cannot raise the limit of process {pid} ({name}): {why}"));
     let (soft, hard) =
         process::limits(pid).ok_or_else(|| refuse(format!("/proc/{pid}/limits can't be read; {}", as_root(pid))))?;
-    let target = aim(soft, hard, to, Program::of(pid).uses_select()).map_err(|why| refuse(why.text(pid)))?;
+    let target = aim(soft, hard, to, Program::of(pid).end()).map_err(|why| refuse(why.text(pid)))?;
     let limit = Rlimit { current: Some(target), maximum: (hard != u64::MAX).then_some(hard) };
     let id = i32::try_from(pid).ok().and_then(Pid::from_raw);
     let was = prlimit(id, Resource::Nofile, limit).map_err(|error| match error {
@@ -107,6 +107,7 @@ enum Refused {
     AtHard(u64),
     Lower { soft: u64, to: u64 },
     Select(u64),
+    Table(u64),
 }
 
 impl Refused {
@@ -131,21 +132,24 @@ impl Refused {
                 "its soft limit is {soft}, and it uses select(2), which corrupts memory with numbers past {}; where it never selects on files, say --to N",
                 select::END
             ),
+            Refused::Table(soft) => format!(
+                "its soft limit is {soft}, and it calls getdtablesize(3), so it may have a table of so many; where it has none, say --to N"
+            ),
         }
     }
 }
 
-fn aim(soft: u64, hard: u64, to: Option<u64>, uses_select: bool) -> Result<u64, Refused> {
+fn aim(soft: u64, hard: u64, to: Option<u64>, end: u64) -> Result<u64, Refused> {
     let cap = default_value(Id::RaiseCap as usize);
     match to {
         Some(to) if to > hard => Err(Refused::BeyondHard { hard, to }),
         Some(to) if to <= soft => Err(Refused::Lower { soft, to }),
         Some(to) => Ok(to),
         None if soft >= hard => Err(Refused::AtHard(hard)),
-        None if uses_select && soft >= select::END => Err(Refused::Select(soft)),
-        None if uses_select => Ok(hard.min(select::END)),
+        None if end == select::AS_IT_IS => Err(Refused::Table(soft)),
+        None if soft >= end => Err(Refused::Select(soft)),
         None if soft >= cap => Err(Refused::Lower { soft, to: cap }),
-        None => Ok(hard.min(cap)),
+        None => Ok(hard.min(cap).min(end)),
     }
 }
 
@@ -155,16 +159,18 @@ mod tests {
 
     #[test]
     fn it_goes_as_far_as_is_safe_and_no_further_than_told() {
-        assert_eq!(aim(64, 4096, None, false), Ok(4096));
-        assert_eq!(aim(64, 4096, Some(100), false), Ok(100));
-        assert_eq!(aim(64, 1 << 30, None, false), Ok(524_288));
-        assert_eq!(aim(64, 4096, None, true), Ok(1024));
-        assert_eq!(aim(64, 4096, Some(4000), true), Ok(4000), "told to");
-        assert_eq!(aim(64, 4096, Some(4097), false), Err(Refused::BeyondHard { hard: 4096, to: 4097 }));
-        assert_eq!(aim(64, 64, None, false), Err(Refused::AtHard(64)));
-        assert_eq!(aim(64, 4096, Some(64), false), Err(Refused::Lower { soft: 64, to: 64 }));
-        assert_eq!(aim(2000, 4096, None, true), Err(Refused::Select(2000)));
-        assert_eq!(aim(1 << 20, 1 << 30, None, false), Err(Refused::Lower { soft: 1 << 20, to: 524_288 }));
+        assert_eq!(aim(64, 4096, None, u64::MAX), Ok(4096));
+        assert_eq!(aim(64, 4096, Some(100), u64::MAX), Ok(100));
+        assert_eq!(aim(64, 1 << 30, None, u64::MAX), Ok(524_288));
+        assert_eq!(aim(64, 4096, None, select::END), Ok(1024));
+        assert_eq!(aim(64, 4096, Some(4000), select::END), Ok(4000), "told to");
+        assert_eq!(aim(64, 4096, Some(4097), u64::MAX), Err(Refused::BeyondHard { hard: 4096, to: 4097 }));
+        assert_eq!(aim(64, 64, None, u64::MAX), Err(Refused::AtHard(64)));
+        assert_eq!(aim(64, 4096, Some(64), u64::MAX), Err(Refused::Lower { soft: 64, to: 64 }));
+        assert_eq!(aim(2000, 4096, None, select::END), Err(Refused::Select(2000)));
+        assert_eq!(aim(64, 4096, None, select::AS_IT_IS), Err(Refused::Table(64)));
+        assert_eq!(aim(64, 4096, Some(4000), select::AS_IT_IS), Ok(4000), "told to");
+        assert_eq!(aim(1 << 20, 1 << 30, None, u64::MAX), Err(Refused::Lower { soft: 1 << 20, to: 524_288 }));
     }
 
     #[test]

@@ -9,7 +9,6 @@ use crate::process;
 use crate::units::rfc3339;
 use serde_json::{Map, Value, json};
 use tideover_contract::page::{COUNTERS, Shape, View};
-use tideover_contract::select;
 use tideover_contract::settings::{Id, default_value, raise};
 
 /// The page and the kernel's numbers.
@@ -119,7 +118,8 @@ impl<'a> Snapshot<'a> {
 }
 
 /// What the library lets its process have: it raises the soft limit when it is hit.
-pub fn ceiling(view: View, soft: u64, hard: u64, uses_select: bool) -> u64 {
+/// `end` is how far the program itself may be raised.
+pub fn ceiling(view: View, soft: u64, hard: u64, end: u64) -> u64 {
     let value = |id: Id| view.setting(id as usize).map(|(value, _)| value);
     // Not filled in yet: what an untouched library does.
     let mode = value(Id::Raise).unwrap_or(raise::AUTO);
@@ -127,7 +127,7 @@ pub fn ceiling(view: View, soft: u64, hard: u64, uses_select: bool) -> u64 {
         return soft;
     }
     let cap = value(Id::RaiseCap).unwrap_or(default_value(Id::RaiseCap as usize));
-    let end = if uses_select && mode != raise::FORCE { select::END } else { u64::MAX };
+    let end = if mode == raise::FORCE { u64::MAX } else { end };
     hard.min(cap).min(end).max(soft)
 }
 
@@ -137,6 +137,7 @@ mod tests {
     use crate::pages::forge;
     use std::collections::BTreeSet;
     use tideover_contract::page::{EVENT_FIELDS, FIELDS, state};
+    use tideover_contract::select;
 
     /// interface.md, "--json keys of stat", and the additions: logs.refused, exhaustion.collectors and .not_collected,
     /// connections.endpoints and counters.
@@ -225,10 +226,10 @@ mod tests {
         put(&mut bytes, Id::Raise, raise::AUTO);
         put(&mut bytes, Id::RaiseCap, 4000);
         let page = Page::forged(bytes, 7);
-        assert_eq!(ceiling(page.view().unwrap(), 1024, 1 << 20, false), 4000);
-        assert_eq!(ceiling(page.view().unwrap(), 256, 1 << 20, true), 1024);
-        assert_eq!(ceiling(page.view().unwrap(), 256, 512, false), 512);
+        assert_eq!(ceiling(page.view().unwrap(), 1024, 1 << 20, u64::MAX), 4000);
+        assert_eq!(ceiling(page.view().unwrap(), 256, 1 << 20, select::END), 1024);
+        assert_eq!(ceiling(page.view().unwrap(), 256, 512, u64::MAX), 512);
         put(&mut bytes, Id::Raise, raise::OFF);
-        assert_eq!(ceiling(Page::forged(bytes, 7).view().unwrap(), 1024, 1 << 20, false), 1024);
+        assert_eq!(ceiling(Page::forged(bytes, 7).view().unwrap(), 1024, 1 << 20, u64::MAX), 1024);
     }
 }

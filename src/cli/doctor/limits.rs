@@ -6,18 +6,22 @@ use crate::snapshot::ceiling;
 use crate::system::{self, Share};
 use crate::units::bytes;
 use crate::{cgroup, process};
+use tideover_contract::select;
 
 /// Soft and hard limit of the process.
 pub fn of(patient: &Patient) -> Vec<Check> {
     let (pid, (soft, hard), used) = (patient.pid, patient.limits, patient.last.used);
     let view = patient.page.as_ref().and_then(|page| page.view());
-    let within = view.map_or(soft, |view| ceiling(view, soft, hard, patient.program.uses_select()));
+    let end = patient.program.end();
+    let within = view.map_or(soft, |view| ceiling(view, soft, hard, end));
     let more = hard.max(used).saturating_mul(4).min(system::sysctl("fs.nr_open").unwrap_or(1 << 20));
     let raise_hard = vec![
         format!("sudo prlimit --pid {pid} --nofile={more}:{more}"),
         format!("for good: LimitNOFILE={more} under [Service] in its unit, or docker run --ulimit nofile={more}"),
     ];
-    let raise_soft = if soft < hard {
+    let raise_soft = if soft < hard && end == select::AS_IT_IS {
+        vec![format!("LimitNOFILE={hard} under [Service] in its unit, or `ulimit -n {hard}` before it starts")]
+    } else if soft < hard {
         let line = format!("for good: LimitNOFILE={hard} under [Service] in its unit, or start it with tideover run");
         vec![format!("tideover rescue {pid}"), line]
     } else {
@@ -32,9 +36,18 @@ pub fn of(patient: &Patient) -> Vec<Check> {
     }
     let mut checks = vec![soft_check];
     checks.push(Check::share("hard limit", Share { used, max: hard }, "descriptors in use", raise_hard));
-    if soft < hard && patient.program.uses_select() {
-        let says = "it uses select(2), which corrupts memory with numbers past 1024: rescue and library stop there";
-        checks.push(Check::ok("select", says));
+    if soft < hard {
+        match end {
+            select::AS_IT_IS => checks.push(Check::ok(
+                "table",
+                "it calls getdtablesize(3), and may have a table of so many: rescue and library leave its limit as it is",
+            )),
+            select::END => checks.push(Check::ok(
+                "select",
+                "it uses select(2), which corrupts memory with numbers past 1024: rescue and library stop there",
+            )),
+            _ => {}
+        }
     }
     if let Some(nr_open) = system::sysctl("fs.nr_open") {
         let level = Level::of(Share { used, max: nr_open }.percent(), 70.0, 90.0);

@@ -88,7 +88,7 @@ impl Look {
         if listed.percent() >= self.usage.warning * 0.5
             && let Some(snapshot) = snapshots.iter().find(|snapshot| snapshot.pid == listed.pid)
         {
-            max = ceiling(snapshot.page, soft, hard, Program::of(listed.pid).uses_select());
+            max = ceiling(snapshot.page, soft, hard, Program::of(listed.pid).end());
         }
         let share = Share { used, max };
         Some(Finding {

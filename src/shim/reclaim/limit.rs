@@ -1,12 +1,13 @@
 //! First rung: the soft limit, raised towards the hard one when it is hit, and given back to what the program execs.
 
+use core::num::NonZeroUsize;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 use libc::rlimit;
-use once_cell::race::OnceBool;
+use once_cell::race::OnceNonZeroUsize;
 use tideover_contract::page::{EventKind, Outcome};
+use tideover_contract::select;
 use tideover_contract::settings::{Id, MILLION, raise};
-use tideover_contract::{glob, select};
 
 use super::{Gain, Pressure};
 use crate::barrier::barrier;
@@ -30,8 +31,8 @@ static RAISED_TO: AtomicU64 = AtomicU64::new(0);
 static LOOK_AT: AtomicU64 = AtomicU64::new(0);
 static WARNED: AtomicBool = AtomicBool::new(false);
 static CRITICAL: AtomicBool = AtomicBool::new(false);
-static USES_SELECT: OnceBool = OnceBool::new();
-static HAS_TABLES: OnceBool = OnceBool::new();
+/// See [`select::end`].
+static END: OnceNonZeroUsize = OnceNonZeroUsize::new();
 
 /// The limits now, noted in the page.
 pub fn look() -> Option<rlimit> {
@@ -48,27 +49,15 @@ pub fn ceiling(limit: rlimit) -> u64 {
         return limit.rlim_cur;
     }
     let mut top = limit.rlim_max.min(SETTINGS.get(Id::RaiseCap));
-    if mode != raise::FORCE && has_tables() {
-        return limit.rlim_cur;
-    }
-    if mode != raise::FORCE && uses_select() {
-        top = top.min(select::END);
+    if mode != raise::FORCE {
+        top = top.min(end());
     }
     top.max(limit.rlim_cur)
 }
 
-fn uses_select() -> bool {
-    USES_SELECT
-        .get_or_init(|| !glob::any(select::CHECKED, crate::start::program()) && elf::main_imports(&select::CALLS))
-}
-
-/// Does it ask how many descriptors there can be? Then it may have a table of so many.
-fn has_tables() -> bool {
-    HAS_TABLES.get_or_init(|| {
-        !glob::any(select::CHECKED, crate::start::program())
-            && !glob::any(select::SIZED, crate::start::program())
-            && elf::main_imports(&[c"getdtablesize"])
-    })
+fn end() -> u64 {
+    let find = || select::end(crate::start::program(), elf::main_imports) as usize;
+    END.get_or_init(|| NonZeroUsize::new(find()).unwrap_or(NonZeroUsize::MIN)).get() as u64
 }
 
 /// The rung.
