@@ -10,35 +10,14 @@
 // Unit tests leave out the exported functions, or they would interpose on themselves; then much has no caller.
 #![cfg_attr(test, allow(dead_code))]
 
-mod accept;
-mod acquire;
 mod arch;
-mod barrier;
-mod breaker;
-#[cfg(not(test))]
-mod capi;
-mod descriptors;
-mod elf;
-mod events;
+mod engine;
+mod features;
 #[cfg(not(test))]
 mod hooks;
-mod logs;
-mod outgoing;
-mod page;
-mod process;
-mod real;
-mod reclaim;
-mod report;
-mod reserve;
-mod settings;
-mod start;
-mod sys;
-mod text;
-mod thread;
-#[cfg(not(test))]
-mod unused;
-mod usage;
-mod wait;
+mod lifecycle;
+mod os;
+mod state;
 
 /// printf-style output from inside a host goes through [`report`] or nowhere.
 #[allow(unused_macros)]

@@ -5,8 +5,8 @@ use core::ffi::{c_int, c_uint};
 use libc::{DIR, FILE};
 
 use super::{closing, closing_many, closing_stream, hooks};
-use crate::acquire::Call;
-use crate::sys;
+use crate::engine::attempt::Call;
+use crate::os::sys;
 
 hooks! {
     close(fd: c_int) -> c_int = closing(fd);

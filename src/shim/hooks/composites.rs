@@ -6,10 +6,10 @@ use libc::{DIR, FILE, addrinfo};
 
 use super::processes::with_original_limit;
 use super::{Answer, directory, hooks, lasting, stream, whole};
-use crate::acquire::{Call, is_exhaustion};
-use crate::barrier::barrier;
-use crate::sys::{self, errno, set_errno};
-use crate::{page, process};
+use crate::engine::attempt::{Call, is_exhaustion};
+use crate::os::barrier::barrier;
+use crate::os::sys::{self, errno, set_errno};
+use crate::state::{page, process};
 
 type Callback = *const c_void;
 type Mode = *const c_char;
@@ -127,7 +127,12 @@ extern "C" fn stand_in(path: Name, mode: Mode) -> *mut FILE {
     }
     let access = if letters.contains(&b'+') { libc::O_RDWR } else { libc::O_WRONLY };
     let close = if letters.contains(&b'e') { libc::O_CLOEXEC } else { 0 };
-    let fd = crate::logs::standin::open(libc::AT_FDCWD, path, access | close | libc::O_CREAT | libc::O_APPEND, MODE);
+    let fd = crate::features::logs::standin::open(
+        libc::AT_FDCWD,
+        path,
+        access | close | libc::O_CREAT | libc::O_APPEND,
+        MODE,
+    );
     if fd < 0 {
         return core::ptr::null_mut();
     }
@@ -138,7 +143,7 @@ extern "C" fn stand_in(path: Name, mode: Mode) -> *mut FILE {
 /// fdopen(3): makes no descriptor, but stdio may write to an inherited one from here on.
 #[inline(always)]
 unsafe fn adopting(_: impl Fn() -> Call, mut real: impl FnMut() -> *mut FILE) -> *mut FILE {
-    crate::logs::stdio::install();
+    crate::features::logs::stdio::install();
     real()
 }
 
@@ -148,10 +153,10 @@ unsafe fn reopening(call: impl Fn() -> Call, real: impl FnMut() -> *mut FILE, ol
     // SAFETY: the host's stream, which it is about to reopen.
     unsafe {
         let fd = if old.is_null() { -1 } else { libc::fileno(old) };
-        crate::logs::sink::before_replacing(fd);
-        let (_, history) = crate::descriptors::forget_after_flush(fd);
+        crate::features::logs::sink::before_replacing(fd);
+        let (_, history) = crate::state::descriptors::forget_after_flush(fd);
         let new = with_room(call, real);
-        crate::descriptors::flushed(fd, history);
+        crate::state::descriptors::flushed(fd, history);
         new
     }
 }

@@ -6,10 +6,10 @@ use libc::{sockaddr, socklen_t};
 
 use super::loops::real_poll;
 use super::{Whole, hooks, second_chance_for};
-use crate::acquire::{Call, Lack, Tried, carry_for};
-use crate::outgoing::timer::{Stands, Timer};
-use crate::outgoing::{self, Plan, ports};
-use crate::sys::{errno, set_errno};
+use crate::engine::attempt::{Call, Lack, Tried, carry_for};
+use crate::features::outgoing::timer::{Stands, Timer};
+use crate::features::outgoing::{self, Plan, ports};
+use crate::os::sys::{errno, set_errno};
 
 type Address = *const sockaddr;
 

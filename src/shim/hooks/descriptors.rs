@@ -5,9 +5,9 @@ use core::ffi::{c_char, c_int, c_long, c_uint};
 use libc::{sigset_t, termios, winsize};
 
 use super::{blocking, descriptor, hooks, pair, through};
-use crate::acquire::Call;
-use crate::logs::sink;
-use crate::{descriptors, page};
+use crate::engine::attempt::Call;
+use crate::features::logs::sink;
+use crate::state::{descriptors, page};
 
 hooks! {
     dup(fd: c_int) -> c_int = copying(fd);
@@ -128,12 +128,12 @@ unsafe fn forked(call: impl Fn() -> Call, real: impl FnMut() -> c_int, master: *
 #[inline(always)]
 unsafe fn process_control(call: impl Fn() -> Call, real: impl FnMut() -> c_int, option: c_int) -> c_int {
     if option == libc::PR_SET_SECCOMP {
-        crate::process::before_sandbox();
+        crate::state::process::before_sandbox();
     }
     // SAFETY: as the caller promised.
     let answer = unsafe { through(call, real) };
     if option == libc::PR_SET_SECCOMP {
-        crate::process::after_sandbox(answer == 0);
+        crate::state::process::after_sandbox(answer == 0);
     }
     answer
 }

@@ -5,8 +5,8 @@ use core::ffi::{c_char, c_int, c_void};
 use libc::mode_t;
 
 use super::{blocking, descriptor, hooks, lasting};
-use crate::acquire::Call;
-use crate::logs::standin;
+use crate::engine::attempt::Call;
+use crate::features::logs::standin;
 
 /// Not in the libc crate for this target.
 type FileHandle = c_void;

@@ -9,11 +9,12 @@ use tideover_contract::select::END;
 
 use super::hooks;
 use super::sockets::test_cancel;
-use crate::accept::listeners;
-use crate::acquire::Call;
-use crate::barrier::barrier;
-use crate::process::{self, Phase};
-use crate::{descriptors, page, sys, thread};
+use crate::engine::attempt::Call;
+use crate::features::accept::listeners;
+use crate::os::barrier::barrier;
+use crate::os::sys;
+use crate::state::process::{self, Phase};
+use crate::state::{descriptors, page, thread};
 
 hooks! {
     epoll_wait(epoll: c_int, events: *mut epoll_event, most: c_int, timeout: c_int) -> c_int = watching(events, most, epoll, move || within(timeout), core::ptr::null());

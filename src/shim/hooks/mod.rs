@@ -4,6 +4,7 @@
 //! barrier) around: call the real function; if it failed for lack of descriptors, give it a [`second_chance`]; else count.
 //! exports.txt lists all names; a test compares it with the built library, and another asks the libc for forgotten twins.
 
+pub mod capi;
 mod closes;
 mod composites;
 mod connects;
@@ -23,11 +24,12 @@ use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use libc::{DIR, FILE};
 
-use crate::acquire::{Call, Lack, Tried, carry_for, is_exhaustion};
-use crate::barrier::barrier;
-use crate::logs::pause;
-use crate::sys::{errno, set_errno};
-use crate::{page, process, wait};
+use crate::engine::attempt::{Call, Lack, Tried, carry_for, is_exhaustion};
+use crate::engine::wait;
+use crate::features::logs::pause;
+use crate::os::barrier::barrier;
+use crate::os::sys::{errno, set_errno};
+use crate::state::{page, process};
 
 /// A family's table. After `=` stands the kind of answer, a function of this module or of the family's; after `if`, the
 /// condition under which the call may sleep.
@@ -43,7 +45,7 @@ macro_rules! hooks {
                     type Function = unsafe extern "C" fn($($type),*) -> $answer;
                     // SAFETY: the arguments are the host's own, handed on as they are.
                     unsafe {
-                        let call = move || $crate::acquire::Call {
+                        let call = move || $crate::engine::attempt::Call {
                             name: stringify!($name),
                             patient: true $(&& $patient)?,
                             greedy: false,
@@ -56,7 +58,7 @@ macro_rules! hooks {
                 }
             }
 
-            static REAL: $crate::real::Real = $crate::real::Real::new();
+            static REAL: $crate::os::real::Real = $crate::os::real::Real::new();
             // SAFETY: ends with a NUL, and C identifiers hold none.
             const NAME: &CStr = unsafe { CStr::from_bytes_with_nul_unchecked(concat!(stringify!($name), "\0").as_bytes()) };
 
@@ -309,16 +311,16 @@ unsafe fn through<R: Answer>(_: impl Fn() -> Call, mut real: impl FnMut() -> R) 
 #[inline(always)]
 unsafe fn closing(_: impl Fn() -> Call, real: impl FnMut() -> c_int, fd: c_int) -> c_int {
     // SAFETY: as the caller promised.
-    unsafe { close_unless(crate::descriptors::forget(fd), real) }
+    unsafe { close_unless(crate::state::descriptors::forget(fd), real) }
 }
 
 /// Closes a stream, which writes what is left to it.
 #[inline(always)]
 unsafe fn closing_stream(_: impl Fn() -> Call, real: impl FnMut() -> c_int, fd: c_int) -> c_int {
-    let (ours, history) = crate::descriptors::forget_after_flush(fd);
+    let (ours, history) = crate::state::descriptors::forget_after_flush(fd);
     // SAFETY: as the caller promised.
     let answer = unsafe { close_unless(ours, real) };
-    crate::descriptors::flushed(fd, history);
+    crate::state::descriptors::flushed(fd, history);
     answer
 }
 
@@ -341,7 +343,7 @@ unsafe fn close_unless(ours: bool, mut real: impl FnMut() -> c_int) -> c_int {
 /// Closes many.
 #[inline(always)]
 unsafe fn closing_many<R: Answer>(_: impl Fn() -> Call, mut real: impl FnMut() -> R, first: u32, last: u32) -> R {
-    crate::descriptors::forget_range(first, last);
+    crate::state::descriptors::forget_range(first, last);
     let answer = real();
     wait::wake_all();
     answer

@@ -7,11 +7,12 @@ use core::sync::atomic::Ordering::Relaxed;
 use libc::{pid_t, rlimit};
 
 use super::{Answer, Code, hooks, second_chance, through};
-use crate::acquire::Call;
-use crate::barrier::barrier;
-use crate::process::{self, Phase};
-use crate::reclaim::limit;
-use crate::{page, sys, thread};
+use crate::engine::attempt::Call;
+use crate::engine::reclaim::limit;
+use crate::os::barrier::barrier;
+use crate::os::sys;
+use crate::state::process::{self, Phase};
+use crate::state::{page, thread};
 
 /// Descriptors that popen(3) needs for a moment, and two to spare.
 const SPAWN_NEEDS: u64 = 4;
@@ -163,7 +164,7 @@ pub(super) unsafe fn with_original_limit<R: Answer>(_: impl Fn() -> Call, mut re
 extern "C" fn lend() -> Option<rlimit> {
     barrier(None, || {
         let original = limit::original()?;
-        let spare = || crate::usage::used(page::counters().soft_limit.load(Relaxed)) + SPAWN_NEEDS <= original;
+        let spare = || crate::state::usage::used(page::counters().soft_limit.load(Relaxed)) + SPAWN_NEEDS <= original;
         if process::may_act() && thread::count() <= 1 && spare() { limit::give_back() } else { None }
     })
 }

@@ -7,13 +7,14 @@ use core::sync::atomic::{AtomicPtr, Ordering::Relaxed};
 use libc::{sockaddr, socklen_t};
 
 use super::{Answer, blocking, descriptor, hooks, pair, second_chance};
-use crate::accept::clients::{self, Turn};
-use crate::accept::{self, Patience, Queue};
-use crate::acquire::{Call, is_exhaustion};
 use crate::arch::weak;
-use crate::barrier::barrier;
-use crate::real::Real;
-use crate::{descriptors, page, sys};
+use crate::engine::attempt::{Call, is_exhaustion};
+use crate::features::accept::clients::{self, Turn};
+use crate::features::accept::{self, Patience, Queue};
+use crate::os::barrier::barrier;
+use crate::os::real::Real;
+use crate::os::sys;
+use crate::state::{descriptors, page};
 
 hooks! {
     socket(domain: c_int, kind: c_int, protocol: c_int) -> c_int = descriptor() if blocking(kind);
@@ -246,5 +247,6 @@ pub(super) extern "C" fn welcome(fd: c_int) -> c_int {
 
 /// Is this listener in blocking mode? Asked only after a failure.
 pub(super) fn waits(listener: c_int) -> bool {
-    crate::process::phase() != crate::process::Phase::Sandboxed && sys::status_flags(listener).is_ok_and(blocking)
+    crate::state::process::phase() != crate::state::process::Phase::Sandboxed
+        && sys::status_flags(listener).is_ok_and(blocking)
 }

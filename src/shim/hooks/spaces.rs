@@ -5,8 +5,8 @@ use core::ffi::{c_char, c_int, c_uint, c_void};
 use libc::{mode_t, off64_t, size_t, ssize_t};
 
 use super::{hooks, spacious};
-use crate::acquire::Call;
-use crate::logs;
+use crate::engine::attempt::Call;
+use crate::features::logs;
 
 type Name = *const c_char;
 type Offset = *mut off64_t;

@@ -4,9 +4,11 @@ use core::ffi::{c_int, c_long};
 
 use super::sockets::carry_over;
 use super::{hooks, second_chance};
-use crate::acquire::Call;
-use crate::process;
-use crate::{descriptors, page, sys, wait};
+use crate::engine::attempt::Call;
+use crate::engine::wait;
+use crate::os::sys;
+use crate::state::process;
+use crate::state::{descriptors, page};
 
 type Argument = c_long;
 
@@ -126,7 +128,7 @@ unsafe fn by_number(
         Concern::None => return real(),
         Concern::Exits => process::leave(),
         Concern::Sandboxes(_) => process::before_sandbox(),
-        Concern::Loops => crate::thread::mark_event_loop(),
+        Concern::Loops => crate::state::thread::mark_event_loop(),
         Concern::Frees if descriptors::forget(arguments[0] as c_int) => {
             sys::set_errno(libc::EBADF);
             return -1;

@@ -8,11 +8,13 @@ use tideover_contract::settings::SECOND;
 
 use super::composites::make_room;
 use super::hooks;
-use crate::acquire::Call;
 use crate::arch::weak;
-use crate::barrier::barrier;
-use crate::real::Real;
-use crate::{page, process, reclaim, reserve, sys};
+use crate::engine::attempt::Call;
+use crate::engine::{reclaim, reserve};
+use crate::os::barrier::barrier;
+use crate::os::real::Real;
+use crate::os::sys;
+use crate::state::{page, process};
 
 /// For so long: other threads may take what was free a moment ago, and a program that is ending will soon have ended.
 const PATIENCE: u64 = 10 * SECOND;

@@ -7,10 +7,10 @@ use core::sync::atomic::AtomicUsize;
 
 use super::composites::make_room;
 use super::processes::{execve, execvp};
-use crate::acquire::Call;
-use crate::logs::dprintf;
-use crate::page;
-use crate::real::Real;
+use crate::engine::attempt::Call;
+use crate::features::logs::dprintf;
+use crate::os::real::Real;
+use crate::state::page;
 
 type Strings = *const *const c_char;
 

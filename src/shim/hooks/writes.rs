@@ -6,12 +6,12 @@ use core::ffi::{c_int, c_uint, c_void};
 use libc::{iovec, off64_t, size_t, ssize_t};
 
 use super::{Answer, hooks, through};
-use crate::acquire::Call;
-use crate::descriptors;
-use crate::logs;
-use crate::logs::rule::History;
-use crate::logs::standin;
-use crate::sys::set_errno;
+use crate::engine::attempt::Call;
+use crate::features::logs;
+use crate::features::logs::rule::History;
+use crate::features::logs::standin;
+use crate::os::sys::set_errno;
+use crate::state::descriptors;
 
 hooks! {
     writev(fd: c_int, buffers: *const iovec, count: c_int) -> ssize_t = gathering(fd, buffers, count);

@@ -1,0 +1,163 @@
+//! What the Rust runtime would import from libc and this library never uses: a backtrace's files and names, malloc. Each import
+//! costs every process a symbol look-up, the backtrace code half of the library's size. Defined here, hidden, the runtime finds
+//! them at link time and nothing is looked up.
+//!
+//! A name must leave this list when the library comes to use it, or to hook it.
+
+use core::alloc::{GlobalAlloc, Layout};
+use core::arch::global_asm;
+
+use libc::{Elf64_Ehdr, Elf64_Phdr};
+
+use crate::arch::syscall;
+
+/// Hidden functions that only return. The answer is each one's way to say "no".
+macro_rules! refuse {
+    ($answer:literal: $($name:literal)*) => {
+        global_asm!(
+            ".pushsection .text.unused,\"ax\",@progbits",
+            $(concat!(".globl ", $name), concat!(".hidden ", $name), concat!(".type ", $name, ",@function"), concat!($name, ":"),)*
+            concat!("mov rax, ", $answer),
+            "ret",
+            ".popsection",
+        );
+    };
+}
+
+refuse!("-1": "__xpg_strerror_r" "clock_gettime" "fstat64" "lseek64" "munmap" "read" "readlink" "sched_yield"
+    "stat64" "statx");
+// The unwinder's. Not done, says pthread_once: then it sets up its tables itself.
+refuse!("-1": "__pthread_key_create" "pthread_once");
+refuse!("0": "pthread_mutex_lock" "pthread_mutex_unlock");
+refuse!("0": "calloc" "free" "getcwd" "getenv" "malloc" "posix_memalign" "realloc" "realpath");
+
+// Short copies on cold paths. The kernel clears the direction flag for signal handlers.
+global_asm!(
+    ".pushsection .text.unused,\"ax\",@progbits",
+    ".globl memcpy, memmove, memset, bcmp, strlen",
+    ".hidden memcpy, memmove, memset, bcmp, strlen",
+    ".type memcpy,@function",
+    "memcpy:",
+    "mov rax, rdi",
+    "mov rcx, rdx",
+    "rep movsb",
+    "ret",
+    ".type memmove,@function",
+    "memmove:",
+    "mov rax, rdi",
+    "mov rcx, rdx",
+    "sub rax, rsi",
+    "cmp rax, rdx",
+    "mov rax, rdi",
+    "jb 2f",
+    "rep movsb",
+    "ret",
+    "2:",
+    "lea rdi, [rdi + rcx - 1]",
+    "lea rsi, [rsi + rcx - 1]",
+    "std",
+    "rep movsb",
+    "cld",
+    "ret",
+    ".type memset,@function",
+    "memset:",
+    "mov r8, rdi",
+    "mov rcx, rdx",
+    "mov eax, esi",
+    "rep stosb",
+    "mov rax, r8",
+    "ret",
+    ".type bcmp,@function",
+    "bcmp:",
+    "mov rcx, rdx",
+    "xor eax, eax",
+    "repe cmpsb",
+    "setne al",
+    "ret",
+    ".type strlen,@function",
+    "strlen:",
+    "xor eax, eax",
+    "2:",
+    "cmp byte ptr [rdi + rax], 0",
+    "je 3f",
+    "inc rax",
+    "jmp 2b",
+    "3:",
+    "ret",
+    ".popsection",
+);
+
+// What crtbeginS.o would define; pthread_atfork(3) hands it on. Zero: the handlers are never taken back.
+global_asm!(
+    ".pushsection .rodata,\"a\",@progbits",
+    ".p2align 3",
+    ".globl __dso_handle",
+    ".hidden __dso_handle",
+    "__dso_handle: .quad 0",
+    ".popsection",
+);
+
+/// No backtraces: the panic message is one line of ours (see [`crate::os::barrier`]). In Rust rather than above, so that the
+/// optimiser sees that its callback is never called, and drops the symbolizer.
+#[unsafe(no_mangle)]
+extern "C" fn _Unwind_Backtrace(_: *const (), _: *const ()) -> i32 {
+    const END_OF_STACK: i32 = 5;
+    END_OF_STACK
+}
+global_asm!(".hidden _Unwind_Backtrace");
+
+/// Where a mapped object and its unwind tables are: glibc's `struct dl_find_object`, as far as the unwinder reads it.
+#[repr(C)]
+struct Object {
+    flags: u64,
+    start: *const Elf64_Ehdr,
+    end: *const u8,
+    map: *const (),
+    tables: *const u8,
+}
+
+unsafe extern "C" {
+    /// The beginning of this library; the linker's.
+    static __ehdr_start: Elf64_Ehdr;
+}
+
+/// The unwinder of glibc 2.35 and later asks this of libc, which older ones and musl lack. It walks from a panic of ours to the
+/// barrier, through this library and nothing else.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn _dl_find_object(_: *const (), found: *mut Object) -> i32 {
+    // SAFETY: the program headers of this library, which the loader has mapped; `found` is the unwinder's.
+    unsafe {
+        let base = &raw const __ehdr_start;
+        let headers = base.cast::<u8>().add((*base).e_phoff as usize).cast::<Elf64_Phdr>();
+        let headers = core::slice::from_raw_parts(headers, (*base).e_phnum as usize);
+        let tables = headers.iter().find(|header| header.p_type == libc::PT_GNU_EH_FRAME);
+        let Some(tables) = tables else { return -1 };
+        let end = headers.iter().map(|header| header.p_vaddr + header.p_memsz).max().unwrap_or(0);
+        let at = |offset: u64| base.cast::<u8>().add(offset as usize);
+        found.write(Object { flags: 0, start: base, end: at(end), map: core::ptr::null(), tables: at(tables.p_vaddr) });
+    }
+    0
+}
+global_asm!(".hidden _dl_find_object");
+
+/// Nothing allocates but a panic on its way to the barrier; the host's malloc may be where it happened.
+struct Pages;
+
+#[global_allocator]
+static PAGES: Pages = Pages;
+
+// SAFETY: fresh mappings of whole pages overlap nothing and are aligned to 4096, more than anything here asks for.
+unsafe impl GlobalAlloc for Pages {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+        let args = [0, layout.size(), (libc::PROT_READ | libc::PROT_WRITE) as usize, flags as usize, usize::MAX, 0];
+        // SAFETY: an anonymous mapping at a place of the kernel's choice.
+        let address = unsafe { syscall(libc::SYS_mmap, args) };
+        if (-4095..0).contains(&address) { core::ptr::null_mut() } else { address as *mut u8 }
+    }
+
+    unsafe fn dealloc(&self, address: *mut u8, layout: Layout) {
+        // SAFETY: made by `alloc` with this size.
+        unsafe { syscall(libc::SYS_munmap, [address as usize, layout.size(), 0, 0, 0, 0]) };
+    }
+}

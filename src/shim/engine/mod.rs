@@ -1,0 +1,7 @@
+//! What happens when a call fails for lack of descriptors: something is freed, or the call waits, and is made again.
+
+pub mod attempt;
+pub mod breaker;
+pub mod reclaim;
+pub mod reserve;
+pub mod wait;

@@ -1,0 +1,161 @@
+//! TIDEOVER_CLEANUP and TIDEOVER_TRUNCATE: space for a log whose disk is full, at the cost of its own past. Opt-in.
+
+use core::ffi::CStr;
+
+use tideover_contract::settings::Id;
+
+use super::opened::{Log, PATH, folder, link, names};
+use crate::os::sys;
+use crate::os::text::Text;
+use crate::state::report::Printable;
+use crate::state::settings::SETTINGS;
+use crate::state::{page, process};
+
+/// At most so many files are removed in one outage.
+const MOST_FILES: u32 = 64;
+/// At most so much of a log is kept when it is cut: it is copied while the host waits (docs/logs.md).
+const MOST_KEPT: u64 = 1 << 30;
+/// Descriptors below this are looked at when a file may be open here.
+const DESCRIPTORS: i32 = 4096;
+const COPY: usize = 2048;
+
+/// Makes room for this log, if its user has asked for that. True if something was freed.
+pub fn make_room(log: &Log<'_>) -> bool {
+    let wanted = SETTINGS.get(Id::Cleanup);
+    let cut = SETTINGS.get(Id::Truncate);
+    let cleaned = wanted != 0 && remove_siblings(log, wanted);
+    let truncated = cut != 0 && log.size() > cut && keep_the_end(log);
+    cleaned || truncated
+}
+
+/// Removes rotated siblings, oldest first, until so many bytes are free.
+fn remove_siblings(log: &Log<'_>, wanted: u64) -> bool {
+    let mut freed = 0u64;
+    for _ in 0..MOST_FILES {
+        if freed >= wanted || sys::filesystem(log.fd).is_ok_and(|fs| fs.available >= wanted) {
+            break;
+        }
+        let Some((path, size)) = oldest_sibling(log.path()) else { break };
+        if sys::unlink(path.as_c_str()).is_err() {
+            break;
+        }
+        freed += size;
+        page::add(&page::counters().cleaned_files, 1);
+        page::add(&page::counters().cleaned_bytes, size);
+        log::warn!("{}: removed to make room, {size} bytes", Printable(path.as_bytes()));
+    }
+    freed > 0
+}
+
+/// The rotated sibling that was written first, and its size on the disk.
+fn oldest_sibling(log: &[u8]) -> Option<(Text<PATH>, u64)> {
+    let folder = folder(log);
+    let base = log.rsplit(|&b| b == b'/').next()?;
+    let flags = libc::O_RDONLY | libc::O_DIRECTORY | libc::O_CLOEXEC;
+    let fd = sys::open(folder.as_c_str(), flags, 0).ok()?;
+    let mut oldest: Option<(Text<PATH>, u64, i64)> = None;
+    let mut entries = [0u8; 1024];
+    while let Ok(part @ [_, ..]) = sys::read_directory(fd, &mut entries) {
+        for name in names(part).filter(|name| is_rotated(base, name)) {
+            let mut path = Text::<PATH>::new();
+            let whole = path.push(folder.as_bytes()) && path.push(b"/") && path.push(name);
+            let Some(status) = removable(path.as_c_str()).filter(|_| whole) else { continue };
+            if oldest.as_ref().is_none_or(|&(_, _, age)| status.st_mtime < age) {
+                oldest = Some((path, status.st_blocks as u64 * 512, status.st_mtime));
+            }
+        }
+    }
+    sys::close(fd);
+    oldest.map(|(path, size, _)| (path, size))
+}
+
+/// A regular file of ours that is not open here.
+fn removable(path: &CStr) -> Option<libc::stat> {
+    let status = sys::stat(path, false).ok()?;
+    // With a second name, nothing would be freed.
+    let ours =
+        status.st_mode & libc::S_IFMT == libc::S_IFREG && status.st_uid == sys::geteuid() && status.st_nlink == 1;
+    let same = |fd| sys::fstat(fd).is_ok_and(|open| (open.st_dev, open.st_ino) == (status.st_dev, status.st_ino));
+    let end = i32::try_from(page::high_water()).unwrap_or(DESCRIPTORS).clamp(256, DESCRIPTORS);
+    (ours && !(0..end).any(same)).then_some(status)
+}
+
+/// Is this name the log's with what rotation puts behind it: `.1`, `.2.gz`, `-20260101`, `.2026-01-01.xz`, `.old`?
+fn is_rotated(base: &[u8], name: &[u8]) -> bool {
+    let Some(rest) = name.strip_prefix(base) else { return false };
+    let packed: [&[u8]; 4] = [b".gz", b".xz", b".bz2", b".zst"];
+    let rest = packed.iter().find_map(|&end| rest.strip_suffix(end)).unwrap_or(rest);
+    match rest.split_first() {
+        Some((b'.', b"old")) => true,
+        Some((b'.' | b'-', number)) => {
+            number.first().is_some_and(u8::is_ascii_digit)
+                && number.iter().all(|b| b.is_ascii_digit() || matches!(b, b'-' | b'_' | b'T' | b':'))
+        }
+        _ => false,
+    }
+}
+
+/// Cuts the log to its last tenth, at the beginning of a line. The end is copied to the beginning, in place.
+fn keep_the_end(log: &Log<'_>) -> bool {
+    // Other writes would go on where they were, beyond the end.
+    if !sys::status_flags(log.fd).is_ok_and(|flags| flags & libc::O_APPEND != 0) {
+        return false;
+    }
+    let Ok(fd) = sys::open(link(log.fd).as_c_str(), libc::O_RDWR | libc::O_CLOEXEC | libc::O_NOCTTY, 0) else {
+        return false;
+    };
+    let size = log.size();
+    let from = line_start(fd, size - (size / 10).min(MOST_KEPT), size);
+    let kept = from.and_then(|from| move_down(fd, from, size));
+    let cut = kept.is_some_and(|kept| sys::truncate(fd, kept).is_ok());
+    sys::close(fd);
+    if let Some(kept) = kept.filter(|_| cut) {
+        log::warn!("{}: cut from {size} to its last {kept} bytes, to make room", log.name());
+    }
+    cut
+}
+
+/// Where the next line begins, from `at` on.
+fn line_start(fd: i32, mut at: u64, size: u64) -> Option<u64> {
+    let mut bytes = [0u8; COPY];
+    while at < size {
+        let part = sys::read_at(fd, &mut bytes, at).ok().filter(|part| !part.is_empty())?;
+        if let Some(newline) = part.iter().position(|&b| b == b'\n') {
+            return Some(at + newline as u64 + 1);
+        }
+        at += part.len() as u64;
+    }
+    None
+}
+
+/// Copies from `from` to the beginning; how much that was.
+fn move_down(fd: i32, from: u64, size: u64) -> Option<u64> {
+    let mut bytes = [0u8; COPY];
+    let mut done = 0;
+    while from + done < size {
+        let part = sys::read_at(fd, &mut bytes, from + done).ok().filter(|part| !part.is_empty())?;
+        let length = sys::write_at(fd, part, done).ok().filter(|&length| length > 0)?;
+        done += length as u64;
+    }
+    Some(done)
+}
+
+/// Only one thread makes room, and once in an outage.
+pub fn is_asked_for() -> bool {
+    (SETTINGS.get(Id::Cleanup) != 0 || SETTINGS.get(Id::Truncate) != 0) && process::may_act()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_rotated_names_are_siblings() {
+        for name in ["app.log.1", "app.log.12.gz", "app.log-20260101", "app.log.2026-01-01.xz", "app.log.old"] {
+            assert!(is_rotated(b"app.log", name.as_bytes()), "{name}");
+        }
+        for name in ["app.log", "app.log.gz", "app.logic", "app.log.bak", "myapp.log.1", "app.log.1.txt", "app.log."] {
+            assert!(!is_rotated(b"app.log", name.as_bytes()), "{name}");
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! The C API of include/tideover.h, for programs that link with the library or find it preloaded.
+
+use core::ffi::{c_char, c_int, c_long, c_uint, c_void};
+
+use libc::FILE;
+use tideover_contract::page::Page;
+use tideover_contract::settings::{MILLION, SECOND};
+
+use crate::arch;
+use crate::engine::attempt::Call;
+use crate::engine::reclaim::callbacks::{self, Reclaimer};
+use crate::engine::wait::Backoff;
+use crate::hooks::{descriptor, stream, whole};
+use crate::os::barrier::barrier;
+use crate::os::sys;
+use crate::state::events::{self, Listener};
+use crate::state::{page, thread, usage};
+
+/// `struct tideover_fd_usage`.
+#[repr(C)]
+pub struct FdUsage {
+    used: u64,
+    soft: u64,
+    hard: u64,
+    percent: f64,
+    available: u64,
+}
+
+/// `struct tideover_retry_policy`.
+#[repr(C)]
+pub struct RetryPolicy {
+    max_retries: u32,
+    initial_wait_ms: u32,
+    max_wait_ms: u32,
+    reserved: u32,
+    multiplier: f64,
+    jitter: f64,
+}
+
+/// `tideover_operation`.
+type Operation = unsafe extern "C" fn(*mut c_void) -> c_long;
+
+/// Version of the library, text.
+#[unsafe(no_mangle)]
+pub extern "C" fn tideover_version() -> *const c_char {
+    concat!(env!("CARGO_PKG_VERSION"), "\0").as_ptr().cast()
+}
+
+/// The live page, to be read only.
+#[unsafe(no_mangle)]
+pub extern "C" fn tideover_page_self() -> *const Page {
+    barrier((), page::ensure);
+    page::page()
+}
+
+/// Fills in how many descriptors are in use; 0, or -1 if the limits can't be read.
+///
+/// # Safety
+/// `to` is writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tideover_fd_usage(to: *mut FdUsage) -> c_int {
+    barrier(-1, || {
+        let Ok(limit) = sys::descriptor_limit(0) else { return -1 };
+        if to.is_null() {
+            return -1;
+        }
+        let used = usage::used(limit.rlim_cur);
+        let percent = if limit.rlim_cur == 0 { 100.0 } else { used as f64 * 100.0 / limit.rlim_cur as f64 };
+        let available = limit.rlim_cur.saturating_sub(used);
+        // SAFETY: promised by the caller.
+        unsafe { to.write(FdUsage { used, soft: limit.rlim_cur, hard: limit.rlim_max, percent, available }) };
+        0
+    })
+}
+
+/// Adds a reclaimer; 0, or -1 when `function` is NULL or there are too many. The name is for the caller's own order.
+///
+/// # Safety
+/// As tideover.h says of reclaimers.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tideover_register_reclaimer(
+    _name: *const c_char,
+    function: Option<Reclaimer>,
+    context: *mut c_void,
+    priority: c_int,
+) -> c_int {
+    barrier(-1, || match function {
+        Some(function) if callbacks::register(function, context, priority) => 0,
+        _ => -1,
+    })
+}
+
+/// Removes a reclaimer; 0, or -1 when there is none of this function and context.
+///
+/// # Safety
+/// Any arguments.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tideover_unregister_reclaimer(function: Option<Reclaimer>, context: *mut c_void) -> c_int {
+    barrier(-1, || match function {
+        Some(function) if callbacks::unregister(function, context) => 0,
+        _ => -1,
+    })
+}
+
+/// Adds a listener for events; 0, or -1 when `function` is NULL or there are too many.
+///
+/// # Safety
+/// As tideover.h says of listeners.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tideover_on_event(function: Option<Listener>, context: *mut c_void) -> c_int {
+    barrier(-1, || match function {
+        Some(function) if events::listen(function, context) => 0,
+        _ => -1,
+    })
+}
+
+/// 1 if this descriptor's file is a log whose lines go elsewhere now, else 0.
+#[unsafe(no_mangle)]
+pub extern "C" fn tideover_log_degraded(fd: c_int) -> c_int {
+    barrier(0, || c_int::from(crate::features::logs::is_degraded(fd)))
+}
+
+impl RetryPolicy {
+    fn backoff(&self) -> Backoff {
+        let millis = |ms: u32| u64::from(ms.max(1)) * (SECOND / 1000);
+        let millionths = |value: f64, low: f64, high: f64| (value.clamp(low, high) * MILLION as f64) as u64;
+        Backoff {
+            tries: u64::from(self.max_retries.min(1000)),
+            wait: millis(self.initial_wait_ms),
+            longest: millis(self.max_wait_ms),
+            multiplier: millionths(self.multiplier, 1.0, 100.0),
+            jitter: millionths(self.jitter, 0.0, 1.0),
+        }
+    }
+}
+
+/// The engine's view of a call with its own policy. NULL means the settings.
+///
+/// # Safety
+/// NULL, or a policy.
+unsafe fn call(name: &'static str, policy: *const RetryPolicy) -> Call {
+    // SAFETY: promised by the caller.
+    let backoff = unsafe { policy.as_ref() }.map(RetryPolicy::backoff);
+    Call { name, patient: true, greedy: false, backoff, listener: None }
+}
+
+/// Calls `operation(context)`, again while it answers less than 0 with errno EMFILE or ENFILE. Returns its last answer and
+/// leaves its errno. A NULL policy means the settings.
+///
+/// # Safety
+/// `operation` may be called repeatedly with `context`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tideover_retry(
+    operation: Option<Operation>,
+    context: *mut c_void,
+    policy: *const RetryPolicy,
+) -> c_long {
+    let Some(operation) = operation else {
+        sys::set_errno(libc::EINVAL);
+        return -1;
+    };
+    let tried = || {
+        let outer = thread::set_retry(arch::stack_pointer());
+        // SAFETY: promised by the caller.
+        let answer = unsafe { operation(context) };
+        thread::set_retry(outer);
+        answer
+    };
+    // SAFETY: promised by the caller.
+    unsafe { whole(|| call("tideover_retry", policy), tried) }
+}
+
+/// open(2) with its own policy.
+///
+/// # Safety
+/// As open(2).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tideover_open(
+    path: *const c_char,
+    flags: c_int,
+    mode: c_uint,
+    policy: *const RetryPolicy,
+) -> c_int {
+    let real = crate::hooks::real_open64();
+    // SAFETY: promised by the caller.
+    unsafe { descriptor(|| call("tideover_open", policy), || real(path, flags, mode)) }
+}
+
+/// fopen(3) with its own policy.
+///
+/// # Safety
+/// As fopen(3).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tideover_fopen(
+    path: *const c_char,
+    mode: *const c_char,
+    policy: *const RetryPolicy,
+) -> *mut FILE {
+    let real = crate::hooks::real_fopen64();
+    // SAFETY: promised by the caller.
+    unsafe { stream(|| call("tideover_fopen", policy), || real(path, mode)) }
+}

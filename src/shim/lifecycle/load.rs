@@ -1,0 +1,109 @@
+//! Load and exit: the constructor and the destructor.
+
+use core::ffi::{CStr, c_char, c_int};
+use core::mem::transmute;
+
+use tideover_contract::glob;
+use tideover_contract::settings::Id;
+
+use crate::arch::weak;
+use crate::os::barrier::barrier;
+use crate::state::process::{self, Phase};
+use crate::state::settings::SETTINGS;
+use crate::state::{page, report};
+
+unsafe extern "C" {
+    static program_invocation_short_name: *const c_char;
+    static environ: *const *const c_char;
+}
+
+/// glibc and musl both run this after libc itself is ready and before the program's own constructors.
+#[cfg_attr(not(test), used, unsafe(link_section = ".init_array"))]
+#[cfg_attr(test, allow(dead_code))]
+static CONSTRUCTOR: extern "C" fn() = load;
+
+/// Runs when the program exits, after its atexit(3) handlers.
+#[cfg_attr(not(test), used, unsafe(link_section = ".fini_array"))]
+#[cfg_attr(test, allow(dead_code))]
+static DESTRUCTOR: extern "C" fn() = unload;
+
+/// Name of the program, without its directory.
+pub fn program() -> &'static [u8] {
+    // SAFETY: libc sets it before constructors run, to a C string that it never changes; a program that does change it
+    // (some set it for err(3)) stores another C string.
+    unsafe {
+        if program_invocation_short_name.is_null() {
+            return b"?";
+        }
+        CStr::from_ptr(program_invocation_short_name).to_bytes()
+    }
+}
+
+extern "C" fn load() {
+    barrier((), begin);
+}
+
+fn begin() {
+    // SAFETY: getauxval only reads.
+    let trusted = unsafe { libc::getauxval(libc::AT_SECURE) } == 0;
+    // SAFETY: the first thing that happens here, and programs have one thread now; environ is libc's.
+    let read = unsafe { SETTINGS.read(environ, trusted) };
+    let name = program();
+    let meant = (read.only.trim_ascii().is_empty() || glob::any(read.only, name)) && !glob::any(read.except, name);
+    if SETTINGS.flag(Id::Disable) || !meant || is_second_copy() {
+        process::set_phase(Phase::Dormant);
+        return page::ignore();
+    }
+    process::adopt();
+    // First: messages go to stderr only if it is what it was.
+    let to_file = crate::features::logs::sink::start();
+    report::start();
+    #[cfg(not(test))]
+    crate::os::barrier::start();
+    read.complain();
+    at_fork(process::before_fork, process::forked);
+    #[cfg(not(test))]
+    crate::hooks::resolve_common();
+    crate::features::outgoing::start();
+    page::start();
+    crate::features::logs::start(to_file);
+    process::set_phase(Phase::Active);
+}
+
+/// pthread_atfork(3). In glibc it is a part of each program, and calls the first of these; in musl the other is it.
+fn at_fork(before: extern "C" fn(), child: extern "C" fn()) {
+    type Handler = Option<extern "C" fn()>;
+    let (glibc, musl) = (weak!("__register_atfork"), weak!("pthread_atfork"));
+    // SAFETY: libc's functions, and a handler that stays mapped (the library is linked nodelete). No handle of ours: the handler is
+    // never taken back.
+    unsafe {
+        if glibc != 0 {
+            let register: extern "C" fn(Handler, Handler, Handler, *const ()) -> c_int = transmute(glibc);
+            register(Some(before), None, Some(child), core::ptr::null());
+        } else if musl != 0 {
+            let register: extern "C" fn(Handler, Handler, Handler) -> c_int = transmute(musl);
+            register(Some(before), None, Some(child));
+        }
+    }
+}
+
+extern "C" fn unload() {
+    barrier((), || {
+        if process::may_act() {
+            page::retire();
+            process::set_phase(Phase::Exiting);
+        }
+    });
+}
+
+/// Another copy of this library comes first in the search order: two engines would wait twice for each descriptor.
+#[cfg(not(test))]
+fn is_second_copy() -> bool {
+    let first = crate::os::real::dlsym(libc::RTLD_DEFAULT, c"tideover_version");
+    first != 0 && first != crate::hooks::capi::tideover_version as *const () as usize
+}
+
+#[cfg(test)]
+fn is_second_copy() -> bool {
+    false
+}

@@ -1,0 +1,3 @@
+//! Load, fork and exit: what is started and stopped, in which order.
+
+pub mod load;

@@ -1,0 +1,139 @@
+//! Whose process is this, and may the library act in it?
+
+use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering::Relaxed};
+
+use crate::engine::{reclaim, reserve, wait};
+use crate::os::barrier::barrier;
+use crate::os::sys;
+use crate::state::page;
+
+/// What the library may do.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u32)]
+pub enum Phase {
+    /// Our constructor has not run: another library's constructor, or malloc, called a hook.
+    Starting = 0,
+    /// Everything.
+    Active = 1,
+    /// Nothing: switched off, not this program's turn, or a second copy of the library.
+    Dormant = 2,
+    /// The program installed a seccomp filter: no system call of our own any more, one might end the host.
+    Sandboxed = 3,
+    /// exit(3) has come as far as our destructor: free, but never wait.
+    Exiting = 4,
+}
+
+static PHASE: AtomicU32 = AtomicU32::new(Phase::Starting as u32);
+/// The process that the state in this memory describes. A vfork child shares the memory but not the number.
+static PID: AtomicI32 = AtomicI32::new(0);
+
+/// This process was made by fork(2) and has not executed a program since.
+static FORKED: AtomicBool = AtomicBool::new(false);
+
+/// See [`FORKED`].
+pub fn is_forked() -> bool {
+    FORKED.load(Relaxed)
+}
+
+/// The present phase.
+pub fn phase() -> Phase {
+    match PHASE.load(Relaxed) {
+        1 => Phase::Active,
+        2 => Phase::Dormant,
+        3 => Phase::Sandboxed,
+        4 => Phase::Exiting,
+        _ => Phase::Starting,
+    }
+}
+
+/// Moves on. Dormant and Sandboxed are final.
+pub fn set_phase(next: Phase) {
+    if !matches!(phase(), Phase::Dormant | Phase::Sandboxed) {
+        PHASE.store(next as u32, Relaxed);
+    }
+}
+
+/// The program is about to install a seccomp filter: what needs system calls of ours later is undone now.
+#[cold]
+#[inline(never)]
+pub extern "C" fn before_sandbox() {
+    barrier((), || {
+        if may_act() {
+            crate::features::accept::listeners::put_back();
+            reserve::dissolve();
+        }
+    });
+}
+
+/// It has, or it only asked whether it could.
+#[cold]
+#[inline(never)]
+pub extern "C" fn after_sandbox(installed: bool) {
+    // The child of a vfork has done so for itself.
+    if installed && !crate::state::thread::is_in_vfork() {
+        set_phase(Phase::Sandboxed);
+    } else if !installed {
+        reclaim::limit::look_again();
+    }
+}
+
+/// The program has called exit(3).
+pub extern "C" fn set_phase_ending() {
+    if phase() == Phase::Active && is_ours() {
+        PHASE.store(Phase::Exiting as u32, Relaxed);
+    }
+}
+
+/// Takes note of the process id, at load and in the child of a fork.
+pub fn adopt() {
+    if phase() != Phase::Sandboxed {
+        PID.store(sys::getpid(), Relaxed);
+    }
+}
+
+/// The recorded process id.
+pub fn pid() -> i32 {
+    PID.load(Relaxed)
+}
+
+/// Is the caller the process that this memory describes? False in the child of vfork(2), clone(2) or _Fork(3), which run no
+/// fork handler: there every call must pass through, and nothing may be written.
+pub fn is_ours() -> bool {
+    sys::getpid() == pid()
+}
+
+/// May the library make system calls and act for this process?
+pub fn may_act() -> bool {
+    matches!(phase(), Phase::Active | Phase::Exiting) && is_ours()
+}
+
+/// pthread_atfork(3) handler, in the parent, before.
+pub extern "C" fn before_fork() {
+    barrier((), reclaim::before_fork);
+}
+
+/// pthread_atfork(3) handler, in the child: locks that other threads held are free, waits have nobody waiting, the page is
+/// the parent's and must not be written any more.
+pub extern "C" fn forked() {
+    adopt();
+    FORKED.store(true, Relaxed);
+    crate::state::thread::forked();
+    reclaim::forked();
+    reserve::forked();
+    wait::forked();
+    crate::features::accept::forked();
+    page::forked();
+    crate::features::logs::forked();
+    crate::features::outgoing::forked();
+}
+
+/// Before the process ends by a way that runs no destructors.
+#[cold]
+#[inline(never)]
+pub extern "C" fn leave() {
+    barrier((), || {
+        if phase() != Phase::Sandboxed && is_ours() {
+            page::remove();
+        }
+    });
+}

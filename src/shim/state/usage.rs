@@ -1,0 +1,64 @@
+//! How many descriptors are in use, without needing one to find out.
+
+use crate::os::sys;
+
+/// Where the numbers are looked at one by one, this many at a time: 2 KiB of stack.
+const BATCH: usize = 256;
+
+/// Descriptors in use below `soft`. Linux 6.2 and later tell it as the size of /proc/self/fd; elsewhere poll(2) says of each
+/// number whether it is open.
+pub fn used(soft: u64) -> u64 {
+    match sys::stat(c"/proc/self/fd", true) {
+        Ok(status) if status.st_size > 0 => status.st_size as u64,
+        _ => count_by_poll(soft),
+    }
+}
+
+/// Is no number below `soft` free, as far as can be told by one call? Not where some are above it, nor where the kernel does not count.
+pub fn is_full(soft: u64) -> bool {
+    crate::state::page::high_water() <= soft
+        && sys::stat(c"/proc/self/fd", true).is_ok_and(|status| status.st_size as u64 >= soft)
+}
+
+/// Is a number below `soft` free? Descriptors above the limit, inherited or from before it was lowered, are in use, too, so that a
+/// count does not always tell.
+pub fn has_room(soft: u64) -> bool {
+    /// Numbers that can be asked for one by one, ten times a second.
+    const FEW: u64 = 8192;
+    let counted = sys::stat(c"/proc/self/fd", true).map_or(0, |status| status.st_size as u64);
+    counted != 0 && counted < soft || soft <= FEW && count_by_poll(soft) < soft
+}
+
+fn count_by_poll(soft: u64) -> u64 {
+    // poll(2) refuses more entries than the soft limit; and a limit of 2^30 must not take minutes.
+    let batch = BATCH.min(soft as usize);
+    let end = soft.min(crate::state::page::high_water().max(1024) * 2);
+    let mut used = 0;
+    let mut first = 0;
+    while batch > 0 && first < end {
+        let mut fds = [sys::pollfd(0, 0); BATCH];
+        let here = batch.min((end - first) as usize);
+        for (i, fd) in fds[..here].iter_mut().enumerate() {
+            fd.fd = (first + i as u64) as i32;
+        }
+        if sys::poll_now(&mut fds[..here]).is_err() {
+            return used;
+        }
+        used += fds[..here].iter().filter(|fd| fd.revents & libc::POLLNVAL == 0).count() as u64;
+        first += here as u64;
+    }
+    used
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_ways_to_count_agree() {
+        let listed = std::fs::read_dir("/proc/self/fd").unwrap().count() as u64 - 1;
+        // Other tests of this process open and close meanwhile.
+        assert!(used(1024).abs_diff(listed) <= 4);
+        assert!(count_by_poll(1024).abs_diff(listed) <= 4);
+    }
+}
