@@ -6,7 +6,7 @@ use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use tideover_contract::settings::Id;
 
-use crate::engine::attempt::Lack;
+use crate::engine::call::Lack;
 use crate::os::sys;
 use crate::state::page;
 use crate::state::report::{More, Repeated, Seconds};

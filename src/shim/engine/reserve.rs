@@ -9,11 +9,12 @@
 //! The numbers are the highest, close-on-exec, and looked at before they are closed: hosts run close_range(2) and dup2(2) over
 //! everything. All are one memory file, which nobody else can have open.
 
-use core::sync::atomic::{AtomicI32, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use core::sync::atomic::{AtomicI32, AtomicU64, Ordering::Relaxed};
 
-use crate::arch;
+use crate::os::lossy_lock::{LossyLock, Lost, Taken};
 use crate::os::sys;
 use crate::state::process;
+use crate::state::settings::SETTINGS;
 
 /// So many.
 pub const SIZE: usize = 4;
@@ -24,8 +25,8 @@ const NONE: i32 = -1;
 static KEPT: [AtomicI32; SIZE] = [const { AtomicI32::new(NONE) }; SIZE];
 static DEVICE: AtomicU64 = AtomicU64::new(0);
 static INODE: AtomicU64 = AtomicU64::new(0);
-/// Thread pointer of whoever has the reserve in hand, or 0.
-static OWNER: AtomicUsize = AtomicUsize::new(0);
+/// Held by the thread that has the reserve in hand, also while it runs a collection, in which it may end.
+static IN_HAND: LossyLock = LossyLock::new(Lost::ThreadGone);
 
 /// The reserve is this thread's until [`Loan::restore`]: its descriptors are free, and whoever asks first gets them. No destructor:
 /// a thread that is unwound or jumps away leaves it to [`abandoned`].
@@ -73,7 +74,7 @@ impl Loan {
 /// The last resort before an error is passed on: frees the reserve. True if that made a descriptor available. Not while it is needed
 /// to turn clients away.
 pub fn give_up() -> bool {
-    !crate::features::accept::may_shed() && take_in_hand() && {
+    !SETTINGS.may_shed() && take_in_hand() && {
         let freed = release(SIZE);
         let_go();
         freed
@@ -88,24 +89,22 @@ pub fn dissolve() {
     }
 }
 
-/// The thread that borrowed the reserve has left without bringing it back.
-pub fn abandoned(by: usize) {
-    let _ = OWNER.compare_exchange(by, 0, Relaxed, Relaxed);
+/// The thread of this number may have borrowed the reserve, and does not bring it back.
+pub fn abandoned(thread: i32) {
+    IN_HAND.evict(thread);
 }
 
 /// In the child of a fork, which has the same descriptors: a thread that had them in hand does not exist.
 pub fn forked() {
-    if OWNER.load(Relaxed) != arch::thread_pointer() {
-        OWNER.store(0, Relaxed);
-    }
+    IN_HAND.forked();
 }
 
 fn take_in_hand() -> bool {
-    OWNER.compare_exchange(0, arch::thread_pointer(), Relaxed, Relaxed).is_ok()
+    IN_HAND.take(sys::now()) != Taken::No
 }
 
 fn let_go() {
-    abandoned(arch::thread_pointer());
+    IN_HAND.release();
 }
 
 /// Is the memory file still at this number?

@@ -1,34 +1,29 @@
 //! Who may sleep for a descriptor, for how long, and who wakes it.
 //!
-//! A sleeper is woken by our own close hooks, in microseconds. For closes that can't be seen (raw system calls, other
+//! A sleeping thread is woken by our own close hooks, in microseconds (`tickets`). For closes that can't be seen (raw system calls, other
 //! processes under ENFILE) it looks again every 100 ms, and the backoff of the settings bounds the whole.
 //!
-//! Nothing is held across the real call, so a thread that is cancelled or jumps away leaves nothing behind: there is no count
-//! of sleepers to go stale, only a ticket of whoever came last, which a closer that woke nobody clears.
+//! Nothing is held across the real call, so a thread that is cancelled or jumps away leaves nothing behind.
 
 use core::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering};
 
 use once_cell::race::OnceBool;
 use tideover_contract::page::Outcome;
-use tideover_contract::settings::{Id, MILLION, SECOND};
+use tideover_contract::settings::SECOND;
 
-use crate::arch;
-use crate::engine::breaker::{self, Breaker};
-use crate::engine::reclaim::collect::Role;
-use crate::features::accept;
+use crate::engine::backoff::Backoff;
+use crate::engine::breaker::Breaker;
+use crate::engine::call::Role;
+use crate::engine::tickets::Tickets;
 use crate::os::{elf, sys};
+use crate::state::handlers::handlers;
 use crate::state::process::{self, Phase};
-use crate::state::settings::SETTINGS;
 use crate::state::{page, thread};
 
 /// Longest sleep without a look.
 const LOOK: u64 = SECOND / 10;
 
-/// Counts closes that happened while somebody waited; sleepers sleep on it.
-static CLOSES: AtomicU32 = AtomicU32::new(0);
-/// Ticket of the last thread that announced it would sleep; 0: nobody sleeps.
-static TICKET: AtomicU64 = AtomicU64::new(0);
-static TICKETS: AtomicU64 = AtomicU64::new(1);
+static TICKETS: Tickets = Tickets { closes: AtomicU32::new(0), last: AtomicU64::new(0), next: AtomicU64::new(1) };
 
 /// What is known of a call that would like to wait.
 pub struct Candidate {
@@ -100,7 +95,7 @@ pub fn over() {
 /// One call's waits. Between two steps the caller tries its call.
 pub struct Waiting {
     backoff: Backoff,
-    /// CLOSES before the last try.
+    /// Count of closes before the last try.
     seen: u32,
     /// End of the present wait of the backoff; 0 before the first.
     ends: u64,
@@ -150,7 +145,7 @@ impl Waiting {
             self.ends = 0;
             return if now >= self.deadline { Step::End(Outcome::GaveUp) } else { Step::StartOver };
         }
-        let slept = sys::futex_wait(&CLOSES, self.seen, left.min(LOOK));
+        let slept = sys::futex_wait(&TICKETS.closes, self.seen, left.min(LOOK));
         page::add(&page::counters().wait_ns, sys::now().saturating_sub(now));
         if slept == Err(libc::EINTR) && handlers_interrupt() {
             return Step::End(Outcome::Interrupted);
@@ -164,7 +159,7 @@ impl Waiting {
         Step::Try
     }
 
-    /// From here on a close is not missed: it changes CLOSES, or finds the ticket.
+    /// From here on no close is missed.
     fn announce(&mut self) {
         self.seen = expect_closes();
     }
@@ -179,23 +174,19 @@ pub fn until(done: impl Fn() -> bool, longest: u64) {
         if done() || left == 0 {
             return leave();
         }
-        let _ = sys::futex_wait(&CLOSES, seen, left.min(LOOK));
+        let _ = sys::futex_wait(&TICKETS.closes, seen, left.min(LOOK));
     }
 }
 
 /// From here on closes are counted, and parked listeners hear of them. Returns their count so far, for [`sleep`].
 pub fn expect_closes() -> u32 {
-    let seen = CLOSES.load(Ordering::SeqCst);
-    // A swap, which costs what a SeqCst store does, so that tests/sleepers.rs can prove it: loom lets a store pass by the zero that
-    // a closer puts in the place of the ticket before.
-    TICKET.swap(TICKETS.fetch_add(1, Ordering::Relaxed), Ordering::SeqCst);
-    seen
+    TICKETS.announce()
 }
 
 /// Sleeps until more than `seen` closes have been counted, at most so many nanoseconds. False: a signal handler has run that
 /// wants blocked calls interrupted.
 pub fn sleep(seen: u32, nanoseconds: u64) -> bool {
-    sys::futex_wait(&CLOSES, seen, nanoseconds) != Err(libc::EINTR) || !handlers_interrupt()
+    sys::futex_wait(&TICKETS.closes, seen, nanoseconds) != Err(libc::EINTR) || !handlers_interrupt()
 }
 
 /// Passes a wake-up on that this call has no more use for.
@@ -210,10 +201,10 @@ pub fn handlers_interrupt() -> bool {
     (1..=64).filter(|signal| !(32..=33).contains(signal)).any(sys::interrupts)
 }
 
-/// The host closed a descriptor. One load when nobody waits.
+/// The program closed a descriptor. One load when nobody waits.
 #[inline(always)]
 pub fn closed() {
-    let ticket = TICKET.load(Ordering::Acquire);
+    let ticket = TICKETS.last();
     if ticket != 0 {
         closed_for(ticket);
     }
@@ -225,19 +216,21 @@ extern "C" fn closed_for(ticket: u64) {
     if process::phase() == Phase::Sandboxed {
         return;
     }
-    CLOSES.fetch_add(1, Ordering::SeqCst);
-    let woken = wake(1);
-    if accept::awaits_closes() {
-        accept::closed();
-    } else if woken == 0 {
-        // Nobody sleeps. Whoever has announced itself since keeps its ticket; whoever did before has yet to see CLOSES.
-        let _ = TICKET.compare_exchange(ticket, 0, Ordering::SeqCst, Ordering::Relaxed);
+    TICKETS.closed(ticket, |closes| sys::futex_wake(closes, 1), tell_others);
+}
+
+/// Tells whoever wants to hear of closes, but does not sleep. Is there such a one?
+fn tell_others() -> bool {
+    let wanted = (handlers().awaits_closes)();
+    if wanted {
+        (handlers().closed)();
     }
+    wanted
 }
 
 /// Many descriptors have come free.
 pub fn wake_all() {
-    if TICKET.load(Ordering::Acquire) != 0 {
+    if TICKETS.last() != 0 {
         all_closed();
     }
 }
@@ -248,109 +241,33 @@ extern "C" fn all_closed() {
     if process::phase() == Phase::Sandboxed {
         return;
     }
-    CLOSES.fetch_add(1, Ordering::SeqCst);
+    TICKETS.closes.fetch_add(1, Ordering::SeqCst);
     wake(i32::MAX);
-    if accept::awaits_closes() {
-        accept::closed();
-    }
+    tell_others();
 }
 
 fn wake(most: i32) -> usize {
-    sys::futex_wake(&CLOSES, most)
+    sys::futex_wake(&TICKETS.closes, most)
 }
 
 /// In the child of a fork: nobody sleeps.
 pub fn forked() {
-    TICKET.store(0, Ordering::Relaxed);
+    TICKETS.forget();
     OF_LIBUV.store(0, Ordering::Relaxed);
-    breaker::forked();
-}
-
-/// The seeds' backoff: so many waits, each longer than the one before, none longer than a maximum, with jitter.
-#[derive(Clone, Copy)]
-pub struct Backoff {
-    /// Waits left.
-    pub tries: u64,
-    /// Next wait, nanoseconds.
-    pub wait: u64,
-    /// Longest wait, nanoseconds.
-    pub longest: u64,
-    /// Growth, millionths.
-    pub multiplier: u64,
-    /// Variation, millionths.
-    pub jitter: u64,
-}
-
-impl Backoff {
-    /// As the settings say.
-    pub fn from_settings() -> Backoff {
-        Backoff {
-            tries: SETTINGS.get(Id::MaxRetries),
-            wait: SETTINGS.get(Id::InitialWait),
-            longest: SETTINGS.get(Id::MaxWait),
-            multiplier: SETTINGS.get(Id::BackoffMultiplier),
-            jitter: SETTINGS.get(Id::Jitter),
-        }
-    }
-
-    /// The next wait, varied by jitter; `seed` is any number that differs from call to call.
-    fn next(&mut self, seed: u64) -> Option<u64> {
-        self.tries = self.tries.checked_sub(1)?;
-        let wait = self.wait.min(self.longest);
-        self.wait = scaled(wait, self.multiplier);
-        let span = scaled(wait, self.jitter);
-        // Fibonacci hashing is random enough to keep threads from waking together.
-        let random = (seed ^ arch::thread_pointer() as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
-        let shift = ((u128::from(random) * 2 * u128::from(span)) >> 32) as u64;
-        Some((wait - span.min(wait) + shift).max(1))
-    }
-
-    /// No call waits longer than this in all: the waits at their longest.
-    fn total(&self) -> u64 {
-        let mut rest = *self;
-        let mut total = 0u64;
-        for _ in 0..self.tries.min(1000) {
-            let wait = rest.wait.min(rest.longest);
-            rest.wait = scaled(wait, rest.multiplier);
-            total = total.saturating_add(wait + scaled(wait, rest.jitter));
-        }
-        total
-    }
-}
-
-fn scaled(value: u64, millionths: u64) -> u64 {
-    u64::try_from(u128::from(value) * u128::from(millionths) / u128::from(MILLION)).unwrap_or(u64::MAX / 2)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tideover_contract::settings::MILLION;
 
-    const SEEDS: Backoff =
+    const BACKOFF: Backoff =
         Backoff { tries: 5, wait: SECOND / 2, longest: 10 * SECOND, multiplier: 2 * MILLION, jitter: MILLION / 4 };
-
-    #[test]
-    fn the_backoff_is_the_seeds() {
-        assert_eq!(SEEDS.total(), 19_375_000_000, "0.5 + 1 + 2 + 4 + 8 s, and a quarter more");
-        let mut exact = Backoff { jitter: 0, ..SEEDS };
-        let waits: Vec<u64> = core::iter::from_fn(|| exact.next(7)).map(|ns| ns / (SECOND / 10)).collect();
-        assert_eq!(waits, [5, 10, 20, 40, 80]);
-        let mut long = Backoff { tries: 20, jitter: 0, ..SEEDS };
-        assert_eq!(core::iter::from_fn(|| long.next(7)).max(), Some(10 * SECOND));
-    }
-
-    #[test]
-    fn jitter_stays_within_its_part() {
-        for seed in 0..1000 {
-            let first = Backoff { ..SEEDS }.next(seed * 7919).unwrap();
-            assert!((375_000_000..=625_000_000).contains(&first), "{first}");
-        }
-    }
 
     #[test]
     fn a_close_ends_a_sleep_and_nobody_is_remembered_after() {
         let sleeper = std::thread::spawn(|| {
-            let mut waiting = Waiting::new(SEEDS, false);
+            let mut waiting = Waiting::new(BACKOFF, false);
             let begun = std::time::Instant::now();
             assert_eq!(waiting.step(), Step::Try);
             assert_eq!(waiting.step(), Step::Try);
@@ -363,6 +280,6 @@ mod tests {
         assert!(sleeper.join().unwrap() < std::time::Duration::from_secs(5));
         closed();
         closed();
-        assert_eq!(TICKET.load(Ordering::SeqCst), 0);
+        assert_eq!(TICKETS.last(), 0);
     }
 }

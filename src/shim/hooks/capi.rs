@@ -7,9 +7,9 @@ use tideover_contract::page::Page;
 use tideover_contract::settings::{MILLION, SECOND};
 
 use crate::arch;
-use crate::engine::attempt::Call;
+use crate::engine::backoff::Backoff;
+use crate::engine::call::Call;
 use crate::engine::reclaim::callbacks::{self, Reclaimer};
-use crate::engine::wait::Backoff;
 use crate::hooks::{descriptor, stream, whole};
 use crate::os::barrier::barrier;
 use crate::os::sys;
@@ -141,7 +141,7 @@ impl RetryPolicy {
 unsafe fn call(name: &'static str, policy: *const RetryPolicy) -> Call {
     // SAFETY: promised by the caller.
     let backoff = unsafe { policy.as_ref() }.map(RetryPolicy::backoff);
-    Call { name, patient: true, greedy: false, backoff, listener: None }
+    Call { name, patient: true, greedy: false, backoff, last_resort: None }
 }
 
 /// Calls `operation(context)`, again while it answers less than 0 with errno EMFILE or ENFILE. Returns its last answer and

@@ -5,7 +5,7 @@ use core::ffi::{c_int, c_uint};
 use libc::{DIR, FILE};
 
 use super::{closing, closing_many, closing_stream, hooks};
-use crate::engine::attempt::Call;
+use crate::engine::call::Call;
 use crate::os::sys;
 
 hooks! {

@@ -6,10 +6,10 @@ use libc::{DIR, FILE, addrinfo};
 
 use super::processes::with_original_limit;
 use super::{Answer, directory, hooks, lasting, stream, whole};
-use crate::engine::attempt::{Call, is_exhaustion};
+use crate::engine::call::{Call, is_exhaustion};
 use crate::os::barrier::barrier;
 use crate::os::sys::{self, errno, set_errno};
-use crate::state::{page, process};
+use crate::state::{process, usage};
 
 type Callback = *const c_void;
 type Mode = *const c_char;
@@ -81,7 +81,7 @@ unsafe fn temporary(
 /// there must be one before. Asked only in a process that is at its limit, or has been.
 #[inline(always)]
 unsafe fn with_room<R: Answer>(call: impl Fn() -> Call, mut real: impl FnMut() -> R) -> R {
-    if page::is_tight() {
+    if usage::is_tight() {
         make_room(call());
     }
     real()

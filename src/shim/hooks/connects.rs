@@ -6,7 +6,8 @@ use libc::{sockaddr, socklen_t};
 
 use super::loops::real_poll;
 use super::{Whole, hooks, second_chance_for};
-use crate::engine::attempt::{Call, Lack, Tried, carry_for};
+use crate::engine::attempt::retry_for;
+use crate::engine::call::{Call, Lack, Tried};
 use crate::features::outgoing::timer::{Stands, Timer};
 use crate::features::outgoing::{self, Plan, ports};
 use crate::os::sys::{errno, set_errno};
@@ -53,7 +54,7 @@ unsafe fn governed(
         // One close may end a wait that is for something else: passed on, as for calls that need several descriptors.
         let call = Call { patient: plan.patient, greedy: true, ..call() };
         // SAFETY: `turn` gets what it is for.
-        if !unsafe { carry_for(lack, call, libc::EAGAIN, turn, (&raw const plan).cast_mut().cast()) } {
+        if !unsafe { retry_for(lack, call, libc::EAGAIN, turn, (&raw const plan).cast_mut().cast()) } {
             set_errno(libc::EAGAIN);
             return -1;
         }

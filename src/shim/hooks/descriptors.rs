@@ -5,7 +5,7 @@ use core::ffi::{c_char, c_int, c_long, c_uint};
 use libc::{sigset_t, termios, winsize};
 
 use super::{blocking, descriptor, hooks, pair, through};
-use crate::engine::attempt::Call;
+use crate::engine::call::Call;
 use crate::features::logs::sink;
 use crate::state::{descriptors, page};
 
@@ -128,12 +128,12 @@ unsafe fn forked(call: impl Fn() -> Call, real: impl FnMut() -> c_int, master: *
 #[inline(always)]
 unsafe fn process_control(call: impl Fn() -> Call, real: impl FnMut() -> c_int, option: c_int) -> c_int {
     if option == libc::PR_SET_SECCOMP {
-        crate::state::process::before_sandbox();
+        super::sandbox::before();
     }
     // SAFETY: as the caller promised.
     let answer = unsafe { through(call, real) };
     if option == libc::PR_SET_SECCOMP {
-        crate::state::process::after_sandbox(answer == 0);
+        super::sandbox::after(answer == 0);
     }
     answer
 }

@@ -5,7 +5,7 @@ use core::ffi::{c_char, c_int, c_void};
 use libc::mode_t;
 
 use super::{blocking, descriptor, hooks, lasting};
-use crate::engine::attempt::Call;
+use crate::engine::call::Call;
 use crate::features::logs::standin;
 
 /// Not in the libc crate for this target.

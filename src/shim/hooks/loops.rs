@@ -9,7 +9,7 @@ use tideover_contract::select::END;
 
 use super::hooks;
 use super::sockets::test_cancel;
-use crate::engine::attempt::Call;
+use crate::engine::call::Call;
 use crate::features::accept::listeners;
 use crate::os::barrier::barrier;
 use crate::os::sys;

@@ -12,6 +12,7 @@ mod descriptors;
 mod files;
 mod loops;
 mod processes;
+mod sandbox;
 mod sockets;
 mod spaces;
 mod syscall;
@@ -24,7 +25,8 @@ use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use libc::{DIR, FILE};
 
-use crate::engine::attempt::{Call, Lack, Tried, carry_for, is_exhaustion};
+use crate::engine::attempt::retry_for;
+use crate::engine::call::{Call, Lack, Tried, is_exhaustion};
 use crate::engine::wait;
 use crate::features::logs::pause;
 use crate::os::barrier::barrier;
@@ -45,12 +47,12 @@ macro_rules! hooks {
                     type Function = unsafe extern "C" fn($($type),*) -> $answer;
                     // SAFETY: the arguments are the host's own, handed on as they are.
                     unsafe {
-                        let call = move || $crate::engine::attempt::Call {
+                        let call = move || $crate::engine::call::Call {
                             name: stringify!($name),
                             patient: true $(&& $patient)?,
                             greedy: false,
                             backoff: None,
-                            listener: None,
+                            last_resort: None,
                         };
                         // Looked at again for each call: kept across it, the address would cost a register to save.
                         $kind(call, move || core::mem::transmute::<usize, Function>(real())($($arg),*) $(, $extra)*)
@@ -172,7 +174,7 @@ unsafe fn second_chance_for<R: Answer, F: FnMut() -> R>(
 ) -> R {
     let mut trial = Trial { real, answer: first };
     // SAFETY: `again` gets the type that it is for.
-    let stands = unsafe { carry_for(lack, call(), wrong, again::<R, F>, (&raw mut trial).cast()) };
+    let stands = unsafe { retry_for(lack, call(), wrong, again::<R, F>, (&raw mut trial).cast()) };
     if stands { trial.answer } else { first }
 }
 

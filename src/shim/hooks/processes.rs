@@ -7,7 +7,7 @@ use core::sync::atomic::Ordering::Relaxed;
 use libc::{pid_t, rlimit};
 
 use super::{Answer, Code, hooks, second_chance, through};
-use crate::engine::attempt::Call;
+use crate::engine::call::Call;
 use crate::engine::reclaim::limit;
 use crate::os::barrier::barrier;
 use crate::os::sys;
@@ -210,6 +210,6 @@ unsafe fn ending(_: impl Fn() -> Call, mut real: impl FnMut()) {
 /// Ends the process without destructors.
 #[inline(always)]
 unsafe fn leaving(_: impl Fn() -> Call, mut real: impl FnMut()) {
-    process::leave();
+    page::leave();
     real();
 }

@@ -8,7 +8,7 @@ use libc::{sockaddr, socklen_t};
 
 use super::{Answer, blocking, descriptor, hooks, pair, second_chance};
 use crate::arch::weak;
-use crate::engine::attempt::{Call, is_exhaustion};
+use crate::engine::call::{Call, LastResort, is_exhaustion};
 use crate::features::accept::clients::{self, Turn};
 use crate::features::accept::{self, Patience, Queue};
 use crate::os::barrier::barrier;
@@ -121,7 +121,7 @@ macro_rules! accept_entry {
                     patient: $plain && waits(listener),
                     greedy: false,
                     backoff: None,
-                    listener: Some(listener),
+                    last_resort: last_resort(listener),
                 };
                 // SAFETY: never anything but a function of this type.
                 let real: Accept = unsafe { core::mem::transmute(REAL.load(Relaxed)) };
@@ -224,6 +224,11 @@ pub(super) unsafe fn carry_over<R: Answer>(
             },
         }
     }
+}
+
+/// What the engine does with the client that waits at this listener, when nothing can be freed for it.
+pub(super) fn last_resort(listener: c_int) -> Option<LastResort> {
+    Some(LastResort { listener, functions: &accept::LAST_RESORT })
 }
 
 /// Sleeps until a client comes: 0, or the errno that accept(2) would give. A cancellation point, as accept(2) is.

@@ -5,7 +5,7 @@ use core::ffi::{c_char, c_int, c_uint, c_void};
 use libc::{mode_t, off64_t, size_t, ssize_t};
 
 use super::{hooks, spacious};
-use crate::engine::attempt::Call;
+use crate::engine::call::Call;
 use crate::features::logs;
 
 type Name = *const c_char;

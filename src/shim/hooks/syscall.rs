@@ -2,12 +2,11 @@
 
 use core::ffi::{c_int, c_long};
 
-use super::sockets::carry_over;
-use super::{hooks, second_chance};
-use crate::engine::attempt::Call;
+use super::sockets::{carry_over, last_resort};
+use super::{hooks, sandbox, second_chance};
+use crate::engine::call::Call;
 use crate::engine::wait;
 use crate::os::sys;
-use crate::state::process;
 use crate::state::{descriptors, page};
 
 type Argument = c_long;
@@ -126,8 +125,8 @@ unsafe fn by_number(
     let what = concern(number, arguments);
     match what {
         Concern::None => return real(),
-        Concern::Exits => process::leave(),
-        Concern::Sandboxes(_) => process::before_sandbox(),
+        Concern::Exits => page::leave(),
+        Concern::Sandboxes(_) => sandbox::before(),
         Concern::Loops => crate::state::thread::mark_event_loop(),
         Concern::Frees if descriptors::forget(arguments[0] as c_int) => {
             sys::set_errno(libc::EBADF);
@@ -144,7 +143,9 @@ unsafe fn by_number(
                     libc::SYS_accept | libc::SYS_accept4 => {
                         let listener = arguments[0] as c_int;
                         // SAFETY: right after the call.
-                        unsafe { carry_over(answer, listener, || Call { listener: Some(listener), ..call() }, real) }
+                        unsafe {
+                            carry_over(answer, listener, || Call { last_resort: last_resort(listener), ..call() }, real)
+                        }
                     }
                     // SAFETY: right after the call.
                     _ => unsafe { second_chance(answer, call, real) },
@@ -162,7 +163,7 @@ unsafe fn by_number(
         Concern::Limits(resource, pid, new) => {
             super::processes::note_limit(answer as c_int, resource as c_int, pid as c_int, new as *const libc::rlimit);
         }
-        Concern::Sandboxes(listens) => process::after_sandbox(answer == 0 || answer > 0 && listens),
+        Concern::Sandboxes(listens) => sandbox::after(answer == 0 || answer > 0 && listens),
         _ => {}
     }
     answer

@@ -9,12 +9,12 @@ use tideover_contract::settings::SECOND;
 use super::composites::make_room;
 use super::hooks;
 use crate::arch::weak;
-use crate::engine::attempt::Call;
+use crate::engine::call::Call;
 use crate::engine::{reclaim, reserve};
 use crate::os::barrier::barrier;
 use crate::os::real::Real;
 use crate::os::sys;
-use crate::state::{page, process};
+use crate::state::{process, usage};
 
 /// For so long: other threads may take what was free a moment ago, and a program that is ending will soon have ended.
 const PATIENCE: u64 = 10 * SECOND;
@@ -31,7 +31,7 @@ hooks! {
 #[inline(always)]
 unsafe fn ending(call: impl Fn() -> Call, real: impl FnMut()) {
     reclaim::leave();
-    if !page::is_tight() {
+    if !usage::is_tight() {
         // Loaded by the real function now, or the process ends.
         LOADED.store(true, Relaxed);
     }
@@ -41,7 +41,7 @@ unsafe fn ending(call: impl Fn() -> Call, real: impl FnMut()) {
 
 #[inline(always)]
 unsafe fn unwinding<R>(call: impl Fn() -> Call, mut real: impl FnMut() -> R) -> R {
-    if !LOADED.load(Relaxed) && page::is_tight() {
+    if !LOADED.load(Relaxed) && usage::is_tight() {
         load_unwinder(call());
     }
     real()

@@ -7,10 +7,10 @@ use core::sync::atomic::AtomicUsize;
 
 use super::composites::make_room;
 use super::processes::{execve, execvp};
-use crate::engine::attempt::Call;
+use crate::engine::call::Call;
 use crate::features::logs::dprintf;
 use crate::os::real::Real;
-use crate::state::page;
+use crate::state::usage;
 
 type Strings = *const *const c_char;
 
@@ -169,8 +169,8 @@ extern "C" fn prepare_syslog_chk() -> usize {
 }
 
 fn prepare(name: &'static str) {
-    if page::is_tight() {
-        make_room(Call { name, patient: true, greedy: false, backoff: None, listener: None });
+    if usage::is_tight() {
+        make_room(Call { name, patient: true, greedy: false, backoff: None, last_resort: None });
     }
 }
 

@@ -6,7 +6,7 @@ use core::ffi::{c_int, c_uint, c_void};
 use libc::{iovec, off64_t, size_t, ssize_t};
 
 use super::{Answer, hooks, through};
-use crate::engine::attempt::Call;
+use crate::engine::call::Call;
 use crate::features::logs;
 use crate::features::logs::rule::History;
 use crate::features::logs::standin;

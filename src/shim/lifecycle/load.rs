@@ -1,19 +1,20 @@
 //! Load and exit: the constructor and the destructor.
 
-use core::ffi::{CStr, c_char, c_int};
+use core::ffi::{c_char, c_int};
 use core::mem::transmute;
 
 use tideover_contract::glob;
 use tideover_contract::settings::Id;
 
+use super::tables;
 use crate::arch::weak;
 use crate::os::barrier::barrier;
+use crate::state::handlers;
 use crate::state::process::{self, Phase};
 use crate::state::settings::SETTINGS;
 use crate::state::{page, report};
 
 unsafe extern "C" {
-    static program_invocation_short_name: *const c_char;
     static environ: *const *const c_char;
 }
 
@@ -27,18 +28,6 @@ static CONSTRUCTOR: extern "C" fn() = load;
 #[cfg_attr(test, allow(dead_code))]
 static DESTRUCTOR: extern "C" fn() = unload;
 
-/// Name of the program, without its directory.
-pub fn program() -> &'static [u8] {
-    // SAFETY: libc sets it before constructors run, to a C string that it never changes; a program that does change it
-    // (some set it for err(3)) stores another C string.
-    unsafe {
-        if program_invocation_short_name.is_null() {
-            return b"?";
-        }
-        CStr::from_ptr(program_invocation_short_name).to_bytes()
-    }
-}
-
 extern "C" fn load() {
     barrier((), begin);
 }
@@ -48,7 +37,7 @@ fn begin() {
     let trusted = unsafe { libc::getauxval(libc::AT_SECURE) } == 0;
     // SAFETY: the first thing that happens here, and programs have one thread now; environ is libc's.
     let read = unsafe { SETTINGS.read(environ, trusted) };
-    let name = program();
+    let name = process::program();
     let meant = (read.only.trim_ascii().is_empty() || glob::any(read.only, name)) && !glob::any(read.except, name);
     if SETTINGS.flag(Id::Disable) || !meant || is_second_copy() {
         process::set_phase(Phase::Dormant);
@@ -61,13 +50,22 @@ fn begin() {
     #[cfg(not(test))]
     crate::os::barrier::start();
     read.complain();
-    at_fork(process::before_fork, process::forked);
+    handlers::set(&tables::HANDLERS);
+    at_fork(before_fork, forked);
     #[cfg(not(test))]
     crate::hooks::resolve_common();
     crate::features::outgoing::start();
     page::start();
     crate::features::logs::start(to_file);
     process::set_phase(Phase::Active);
+}
+
+extern "C" fn before_fork() {
+    barrier((), || tables::BEFORE_FORK.iter().for_each(|tell| tell()));
+}
+
+extern "C" fn forked() {
+    tables::ON_FORK.iter().for_each(|tell| tell());
 }
 
 /// pthread_atfork(3). In glibc it is a part of each program, and calls the first of these; in musl the other is it.

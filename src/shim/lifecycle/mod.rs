@@ -1,3 +1,4 @@
 //! Load, fork and exit: what is started and stopped, in which order.
 
-pub mod load;
+mod load;
+mod tables;

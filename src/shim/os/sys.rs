@@ -298,11 +298,23 @@ pub fn block_signals() -> Result<u64, Errno> {
     block(u64::MAX)
 }
 
-/// The same without those that a fault of the thread's own raises, and without those by which libc cancels threads.
+/// rt_sigprocmask(2): blocks all signals in this thread but those that a fault of its own raises: the kernel ends a process that blocks
+/// these. Returns the mask that was.
+pub fn block_signals_but_faults() -> Result<u64, Errno> {
+    block(without(u64::MAX, &FAULTS))
+}
+
+/// As [`block_signals_but_faults`], and without the two by which libc cancels threads and sets their ids. Returns the mask that was.
 pub fn block_handlers() -> Result<u64, Errno> {
     const CANCEL: [c_int; 2] = [32, 33];
-    let faults = [libc::SIGILL, libc::SIGTRAP, libc::SIGABRT, libc::SIGBUS, libc::SIGFPE, libc::SIGSEGV, libc::SIGSYS];
-    block(faults.iter().chain(&CANCEL).fold(u64::MAX, |set, signal| set & !(1 << (signal - 1))))
+    block(without(without(u64::MAX, &FAULTS), &CANCEL))
+}
+
+const FAULTS: [c_int; 7] =
+    [libc::SIGILL, libc::SIGTRAP, libc::SIGABRT, libc::SIGBUS, libc::SIGFPE, libc::SIGSEGV, libc::SIGSYS];
+
+fn without(set: u64, signals: &[c_int]) -> u64 {
+    signals.iter().fold(set, |set, signal| set & !(1 << (signal - 1)))
 }
 
 /// Of these, too: what is blocked stays blocked.

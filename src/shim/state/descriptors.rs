@@ -11,6 +11,7 @@ use tideover_contract::settings::SECOND;
 
 use crate::os::barrier::barrier;
 use crate::os::sys;
+use crate::state::handlers::handlers;
 use crate::state::process::{self, Phase};
 use crate::state::{page, thread};
 
@@ -249,11 +250,8 @@ fn taken(fd: i32) -> u32 {
         return 0;
     }
     let old = known.swap(0, Relaxed);
-    if old & PIPE != 0 {
-        crate::features::logs::sink::changes();
-    }
-    if old & (LISTENER | EPOLL) != 0 {
-        crate::features::accept::listeners::closing(fd, old);
+    for (_, tell) in handlers().on_close.iter().filter(|(marks, _)| old & marks != 0) {
+        tell(fd, old);
     }
     if old & COUNTED != 0 && !(old & SHARED != 0 && has_twin(fd)) {
         let counter = gauge(old);
@@ -268,8 +266,8 @@ pub extern "C" fn put_back(fd: i32, marks: u32) {
     barrier((), || {
         let twin = marks & SHARED != 0 && has_twin(fd);
         add(fd, marks & !FLUSHING);
-        if marks & (LISTENER | EPOLL) != 0 {
-            crate::features::accept::listeners::doubt();
+        for (_, tell) in handlers().on_close_undone.iter().filter(|(wanted, _)| marks & wanted != 0) {
+            tell();
         }
         if marks & COUNTED != 0 && !twin {
             page::add(gauge(marks), 1);
@@ -295,8 +293,8 @@ extern "C" fn share(from: i32, to: i32) {
         }
         let known = marks(from) & !FLUSHING;
         let shared = if known & (COUNTED | EPOLL) != 0 { SHARED } else { 0 };
-        if known & OUTGOING != 0 {
-            crate::features::outgoing::turns::copied(from, to);
+        for (_, tell) in handlers().on_copy.iter().filter(|(marks, _)| known & marks != 0) {
+            tell(from, to);
         }
         add(from, shared);
         add(to, known | shared);

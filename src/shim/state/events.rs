@@ -108,7 +108,7 @@ fn tell(event: &Event<'_>) {
         if function > 1 {
             // SAFETY: stored by `listen` from a Listener.
             let function: Listener = unsafe { core::mem::transmute(function) };
-            crate::engine::reclaim::uncancelled(|| {
+            crate::os::cancel::uncancelled(|| {
                 // SAFETY: the listener's promise in tideover.h: async-signal-safe, returns.
                 unsafe { function(&shown, context.load(Relaxed)) }
             });

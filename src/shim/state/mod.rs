@@ -3,6 +3,7 @@
 
 pub mod descriptors;
 pub mod events;
+pub mod handlers;
 pub mod page;
 pub mod process;
 pub mod report;

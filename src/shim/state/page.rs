@@ -13,11 +13,10 @@ use tideover_contract::page::{self as contract, Counters, Page, state};
 use tideover_contract::settings;
 
 use crate::arch;
-use crate::engine::reclaim;
-use crate::features::logs::stdio;
 use crate::os::barrier::barrier;
 use crate::os::sys;
 use crate::os::text::Text;
+use crate::state::handlers::handlers;
 use crate::state::process;
 use crate::state::process::Phase;
 use crate::state::settings::SETTINGS;
@@ -99,7 +98,6 @@ pub fn closes(all: bool) -> u64 {
 #[inline(never)]
 extern "C" fn notable(fd: i32) {
     barrier((), || {
-        crate::state::descriptors::reach(fd);
         take_note(fd);
     });
 }
@@ -112,9 +110,7 @@ fn is_too_early(fd: i32) -> bool {
 }
 
 fn take_note(fd: i32) {
-    if stdio::is_pending() && process::may_act() {
-        stdio::install();
-    }
+    handlers().on_new_descriptor.iter().for_each(|tell| tell(fd));
     let acts = matches!(process::phase(), Phase::Active | Phase::Exiting);
     if !acts || is_too_early(fd) || !process::may_act() {
         return;
@@ -126,7 +122,7 @@ fn take_note(fd: i32) {
     let _ = NOTABLE
         .fetch_update(Relaxed, Relaxed, |highest| (highest != i32::MIN).then(|| highest.max(fd.saturating_add(1))));
     counters().high_water.fetch_max(fd as u64 + 1, Relaxed);
-    reclaim::limit::reached(fd as u64 + 1);
+    handlers().on_highest.iter().for_each(|tell| tell(fd));
 }
 
 /// Where the page's file is, for a given user.
@@ -348,7 +344,7 @@ fn fill(to: &Page, uid: u32) {
     to.started_boot_ns.store(sys::clock(libc::CLOCK_BOOTTIME), Relaxed);
     to.started_ns.store(sys::clock(libc::CLOCK_REALTIME), Relaxed);
     contract::store_text(&to.version, env!("CARGO_PKG_VERSION").as_bytes());
-    contract::store_text(&to.program, crate::lifecycle::load::program());
+    contract::store_text(&to.program, crate::state::process::program());
     for index in 0..settings::COUNT {
         to.settings[index].store(SETTINGS.value(index), Relaxed);
         to.sources[index].store(SETTINGS.source(index), Relaxed);
@@ -357,7 +353,7 @@ fn fill(to: &Page, uid: u32) {
 }
 
 /// What is known of the limits, and the descriptors that a child inherits, from one set of counters to another.
-fn carry(to: &Counters, from: &Counters) {
+fn copy_known(to: &Counters, from: &Counters) {
     to.soft_limit.store(from.soft_limit.load(Relaxed), Relaxed);
     to.hard_limit.store(from.hard_limit.load(Relaxed), Relaxed);
     to.high_water.store(from.high_water.load(Relaxed), Relaxed);
@@ -370,7 +366,7 @@ fn carry(to: &Counters, from: &Counters) {
 /// of its own after some descriptors (a child that only execs, or serves one client, should not pay for one).
 pub fn forked() {
     let known = Counters::new();
-    carry(&known, counters());
+    copy_known(&known, counters());
     // Else its counts are gone since the move; to write it all would copy one page more in each child.
     if core::ptr::eq(page(), &PRIVATE) {
         // SAFETY: PRIVATE is all atomics in writable memory, zeros are a valid Page, and the child has one thread.
@@ -384,7 +380,7 @@ pub fn forked() {
     GRACE.store(FORKED_FREE, Relaxed);
     RETRY.store(0, Relaxed);
     MOVING.store(false, Relaxed);
-    carry(&PRIVATE.counters, &known);
+    copy_known(&PRIVATE.counters, &known);
 }
 
 /// Before execve(2): the file goes, for the next program of this number is not this one. If there is none, because that fails,
@@ -414,6 +410,17 @@ pub fn remove() {
     }
 }
 
+/// Before the process ends by a way that runs no destructors.
+#[cold]
+#[inline(never)]
+pub extern "C" fn leave() {
+    barrier((), || {
+        if process::phase() != Phase::Sandboxed && process::is_ours() {
+            remove();
+        }
+    });
+}
+
 /// The process ends: the file goes, and none is made any more for what libc writes after our destructor.
 pub fn retire() {
     remove();
@@ -428,26 +435,4 @@ pub fn ignore() {
 /// The highest descriptor number seen, plus one.
 pub fn high_water() -> u64 {
     counters().high_water.load(Relaxed)
-}
-
-/// Is this process at its limit, or has it been? Two loads, once the limit is known.
-#[inline(always)]
-pub fn is_tight() -> bool {
-    let counters = counters();
-    counters.emfile.load(Relaxed) != 0
-        || counters.high_water.load(Relaxed) + NEAR >= counters.soft_limit.load(Relaxed) && is_near()
-}
-
-const NEAR: u64 = 4;
-
-/// Before the first look at it, the limit is not known.
-#[cold]
-#[inline(never)]
-extern "C" fn is_near() -> bool {
-    barrier(false, || {
-        counters().soft_limit.load(Relaxed) != 0
-            || process::may_act()
-                && sys::descriptor_limit(0)
-                    .is_ok_and(|limit| crate::state::usage::used(limit.rlim_cur).saturating_add(NEAR) >= limit.rlim_cur)
-    })
 }

@@ -1,11 +1,9 @@
 //! Whose process is this, and may the library act in it?
 
+use core::ffi::{CStr, c_char};
 use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering::Relaxed};
 
-use crate::engine::{reclaim, reserve, wait};
-use crate::os::barrier::barrier;
 use crate::os::sys;
-use crate::state::page;
 
 /// What the library may do.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -53,30 +51,6 @@ pub fn set_phase(next: Phase) {
     }
 }
 
-/// The program is about to install a seccomp filter: what needs system calls of ours later is undone now.
-#[cold]
-#[inline(never)]
-pub extern "C" fn before_sandbox() {
-    barrier((), || {
-        if may_act() {
-            crate::features::accept::listeners::put_back();
-            reserve::dissolve();
-        }
-    });
-}
-
-/// It has, or it only asked whether it could.
-#[cold]
-#[inline(never)]
-pub extern "C" fn after_sandbox(installed: bool) {
-    // The child of a vfork has done so for itself.
-    if installed && !crate::state::thread::is_in_vfork() {
-        set_phase(Phase::Sandboxed);
-    } else if !installed {
-        reclaim::limit::look_again();
-    }
-}
-
 /// The program has called exit(3).
 pub extern "C" fn set_phase_ending() {
     if phase() == Phase::Active && is_ours() {
@@ -107,33 +81,24 @@ pub fn may_act() -> bool {
     matches!(phase(), Phase::Active | Phase::Exiting) && is_ours()
 }
 
-/// pthread_atfork(3) handler, in the parent, before.
-pub extern "C" fn before_fork() {
-    barrier((), reclaim::before_fork);
-}
-
-/// pthread_atfork(3) handler, in the child: locks that other threads held are free, waits have nobody waiting, the page is
-/// the parent's and must not be written any more.
-pub extern "C" fn forked() {
+/// In the child of a fork.
+pub fn forked() {
     adopt();
     FORKED.store(true, Relaxed);
-    crate::state::thread::forked();
-    reclaim::forked();
-    reserve::forked();
-    wait::forked();
-    crate::features::accept::forked();
-    page::forked();
-    crate::features::logs::forked();
-    crate::features::outgoing::forked();
 }
 
-/// Before the process ends by a way that runs no destructors.
-#[cold]
-#[inline(never)]
-pub extern "C" fn leave() {
-    barrier((), || {
-        if phase() != Phase::Sandboxed && is_ours() {
-            page::remove();
+unsafe extern "C" {
+    static program_invocation_short_name: *const c_char;
+}
+
+/// Name of the program, without its directory.
+pub fn program() -> &'static [u8] {
+    // SAFETY: libc sets it before constructors run, to a C string that it never changes; a program that does change it
+    // (some set it for err(3)) stores another C string.
+    unsafe {
+        if program_invocation_short_name.is_null() {
+            return b"?";
         }
-    });
+        CStr::from_ptr(program_invocation_short_name).to_bytes()
+    }
 }

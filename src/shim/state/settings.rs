@@ -80,6 +80,12 @@ impl Settings {
         self.sources[index].load(Relaxed)
     }
 
+    /// May the library ever turn clients away for lack of descriptors? Then it needs a descriptor for that.
+    pub fn may_shed(&self) -> bool {
+        let mode = self.get(Id::Accept);
+        mode == settings::accept::SHED || mode == settings::accept::PARK && self.get(Id::ShedAfter) != 0
+    }
+
     fn texts(&self) -> &Texts {
         // SAFETY: written only by `read`, before anybody reads.
         unsafe { &*TABLE.0.get() }

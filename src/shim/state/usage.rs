@@ -1,6 +1,10 @@
 //! How many descriptors are in use, without needing one to find out.
 
+use core::sync::atomic::Ordering::Relaxed;
+
+use crate::os::barrier::barrier;
 use crate::os::sys;
+use crate::state::{page, process};
 
 /// Where the numbers are looked at one by one, this many at a time: 2 KiB of stack.
 const BATCH: usize = 256;
@@ -16,8 +20,7 @@ pub fn used(soft: u64) -> u64 {
 
 /// Is no number below `soft` free, as far as can be told by one call? Not where some are above it, nor where the kernel does not count.
 pub fn is_full(soft: u64) -> bool {
-    crate::state::page::high_water() <= soft
-        && sys::stat(c"/proc/self/fd", true).is_ok_and(|status| status.st_size as u64 >= soft)
+    page::high_water() <= soft && sys::stat(c"/proc/self/fd", true).is_ok_and(|status| status.st_size as u64 >= soft)
 }
 
 /// Is a number below `soft` free? Descriptors above the limit, inherited or from before it was lowered, are in use, too, so that a
@@ -32,7 +35,7 @@ pub fn has_room(soft: u64) -> bool {
 fn count_by_poll(soft: u64) -> u64 {
     // poll(2) refuses more entries than the soft limit; and a limit of 2^30 must not take minutes.
     let batch = BATCH.min(soft as usize);
-    let end = soft.min(crate::state::page::high_water().max(1024) * 2);
+    let end = soft.min(page::high_water().max(1024) * 2);
     let mut used = 0;
     let mut first = 0;
     while batch > 0 && first < end {
@@ -48,6 +51,28 @@ fn count_by_poll(soft: u64) -> u64 {
         first += here as u64;
     }
     used
+}
+
+/// Is this process at its limit, or has it been? Two loads, once the limit is known.
+#[inline(always)]
+pub fn is_tight() -> bool {
+    let counters = page::counters();
+    counters.emfile.load(Relaxed) != 0
+        || counters.high_water.load(Relaxed) + NEAR >= counters.soft_limit.load(Relaxed) && is_near()
+}
+
+const NEAR: u64 = 4;
+
+/// Before the first look at it, the limit is not known.
+#[cold]
+#[inline(never)]
+extern "C" fn is_near() -> bool {
+    barrier(false, || {
+        page::counters().soft_limit.load(Relaxed) != 0
+            || process::may_act()
+                && sys::descriptor_limit(0)
+                    .is_ok_and(|limit| used(limit.rlim_cur).saturating_add(NEAR) >= limit.rlim_cur)
+    })
 }
 
 #[cfg(test)]

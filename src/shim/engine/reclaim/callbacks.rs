@@ -5,7 +5,8 @@ use core::ffi::{CStr, c_char, c_int, c_long, c_void};
 
 use parking_lot::Mutex;
 
-use super::{Gain, Pressure, count, uncancelled};
+use super::{Gain, Pressure, count};
+use crate::os::cancel::uncancelled;
 use crate::os::sys;
 use crate::os::text::Text;
 use crate::state::usage;
@@ -132,7 +133,7 @@ pub fn forked() {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::reclaim::collect::Role;
+    use crate::engine::call::Role;
     use core::sync::atomic::{AtomicI64, Ordering::SeqCst};
 
     static CALLS: AtomicI64 = AtomicI64::new(0);

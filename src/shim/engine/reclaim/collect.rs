@@ -12,8 +12,10 @@ use tideover_contract::settings::{Id, SECOND};
 
 use super::loaded::{self, Caller, Home, Names};
 use super::{Gain, Pressure, caller, guile, jvm, php, python, ruby};
+use crate::engine::call::Role;
 use crate::engine::reserve::{self, Loan};
 use crate::engine::wait;
+use crate::os::cancel::uncancelled;
 use crate::os::elf::Name;
 use crate::os::sys;
 use crate::state::page;
@@ -35,19 +37,6 @@ pub struct Collector {
     pub elsewhere: bool,
     /// The reserve is lent to whoever asks first while it runs. Otherwise it is kept for [`Role::Finalizing`].
     pub lends: bool,
-}
-
-/// What a call is in the runtime of its process, as far as that makes a difference for those who could free something.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Role {
-    /// One of the program's.
-    Usual,
-    /// One of the program's, made with the interpreter's lock held: nobody else gets on while it sleeps.
-    Locking,
-    /// The runtime's own, perhaps from within a collection, which then must not wait. It is prepared to find no descriptor.
-    Internal,
-    /// Made by a thread that closes what is unreachable. The reserve is for it.
-    Finalizing,
 }
 
 /// By [`Runtime`].
@@ -136,7 +125,7 @@ impl Collection {
     /// Runs the collector. None of our frames between here and the hook has anything to clean up, see [`Collector::collect`].
     #[allow(improper_ctypes_definitions, reason = "extern \"C\" only so that it can't unwind")]
     pub extern "C" fn run(&self) -> Option<Skip> {
-        super::uncancelled(|| (collector(self.runtime).collect)(&self.home))
+        uncancelled(|| (collector(self.runtime).collect)(&self.home))
     }
 
     /// Waits for the finalizers: for the first close, and then until they seem to have done.

@@ -7,9 +7,10 @@ use core::ffi::{c_int, c_void};
 
 use tideover_contract::collection::Skip;
 
-use super::collect::{Collector, Role};
+use super::collect::Collector;
 use super::functions::functions;
 use super::loaded::{Caller, Home};
+use crate::engine::call::Role;
 use crate::os::sys;
 use crate::state::{process, thread};
 

@@ -58,7 +58,7 @@ pub fn ceiling(limit: rlimit) -> u64 {
 }
 
 fn end() -> u64 {
-    let find = || select::end(crate::lifecycle::load::program(), elf::main_imports) as usize;
+    let find = || select::end(crate::state::process::program(), elf::main_imports) as usize;
     END.get_or_init(|| NonZeroUsize::new(find()).unwrap_or(NonZeroUsize::MIN)).get() as u64
 }
 
@@ -87,12 +87,13 @@ fn raise_once() -> u64 {
 }
 
 /// A call returned a number as high as this, plus one. Raises the soft limit when nine tenths of it are in use, because opens
-/// inside libc (dlopen, getaddrinfo, iconv_open) can't be intercepted and would fail; warns when the ceiling comes near.
-pub fn reached(number: u64) {
+/// inside libc (dlopen, getaddrinfo, iconv_open) can't be intercepted and would fail; warns when the ceiling comes near. True: nine tenths
+/// of what can be had in all are in use.
+pub fn reached(number: u64) -> bool {
     if number < LOOK_AT.load(Relaxed) {
-        return;
+        return false;
     }
-    let Some(mut limit) = look() else { return };
+    let Some(mut limit) = look() else { return false };
     let used = usage::used(limit.rlim_cur);
     if used.saturating_mul(10) >= limit.rlim_cur.saturating_mul(9) && raise_once() > 0 {
         limit = look().unwrap_or(limit);
@@ -102,9 +103,6 @@ pub fn reached(number: u64) {
         reserve::fill();
     }
     let top = ceiling(limit);
-    if used.saturating_mul(10) >= top.saturating_mul(9) {
-        crate::features::accept::prepare();
-    }
     let part = |id| top as u128 * u128::from(SETTINGS.get(id)) / u128::from(MILLION);
     let above = |id| SETTINGS.get(id) != 0 && u128::from(used) >= part(id);
     if above(Id::FdCritical) && !CRITICAL.swap(true, Relaxed) {
@@ -116,6 +114,7 @@ pub fn reached(number: u64) {
     // Numbers may be high while few are in use (bash keeps a 255): then look again after as many as are missing.
     let mark = lowest_mark(limit.rlim_cur, top, used);
     LOOK_AT.store(number + mark.saturating_sub(used).max(1), Relaxed);
+    used.saturating_mul(10) >= top.saturating_mul(9)
 }
 
 /// Usage at which the reserve is taken: nine tenths, and of a small limit while there are still some.

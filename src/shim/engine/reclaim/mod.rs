@@ -16,17 +16,18 @@ mod php;
 mod python;
 mod ruby;
 
-use core::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
 
-use parking_lot::Mutex;
 use tideover_contract::collection::Skip;
 use tideover_contract::page::Outcome;
 use tideover_contract::settings::SECOND;
 
-use self::collect::{Collection, Role};
+use self::collect::Collection;
 use crate::arch;
+use crate::engine::call::Role;
 use crate::engine::{reserve, wait};
 use crate::os::barrier::barrier;
+use crate::os::lossy_lock::{LossyLock, Lost, Taken};
 use crate::os::sys;
 use crate::state::{page, thread};
 
@@ -98,20 +99,27 @@ const OTHERS_WORK: u64 = SECOND;
 const MOMENT: u64 = SECOND / 200;
 const LOST: u64 = 10 * SECOND;
 
-static FLIGHT: Mutex<()> = Mutex::new(());
-/// Thread pointer of the thread on the ladder, or 0; the same number in the child of a fork.
-static HOLDER: AtomicUsize = AtomicUsize::new(0);
-static HELD_SINCE: AtomicU64 = AtomicU64::new(0);
-static HOLDER_TID: AtomicI32 = AtomicI32::new(0);
-/// Where its stack ended when the call failed that brought it there: what calls from within lies below.
-static FOOT: AtomicUsize = AtomicUsize::new(0);
-/// By more than this: hooks differ in the size of their frames.
-const FRAMES: usize = 256;
-/// Counts ends of flights; waiters sleep on it.
-static LANDINGS: AtomicU32 = AtomicU32::new(0);
+/// Who is reclaiming.
+struct Reclaiming {
+    /// Held by the thread that reclaims. It runs the program's own code, which may end the thread.
+    turn: LossyLock,
+    /// Where its stack ended when the call failed that brought it there: what calls from within lies below.
+    foot: AtomicUsize,
+    /// Counts ends of reclaiming; who waits for that sleeps on it.
+    ends: AtomicU32,
+    /// Collections begun by threads that did not hold the turn, since the last one by a thread that did.
+    beside: AtomicU32,
+}
 
-/// Collections begun beside the ladder since the last one on it.
-static BESIDE: AtomicU32 = AtomicU32::new(0);
+static RECLAIMING: Reclaiming = Reclaiming {
+    turn: LossyLock::new(Lost::After(LOST)),
+    foot: AtomicUsize::new(0),
+    ends: AtomicU32::new(0),
+    beside: AtomicU32::new(0),
+};
+
+/// Slack in bytes when the stack pointers of two hooks are compared: hooks differ in the size of their frames.
+const FRAMES: usize = 256;
 
 /// How a climb ended.
 #[allow(clippy::large_enum_variant, reason = "nothing is allocated here, and it is moved once")]
@@ -132,15 +140,15 @@ pub fn is_climbing(foot: usize) -> bool {
 }
 
 fn is_holder() -> bool {
-    HOLDER.load(Relaxed) == arch::thread_pointer()
+    RECLAIMING.turn.is_mine()
 }
 
 /// This thread holds the ladder, but calls from further out than it stepped on, or long after: it has left by longjmp(3).
 /// Then the ladder is free again.
 fn has_jumped_off(foot: usize) -> bool {
     // A signal handler's own stack may lie anywhere.
-    let higher = foot + FRAMES > FOOT.load(Relaxed) && sys::alternate_stack().is_none();
-    let gone = higher || sys::now().saturating_sub(HELD_SINCE.load(Relaxed)) > LOST;
+    let higher = foot + FRAMES > RECLAIMING.foot.load(Relaxed) && sys::alternate_stack().is_none();
+    let gone = higher || RECLAIMING.turn.held_for(sys::now()) > LOST;
     if gone {
         abandon();
     }
@@ -148,7 +156,7 @@ fn has_jumped_off(foot: usize) -> bool {
 }
 
 fn abandon() {
-    reserve::abandoned(arch::thread_pointer());
+    reserve::abandoned(sys::gettid());
     land();
 }
 
@@ -208,9 +216,9 @@ fn up(from: usize, pressure: &Pressure, now: u64) -> Climb {
 
 /// Waits for the thread on the ladder, bounded.
 fn wait_for_landing(most: u64) {
-    let landing = LANDINGS.load(Relaxed);
-    if HOLDER.load(Relaxed) != 0 {
-        let _ = sys::futex_wait(&LANDINGS, landing, most);
+    let ends = RECLAIMING.ends.load(Relaxed);
+    if RECLAIMING.turn.is_taken() {
+        let _ = sys::futex_wait(&RECLAIMING.ends, ends, most);
     }
 }
 
@@ -222,7 +230,7 @@ fn beside(pressure: &Pressure, now: u64) -> Climb {
     }
     match collect::consider(pressure) {
         Gain::Collection(collection) => {
-            BESIDE.fetch_add(1, Relaxed);
+            RECLAIMING.beside.fetch_add(1, Relaxed);
             Climb::Collect(collection)
         }
         _ => Climb::Nothing,
@@ -233,7 +241,7 @@ fn beside(pressure: &Pressure, now: u64) -> Climb {
 #[inline(always)]
 pub fn collecting() {
     if is_holder() {
-        FOOT.store(arch::stack_pointer(), Relaxed);
+        RECLAIMING.foot.store(arch::stack_pointer(), Relaxed);
     } else {
         thread::set_collecting(true);
     }
@@ -247,7 +255,7 @@ pub fn collected(collection: Collection, skipped: Option<Skip>, pressure: &Press
     let freed = collection.end(skipped, pressure);
     // Of two collections at once, one may get what the other was looking for.
     let on_ladder = is_holder();
-    let alone = on_ladder && BESIDE.swap(0, Relaxed) == 0;
+    let alone = on_ladder && RECLAIMING.beside.swap(0, Relaxed) == 0;
     if freed == 0 {
         let now = sys::now();
         if alone {
@@ -286,41 +294,19 @@ pub fn rested() {
 }
 
 fn take_off(now: u64, foot: usize) -> bool {
-    let mut guard = FLIGHT.try_lock();
-    if guard.is_none() && is_lost(now) {
-        let lost = HOLDER.swap(0, Relaxed);
-        if lost != 0 {
-            reserve::abandoned(lost);
-            // SAFETY: whoever held it is gone, or will find in `land` that it holds nothing.
-            unsafe { FLIGHT.force_unlock() };
-            guard = FLIGHT.try_lock();
-        }
+    match RECLAIMING.turn.take(now) {
+        Taken::No => return false,
+        Taken::Yes => {}
+        Taken::From(lost) => reserve::abandoned(lost),
     }
-    let taken = guard.is_some();
-    // Released by `land`, not by a guard: destructors do not run when a thread is cancelled or jumps.
-    core::mem::forget(guard);
-    if taken {
-        HELD_SINCE.store(now, Relaxed);
-        FOOT.store(foot, Relaxed);
-        HOLDER_TID.store(sys::gettid(), Relaxed);
-        HOLDER.store(arch::thread_pointer(), Relaxed);
-    }
-    taken
-}
-
-/// Has the thread on the ladder ended there, or been there for too long?
-fn is_lost(now: u64) -> bool {
-    let (holder, tid) = (HOLDER.load(Relaxed), HOLDER_TID.load(Relaxed));
-    let ended = || holder != 0 && !sys::has_thread(tid) && HOLDER.load(Relaxed) == holder;
-    now.saturating_sub(HELD_SINCE.load(Relaxed)) > LOST || ended()
+    RECLAIMING.foot.store(foot, Relaxed);
+    true
 }
 
 fn land() {
-    if HOLDER.compare_exchange(arch::thread_pointer(), 0, Relaxed, Relaxed).is_ok() {
-        // SAFETY: this thread holds it.
-        unsafe { FLIGHT.force_unlock() };
-        LANDINGS.fetch_add(1, Relaxed);
-        let _ = sys::futex_wake(&LANDINGS, i32::MAX);
+    if RECLAIMING.turn.release() {
+        RECLAIMING.ends.fetch_add(1, Relaxed);
+        let _ = sys::futex_wake(&RECLAIMING.ends, i32::MAX);
     }
 }
 
@@ -331,29 +317,10 @@ pub fn before_fork() {
 
 /// In the child of a fork: a thread that was on the ladder does not exist here, unless it is the one that forked.
 pub fn forked() {
-    if FLIGHT.is_locked() && !is_holder() {
-        HOLDER.store(0, Relaxed);
-        // SAFETY: the holder does not exist in this process.
-        unsafe { FLIGHT.force_unlock() };
-    }
+    RECLAIMING.turn.forked();
     callbacks::forked();
     loaded::forked();
     collect::forked();
-}
-
-/// Runs code of the host's while this thread can't be cancelled: a cancellation would unwind through our frames.
-pub fn uncancelled<T>(work: impl FnOnce() -> T) -> T {
-    unsafe extern "C" {
-        fn pthread_setcancelstate(state: i32, old: *mut i32) -> i32;
-    }
-    const DISABLE: i32 = 1;
-    let mut old = 0;
-    // SAFETY: sets one word of the calling thread's; async-signal-safe since POSIX 2024, and before in practice.
-    unsafe { pthread_setcancelstate(DISABLE, &raw mut old) };
-    let result = work();
-    // SAFETY: as above.
-    unsafe { pthread_setcancelstate(old, core::ptr::null_mut()) };
-    result
 }
 
 /// Counts a run of a reclaimer.
@@ -376,6 +343,6 @@ mod tests {
         });
         assert_eq!(other.join().unwrap(), (false, false, true, true));
         land();
-        assert!(FLIGHT.is_locked(), "the thread that was taken for lost must not free what another one holds");
+        assert!(RECLAIMING.turn.is_taken(), "the thread that was taken for lost must not free what another one holds");
     }
 }

@@ -7,9 +7,10 @@ use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering::Relaxed};
 
 use tideover_contract::collection::{Runtime, Skip};
 
-use super::collect::{Collector, Role};
+use super::collect::Collector;
 use super::functions::functions;
 use super::loaded::{self, Caller, Home};
+use crate::engine::call::Role;
 use crate::os::elf::{self, Name};
 use crate::os::sys;
 use crate::state::page;

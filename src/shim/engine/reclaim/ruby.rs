@@ -7,9 +7,10 @@ use core::sync::atomic::{AtomicU32, Ordering};
 
 use tideover_contract::collection::Skip;
 
+use crate::engine::call::Role;
 use crate::os::sys;
 
-use super::collect::{Collector, Role};
+use super::collect::Collector;
 use super::functions::functions;
 use super::loaded::{Caller, Home};
 

@@ -13,7 +13,7 @@ use super::{Patience, has_clients, is_blocking, may_shed, pace, shed};
 use crate::engine::reclaim::limit;
 use crate::engine::wait;
 use crate::os::barrier::barrier;
-use crate::os::lock::Gate;
+use crate::os::lock::Lock;
 use crate::os::sys;
 use crate::state::report::{More, Repeated};
 use crate::state::settings::SETTINGS;
@@ -29,7 +29,7 @@ const LOOK: u64 = SECOND / 10;
 const BATCHES: u32 = 8;
 
 /// Thread numbers.
-static TAKEN: Gate<[c_int; TURNS]> = Gate::new([0; TURNS]);
+static TAKEN: Lock<[c_int; TURNS]> = Lock::new([0; TURNS]);
 /// When the clients so far would all have come at the rate allowed.
 static PAID_UNTIL: AtomicU64 = AtomicU64::new(0);
 static TOLD: Repeated = Repeated::new();

@@ -17,7 +17,7 @@ use tideover_contract::settings::SECOND;
 use super::survey;
 use crate::engine::wait;
 use crate::os::barrier::barrier;
-use crate::os::lock::Gate;
+use crate::os::lock::Lock;
 use crate::os::sys::{self, Errno};
 use crate::state::descriptors::{self, EPOLL, LISTENER, SHARED};
 use crate::state::events::{self, Event};
@@ -70,7 +70,7 @@ struct Table {
     places: [Option<Watch>; PLACES],
 }
 
-static TABLE: Gate<Table> = Gate::new(Table { places: [None; PLACES] });
+static TABLE: Lock<Table> = Lock::new(Table { places: [None; PLACES] });
 /// Watches that are parked.
 static PARKED: AtomicU32 = AtomicU32::new(0);
 /// Something is parked, or was a moment ago.

@@ -16,6 +16,7 @@ use tideover_contract::settings::{Id, SECOND, accept};
 
 use listeners::Parking;
 
+use crate::engine::call::{Instead, LastResortFunctions};
 use crate::engine::reclaim::idle;
 use crate::engine::wait;
 use crate::os::barrier::barrier;
@@ -122,22 +123,19 @@ pub extern "C" fn queue(listener: c_int, patience: &mut Patience) -> Queue {
     })
 }
 
-/// How an accept(2) for which there is no descriptor goes on.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub struct Stand {
-    /// From now on closes are noticed: it is worth one more try.
-    pub again: bool,
-    /// Its answer is EAGAIN: the client waits, and the listener will be heard of again.
-    pub quiet: bool,
-    /// It blocks, and its clients are to be turned away: [`has_shed`].
-    pub sheds: bool,
-    /// Nothing keeps its caller from trying again at once.
-    pub paced: bool,
-}
+/// What the engine does with a client that waits, when nothing can be freed for it.
+pub static LAST_RESORT: LastResortFunctions = LastResortFunctions {
+    decide: stand_by,
+    succeeded: listeners::put_back,
+    slow_down: |listener| {
+        pace(listener);
+    },
+    says: || if sheds_now() { "clients are turned away" } else { "clients wait until one is free" },
+};
 
 /// A client waits, and there is no descriptor for it: parks its listener, or turns clients away.
-pub fn stand_by(listener: c_int, errno: c_int) -> Stand {
-    let nothing = Stand { again: false, quiet: false, sheds: false, paced: false };
+fn stand_by(listener: c_int, errno: c_int) -> Instead {
+    let nothing = Instead { again: false, quiet: false, sheds: false, paced: false };
     if !is_ours(listener) {
         return nothing;
     }
@@ -149,25 +147,20 @@ pub fn stand_by(listener: c_int, errno: c_int) -> Stand {
     let quiet = !is_blocking(listener);
     if sheds_now() {
         if !quiet {
-            return Stand { sheds: true, ..nothing };
+            return Instead { sheds: true, ..nothing };
         }
         shed::turn_away(listener, shed::Reason::Exhausted);
     }
     match listeners::park(listener) {
-        Parking::Parked => Stand { again: true, quiet, ..nothing },
+        Parking::Parked => Instead { again: true, quiet, ..nothing },
         // Whoever asks again waits by other means than these sets.
-        Parking::Again => Stand { again: true, quiet, paced: true, ..nothing },
-        Parking::Watched => Stand { quiet, paced: true, ..nothing },
+        Parking::Again => Instead { again: true, quiet, paced: true, ..nothing },
+        Parking::Watched => Instead { quiet, paced: true, ..nothing },
         Parking::Unknown => {
             page::add(&page::counters().bypassed, 1);
-            Stand { paced: true, ..nothing }
+            Instead { paced: true, ..nothing }
         }
     }
-}
-
-/// An accept(2) that [`stand_by`] let try again got its client after all: there may be more descriptors.
-pub fn go_on() {
-    listeners::put_back();
 }
 
 /// Keeps a loop that can't be parked from spinning. A loop with many listeners is held up once per round. False: a signal handler
@@ -210,9 +203,8 @@ pub fn sheds_now() -> bool {
     mode() == accept::SHED || mode() == accept::PARK && lasts()
 }
 
-/// May the library ever turn clients away for lack of descriptors? Then it needs one for that.
-pub fn may_shed() -> bool {
-    mode() == accept::SHED || mode() == accept::PARK && SETTINGS.get(Id::ShedAfter) != 0
+fn may_shed() -> bool {
+    SETTINGS.may_shed()
 }
 
 /// Could a client be served as far as limits are concerned that the user has set?

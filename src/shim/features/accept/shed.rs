@@ -8,7 +8,7 @@ use tideover_contract::settings::{Id, SECOND, shed_close};
 
 use super::has_clients;
 use crate::engine::{reserve, wait};
-use crate::os::lock::Gate;
+use crate::os::lock::Lock;
 use crate::os::sys;
 use crate::state::events::{self, Event};
 use crate::state::page;
@@ -19,7 +19,7 @@ use crate::state::settings::SETTINGS;
 const BATCH: u32 = 64;
 
 /// One thread at a time borrows the reserve, accepts, closes, and brings it back.
-static TURN: Gate<()> = Gate::new(());
+static TURN: Lock<()> = Lock::new(());
 /// The reserve is not whole.
 static LACKS: AtomicBool = AtomicBool::new(false);
 static TOLD: [Repeated; 2] = [const { Repeated::new() }; 2];

@@ -7,7 +7,7 @@ use libc::{c_int, iovec, ssize_t};
 
 use super::decide::{fell_short, instead};
 use super::{files, pause};
-use crate::engine::attempt::Tried;
+use crate::engine::call::Tried;
 use crate::os::real::Real;
 use crate::os::sys;
 use crate::state::process::{self, Phase};

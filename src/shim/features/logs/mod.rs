@@ -43,7 +43,7 @@ const FILTERS: &[u8] = b"awk, gawk, mawk, original-awk";
 
 /// Is what this program writes to its standard output data?
 fn is_filter() -> bool {
-    glob::any(FILTERS, crate::lifecycle::load::program())
+    glob::any(FILTERS, crate::state::process::program())
 }
 
 /// At load. `to_file`: a standard stream is a file.
@@ -61,7 +61,7 @@ pub fn start(to_file: bool) {
 /// Are no lines of this program's diverted? Asked when it has a file, not at load: most programs end before.
 fn is_off() -> bool {
     static COPIES: OnceBool = OnceBool::new();
-    if COPIES.get_or_init(|| glob::any(COPIERS, crate::lifecycle::load::program())) {
+    if COPIES.get_or_init(|| glob::any(COPIERS, crate::state::process::program())) {
         SETTINGS.switch_off_fallback();
     }
     SETTINGS.get(Id::Fallback) == sinks::OFF

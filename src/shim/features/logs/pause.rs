@@ -5,7 +5,7 @@ use core::ffi::c_void;
 
 use tideover_contract::settings::{Id, ON_FULL_WAIT, SECOND};
 
-use crate::engine::attempt::Try;
+use crate::engine::call::Try;
 use crate::engine::wait;
 use crate::os::barrier::barrier;
 use crate::os::sys;

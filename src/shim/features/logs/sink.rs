@@ -162,7 +162,7 @@ extern "C" fn replacing(fd: i32) {
             return;
         }
         // A shell puts files over its standard output for each command, and keeps its own copy meanwhile.
-        if glob::any(SHELLS, crate::lifecycle::load::program()) {
+        if glob::any(SHELLS, crate::state::process::program()) {
             return;
         }
         let Ok(status) = sys::fstat(wanted.number) else { return };

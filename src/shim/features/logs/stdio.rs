@@ -83,6 +83,13 @@ pub fn is_pending() -> bool {
     SLOTS[0].load(Relaxed) != 0
 }
 
+/// As [`install`], where the library may act.
+pub fn install_if_wanted() {
+    if is_pending() && process::may_act() {
+        install_now();
+    }
+}
+
 /// Puts our function into both tables, if that was not done: when the program has a file that stdio might write. It costs a page
 /// and a split of libc's mapping, which programs that write to nothing but a terminal or a pipe need not pay.
 #[inline(always)]

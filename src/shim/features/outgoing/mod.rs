@@ -15,7 +15,7 @@ use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use libc::{sockaddr, socklen_t};
 use tideover_contract::settings::{self, Id};
 
-use crate::engine::attempt::Lack;
+use crate::engine::call::Lack;
 use crate::engine::wait;
 use crate::os::barrier::barrier;
 use crate::os::sys;

@@ -4,13 +4,13 @@
 //! wrong. A socket is marked before its connect, so that a thread that is cancelled in it leaves nothing behind: the mark ends
 //! with the descriptor.
 
-use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering::*};
+use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering::*};
 
 use tideover_contract::settings::{Id, SECOND};
 
 use super::endpoint::Endpoint;
-use crate::arch;
-use crate::engine::attempt::Lack;
+use crate::engine::call::Lack;
+use crate::os::lock::Lock;
 use crate::os::sys;
 use crate::state::descriptors::{self, NUMBERS, OUTGOING, SHARED};
 use crate::state::page;
@@ -108,33 +108,14 @@ pub fn copied(from: i32, to: i32) {
     }
 }
 
-/// Runs `work` while no other thread does: counting and marking are one step. A signal handler above the holder goes on at once, and
-/// a holder that does not come back (it left by longjmp(3)) is waited for once.
-fn exclusively<T>(work: impl FnOnce() -> T) -> T {
-    const YIELDS: u32 = 100;
-    const SLEEPS: u32 = 500;
-    let me = arch::thread_pointer();
-    let mut tries = 0;
-    while let Err(holder) = HOLDER.compare_exchange(0, me, Acquire, Relaxed) {
-        tries += 1;
-        if holder == me {
-            return work();
-        } else if tries <= YIELDS {
-            sys::yield_now();
-        } else if tries <= YIELDS + SLEEPS {
-            let _ = sys::futex_wait(&AtomicU32::new(0), 0, SECOND / 1000);
-        } else {
-            HOLDER.store(me, Relaxed);
-            break;
-        }
-    }
-    let result = work();
-    let _ = HOLDER.compare_exchange(me, 0, Release, Relaxed);
-    result
-}
+/// Counting and marking are one step: one thread at a time does so.
+static COUNTING: Lock<()> = Lock::new(());
 
-/// Thread pointer of the thread that is counting; 0: none.
-static HOLDER: AtomicUsize = AtomicUsize::new(0);
+/// Runs `work` while no other thread does; all the same where the thread that is at it does not come back.
+fn exclusively<T>(work: impl FnOnce() -> T) -> T {
+    let _held = COUNTING.enter();
+    work()
+}
 
 /// Connections that are open.
 #[derive(Default)]
@@ -207,5 +188,5 @@ pub const LISTEN: u8 = 10;
 
 /// In the child of a fork: a thread that was counting does not exist here.
 pub fn forked() {
-    HOLDER.store(0, Relaxed);
+    COUNTING.forked();
 }

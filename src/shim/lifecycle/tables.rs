@@ -1,0 +1,53 @@
+//! The tables of what is called when: the order in which the parts of the library hear of a fork, a close, a new descriptor.
+
+use crate::engine::reclaim::limit;
+use crate::engine::{breaker, reclaim, reserve, wait};
+use crate::features::accept::{self, listeners};
+use crate::features::logs::{self, sink, stdio};
+use crate::features::outgoing::{self, turns};
+use crate::state::descriptors::{EPOLL, LISTENER, OUTGOING, PIPE};
+use crate::state::handlers::Handlers;
+use crate::state::{descriptors, page, process, thread};
+
+/// What lower layers call of upper ones.
+pub static HANDLERS: Handlers = Handlers {
+    on_close: &[(PIPE, sink_changes), (LISTENER | EPOLL, listeners::closing)],
+    on_close_undone: &[(LISTENER | EPOLL, listeners::doubt)],
+    on_copy: &[(OUTGOING, turns::copied)],
+    on_new_descriptor: &[descriptors::reach, install_stdio],
+    on_highest: &[limit_reached],
+    awaits_closes: accept::awaits_closes,
+    closed: accept::closed,
+};
+
+fn sink_changes(_: i32, _: u32) {
+    sink::changes();
+}
+
+fn install_stdio(_: i32) {
+    stdio::install_if_wanted();
+}
+
+fn limit_reached(fd: i32) {
+    if limit::reached(fd as u64 + 1) {
+        accept::prepare();
+    }
+}
+
+/// In the parent, before a fork.
+pub static BEFORE_FORK: [fn(); 1] = [reclaim::before_fork];
+
+/// In the child of a fork, in this order: it is a process of its own; locks that other threads held are free; nobody waits; the page is
+/// the parent's and must not be written any more; then what depends on these.
+pub static ON_FORK: [fn(); 10] = [
+    process::forked,
+    thread::forked,
+    reclaim::forked,
+    reserve::forked,
+    wait::forked,
+    breaker::forked,
+    accept::forked,
+    page::forked,
+    logs::forked,
+    outgoing::forked,
+];

@@ -1,0 +1,3 @@
+//! The atomics of the files that a loom test compiles, too, with loom's atomics in the place of these (tests/).
+
+pub use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
