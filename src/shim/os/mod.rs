@@ -4,6 +4,7 @@
 pub mod atomic;
 pub mod barrier;
 pub mod cancel;
+pub mod display;
 pub mod elf;
 pub mod lock;
 pub mod lossy_lock;

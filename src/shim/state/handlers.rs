@@ -3,15 +3,18 @@
 
 use core::sync::atomic::{AtomicPtr, Ordering::Relaxed};
 
+/// Functions that are called for descriptors that bear one of the marks beside them (`state::descriptors`).
+type Marked<Function> = &'static [(u32, Function)];
+
 /// The tables.
 pub struct Handlers {
     /// A descriptor that bears one of these marks is about to be closed, or its number belongs to something new. Called with the number
     /// and its marks; the descriptor is still open.
-    pub on_close: &'static [(u32, fn(i32, u32))],
+    pub on_close: Marked<fn(i32, u32)>,
     /// A close that [`Handlers::on_close`] was told of has not happened, for a descriptor with one of these marks.
-    pub on_close_undone: &'static [(u32, fn())],
+    pub on_close_undone: Marked<fn()>,
     /// A descriptor with one of these marks was copied, from one number to another.
-    pub on_copy: &'static [(u32, fn(i32, i32))],
+    pub on_copy: Marked<fn(i32, i32)>,
     /// A descriptor was made whose number is higher than all before, or it is one of the first of this process. Called with the number, also
     /// where the library may not act.
     pub on_new_descriptor: &'static [fn(i32)],

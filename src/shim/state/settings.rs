@@ -189,7 +189,7 @@ impl Read<'_> {
     /// One warning for each variable that was refused or is not known.
     pub fn complain(&self) {
         for (name, value) in self.environment {
-            let shown = |bytes| crate::state::report::Printable(bytes);
+            let shown = |bytes| crate::os::display::Printable(bytes);
             match settings::by_env(name).map(|index| (&settings::SETTINGS[index], index)) {
                 Some((setting, index)) if settings::parse(&setting.kind, value).is_none() => log::warn!(
                     "{}={} is not {}; using {}",
