@@ -2,9 +2,13 @@
 //!
 //! TIDEOVER_FUZZ_SECONDS says for how long (2 s unless set), TIDEOVER_FUZZ_SEED where to begin. A failure names its seed.
 
+use crate::commands::metrics;
+use crate::commands::ps;
+use crate::commands::stat;
+use crate::pages::events;
+use crate::pages::snapshot::Snapshot;
 use crate::pages::{Page, forge, walk};
-use crate::snapshot::Snapshot;
-use crate::{effective, events, metrics, ps, stat};
+use crate::settings::effective;
 use rustix::process::geteuid;
 use std::fs;
 use std::os::unix::fs::FileExt;
@@ -141,5 +145,5 @@ fn every_reader_stands_whatever_is_in_a_page() {
         assert!(result.is_ok(), "TIDEOVER_FUZZ_SEED={seed} shows it");
         rounds += 1;
     }
-    crate::output::complain(&format!("{} pages, seeds from {first}", rounds * 20));
+    crate::show::output::complain(&format!("{} pages, seeds from {first}", rounds * 20));
 }

@@ -1,65 +1,36 @@
 //! `tideover`: starts programs under libtideover.so, and shows what the library does in them.
 //!
 //! It reads pages, /proc and ELF files, and links no hook of the library, so that it never acts on itself.
+//!
+//! The folders are layers: each uses only those below it, which `layers_test.rs` checks.
+//!
+//! | folder | is about |
+//! |---|---|
+//! | `commands` | the command line: one file or folder for each command |
+//! | `launch` | starting a program with the library |
+//! | `settings` | where the values of settings come from |
+//! | `pages` | the shared pages of guarded processes |
+//! | `processes` | what /proc says about processes |
+//! | `executables` | what the file of a program says |
+//! | `system` | what the kernel says about the whole system; replacing files |
+//! | `before_exec` | what a child does between fork(2) and execve(2); all unsafe code |
+//! | `show` | text, tables and units; how a command fails |
 #![deny(unsafe_code, clippy::print_stdout, clippy::print_stderr)]
 
-mod census;
-mod cgroup;
-mod child;
-mod clean;
-mod cli;
-mod command;
-mod config;
-mod connections;
-mod doctor;
-mod effective;
-mod elf;
-mod events;
-mod failure;
-mod file;
-mod foothold;
-mod generate;
-mod given;
+mod before_exec;
+mod commands;
+mod executables;
 #[cfg(test)]
 mod hostile_test;
-mod http;
-mod inheritance;
-mod library;
-mod lifetime;
-mod manual;
-mod metrics;
-mod origin;
-mod output;
-mod pageless;
+mod launch;
+#[cfg(test)]
+mod layers_test;
 mod pages;
-mod preload;
-mod preload_file;
-mod privileges;
-mod process;
-mod program;
-mod ps;
-mod rehearsal;
-mod rescue;
-mod run;
-mod scenarios;
-mod script;
-mod selftest;
-mod settings_file;
-mod small_disk;
-mod snapshot;
-mod sockets;
-mod stat;
-mod suggest;
-mod survey;
+mod processes;
+mod settings;
+mod show;
 mod system;
-mod system_wide;
-mod table;
-mod top;
-mod trial;
-mod units;
-mod verdict;
-mod watch;
 
 fn main() -> std::process::ExitCode {
-    cli::main()
+    commands::main()
 }

@@ -1,0 +1,102 @@
+//! `tideover config`: effective settings, and where each came from.
+#![forbid(unsafe_code)]
+
+use crate::commands::arguments::{json_flag, page_dir, page_dir_flag, pid_argument};
+use crate::pages::lookup::find;
+use crate::processes::process::Environment;
+use crate::settings::effective::{self, Effective};
+use crate::show::failure::Failure;
+use crate::show::output::{print, print_json, safe};
+use crate::show::table::{Align, Table};
+use clap::{Arg, ArgAction, ArgMatches, Command};
+use serde_json::json;
+use tideover_contract::settings::SETTINGS;
+
+const EXAMPLES: &str = "\
+Examples:
+  tideover config                  what a program started now would get
+  tideover config 1234             what process 1234 has
+  tideover config --verbose        with what each setting means and accepts
+  TIDEOVER_MAX_WAIT=5 tideover config   says why a value is refused";
+
+/// The command line.
+pub fn command() -> Command {
+    Command::new("config")
+        .about("Shows effective settings, and where each came from")
+        .arg(pid_argument())
+        .arg(
+            Arg::new("verbose")
+                .long("verbose")
+                .short('v')
+                .action(ArgAction::SetTrue)
+                .help("Say what each setting means and accepts"),
+        )
+        .args([json_flag(), page_dir_flag()])
+        .after_help(EXAMPLES)
+}
+
+/// Prints them.
+pub fn run(matches: &ArgMatches) -> Result<(), Failure> {
+    let json = matches.get_flag("json");
+    if let Some(&pid) = matches.get_one::<u32>("pid") {
+        let page = find(&page_dir(matches), pid)?;
+        let Some(view) = page.view() else { return Ok(()) };
+        let settings = effective::from_page(view, Environment::of(pid).as_ref());
+        return if json {
+            let program = String::from_utf8_lossy(view.program());
+            print_json(&json!({ "pid": pid, "program": program, "settings": list(&settings) }))
+        } else {
+            print(&format!("{} (process {pid})\n\n{}", safe(view.program()), text(&settings, matches)))
+        };
+    }
+    let settings = effective::from_environment(|name| std::env::var_os(name));
+    let unknown_variables = effective::unknown_variables(std::env::vars_os().map(|(name, _)| name));
+    if json {
+        let unknown: Vec<&String> = unknown_variables.iter().map(|(name, _)| name).collect();
+        return print_json(&json!({ "settings": list(&settings), "unknown": unknown }));
+    }
+    let mut text = text(&settings, matches);
+    for (name, near) in unknown_variables {
+        let hint = near.map_or_else(String::new, |near| format!("; did you mean {near}?"));
+        text.push_str(&format!("{name} is no setting{hint}\n"));
+    }
+    print(&text)
+}
+
+fn list(settings: &[Effective]) -> serde_json::Value {
+    settings.iter().map(Effective::json).collect()
+}
+
+fn text(settings: &[Effective], matches: &ArgMatches) -> String {
+    let headings = ["SETTING", "VALUE", "FROM"].map(|heading| (heading, Align::Left));
+    let mut text = if matches.get_flag("verbose") {
+        settings.iter().map(paragraph).collect::<Vec<_>>().join("\n")
+    } else {
+        let mut table = Table::new(&headings);
+        for row in settings {
+            table.row([SETTINGS[row.index].name.to_string(), value(row), row.origin()]);
+        }
+        table.render(80, 2, 1)
+    };
+    for refusal in settings.iter().filter_map(Effective::refusal) {
+        text.push_str(&format!("{refusal}\n"));
+    }
+    text
+}
+
+fn value(row: &Effective) -> String {
+    if row.value.is_empty() { "(none)".to_string() } else { row.value.clone() }
+}
+
+fn paragraph(row: &Effective) -> String {
+    let setting = &SETTINGS[row.index];
+    format!(
+        "{} = {} ({})\n    {}\n    {}, in the environment as {}\n",
+        setting.name,
+        value(row),
+        row.origin(),
+        setting.help,
+        setting.kind,
+        setting.env
+    )
+}

@@ -1,0 +1,122 @@
+//! A check: what was looked at, how it is, and what mends it.
+#![forbid(unsafe_code)]
+
+use crate::show::output::safe;
+use crate::system::Share;
+use serde_json::{Value, json};
+
+/// How it is; the worst of all is the exit status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// Nothing to do.
+    Ok,
+    /// Will be trouble.
+    Warning,
+    /// Is trouble, or will be within minutes.
+    Critical,
+}
+
+impl Level {
+    /// Of something that should stay low, in percent.
+    pub fn of(percent: f64, warning: f64, critical: f64) -> Level {
+        if percent >= critical {
+            Level::Critical
+        } else if percent >= warning {
+            Level::Warning
+        } else {
+            Level::Ok
+        }
+    }
+
+    /// In JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Level::Ok => "ok",
+            Level::Warning => "warning",
+            Level::Critical => "critical",
+        }
+    }
+}
+
+/// One line of the report, and the lines that mend it.
+#[derive(Debug)]
+pub struct Check {
+    /// One or two words.
+    pub name: &'static str,
+    /// How it is.
+    pub level: Level,
+    /// What was found.
+    pub says: String,
+    /// Commands and configuration lines; only where something is not OK.
+    pub remedy: Vec<String>,
+}
+
+impl Check {
+    /// Any level; the remedy is dropped where there is nothing to mend.
+    pub fn new(name: &'static str, level: Level, says: impl Into<String>, remedy: Vec<String>) -> Check {
+        let remedy = if level == Level::Ok { Vec::new() } else { remedy };
+        Check { name, level, says: says.into(), remedy }
+    }
+
+    /// Nothing to mend.
+    pub fn ok(name: &'static str, says: impl Into<String>) -> Check {
+        Check::new(name, Level::Ok, says, Vec::new())
+    }
+
+    /// Part of something that is used: a warning from 70 %, critical from 90 %, as the library has it for descriptors.
+    pub fn share(name: &'static str, share: Share, what: &str, remedy: Vec<String>) -> Check {
+        let Share { used, max } = share;
+        let percent = share.percent();
+        // fs.file-max is often the highest number there is, which says nothing.
+        let says = if max > 1 << 62 {
+            format!("{used} {what}, no limit")
+        } else {
+            format!("{used} of {max} {what} ({percent:.1} %)")
+        };
+        Check::new(name, Level::of(percent, 70.0, 90.0), says, remedy)
+    }
+
+    /// `WARNING   zombies       ...`, and below it what mends it.
+    pub fn text(&self) -> String {
+        let mut text =
+            format!("{:9} {:13} {}\n", self.level.name().to_uppercase(), self.name, safe(self.says.as_bytes()));
+        for line in &self.remedy {
+            text.push_str(&format!("{:23} > {}\n", "", safe(line.as_bytes())));
+        }
+        text
+    }
+
+    /// An element of `checks[]`.
+    pub fn json(&self) -> Value {
+        json!({ "check": self.name, "status": self.level.name(), "says": self.says, "remedy": self.remedy })
+    }
+}
+
+/// The command that sets a kernel parameter now, and the line that keeps it.
+pub fn set(name: &str, value: u64) -> Vec<String> {
+    vec![
+        format!("sudo sysctl -w {name}={value}"),
+        format!("for good: echo '{name} = {value}' | sudo tee -a /etc/sysctl.d/90-tideover.conf"),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_warn_in_time() {
+        let level = |used| Check::share("x", Share { used, max: 1000 }, "things", vec!["mend it".into()]).level;
+        assert_eq!([level(699), level(700), level(900)], [Level::Ok, Level::Warning, Level::Critical]);
+        let endless = Check::share("x", Share { used: 5, max: u64::MAX }, "things", vec![]);
+        assert_eq!(endless.text(), "OK        x             5 things, no limit\n");
+        assert!(Level::Ok < Level::Critical);
+    }
+
+    #[test]
+    fn what_is_ok_needs_no_remedy() {
+        assert!(Check::new("x", Level::Ok, "", vec!["y".into()]).remedy.is_empty());
+        let text = Check::new("leaks", Level::Warning, "a\x1b[2J", vec!["mend \n it".into()]).text();
+        assert_eq!(text, format!("WARNING   leaks         a?[2J\n{:23} > mend ? it\n", ""));
+    }
+}

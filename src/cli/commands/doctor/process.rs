@@ -1,0 +1,54 @@
+//! The checks of a process, in the order of the report.
+#![forbid(unsafe_code)]
+
+use super::check::{Check, Level};
+use super::sampled::SampledProcess;
+use super::{disks, inotify, leaks, library, limits};
+use crate::processes::process::owner;
+
+/// All of them.
+pub fn checks(sampled: &SampledProcess) -> Vec<Check> {
+    let mut checks = limits::of(sampled);
+    checks.extend(limits::shared(sampled.pid));
+    checks.extend(limits::memory_of(sampled));
+    checks.extend(leaks::of(sampled));
+    checks.push(connections(sampled));
+    checks.push(zombies(sampled));
+    checks.extend(inotify::of(&sampled.all, owner(sampled.pid)));
+    checks.extend(disks::under_logs(sampled));
+    checks.extend(disks::deleted(sampled));
+    checks.extend(library::of(sampled));
+    checks
+}
+
+/// The peer of a CLOSE_WAIT socket has closed it long ago; only the program itself can.
+fn connections(sampled: &SampledProcess) -> Check {
+    let waiting = sampled.last.tcp.get("CLOSE_WAIT").copied().unwrap_or(0);
+    let all: u64 = sampled.last.tcp.values().sum();
+    let of_soft = waiting as f64 * 100.0 / sampled.limits.0.max(1) as f64;
+    let few = waiting < 10 || waiting * 10 < all;
+    let level = if few { Level::Ok } else { Level::of(of_soft, 0.0, 50.0) };
+    let says = match (waiting, all) {
+        (_, 0) => "no tcp socket".to_string(),
+        (0, _) => format!("{all} tcp sockets, none left over by its peer"),
+        _ => format!("{waiting} of {all} tcp sockets are in CLOSE_WAIT: closed by the peer, not by the program"),
+    };
+    let look = format!("who they are: ss -tnp state close-wait | grep pid={},", sampled.pid);
+    Check::new("tcp", level, says, vec![look, format!("until it is mended: restart process {}", sampled.pid)])
+}
+
+fn zombies(sampled: &SampledProcess) -> Check {
+    let (pid, count) = (sampled.pid, sampled.zombies.len());
+    if count == 0 {
+        return Check::ok("zombies", "every child that ended was waited for");
+    }
+    let some: Vec<String> = sampled.zombies.iter().take(5).map(u32::to_string).collect();
+    let more = if count > some.len() { ", ..." } else { "" };
+    let says =
+        format!("{count} children of {} have ended and were not waited for ({}{more})", sampled.name, some.join(", "));
+    let mut remedy = vec![format!("kill -CHLD {pid} reminds it; restarting process {pid} removes them")];
+    if pid == 1 {
+        remedy.push("for good: docker run --init, or tini as the image's ENTRYPOINT".to_string());
+    }
+    Check::new("zombies", if count >= 100 { Level::Critical } else { Level::Warning }, says, remedy)
+}

@@ -1,0 +1,141 @@
+//! The checks of the system, in the order of the report.
+#![forbid(unsafe_code)]
+
+use super::check::{Check, Level};
+use super::{disks, inotify, limits};
+use crate::launch::library;
+use crate::pages;
+use crate::pages::snapshot::Snapshot;
+use crate::processes::list::{self, ListedProcess};
+use crate::system::{Share, sockstat, sysctl};
+use rustix::process::{Resource, getrlimit};
+use std::path::Path;
+
+/// All of them.
+pub fn checks(pages: &Path) -> Vec<Check> {
+    let all = list::all();
+    let mut checks = limits::shared(std::process::id());
+    checks.push(defaults());
+    checks.push(near_the_limit(&all));
+    checks.push(zombies(&all));
+    checks.extend(inotify::of(&all, None));
+    checks.extend(orphans());
+    for folder in ["/var/log", "/tmp"] {
+        checks.extend(disks::disk("disk", Path::new(folder), &format!("{folder}/")));
+    }
+    checks.push(library());
+    checks.push(guarded(pages));
+    checks
+}
+
+/// What programs get that are started from here.
+fn defaults() -> Check {
+    let limit = getrlimit(Resource::Nofile);
+    let (soft, hard) = (limit.current.unwrap_or(u64::MAX), limit.maximum.unwrap_or(u64::MAX));
+    let nr_open = sysctl("fs.nr_open").unwrap_or(1 << 20);
+    let says = format!("what is started from here gets {soft}, at most {hard}; fs.nr_open is {nr_open}");
+    let remedy = vec![
+        format!("for a service: LimitNOFILE={} under [Service] in its unit", 524_288.min(nr_open)),
+        "for logins: echo '* hard nofile 524288' | sudo tee /etc/security/limits.d/90-tideover.conf".to_string(),
+        "for containers: docker run --ulimit nofile=1024:524288".to_string(),
+    ];
+    let level = match hard {
+        ..1024 => Level::Critical,
+        1024..4096 => Level::Warning,
+        _ => Level::Ok,
+    };
+    Check::new("limits here", level, says, remedy)
+}
+
+fn near_the_limit(all: &[ListedProcess]) -> Check {
+    let mut near: Vec<&ListedProcess> = all.iter().filter(|process| process.percent() >= 70.0).collect();
+    near.sort_by(|a, b| b.percent().total_cmp(&a.percent()));
+    let Some(worst) = near.first() else {
+        let seen = all.iter().filter(|process| process.used.is_some()).count();
+        return Check::ok("near limit", format!("none of {seen} processes uses 70 % of its soft limit"));
+    };
+    let line = |process: &&ListedProcess| {
+        let (used, soft) = (process.used.unwrap_or(0), process.limits.unwrap_or_default().0);
+        format!("{} (process {}) {used} of {soft}", process.name, process.pid)
+    };
+    let says = near.iter().take(5).map(line).collect::<Vec<_>>().join(", ");
+    let remedy =
+        near.iter().take(5).map(|process| format!("tideover doctor {0}; tideover rescue {0}", process.pid)).collect();
+    Check::new("near limit", Level::of(worst.percent(), 70.0, 90.0), says, remedy)
+}
+
+fn zombies(all: &[ListedProcess]) -> Check {
+    let mut parents: Vec<(u32, usize)> =
+        list::zombies(all).into_iter().map(|(parent, list)| (parent, list.len())).collect();
+    parents.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+    let total: usize = parents.iter().map(|(_, count)| count).sum();
+    let Some(&(pid, most)) = parents.first() else { return Check::ok("zombies", "none") };
+    let name = all.iter().find(|process| process.pid == pid).map_or("?", |process| &process.name);
+    // A few are between their end and their parent's wait at any time.
+    let level = match total {
+        ..10 => Level::Ok,
+        10..1000 => Level::Warning,
+        _ => Level::Critical,
+    };
+    let says = format!("{total}, {most} of them children of {name} (process {pid})");
+    Check::new("zombies", level, says, vec![format!("tideover doctor {pid}")])
+}
+
+/// TCP sockets that no process has any more, against the number at which the kernel resets them.
+fn orphans() -> Option<Check> {
+    let max = sysctl("net.ipv4.tcp_max_orphans")?;
+    let share = Share { used: sockstat("TCP", "orphan")?, max };
+    let mut check =
+        Check::share("tcp", share, "orphans", super::check::set("net.ipv4.tcp_max_orphans", max.saturating_mul(2)));
+    if let (Some(used), Some(closing)) = (sockstat("TCP", "inuse"), sockstat("TCP", "tw")) {
+        check.says = format!("{used} sockets in use, {closing} in TIME_WAIT, {}", check.says);
+    }
+    Some(check)
+}
+
+fn library() -> Check {
+    match library::find() {
+        Ok(library) => Check::ok("library", library.path.display().to_string()),
+        Err(failure) => Check::new(
+            "library",
+            Level::Warning,
+            failure.text,
+            vec!["TIDEOVER_LIB=/full/path/libtideover.so".to_string()],
+        ),
+    }
+}
+
+fn guarded(base: &Path) -> Check {
+    let found = match pages::walk(base) {
+        Ok(found) => found,
+        Err(failure) => {
+            return Check::new(
+                "guarded",
+                Level::Warning,
+                failure.text,
+                vec!["tideover doctor --page-dir DIR".to_string()],
+            );
+        }
+    };
+    let (mut full, mut gave_up) = (Vec::new(), Vec::new());
+    for snapshot in found.pages.iter().filter_map(Snapshot::take) {
+        let who = format!("{} (process {})", snapshot.program(), snapshot.pid);
+        if snapshot.counter("logs", "degraded") > 0 {
+            full.push(who);
+        } else if snapshot.counter("exhaustion", "gave_up") > 0 {
+            gave_up.push(who);
+        }
+    }
+    let count = found.pages.len();
+    let list = |who: &[String]| who.iter().take(5).cloned().collect::<Vec<_>>().join(", ");
+    let (level, says) = match (full.is_empty(), gave_up.is_empty()) {
+        (false, _) => {
+            (Level::Critical, format!("of {count} guarded processes, a log's disk is full of {}", list(&full)))
+        }
+        (true, false) => {
+            (Level::Warning, format!("of {count} guarded processes, calls have given up in {}", list(&gave_up)))
+        }
+        _ => (Level::Ok, format!("{count} processes, nothing given up, no log's disk full")),
+    };
+    Check::new("guarded", level, says, vec!["tideover ps; tideover doctor PID".to_string()])
+}

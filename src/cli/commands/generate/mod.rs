@@ -1,0 +1,82 @@
+//! `tideover generate`: man pages and completions, made from the command line and the tables when it is installed.
+#![forbid(unsafe_code)]
+
+mod manual;
+
+use crate::commands;
+use crate::show::failure::{Failure, cause};
+use clap::builder::PossibleValuesParser;
+use clap::{Arg, ArgMatches, Command, ValueHint, value_parser};
+use clap_complete::{Shell, generate_to};
+use std::path::{Path, PathBuf};
+use tideover_contract::settings::{Kind, SETTINGS};
+
+/// The hidden command line: `generate man|completions DIR`.
+pub fn command() -> Command {
+    Command::new("generate")
+        .hide(true)
+        .about("Writes man pages or completions into a folder")
+        .arg(Arg::new("what").required(true).value_parser(["man", "completions"]))
+        .arg(Arg::new("folder").required(true).value_parser(value_parser!(PathBuf)))
+}
+
+/// Writes them.
+pub fn run(matches: &ArgMatches) -> Result<(), Failure> {
+    let folder = matches.get_one::<PathBuf>("folder").map_or(Path::new("."), PathBuf::as_path);
+    let written = match matches.get_one::<String>("what").map(String::as_str) {
+        Some("man") => manual::write(commands::command(), folder),
+        _ => completions(folder),
+    };
+    written.map_err(|error| Failure::failed(format!("cannot write into {}: {}", folder.display(), cause(&error))))
+}
+
+fn completions(folder: &Path) -> std::io::Result<()> {
+    std::fs::create_dir_all(folder)?;
+    for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
+        generate_to(shell, &mut completable(), "tideover", folder)?;
+    }
+    Ok(())
+}
+
+/// The command line without what nobody types, and with the words that settings take.
+fn completable() -> Command {
+    let shown = commands::command();
+    let commands: Vec<Command> = shown.get_subcommands().filter(|command| !command.is_hide_set()).cloned().collect();
+    let commands =
+        commands.into_iter().map(|command| if command.get_name() == "run" { with_words(command) } else { command });
+    Command::new("tideover").version(env!("CARGO_PKG_VERSION")).disable_help_subcommand(true).subcommands(commands)
+}
+
+fn with_words(run: Command) -> Command {
+    let run = SETTINGS.iter().fold(run, |run, setting| {
+        run.mut_arg(setting.name, |flag| match setting.kind {
+            Kind::Choice(words) => flag.value_parser(PossibleValuesParser::new(words)),
+            Kind::Flag => flag.value_parser(["on", "off"]),
+            Kind::Sink => flag.value_parser(["stdout", "stderr", "off"]),
+            Kind::Path => flag.value_hint(ValueHint::AnyPath),
+            _ => flag.value_hint(ValueHint::Other),
+        })
+    });
+    run.mut_arg("cmd", |cmd| cmd.value_hint(ValueHint::CommandWithArguments))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn completions_know_every_command_and_setting() {
+        let folder = tempfile::tempdir().unwrap();
+        completions(folder.path()).unwrap();
+        for name in ["tideover.bash", "_tideover", "tideover.fish"] {
+            let text = std::fs::read_to_string(folder.path().join(name)).unwrap();
+            for command in completable().get_subcommands() {
+                assert!(text.contains(command.get_name()), "{name} lacks {}", command.get_name());
+            }
+            for setting in SETTINGS {
+                assert!(text.contains(&setting.name.replace('_', "-")), "{name} lacks {}", setting.name);
+            }
+            assert!(text.contains("force") && !text.contains("selftest-child"), "{name}");
+        }
+    }
+}

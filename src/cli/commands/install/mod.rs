@@ -1,0 +1,251 @@
+//! `tideover install --system` and `tideover uninstall`: the library in every program, by /etc/ld.so.preload.
+//!
+//! The file is powerful: a library that does not load, or that a stranger can change, is everybody's trouble. So what will be in
+//! it is tried first, by children; it is put in place by rename(2), so that a program starting meanwhile reads the old or the
+//! new; and it is tried again, and put back if the shell does not start.
+#![forbid(unsafe_code)]
+
+mod comparison;
+mod ownership;
+mod preload_file;
+
+use crate::launch::library::{self, NAME, multiarch};
+use crate::launch::preload;
+use crate::show::failure::{Failure, cause};
+use crate::show::output::print;
+use clap::{Arg, ArgAction, ArgMatches, Command, ValueHint, value_parser};
+use ownership::{follow, trouble};
+use std::fs::{self, File, OpenOptions, Permissions};
+use std::io::{ErrorKind, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+const INSTALL_EXAMPLES: &str = "\
+Examples:
+  sudo tideover install --system --dry-run   try it, and change nothing
+  sudo tideover install --system
+  sudo tideover install --system --root /mnt/image
+  sudo tideover uninstall                    the way back
+
+Before anything is written, a shell and other programs are started with the
+library and compared with what they do without it. The library and all folders
+above it must belong to root and be nobody else's to change. Entries of others
+and comments in /etc/ld.so.preload stay as they are. Only programs that start
+from then on are concerned; static ones and those of musl never are.
+
+Should programs not start afterwards: in a shell that is still open,
+  : > /etc/ld.so.preload
+is a builtin and starts nothing. From a rescue system or a container's host:
+  tideover uninstall --root /mnt";
+
+const UNINSTALL_EXAMPLES: &str = "\
+Examples:
+  sudo tideover uninstall
+  tideover uninstall --root /mnt             from a rescue system
+
+Takes the library out of /etc/ld.so.preload, in whatever folder it is, and leaves
+the rest of the file as it is; a file that is then empty is removed. Running
+programs keep the library until they end.";
+
+/// The command line of `install`.
+pub fn install_command() -> Command {
+    Command::new("install")
+        .about("Puts the library into every program, by /etc/ld.so.preload")
+        .arg(
+            Arg::new("system")
+                .long("system")
+                .action(ArgAction::SetTrue)
+                .required(true)
+                .help("Yes, every program (for one program: tideover run, or LD_PRELOAD in its unit)"),
+        )
+        .arg(
+            Arg::new("library")
+                .long("library")
+                .value_name("PATH")
+                .value_parser(value_parser!(PathBuf))
+                .value_hint(ValueHint::FilePath)
+                .help("The library, as programs will see it [default: where `make install` or the package put it]"),
+        )
+        .arg(root_flag())
+        .arg(Arg::new("dry-run").long("dry-run").action(ArgAction::SetTrue).help("Try everything and change nothing"))
+        .after_help(INSTALL_EXAMPLES)
+}
+
+/// The command line of `uninstall`.
+pub fn uninstall_command() -> Command {
+    Command::new("uninstall")
+        .about("Takes the library out of /etc/ld.so.preload")
+        .arg(Arg::new("system").long("system").action(ArgAction::SetTrue).hide(true).help("The same"))
+        .arg(root_flag())
+        .after_help(UNINSTALL_EXAMPLES)
+}
+
+fn root_flag() -> Arg {
+    Arg::new("root")
+        .long("root")
+        .value_name("DIR")
+        .value_parser(value_parser!(PathBuf))
+        .value_hint(ValueHint::DirPath)
+        .default_value("/")
+        .hide_default_value(true)
+        .help("Act on the system in this folder (an image, a mounted disk)")
+}
+
+/// Tries, writes, tries again.
+pub fn install(matches: &ArgMatches) -> Result<(), Failure> {
+    let root = root(matches)?;
+    let library = library(&root, matches.get_one("library"))?;
+    let list = List::read(&root)?;
+    let wanted = preload_file::with(&list.text, &library);
+    let shown = library.display();
+
+    let tried = comparison::compare(&root, &library).map_err(|why| {
+        Failure::refused(format!("cannot put {shown} into every program: {why}; nothing was changed"))
+    })?;
+    if root.join("lib/ld-linux.so.2").exists() {
+        log::warn!("32-bit programs can run here: each will say that {shown} is for 64 bit, and run without it");
+    }
+    print(&format!("Programs start with {shown} as without it: {}.\n", tried.join(", ")))?;
+    if matches.get_flag("dry-run") {
+        return print(&format!("{} was left as it is.\n", list.path.display()));
+    }
+    if wanted == list.text {
+        return print(&format!("{} names it already.\n", list.path.display()));
+    }
+    let before = comparison::before(&root);
+    list.replace(&wanted)?;
+    if let Some(Err(why)) = before.map(|before| before.confirm(&root, &library)) {
+        list.replace(&list.text)?;
+        return Err(Failure::failed(format!("{why}; {} is again as it was", list.path.display())));
+    }
+    let from = if root == Path::new("/") { String::new() } else { format!(" --root {}", root.display()) };
+    print(&format!(
+        "Programs that start from now on load it: {} says so.\n\
+         Undo: tideover uninstall{from}\n\
+         If programs don't start, in a shell that is still open: : > /etc/ld.so.preload\n",
+        list.path.display()
+    ))
+}
+
+/// Takes our lines out.
+pub fn uninstall(matches: &ArgMatches) -> Result<(), Failure> {
+    let list = List::read(&root(matches)?)?;
+    if !preload_file::names(&list.text) {
+        return print(&format!("{} does not name {NAME}: nothing to do.\n", list.path.display()));
+    }
+    list.replace(&preload_file::without(&list.text))?;
+    print(&format!("{NAME} is out of {}; running programs keep it until they end.\n", list.path.display()))
+}
+
+fn root(matches: &ArgMatches) -> Result<PathBuf, Failure> {
+    let given = matches.get_one::<PathBuf>("root").map_or(Path::new("/"), PathBuf::as_path);
+    let root = given.canonicalize().and_then(|path| path.metadata().map(|metadata| (path, metadata)));
+    match root {
+        Ok((path, metadata)) if metadata.is_dir() => Ok(path),
+        Ok((path, _)) => Err(Failure::usage(format!("--root {} is not a folder", path.display()))),
+        Err(error) => Err(Failure::usage(format!("--root {}: {}", given.display(), cause(&error)))),
+    }
+}
+
+/// The library as a process below `root` will see it, checked.
+fn library(root: &Path, named: Option<&PathBuf>) -> Result<PathBuf, Failure> {
+    let inside = root != Path::new("/");
+    let path = match named {
+        Some(path) => path.clone(),
+        None if inside => installed(root)?,
+        None => library::find()?.path,
+    };
+    let refuse = |why: String| Failure::refused(format!("cannot put {} into every program: {why}", path.display()));
+    if !path.is_absolute() {
+        return Err(refuse("give its full path".to_string()));
+    }
+    if path.file_name() != Some(NAME.as_ref()) {
+        // `uninstall` knows it by its name.
+        return Err(refuse(format!("its name has to be {NAME}")));
+    }
+    if let Some(why) = preload::inexpressible(&path) {
+        return Err(refuse(
+            why.replace("LD_PRELOAD", "/etc/ld.so.preload").replace("set TIDEOVER_LIB to", "--library takes"),
+        ));
+    }
+    if path.to_string_lossy().contains(['\t', '#']) {
+        return Err(refuse("its path has a tab or a #, which /etc/ld.so.preload cannot express".to_string()));
+    }
+    let real = follow(root, &path)
+        .map_err(|why| refuse(format!("{why} (`make install` and the package put it where only root may write)")))?;
+    library::examine(&real)?;
+    Ok(path)
+}
+
+/// Where a package or `make install` puts the library.
+fn installed(root: &Path) -> Result<PathBuf, Failure> {
+    let folders = ["/usr/local/lib", "/usr/lib", "/usr/lib64"].map(PathBuf::from);
+    let places = folders.iter().flat_map(|folder| [folder.join(multiarch()), folder.clone()]).map(|f| f.join(NAME));
+    places.into_iter().find(|path| follow(root, path).is_ok()).ok_or_else(|| {
+        Failure::refused(format!("cannot find {NAME} in {}; name it: --library /PATH/IN/THERE/{NAME}", root.display()))
+    })
+}
+
+/// /etc/ld.so.preload.
+struct List {
+    path: PathBuf,
+    /// Empty where there is no file.
+    text: Vec<u8>,
+    permissions: Permissions,
+}
+
+impl List {
+    fn read(root: &Path) -> Result<List, Failure> {
+        let shown = root.join("etc/ld.so.preload");
+        let refuse = |why: String| Failure::refused(format!("cannot change {}: {why}", shown.display()));
+        let folder = follow(root, Path::new("/etc")).map_err(refuse)?;
+        let path = folder.join("ld.so.preload");
+        let permissions = match path.symlink_metadata() {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                return Ok(List { path, text: Vec::new(), permissions: Permissions::from_mode(0o644) });
+            }
+            Err(error) => return Err(refuse(cause(&error))),
+            Ok(metadata) if !metadata.is_file() => {
+                return Err(refuse(
+                    "it is not a regular file; somebody arranged that, so change it where it points".to_string(),
+                ));
+            }
+            Ok(metadata) => match trouble(&metadata) {
+                Some((what, remedy)) => return Err(refuse(format!("it {what}; {remedy} {}", path.display()))),
+                None => metadata.permissions(),
+            },
+        };
+        let text = fs::read(&path).map_err(|error| refuse(cause(&error)))?;
+        Ok(List { path, text, permissions })
+    }
+
+    /// Puts another text in its place at once, or removes the file if nothing is left to say.
+    fn replace(&self, text: &[u8]) -> Result<(), Failure> {
+        let fail = |error: std::io::Error| {
+            let remedy = if error.kind() == ErrorKind::PermissionDenied { "; run it as root" } else { "" };
+            Failure::failed(format!("cannot change {}: {}{remedy}", self.path.display(), cause(&error)))
+        };
+        let folder = self.path.parent().unwrap_or(Path::new("/"));
+        if preload_file::is_blank(text) {
+            return match fs::remove_file(&self.path) {
+                Err(error) if error.kind() != ErrorKind::NotFound => Err(fail(error)),
+                _ => Ok(()),
+            };
+        }
+        let fresh = folder.join(format!(".ld.so.preload.tideover-{}", std::process::id()));
+        let write = || {
+            let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&fresh)?;
+            file.write_all(text)?;
+            file.set_permissions(self.permissions.clone())?;
+            file.sync_all()?;
+            fs::rename(&fresh, &self.path)
+        };
+        write().map_err(|error| {
+            let _ = fs::remove_file(&fresh);
+            fail(error)
+        })?;
+        // The name, too, is to survive a crash; where a folder can't be synced, it has to do as it is.
+        let _ = File::open(folder).and_then(|folder| folder.sync_all());
+        Ok(())
+    }
+}

@@ -1,0 +1,232 @@
+//! A small HTTP/1.1 server: GET and HEAD, one request per connection, everything bounded: head, time, connections.
+#![forbid(unsafe_code)]
+
+use crate::show::failure::Failure;
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Longest request line and headers.
+const HEAD: usize = 8 << 10;
+/// A request must have come after so long.
+const REQUEST_TIME: Duration = Duration::from_secs(5);
+/// An answer must have been taken after so long.
+const ANSWER_TIME: Duration = Duration::from_secs(20);
+/// Connections that are answered at once; others hear that it is busy.
+const CONNECTIONS: usize = 16;
+/// Of the threads that answer: small, because memory is counted.
+const STACK: usize = 512 << 10;
+
+/// What is answered.
+pub struct Response {
+    status: &'static str,
+    kind: &'static str,
+    body: String,
+}
+
+impl Response {
+    /// 200.
+    pub fn new(kind: &'static str, body: String) -> Response {
+        Response { status: "200 OK", kind, body }
+    }
+
+    /// 200, a page with its own style and script.
+    pub fn html(body: &str) -> Response {
+        Response::new("text/html; charset=utf-8", body.to_string())
+    }
+
+    /// 404.
+    pub fn not_found() -> Response {
+        Response { status: "404 Not Found", kind: "text/plain", body: "There is /, /metrics and /-/healthy.\n".into() }
+    }
+
+    /// 500.
+    pub fn failed(why: &str) -> Response {
+        Response { status: "500 Internal Server Error", kind: "text/plain; charset=utf-8", body: format!("{why}\n") }
+    }
+
+    fn refused(status: &'static str) -> Response {
+        Response { status, kind: "text/plain", body: format!("{status}\n") }
+    }
+
+    fn bytes(&self, with_body: bool) -> Vec<u8> {
+        let head = format!(
+            "HTTP/1.1 {}\r\nContent-Type: {}\r\nContent-Length: {}\r\nConnection: close\r\nCache-Control: no-store\r\n\
+             X-Content-Type-Options: nosniff\r\nContent-Security-Policy: default-src 'none'; style-src 'unsafe-inline'; \
+             script-src 'unsafe-inline'; connect-src 'self'; img-src data:; frame-ancestors 'none'\r\n\r\n",
+            self.status,
+            self.kind,
+            self.body.len()
+        );
+        let mut bytes = head.into_bytes();
+        bytes.extend_from_slice(if with_body { self.body.as_bytes() } else { b"" });
+        bytes
+    }
+}
+
+/// Answers for ever. `handler` gets the path, without the query.
+pub fn serve(
+    listener: &TcpListener,
+    handler: impl Fn(&str) -> Response + Send + Sync + 'static,
+) -> Result<(), Failure> {
+    let handler = Arc::new(handler);
+    let busy = Arc::new(AtomicUsize::new(0));
+    loop {
+        let Ok((stream, _)) = listener.accept() else {
+            // The peer is gone, or descriptors are: both pass.
+            thread::sleep(Duration::from_millis(50));
+            continue;
+        };
+        let place = Place::take(&busy);
+        if busy.load(Ordering::Relaxed) > CONNECTIONS {
+            let _ = stream.set_nonblocking(true);
+            let _ = (&stream).write(&Response::refused("503 Service Unavailable").bytes(true));
+            continue;
+        }
+        let handler = handler.clone();
+        let answer = move || {
+            let _place = place;
+            let _ = converse(&stream, &*handler);
+        };
+        if thread::Builder::new().stack_size(STACK).spawn(answer).is_err() {
+            log::warn!("a request is dropped: no thread can be started");
+        }
+    }
+}
+
+/// One of the connections that are answered at once.
+struct Place(Arc<AtomicUsize>);
+
+impl Place {
+    fn take(busy: &Arc<AtomicUsize>) -> Place {
+        busy.fetch_add(1, Ordering::Relaxed);
+        Place(busy.clone())
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+fn converse(mut stream: &TcpStream, handler: &impl Fn(&str) -> Response) -> io::Result<()> {
+    let (response, with_body) = match head(stream)?.as_deref().map(request) {
+        Some(Ok((method, path))) => (handler(&path), method != "HEAD"),
+        Some(Err(refused)) => (refused, true),
+        None => (Response::refused("431 Request Header Fields Too Large"), true),
+    };
+    let deadline = Instant::now() + ANSWER_TIME;
+    let bytes = response.bytes(with_body);
+    let mut rest = &bytes[..];
+    while !rest.is_empty() {
+        stream.set_write_timeout(Some(left(deadline)?))?;
+        match stream.write(rest) {
+            Ok(count) => rest = rest.get(count..).unwrap_or_default(),
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    stream.shutdown(Shutdown::Write)
+}
+
+/// Everything up to the empty line; None if it is too long.
+fn head(mut stream: &TcpStream) -> io::Result<Option<Vec<u8>>> {
+    let deadline = Instant::now() + REQUEST_TIME;
+    let mut head = Vec::new();
+    let mut buffer = [0; 1024];
+    while !head.windows(4).any(|end| end == b"\r\n\r\n") {
+        if head.len() > HEAD {
+            return Ok(None);
+        }
+        stream.set_read_timeout(Some(left(deadline)?))?;
+        match stream.read(&mut buffer) {
+            Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
+            Ok(count) => head.extend_from_slice(&buffer[..count]),
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(Some(head))
+}
+
+fn left(deadline: Instant) -> io::Result<Duration> {
+    let left = deadline.saturating_duration_since(Instant::now());
+    if left.is_zero() { Err(ErrorKind::TimedOut.into()) } else { Ok(left) }
+}
+
+/// Method and path, or the answer to what is neither GET nor HEAD.
+fn request(head: &[u8]) -> Result<(String, String), Response> {
+    let line = String::from_utf8_lossy(head.split(|&b| b == b'\r').next().unwrap_or_default()).into_owned();
+    let mut words = line.split(' ');
+    let (Some(method), Some(target), Some("HTTP/1.1" | "HTTP/1.0"), None) =
+        (words.next(), words.next(), words.next(), words.next())
+    else {
+        return Err(Response::refused("400 Bad Request"));
+    };
+    if !matches!(method, "GET" | "HEAD") {
+        return Err(Response::refused("405 Method Not Allowed"));
+    }
+    Ok((method.to_string(), target.split('?').next().unwrap_or_default().to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::SocketAddr;
+
+    fn server() -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        thread::spawn(move || {
+            serve(&listener, |path| match path {
+                "/" => Response::new("text/plain", "here\n".into()),
+                "/big" => Response::new("text/plain", "x".repeat(4 << 20)),
+                _ => Response::not_found(),
+            })
+        });
+        address
+    }
+
+    fn ask(address: SocketAddr, text: &[u8]) -> String {
+        let mut stream = TcpStream::connect(address).unwrap();
+        let _ = stream.write_all(text);
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer);
+        String::from_utf8_lossy(&answer).into_owned()
+    }
+
+    #[test]
+    fn requests_are_answered_or_refused() {
+        let address = server();
+        let answer = ask(address, b"GET /?x=1 HTTP/1.1\r\nHost: x\r\n\r\n");
+        assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with("\r\n\r\nhere\n"), "{answer}");
+        let head = ask(address, b"HEAD / HTTP/1.1\r\n\r\n");
+        assert!(head.contains("Content-Length: 5\r\n") && head.ends_with("\r\n\r\n"), "{head}");
+        for (request, status) in [
+            (&b"GET /none HTTP/1.1\r\n\r\n"[..], "404"),
+            (b"POST / HTTP/1.1\r\n\r\n", "405"),
+            (b"GET /\r\n\r\n", "400"),
+            (b"\xff\x00\r\n\r\n", "400"),
+            (b"GET / HTTP/1.1 x\r\n\r\n", "400"),
+        ] {
+            assert!(ask(address, request).starts_with(&format!("HTTP/1.1 {status} ")), "{status}");
+        }
+        let big = ask(address, b"GET /big HTTP/1.0\r\n\r\n");
+        assert_eq!(big.split("\r\n\r\n").nth(1).map(str::len), Some(4 << 20));
+    }
+
+    #[test]
+    fn who_sends_too_much_or_says_nothing_does_not_keep_others_out() {
+        let address = server();
+        let silent: Vec<TcpStream> = (0..CONNECTIONS - 2).map(|_| TcpStream::connect(address).unwrap()).collect();
+        let long = [&b"GET / HTTP/1.1\r\nX: "[..], &[b'x'; HEAD + 2000]].concat();
+        let refused = ask(address, &long);
+        assert!(refused.is_empty() || refused.starts_with("HTTP/1.1 431 "), "{refused}");
+        assert!(ask(address, b"GET / HTTP/1.1\r\n\r\n").ends_with("here\n"));
+        drop(silent);
+    }
+}

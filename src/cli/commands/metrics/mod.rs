@@ -1,0 +1,169 @@
+//! `tideover metrics`: the counters of all guarded processes, by program, for Prometheus; and a page for people.
+#![forbid(unsafe_code)]
+
+mod exposition;
+mod http;
+mod status;
+mod totals;
+
+use crate::commands::arguments::{page_dir, page_dir_flag, time};
+use crate::pages::snapshot::Snapshot;
+use crate::pages::{self, Found};
+use crate::show::failure::{Failure, cause};
+use crate::show::output::print;
+use clap::{Arg, ArgMatches, Command, value_parser};
+use http::Response;
+use std::fs;
+use std::io::Write;
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+use totals::Totals;
+
+const EXAMPLES: &str = "\
+Examples:
+  tideover metrics                              once, to standard output
+  sudo tideover metrics --listen 127.0.0.1:9786    /metrics, and a page at /
+  sudo tideover metrics --textfile /var/lib/node_exporter/tideover.prom --interval 15s
+
+Counters are added up by program. Served, or with --interval, they keep what
+processes had counted that have ended; printed once, they can't. Whoever may
+connect may read: there is no password, so listen on an address of your own.";
+
+const HTML: &str = include_str!("page.html");
+
+/// The command line.
+pub fn command() -> Command {
+    Command::new("metrics")
+        .about("Counters by program for Prometheus, printed or served, with a page for people")
+        .args([
+            Arg::new("listen")
+                .long("listen")
+                .value_name("ADDR:PORT")
+                .help("Serve /metrics, /-/healthy and a page at / there; `:PORT` is any address"),
+            Arg::new("textfile")
+                .long("textfile")
+                .value_name("PATH")
+                .value_parser(value_parser!(PathBuf))
+                .conflicts_with("listen")
+                .help("Write the file that node_exporter's textfile collector reads"),
+            Arg::new("interval")
+                .long("interval")
+                .value_name("TIME")
+                .requires("textfile")
+                .value_parser(time)
+                .help("Write it again and again"),
+        ])
+        .arg(page_dir_flag())
+        .after_help(EXAMPLES)
+}
+
+/// Prints, writes or serves.
+pub fn run(matches: &ArgMatches) -> Result<(), Failure> {
+    let exporter = Exporter { base: page_dir(matches), totals: Mutex::new(Totals::default()) };
+    if let Some(address) = matches.get_one::<String>("listen") {
+        return serve(address, exporter);
+    }
+    let Some(path) = matches.get_one::<PathBuf>("textfile") else { return print(&exporter.metrics()?) };
+    replace(path, &exporter.metrics()?)?;
+    let Some(&interval) = matches.get_one::<Duration>("interval") else { return Ok(()) };
+    loop {
+        std::thread::sleep(interval.max(Duration::from_millis(100)));
+        // Full now, writable later: whoever reads the file sees its age.
+        if let Err(failure) = exporter.metrics().and_then(|text| replace(path, &text)) {
+            log::warn!("{failure}");
+        }
+    }
+}
+
+/// Where the pages are, and what has been counted so far.
+struct Exporter {
+    base: PathBuf,
+    totals: Mutex<Totals>,
+}
+
+impl Exporter {
+    /// All guarded processes but this one.
+    fn walk(&self) -> Result<Found, Failure> {
+        let mut found = pages::walk(&self.base)?;
+        found.pages.retain(|page| page.pid != std::process::id());
+        Ok(found)
+    }
+
+    fn metrics(&self) -> Result<String, Failure> {
+        let found = self.walk()?;
+        let snapshots: Vec<Snapshot> = found.pages.iter().filter_map(Snapshot::take).collect();
+        let mut totals = self.totals.lock().unwrap_or_else(PoisonError::into_inner);
+        totals.update(&snapshots);
+        Ok(exposition::text(&totals, &snapshots))
+    }
+
+    fn status(&self) -> Result<String, Failure> {
+        let found = self.walk()?;
+        let snapshots: Vec<Snapshot> = found.pages.iter().filter_map(Snapshot::take).collect();
+        Ok(status::json(&snapshots).to_string())
+    }
+}
+
+fn serve(address: &str, exporter: Exporter) -> Result<(), Failure> {
+    // Not found when it starts is a mistake; later it may come and go.
+    exporter.walk()?;
+    let listener = listen(address)?;
+    let local = listener.local_addr().map_or_else(|_| address.to_string(), |local| local.to_string());
+    print(&format!("Serving http://{local}/ and http://{local}/metrics\n"))?;
+    http::serve(&listener, move |path| match path {
+        "/" => Response::html(HTML),
+        "/metrics" => answer(exporter.metrics(), "text/plain; version=0.0.4; charset=utf-8"),
+        "/api/status" => answer(exporter.status(), "application/json"),
+        "/-/healthy" | "/-/ready" => Response::new("text/plain", "tideover is healthy.\n".to_string()),
+        _ => Response::not_found(),
+    })
+}
+
+/// `:PORT` is any address, of both families where there are two.
+fn listen(address: &str) -> Result<TcpListener, Failure> {
+    let bound = match address.strip_prefix(':') {
+        Some(port) => {
+            TcpListener::bind(format!("[::]:{port}")).or_else(|_| TcpListener::bind(format!("0.0.0.0:{port}")))
+        }
+        None => TcpListener::bind(address),
+    };
+    bound.map_err(|error| {
+        Failure::failed(format!("cannot listen on {address}: {}; say --listen 127.0.0.1:PORT", cause(&error)))
+    })
+}
+
+fn answer(text: Result<String, Failure>, kind: &'static str) -> Response {
+    match text {
+        Ok(text) => Response::new(kind, text),
+        Err(failure) => Response::failed(&failure.text),
+    }
+}
+
+/// Both forms, for the test of hostile pages: each sample is a line of its own.
+#[cfg(test)]
+pub fn check(snapshots: &[Snapshot]) {
+    let mut totals = Totals::default();
+    totals.update(snapshots);
+    totals.update(snapshots);
+    let text = exposition::text(&totals, snapshots);
+    assert!(text.lines().all(|line| line.starts_with("tideover_") || line.starts_with("# ")), "{text}");
+    assert!(status::json(snapshots).to_string().len() < 64 << 10);
+}
+
+/// Whoever reads the file sees the old or the new one, whole.
+fn replace(path: &Path, text: &str) -> Result<(), Failure> {
+    let fresh = path.with_extension(format!("{}.tmp", std::process::id()));
+    let write = || {
+        let mut file = fs::File::create(&fresh)?;
+        file.set_permissions(fs::Permissions::from_mode(0o644))?;
+        file.write_all(text.as_bytes())?;
+        fs::rename(&fresh, path)
+    };
+    write().map_err(|error| {
+        let _ = fs::remove_file(&fresh);
+        Failure::failed(format!("cannot write {}: {}", path.display(), cause(&error)))
+    })
+}

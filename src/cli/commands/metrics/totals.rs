@@ -1,0 +1,146 @@
+//! Counters by program that never fall while we look: what an ended process had counted stays in its program's sum.
+//!
+//! A sum over the living alone would fall when one of them ends, which Prometheus takes for a restart, and counts the rest again.
+#![forbid(unsafe_code)]
+
+use crate::pages::snapshot::Snapshot;
+use std::collections::{BTreeMap, HashMap};
+use tideover_contract::page::COUNTERS;
+use tideover_contract::refusal::Refusal;
+
+/// Programs without a process that are remembered; a name may hold anything, so there may be any number.
+const REMEMBERED: usize = 1000;
+/// Columns behind those of [`COUNTERS`].
+const OPENED: usize = COUNTERS.len();
+const CLOSED: usize = OPENED + 1;
+const REFUSED: usize = CLOSED + 1;
+const COLUMNS: usize = REFUSED + Refusal::ALL.len();
+
+/// One process's numbers, or the sum of several.
+pub type Row = [u64; COLUMNS];
+
+/// See the module.
+#[derive(Default)]
+pub struct Totals {
+    living: HashMap<(u32, u64), (String, Box<Row>)>,
+    ended: BTreeMap<String, Box<Row>>,
+}
+
+impl Totals {
+    /// Takes the numbers of all processes there are now. Who was there before and is not any more has ended.
+    pub fn update(&mut self, snapshots: &[Snapshot]) {
+        let now = snapshots.iter().map(|snapshot| {
+            let who = (snapshot.pid, snapshot.page.started_boot_ns());
+            (who, (snapshot.program(), row(snapshot)))
+        });
+        let before = std::mem::replace(&mut self.living, now.collect());
+        for (who, (program, row)) in before {
+            if !self.living.contains_key(&who) {
+                add(self.ended.entry(program).or_insert_with(|| Box::new([0; COLUMNS])), &row);
+            }
+        }
+        if self.ended.len() > REMEMBERED {
+            let living: Vec<&String> = self.living.values().map(|(program, _)| program).collect();
+            self.ended.retain(|program, _| living.contains(&program));
+        }
+    }
+
+    /// The sums by program, of the living and the ended.
+    pub fn sums(&self) -> BTreeMap<String, Box<Row>> {
+        let mut sums = self.ended.clone();
+        for (program, row) in self.living.values() {
+            add(sums.entry(program.clone()).or_insert_with(|| Box::new([0; COLUMNS])), row);
+        }
+        sums
+    }
+}
+
+/// Counter by its index in [`COUNTERS`].
+pub fn counter(row: &Row, index: usize) -> u64 {
+    row.get(index).copied().unwrap_or(0)
+}
+
+/// Calls that made a descriptor, and descriptors closed.
+pub fn calls(row: &Row) -> (u64, u64) {
+    (row[OPENED], row[CLOSED])
+}
+
+/// Reasons for which files were not taken for logs, those that occurred.
+pub fn refusals(row: &Row) -> impl Iterator<Item = (Refusal, u64)> {
+    Refusal::ALL.iter().copied().zip(row[REFUSED..].iter().copied()).filter(|(_, count)| *count > 0)
+}
+
+fn row(snapshot: &Snapshot) -> Box<Row> {
+    let mut row = Box::new([0; COLUMNS]);
+    for (index, cell) in row.iter_mut().enumerate().take(COUNTERS.len()) {
+        *cell = snapshot.page.counter(index);
+    }
+    (row[OPENED], row[CLOSED]) = (snapshot.page.opened(), snapshot.page.closed());
+    for (refusal, count) in snapshot.page.refusals() {
+        row[REFUSED + refusal as usize] = count;
+    }
+    row
+}
+
+/// A page may be forged: no overflow.
+fn add(to: &mut Row, row: &Row) {
+    for (to, more) in to.iter_mut().zip(row) {
+        *to = to.saturating_add(*more);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pages::{Page, forge};
+    use tideover_contract::page::state;
+
+    fn page(pid: u32, emfile: u8, started: u64) -> Page {
+        let mut bytes = forge(pid, state::LIVE, started);
+        bytes[128 + index("emfile") * 8] = emfile;
+        Page::forged(bytes, pid)
+    }
+
+    fn index(name: &str) -> usize {
+        COUNTERS.iter().position(|counter| counter.name == name).unwrap()
+    }
+
+    fn emfile(totals: &Totals) -> u64 {
+        totals.sums().get("forged").map_or(0, |row| counter(row, index("emfile")))
+    }
+
+    #[test]
+    fn a_sum_does_not_fall_when_a_process_ends() {
+        let mut totals = Totals::default();
+        let enter = |totals: &mut Totals, pages: &[Page]| {
+            let snapshots: Vec<Snapshot> = pages
+                .iter()
+                .map(|page| Snapshot { page: page.view().unwrap(), pid: page.pid, used: 1, soft: 2, hard: 3 })
+                .collect();
+            totals.update(&snapshots);
+        };
+        enter(&mut totals, &[page(7, 5, 1), page(8, 20, 1)]);
+        assert_eq!(emfile(&totals), 25);
+        enter(&mut totals, &[page(7, 6, 1)]);
+        assert_eq!(emfile(&totals), 26);
+        enter(&mut totals, &[page(7, 1, 2)]);
+        assert_eq!(emfile(&totals), 27, "the number is another process's by now");
+        enter(&mut totals, &[]);
+        enter(&mut totals, &[]);
+        assert_eq!(emfile(&totals), 27);
+    }
+
+    #[test]
+    fn forged_pages_neither_overflow_nor_pile_up() {
+        let mut totals = Totals::default();
+        for i in 0..(REMEMBERED + 10) as u32 {
+            let mut bytes = forge(i, state::LIVE, 1);
+            bytes[64..512].fill(0xff);
+            bytes[64..128].fill(0);
+            bytes[64..68].copy_from_slice(format!("{i:04}").as_bytes());
+            let page = Page::forged(bytes, i);
+            totals.update(&[Snapshot { page: page.view().unwrap(), pid: i, used: 1, soft: 2, hard: 3 }]);
+        }
+        assert!(totals.sums().len() <= REMEMBERED + 1, "{}", totals.sums().len());
+    }
+}

@@ -1,0 +1,126 @@
+//! The command line: a table of commands.
+#![forbid(unsafe_code)]
+
+mod arguments;
+mod clean;
+mod config;
+mod doctor;
+mod generate;
+mod install;
+pub mod metrics;
+pub mod ps;
+mod rescue;
+mod run;
+mod selftest;
+pub mod stat;
+mod top;
+mod watch;
+
+use crate::show::failure::{Failure, Status};
+use crate::show::output::{complain, explain, print, start_log};
+use clap::error::ErrorKind;
+use clap::{ArgMatches, Command};
+use std::process::ExitCode;
+
+type Row = (fn() -> Command, fn(&ArgMatches) -> Result<(), Failure>);
+
+/// What it looks like, what it does; in the order of `--help`.
+const COMMANDS: &[Row] = &[
+    (run::command, run::run),
+    (ps::command, ps::run),
+    (stat::command, stat::run),
+    (top::command, top::run),
+    (doctor::command, doctor::run),
+    (rescue::command, rescue::run),
+    (watch::command, watch::run),
+    (metrics::command, metrics::run),
+    (config::command, config::run),
+    (clean::command, clean::run),
+    (selftest::command, selftest::run),
+    (install::install_command, install::install),
+    (install::uninstall_command, install::uninstall),
+    (selftest::scenarios::command, selftest::scenarios::run),
+    (generate::command, generate::run),
+];
+
+const EXAMPLES: &str = "\
+Examples:
+  tideover run nginx -g 'daemon off;'    run a program under the library
+  tideover ps                            who is guarded, and how it goes
+  tideover stat 1234                     everything about one process
+  tideover doctor 1234                   what is short, and what mends it
+  tideover rescue 1234                   more descriptors for a running process
+  tideover selftest                      does it work on this machine?
+
+`tideover COMMAND --help` has more.";
+
+/// The whole command line.
+pub fn command() -> Command {
+    Command::new("tideover")
+        .version(env!("CARGO_PKG_VERSION"))
+        .about("Tides unmodified programs over when file descriptors run out")
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .disable_help_subcommand(true)
+        .subcommands(COMMANDS.iter().map(|(command, _)| command()))
+        .after_help(EXAMPLES)
+}
+
+/// Parses, runs, and turns a failure into words and a status.
+pub fn main() -> ExitCode {
+    start_log();
+    let done = match command().try_get_matches() {
+        Ok(matches) => dispatch(&matches),
+        Err(error) => match error.kind() {
+            ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => print(&error.render().to_string()),
+            // Bare `tideover`: help, but the status of a usage error, as git and cargo do.
+            ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+                explain(&error.render().to_string());
+                return ExitCode::from(Status::Usage.code());
+            }
+            _ => Err(Failure::usage(error.render().to_string().trim_start_matches("error: ")).with(misuse())),
+        },
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            if !failure.text.is_empty() {
+                complain(&failure.text);
+            }
+            ExitCode::from(failure.status.code())
+        }
+    }
+}
+
+/// Status of a command line that is not understood: from `doctor`, 2 would mean that something is critical.
+fn misuse() -> Status {
+    let doctor = std::env::args_os().nth(1).is_some_and(|word| word == "doctor");
+    if doctor { Status::Unknown } else { Status::Usage }
+}
+
+fn dispatch(matches: &ArgMatches) -> Result<(), Failure> {
+    let chosen = matches.subcommand().and_then(|(name, matches)| {
+        COMMANDS.iter().find(|(command, _)| command().get_name() == name).map(|(_, run)| (run, matches))
+    });
+    match chosen {
+        Some((run, matches)) => run(matches),
+        None => Err(Failure { status: Status::Usage, text: "no command was given".to_string() }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent_and_teaches() {
+        command().debug_assert();
+        for (command, _) in COMMANDS {
+            let mut command = command();
+            if !command.is_hide_set() {
+                let help = command.render_long_help().to_string();
+                assert!(help.contains("Examples:"), "{help}");
+            }
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! `tideover ps`: who is guarded, a line each.
+#![forbid(unsafe_code)]
+
+use crate::commands::arguments::{json_flag, page_dir, page_dir_flag};
+use crate::pages::snapshot::Snapshot;
+use crate::pages::{self, Page};
+use crate::show::failure::Failure;
+use crate::show::output::{print, print_json};
+use crate::show::table::{Align, Table};
+use crate::show::units::{short_bytes, short_count};
+use clap::{ArgMatches, Command};
+use rustix::process::geteuid;
+use std::path::Path;
+
+const EXAMPLES: &str = "\
+Examples:
+  tideover ps
+  sudo tideover ps                 the processes of all users
+  tideover ps --json | jq '.[] | select(.exhaustion.gave_up > 0) | .pid'
+
+Columns: descriptors used, soft and hard limit; calls that found no descriptor,
+of these the ones that then succeeded and the ones whose error was passed on;
+full while a log's disk is full; bytes of log that went elsewhere.";
+
+/// The command line.
+pub fn command() -> Command {
+    Command::new("ps").about("Lists guarded processes").args([json_flag(), page_dir_flag()]).after_help(EXAMPLES)
+}
+
+/// Prints the list.
+pub fn run(matches: &ArgMatches) -> Result<(), Failure> {
+    let base = page_dir(matches);
+    if matches.get_flag("json") {
+        let pages = guarded(&base)?;
+        return print_json(&pages.iter().filter_map(Snapshot::take).map(|snapshot| snapshot.json()).collect());
+    }
+    show(&base)
+}
+
+/// Prints the list for people.
+pub fn show(base: &Path) -> Result<(), Failure> {
+    let pages = guarded(base)?;
+    let snapshots: Vec<Snapshot> = pages.iter().filter_map(Snapshot::take).collect();
+    if snapshots.is_empty() {
+        let whose = if geteuid().is_root() { "" } else { " of yours (root sees all users')" };
+        return print(&format!(
+            "No guarded process{whose} in {}. Start one with `tideover run PROGRAM`.\n",
+            base.display()
+        ));
+    }
+    print(&table(&snapshots))
+}
+
+/// All guarded processes but this one, which is guarded itself where an image sets LD_PRELOAD for all.
+fn guarded(base: &Path) -> Result<Vec<Page>, Failure> {
+    let mut pages = pages::walk(base)?.pages;
+    pages.retain(|page| page.pid != std::process::id());
+    Ok(pages)
+}
+
+/// The list; fits 80 columns.
+pub fn table(snapshots: &[Snapshot]) -> String {
+    use Align::{Left, Right};
+    let mut table = Table::new(&[
+        ("PID", Right),
+        ("PROGRAM", Left),
+        ("USED", Right),
+        ("SOFT", Right),
+        ("HARD", Right),
+        ("EXHAUSTED", Right),
+        ("RECOVERED", Right),
+        ("GAVE UP", Right),
+        ("LOGS", Left),
+        ("DIVERTED", Right),
+    ]);
+    for snapshot in snapshots {
+        let exhaustion = |name| snapshot.counter("exhaustion", name);
+        let logs = |name| snapshot.counter("logs", name);
+        table.row([
+            snapshot.pid.to_string(),
+            snapshot.program(),
+            short_count(snapshot.used),
+            short_count(snapshot.soft),
+            short_count(snapshot.hard),
+            short_count(exhaustion("emfile").saturating_add(exhaustion("enfile"))),
+            short_count(exhaustion("recovered")),
+            short_count(exhaustion("gave_up")),
+            if logs("degraded") == 0 { "ok" } else { "full" }.to_string(),
+            short_bytes(logs("diverted_bytes")),
+        ]);
+    }
+    table.render(80, 1, 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pages::forge;
+    use tideover_contract::page::state;
+
+    #[test]
+    fn the_widest_row_fits_a_terminal_of_80_columns() {
+        let mut bytes = forge(4_194_304, state::LIVE, 1);
+        // Every counter at its highest, and a long name.
+        bytes[64..512].fill(0xff);
+        bytes[64..128].fill(b'n');
+        let page = Page::forged(bytes, 4_194_304);
+        let view = page.view().unwrap();
+        let snapshot = Snapshot { page: view, pid: page.pid, used: 1_000_000, soft: 1 << 30, hard: u64::MAX };
+        let text = table(&[snapshot]);
+        assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+        assert!(text.starts_with("    PID PROGRAM"), "{text}");
+    }
+}

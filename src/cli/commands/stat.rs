@@ -1,0 +1,157 @@
+//! `tideover stat`: everything about one guarded process.
+#![forbid(unsafe_code)]
+
+use crate::commands::arguments::{json_flag, page_dir, page_dir_flag, pid_argument};
+use crate::pages::events;
+use crate::pages::lookup::{find, not_guarded};
+use crate::pages::snapshot::Snapshot;
+use crate::processes::connections::Connections;
+use crate::show::failure::Failure;
+use crate::show::output::{print, print_json, safe};
+use crate::show::table::{Align, Table};
+use crate::show::units::{ago, bytes, duration, rfc3339};
+use clap::{ArgMatches, Command};
+use tideover_contract::page::{COUNTERS, Shape};
+
+const EXAMPLES: &str = "\
+Examples:
+  tideover stat 1234
+  tideover stat $(pgrep -o nginx)
+  tideover stat 1234 --json | jq .exhaustion.recovered";
+
+/// The command line.
+pub fn command() -> Command {
+    Command::new("stat")
+        .about("Shows everything about one guarded process")
+        .arg(pid_argument().required(true))
+        .args([json_flag(), page_dir_flag()])
+        .after_help(EXAMPLES)
+}
+
+/// Prints it.
+pub fn run(matches: &ArgMatches) -> Result<(), Failure> {
+    let pid = matches.get_one::<u32>("pid").copied().unwrap_or_default();
+    let page = find(&page_dir(matches), pid)?;
+    let Some(snapshot) = Snapshot::take(&page) else { return Err(not_guarded(pid)) };
+    if matches.get_flag("json") { print_json(&snapshot.json()) } else { print(&text(&snapshot)) }
+}
+
+/// Everything, for people.
+pub fn text(snapshot: &Snapshot) -> String {
+    let page = snapshot.page;
+    let mut text = format!(
+        "{} (process {})\ntideover {}, since {} ({})\n",
+        snapshot.program(),
+        snapshot.pid,
+        safe(page.version()),
+        rfc3339(snapshot.started_ns()),
+        ago(snapshot.started_ns())
+    );
+    let mut sections: Vec<&str> = COUNTERS.iter().map(|row| row.section).collect();
+    sections.dedup();
+    for section in sections {
+        let rows = rows(snapshot, section);
+        // A section in which nothing happened would only hide those in which something did.
+        if rows.iter().all(|row| row.1 == "0" || row.1 == "no") {
+            text.push_str(&format!("\n{section}: nothing so far\n"));
+            continue;
+        }
+        let mut table = Table::new(&[("", Align::Left), ("", Align::Right), ("", Align::Left)]);
+        for (name, value, help) in rows {
+            table.row([format!("  {}", name.replace('_', " ")), value, help]);
+        }
+        text.push_str(&format!("\n{section}\n{}", table.wrapped(80, 2)));
+    }
+    let events = events::lines(page);
+    text.push_str(&if events.is_empty() {
+        "\nevents: none so far\n".to_string()
+    } else {
+        format!("\nevents\n{events}")
+    });
+    text
+}
+
+/// Name, value and meaning of each row of a section.
+fn rows(snapshot: &Snapshot, section: &str) -> Vec<(String, String, String)> {
+    let page = snapshot.page;
+    let mut rows: Vec<(String, String, String)> = Vec::new();
+    let mut row = |name: &str, value: String, help: &str| rows.push((name.into(), value, help.into()));
+    let mut outgoing = None;
+    match section {
+        "descriptors" => {
+            row("used", snapshot.used.to_string(), &format!("open now, {:.1} % of the soft limit", snapshot.percent()));
+            row("available", snapshot.available().to_string(), "left before the soft limit");
+        }
+        "connections" => {
+            let open = Connections::of(snapshot.pid);
+            for (endpoint, count) in open.iter().flat_map(Connections::lines) {
+                let help = if endpoint.starts_with("to ") { "connections open now" } else { "clients now" };
+                row(&endpoint, count.to_string(), help);
+            }
+            outgoing = open.map(|open| open.outgoing());
+        }
+        "calls" => {
+            row("opened", page.opened().to_string(), "calls that made a descriptor");
+            row("closed", page.closed().to_string(), "descriptors closed");
+        }
+        "logs" => {
+            for (refusal, count) in page.refusals() {
+                row("not a log", count.to_string(), &format!("full disk, true error: {}", refusal.text()));
+            }
+        }
+        "exhaustion" => {
+            for (runtime, it) in page.collectors().filter(|(_, it)| it.runs > 0) {
+                let help = format!("collections: {} descriptors came back in {}", it.freed, duration(it.ns));
+                row(runtime.name(), it.runs.to_string(), &help);
+            }
+            for (skip, count) in page.skips() {
+                row("not collected", count.to_string(), skip.text());
+            }
+        }
+        _ => {}
+    }
+    for counter in COUNTERS.iter().filter(|counter| counter.section == section) {
+        let value = match (counter.name, outgoing) {
+            ("outgoing", Some(outgoing)) => outgoing,
+            _ => snapshot.counter(section, counter.name),
+        };
+        let shown = match counter.name {
+            _ if counter.shape == Shape::Bool => if value == 0 { "no" } else { "yes" }.to_string(),
+            "degraded_since" if value > 0 => ago(value),
+            name if name.ends_with("_ns") => duration(value),
+            name if name.ends_with("_bytes") && value > 0 => bytes(value),
+            _ => value.to_string(),
+        };
+        let name = counter.name.trim_end_matches("_ns");
+        let help = match counter.name {
+            "soft_limit" => "soft limit on open descriptors",
+            "hard_limit" => "hard limit on open descriptors",
+            "outgoing" => "outgoing TCP sockets open now",
+            _ => counter.help.trim_start_matches("nanoseconds "),
+        };
+        row(name, shown, help);
+    }
+    rows
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pages::{Page, forge};
+    use tideover_contract::page::state;
+
+    #[test]
+    fn quiet_sections_take_one_line() {
+        let mut bytes = forge(7, state::LIVE, 1);
+        let at = COUNTERS.iter().position(|c| c.name == "wait_ns").unwrap();
+        bytes[128 + at * 8..][..8].copy_from_slice(&1_500_000_000u64.to_ne_bytes());
+        let page = Page::forged(bytes, 7);
+        let snapshot = Snapshot { page: page.view().unwrap(), pid: 7, used: 12, soft: 64, hard: 64 };
+        let text = text(&snapshot);
+        assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+        assert!(text.contains("logs: nothing so far"), "{text}");
+        assert!(text.contains("1.50 s  slept, all threads"), "{text}");
+        assert!(text.contains("18.8 % of the soft limit"), "{text}");
+        assert!(text.contains("events: none so far"), "{text}");
+    }
+}

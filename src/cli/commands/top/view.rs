@@ -1,0 +1,190 @@
+//! What `top` looks like: a summary, the table, the detail of the chosen process, the keys.
+#![forbid(unsafe_code)]
+
+use super::model::{Model, Row};
+use crate::show::units::{short_bytes, short_count};
+use ratatui::Frame;
+use ratatui::layout::{Constraint, Layout, Rect};
+use ratatui::style::{Color, Modifier, Style};
+use ratatui::text::{Line, Span};
+use ratatui::widgets::{Block, Borders, Cell, Paragraph, Row as Cells, Sparkline, Table, TableState};
+
+/// Width of a bar of use, in characters.
+const BAR: usize = 10;
+/// Lines of the detail.
+const DETAIL: u16 = 14;
+
+const KEYS: &str = "q leave  s sort  r reverse  / filter  Enter detail  arrows choose";
+
+/// The whole screen.
+pub fn draw(frame: &mut Frame, model: &mut Model) {
+    let rows = model.shown();
+    let place = model.place(&rows);
+    let chosen = place.and_then(|place| rows.get(place)).map(|row| (*row).clone());
+    let detail = if model.detail && chosen.is_some() { DETAIL.min(frame.area().height / 2) } else { 0 };
+    let lines = [Constraint::Length(1), Constraint::Min(3), Constraint::Length(detail), Constraint::Length(1)];
+    let [top, middle, below, bottom] = Layout::vertical(lines).areas(frame.area());
+    frame.render_widget(summary(model, rows.len()), top);
+    table(frame, middle, &rows, place);
+    if let Some(row) = chosen.as_ref().filter(|_| detail > 0) {
+        inside(frame, below, row, &model.past(row));
+    }
+    let keys = match (model.typing, model.filter.is_empty()) {
+        (true, _) => format!("filter: {}_", model.filter),
+        (false, false) => format!("filter: {} (Esc clears)  {KEYS}", model.filter),
+        _ => KEYS.to_string(),
+    };
+    frame.render_widget(Paragraph::new(keys).style(Style::new().add_modifier(Modifier::DIM)), bottom);
+    model.choose(chosen.map(|row| row.pid));
+}
+
+fn level(percent: f64) -> Style {
+    match percent {
+        90.0.. => Style::new().fg(Color::Red),
+        70.0.. => Style::new().fg(Color::Yellow),
+        _ => Style::new().fg(Color::Green),
+    }
+}
+
+fn summary(model: &Model, shown: usize) -> Line<'static> {
+    let rows = model.rows();
+    let nearest = rows.iter().map(|row| row.percent).fold(0.0, f64::max);
+    let gave_up = rows.iter().fold(0, |sum: u64, row| sum.saturating_add(row.gave_up));
+    let full = rows.iter().filter(|row| row.full).count();
+    let bad = |yes: bool| if yes { Style::new().fg(Color::Red) } else { Style::new() };
+    Line::from(vec![
+        Span::styled("tideover ", Style::new().add_modifier(Modifier::BOLD)),
+        Span::raw(format!("{shown} of {} guarded, nearest ", rows.len())),
+        Span::styled(format!("{nearest:.0} %"), level(nearest)),
+        Span::styled(format!(", gave up {}", short_count(gave_up)), bad(gave_up > 0)),
+        Span::styled(format!(", full disks {full}"), bad(full > 0)),
+        Span::raw(format!(", by {}{}", model.sort.name(), if model.reversed { ", reversed" } else { "" })),
+    ])
+}
+
+fn table(frame: &mut Frame, area: Rect, rows: &[&Row], place: Option<usize>) {
+    // The numbers' columns keep their width; the name takes what is left.
+    let widths = [
+        Constraint::Length(7),
+        Constraint::Min(8),
+        Constraint::Length(BAR as u16 + 5),
+        Constraint::Length(7),
+        Constraint::Length(7),
+        Constraint::Length(7),
+        Constraint::Length(7),
+        Constraint::Length(7),
+        Constraint::Length(6),
+    ];
+    let headings = ["    PID", "PROGRAM", "USE", "   USED", "   SOFT", "EXHAUST", "RECOVER", "GAVE UP", "LOGS"];
+    let head = Cells::new(headings).style(Style::new().add_modifier(Modifier::BOLD | Modifier::UNDERLINED));
+    let table = Table::new(rows.iter().map(|row| cells(row)), widths)
+        .header(head)
+        .column_spacing(1)
+        .row_highlight_style(Style::new().add_modifier(Modifier::REVERSED));
+    let mut state = TableState::new().with_selected(place);
+    frame.render_stateful_widget(table, area, &mut state);
+    if rows.is_empty() {
+        let hint = Paragraph::new("No guarded process. Start one with `tideover run PROGRAM`.");
+        frame.render_widget(hint, Rect { y: area.y.saturating_add(1), height: 1.min(area.height), ..area });
+    }
+}
+
+fn cells(row: &Row) -> Cells<'static> {
+    let right = |n: u64| Cell::from(format!("{:>7}", short_count(n)));
+    let trouble = |n: u64| right(n).style(if n > 0 { Style::new().fg(Color::Red) } else { Style::new() });
+    let logs = match (row.full, row.diverted) {
+        (true, _) => Cell::from("full").style(Style::new().fg(Color::Red)),
+        (false, 0) => Cell::from("ok"),
+        (false, bytes) => Cell::from(short_bytes(bytes)),
+    };
+    Cells::new([
+        Cell::from(format!("{:>7}", row.pid)),
+        Cell::from(row.program.clone()),
+        Cell::from(bar(row.percent)).style(level(row.percent)),
+        right(row.used),
+        right(row.limits.0),
+        right(row.exhausted),
+        right(row.recovered),
+        trouble(row.gave_up),
+        logs,
+    ])
+}
+
+/// `#######---  72%`: also without colours, and in terminals without Unicode.
+fn bar(percent: f64) -> String {
+    let filled = ((percent / 100.0 * BAR as f64).round() as usize).min(BAR);
+    format!("{}{} {:>3.0}%", "#".repeat(filled), "-".repeat(BAR - filled), percent)
+}
+
+fn inside(frame: &mut Frame, area: Rect, row: &Row, past: &[u64]) {
+    let title = format!(
+        " {} (process {}): {} of {}, hard limit {} ",
+        row.program,
+        row.pid,
+        row.used,
+        row.limits.0,
+        short_count(row.limits.1)
+    );
+    let block = Block::new().borders(Borders::TOP).title(title);
+    let room = block.inner(area);
+    frame.render_widget(block, area);
+    let [graph, list] = Layout::vertical([Constraint::Length(4.min(room.height / 2)), Constraint::Min(0)]).areas(room);
+    let from = past.len().saturating_sub(graph.width as usize);
+    let recent = past.get(from..).unwrap_or_default();
+    let graph_style = level(row.percent);
+    frame.render_widget(Sparkline::default().data(recent).max(row.limits.0.max(1)).style(graph_style), graph);
+    let events: Vec<Line> =
+        row.events.lines().rev().take(list.height as usize).map(|line| Line::raw(line.to_string())).collect();
+    let events = if events.is_empty() { vec![Line::raw("no events so far")] } else { events };
+    frame.render_widget(Paragraph::new(events), list);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ratatui::Terminal;
+    use ratatui::backend::TestBackend;
+
+    fn screen(model: &mut Model, width: u16, height: u16) -> Vec<String> {
+        let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
+        terminal.draw(|frame| draw(frame, model)).unwrap();
+        let buffer = terminal.backend().buffer();
+        let line =
+            |y| (0..width).map(|x| buffer[(x, y)].symbol().to_string()).collect::<String>().trim_end().to_string();
+        (0..height).map(line).collect()
+    }
+
+    #[test]
+    fn everything_fits_80_columns() {
+        let mut model = Model::example(&[("a-program-with-a-long-name", 4_194_304, 72, 3), ("nginx", 7, 10, 0)]);
+        let lines = screen(&mut model, 80, 10);
+        assert_eq!(lines[0], "tideover 2 of 2 guarded, nearest 72 %, gave up 3, full disks 0, by usage");
+        assert_eq!(lines[1], "    PID PROGRAM   USE                USED    SOFT EXHAUST RECOVER GAVE UP LOGS");
+        assert_eq!(lines[2], "4194304 a-program #######---  72%      72     100       6       3       3 ok");
+        assert!(lines[9].contains("q leave"), "{lines:?}");
+    }
+
+    #[test]
+    fn the_detail_shows_graph_and_events() {
+        let mut model = Model::example(&[("nginx", 7, 80, 0)]);
+        model.detail = true;
+        let lines = screen(&mut model, 80, 30);
+        assert!(lines.iter().any(|line| line.contains("nginx (process 7): 80 of 100, hard limit 4096")), "{lines:#?}");
+        assert!(lines.iter().any(|line| line.contains("exhausted  open  EMFILE")), "{lines:#?}");
+        assert!(lines.iter().any(|line| line.contains('\u{2588}')), "a graph: {lines:#?}");
+    }
+
+    #[test]
+    fn no_terminal_is_too_small_and_none_is_empty() {
+        let mut model = Model::example(&[("nginx", 7, 80, 0)]);
+        model.detail = true;
+        for (width, height) in [(1, 1), (5, 3), (200, 2), (20, 60)] {
+            screen(&mut model, width, height);
+        }
+        let lines = screen(&mut Model::default(), 80, 5);
+        assert!(lines[2].starts_with("No guarded process."), "{lines:?}");
+        model.filter = "nothing like it".into();
+        model.typing = true;
+        assert!(screen(&mut model, 80, 5)[4].starts_with("filter: nothing like it_"));
+    }
+}

@@ -1,0 +1,282 @@
+//! Alerts with hysteresis: raised at once, lowered only after a while well below the threshold.
+#![forbid(unsafe_code)]
+
+use super::findings::{Finding, Subject};
+use crate::show::units::{now_ns, rfc3339};
+use serde_json::{Value, json};
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+/// An alert is lowered when its number is below this part of the threshold.
+const WELL_BELOW: f64 = 0.85;
+
+/// How bad it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    /// Not at all: no alert, or one that is cleared.
+    None,
+    /// Will be trouble.
+    Warning,
+    /// Is trouble.
+    Critical,
+}
+
+impl Severity {
+    /// In JSON; of a cleared alert what it was is said.
+    fn name(self) -> &'static str {
+        match self {
+            Severity::None => "none",
+            Severity::Warning => "warning",
+            Severity::Critical => "critical",
+        }
+    }
+}
+
+/// What is told.
+#[derive(Clone, Debug)]
+pub struct Alert {
+    id: String,
+    at: String,
+    /// `usage`, `gave_up` ...
+    pub name: &'static str,
+    /// `raised`, `changed`, `cleared`.
+    pub state: &'static str,
+    /// Of a cleared alert, what it was.
+    pub severity: Severity,
+    /// 0 for the system.
+    pub pid: u32,
+    /// Empty for the system.
+    pub program: String,
+    /// In words.
+    pub message: String,
+    value: f64,
+    remedy: String,
+}
+
+impl Alert {
+    /// The line on standard output.
+    pub fn line(&self) -> String {
+        format!("{} {} {} {}: {}", self.at, self.state, self.severity.name(), self.name, self.message)
+    }
+
+    /// What a webhook gets. `dropped` alerts before this one were not delivered.
+    pub fn json(&self, dropped: u64) -> Value {
+        let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+        json!({
+            "id": self.id, "at": self.at, "host": host.trim(), "alert": self.name, "state": self.state,
+            "severity": self.severity.name(), "pid": self.pid, "program": self.program,
+            "message": self.message, "value": (self.value * 10.0).round() / 10.0, "remedy": self.remedy,
+            "dropped": dropped,
+        })
+    }
+
+    /// The name of its severity.
+    pub fn severity_name(&self) -> &'static str {
+        self.severity.name()
+    }
+
+    /// Would a higher soft limit help?
+    pub fn calls_for_rescue(&self) -> bool {
+        self.name == "usage" && self.severity == Severity::Critical && self.state != "cleared"
+    }
+
+    #[cfg(test)]
+    pub fn example(number: u32) -> Alert {
+        let finding = Finding {
+            subject: ("usage", number, 1),
+            program: "nginx".into(),
+            value: 95.0,
+            thresholds: super::findings::Thresholds { warning: 70.0, critical: 90.0 },
+            says: "95 of 100 descriptors in use".into(),
+            remedy: "tideover rescue".into(),
+        };
+        Alerts::new(Duration::ZERO).update(vec![finding]).remove(0)
+    }
+}
+
+/// An alert that stands.
+struct Standing {
+    severity: Severity,
+    /// Since when it has been well below, and how bad it was meanwhile.
+    calm: Option<(Instant, Severity)>,
+    last: Finding,
+}
+
+/// All that stand.
+pub struct Alerts {
+    calm: Duration,
+    standing: HashMap<Subject, Standing>,
+    /// Of this run: ids are told apart by it.
+    run: String,
+    count: u64,
+}
+
+impl Alerts {
+    /// None stands. `calm`: how long the number must be well below.
+    pub fn new(calm: Duration) -> Alerts {
+        let run = format!("{:x}-{:x}", now_ns(), std::process::id());
+        Alerts { calm, standing: HashMap::new(), run, count: 0 }
+    }
+
+    /// What a look changes.
+    pub fn update(&mut self, findings: Vec<Finding>) -> Vec<Alert> {
+        self.update_at(findings, Instant::now())
+    }
+
+    fn update_at(&mut self, findings: Vec<Finding>, now: Instant) -> Vec<Alert> {
+        let mut told = Vec::new();
+        let mut before = std::mem::take(&mut self.standing);
+        for finding in findings {
+            let old = before.remove(&finding.subject);
+            let was = old.as_ref().map_or(Severity::None, |standing| standing.severity);
+            let (is, calm) = judge(&finding, was, old.and_then(|standing| standing.calm), self.calm, now);
+            if is != was {
+                let (state, severity) = match (was, is) {
+                    (Severity::None, _) => ("raised", is),
+                    (_, Severity::None) => ("cleared", was),
+                    _ => ("changed", is),
+                };
+                told.push(self.alert(&finding, state, severity, &finding.says));
+            }
+            if is != Severity::None {
+                self.standing.insert(finding.subject, Standing { severity: is, calm, last: finding });
+            }
+        }
+        // Whom a look does not find any more has ended, or has no such number any more.
+        for (_, standing) in before {
+            let says = if standing.last.subject.1 == 0 {
+                "it is not seen any more"
+            } else {
+                "it has ended, or has none any more"
+            };
+            told.push(self.alert(&standing.last, "cleared", standing.severity, says));
+        }
+        told
+    }
+
+    fn alert(&mut self, finding: &Finding, state: &'static str, severity: Severity, says: &str) -> Alert {
+        self.count += 1;
+        let (name, pid, _) = finding.subject;
+        let who = if pid == 0 { "the system".to_string() } else { format!("{} (process {pid})", finding.program) };
+        Alert {
+            id: format!("{}-{}", self.run, self.count),
+            at: rfc3339(now_ns()),
+            name,
+            state,
+            severity,
+            pid,
+            program: finding.program.clone(),
+            message: format!("{who}: {says}"),
+            value: finding.value,
+            remedy: finding.remedy.clone(),
+        }
+    }
+}
+
+/// How bad it is now, and since when it has been calm.
+fn judge(
+    finding: &Finding,
+    was: Severity,
+    calm: Option<(Instant, Severity)>,
+    long_enough: Duration,
+    now: Instant,
+) -> (Severity, Option<(Instant, Severity)>) {
+    let of = |part: f64| {
+        if finding.value >= finding.thresholds.critical * part {
+            Severity::Critical
+        } else if finding.value >= finding.thresholds.warning * part {
+            Severity::Warning
+        } else {
+            Severity::None
+        }
+    };
+    let plain = of(1.0);
+    if plain >= was {
+        return (plain, None);
+    }
+    let well = of(WELL_BELOW);
+    if well >= was {
+        return (was, None);
+    }
+    // The worst of the calm time is what it is lowered to.
+    let (since, worst) = calm.map_or((now, well), |(since, worst)| (since, worst.max(well)));
+    if now.saturating_duration_since(since) >= long_enough { (worst, None) } else { (was, Some((since, worst))) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::commands::watch::findings::Thresholds;
+
+    fn finding(value: f64) -> Finding {
+        Finding {
+            subject: ("usage", 7, 1),
+            program: "nginx".into(),
+            value,
+            thresholds: Thresholds { warning: 70.0, critical: 90.0 },
+            says: String::new(),
+            remedy: String::new(),
+        }
+    }
+
+    /// A look a second; what was told at each.
+    fn told(calm: u64, values: &[f64]) -> Vec<String> {
+        let mut alerts = Alerts::new(Duration::from_secs(calm));
+        let start = Instant::now();
+        let tell = |alert: Alert| format!("{} {}", alert.state, alert.severity.name());
+        let mut look = |(i, value): (usize, &f64)| {
+            let found = if value.is_nan() { vec![] } else { vec![finding(*value)] };
+            alerts
+                .update_at(found, start + Duration::from_secs(i as u64))
+                .into_iter()
+                .map(tell)
+                .collect::<Vec<_>>()
+                .join(", ")
+        };
+        values.iter().enumerate().map(&mut look).collect()
+    }
+
+    #[test]
+    fn it_is_raised_at_once_and_cleared_after_a_calm_time() {
+        assert_eq!(
+            told(2, &[10.0, 75.0, 95.0, 10.0, 10.0, 10.0]),
+            ["", "raised warning", "changed critical", "", "", "cleared critical"]
+        );
+        assert_eq!(told(0, &[95.0, 10.0, 95.0]), ["raised critical", "cleared critical", "raised critical"]);
+    }
+
+    #[test]
+    fn a_number_that_swings_around_its_threshold_is_told_once() {
+        let swings: Vec<f64> = (0..40).map(|i| if i % 2 == 0 { 91.0 } else { 80.0 }).collect();
+        assert_eq!(
+            told(3, &swings).into_iter().filter(|told| !told.is_empty()).collect::<Vec<_>>(),
+            ["raised critical"]
+        );
+        // Also when it swings far, but not for long.
+        let swings: Vec<f64> = (0..40).map(|i| if i % 3 == 0 { 91.0 } else { 10.0 }).collect();
+        assert_eq!(
+            told(3, &swings).into_iter().filter(|told| !told.is_empty()).collect::<Vec<_>>(),
+            ["raised critical"]
+        );
+    }
+
+    #[test]
+    fn it_is_lowered_to_the_worst_of_the_calm_time() {
+        assert_eq!(told(2, &[95.0, 10.0, 71.0, 10.0]), ["raised critical", "", "", "changed warning"]);
+        assert_eq!(told(1, &[75.0, 62.0, 62.0, 62.0]), ["raised warning", "", "", ""], "not well below");
+    }
+
+    #[test]
+    fn a_process_that_ends_takes_its_alert_along() {
+        assert_eq!(told(60, &[95.0, f64::NAN, f64::NAN]), ["raised critical", "cleared critical", ""]);
+    }
+
+    #[test]
+    fn every_alert_has_an_id_of_its_own() {
+        let (a, b) = (Alert::example(1), Alert::example(2));
+        assert_ne!(a.json(0)["id"], b.json(0)["id"]);
+        assert!(a.calls_for_rescue());
+        assert_eq!(a.json(3)["dropped"], 3);
+        assert!(a.line().contains("raised critical usage: nginx (process 1): 95 of 100 descriptors in use"));
+    }
+}

@@ -1,0 +1,164 @@
+//! A queue of alerts for one receiver, and the thread that delivers them, in order, each until it is taken.
+#![forbid(unsafe_code)]
+
+use super::alert::Alert;
+use std::collections::VecDeque;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// Alerts that wait; of more, the oldest are dropped.
+const WAITING: usize = 1000;
+/// Between tries: doubled each time, from the first to the second.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(60));
+
+/// Why it was not delivered.
+#[derive(Debug)]
+pub enum Undelivered {
+    /// Nobody is there, or they can't now.
+    Later(String),
+    /// They won't take it.
+    Never(String),
+}
+
+/// Where alerts go.
+pub trait Receiver: Send + 'static {
+    /// For messages; no secrets.
+    fn name(&self) -> String;
+    /// Delivers one. `dropped` were lost before it.
+    fn deliver(&self, alert: &Alert, dropped: u64) -> Result<(), Undelivered>;
+}
+
+#[derive(Default)]
+struct Queue {
+    waiting: VecDeque<Alert>,
+    dropped: u64,
+}
+
+/// The way to one receiver.
+pub struct Delivery(Arc<(Mutex<Queue>, Condvar)>);
+
+impl Delivery {
+    /// Starts its thread.
+    pub fn start(receiver: impl Receiver) -> Delivery {
+        let shared = Arc::new((Mutex::new(Queue::default()), Condvar::new()));
+        let theirs = shared.clone();
+        let started = thread::Builder::new().stack_size(512 << 10).spawn(move || work(&receiver, &theirs, PAUSES));
+        if started.is_err() {
+            log::warn!("no thread can be started: nothing will be delivered");
+        }
+        Delivery(shared)
+    }
+
+    /// Adds an alert; never waits.
+    pub fn enqueue(&self, alert: Alert) {
+        enqueue(&self.0, alert);
+    }
+}
+
+fn enqueue(shared: &(Mutex<Queue>, Condvar), alert: Alert) {
+    let mut queue = lock(&shared.0);
+    if queue.waiting.len() == WAITING {
+        // Not the first: it may be on its way.
+        queue.waiting.remove(1);
+        queue.dropped += 1;
+    }
+    queue.waiting.push_back(alert);
+    shared.1.notify_one();
+}
+
+fn lock(queue: &Mutex<Queue>) -> MutexGuard<'_, Queue> {
+    queue.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn work(receiver: &impl Receiver, shared: &(Mutex<Queue>, Condvar), pauses: (Duration, Duration)) {
+    let mut pause = pauses.0;
+    loop {
+        let (alert, dropped) = {
+            let mut queue = lock(&shared.0);
+            loop {
+                if let Some(alert) = queue.waiting.front() {
+                    break (alert.clone(), queue.dropped);
+                }
+                queue = shared.1.wait(queue).unwrap_or_else(PoisonError::into_inner);
+            }
+        };
+        match receiver.deliver(&alert, dropped) {
+            Err(Undelivered::Later(why)) => {
+                if pause == pauses.0 {
+                    log::warn!("{} does not take an alert: {why}; trying again", receiver.name());
+                }
+                thread::sleep(jittered(pause));
+                pause = (pause * 2).min(pauses.1);
+                continue;
+            }
+            Err(Undelivered::Never(why)) => log::warn!("{} refuses an alert: {why}; it is dropped", receiver.name()),
+            Ok(()) => {}
+        }
+        pause = pauses.0;
+        let mut queue = lock(&shared.0);
+        queue.waiting.pop_front();
+        queue.dropped = queue.dropped.saturating_sub(dropped);
+    }
+}
+
+/// Up to a quarter more, so that a receiver that comes back is not met by all at once.
+fn jittered(pause: Duration) -> Duration {
+    let nanos = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().subsec_nanos();
+    pause + pause / 4 * (nanos / 1000 % 1000) / 1000
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc::{Sender, channel};
+
+    /// Fails so often, then takes.
+    struct Flaky(Mutex<u32>, Sender<(u32, u64)>);
+
+    impl Receiver for Flaky {
+        fn name(&self) -> String {
+            "a test".into()
+        }
+
+        fn deliver(&self, alert: &Alert, dropped: u64) -> Result<(), Undelivered> {
+            let mut failures = self.0.lock().unwrap();
+            if *failures > 0 {
+                *failures -= 1;
+                return Err(Undelivered::Later("down".into()));
+            }
+            if alert.pid == 13 {
+                return Err(Undelivered::Never("unlucky".into()));
+            }
+            self.1.send((alert.pid, dropped)).unwrap();
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn each_is_delivered_once_and_in_order_also_after_failures() {
+        let (sender, taken) = channel();
+        let shared = Arc::new((Mutex::new(Queue::default()), Condvar::new()));
+        let theirs = shared.clone();
+        let pauses = (Duration::from_millis(1), Duration::from_millis(4));
+        thread::spawn(move || work(&Flaky(Mutex::new(5), sender), &theirs, pauses));
+        for pid in 10..20 {
+            enqueue(&shared, Alert::example(pid));
+        }
+        let all: Vec<u32> = (0..9).map(|_| taken.recv().unwrap().0).collect();
+        assert_eq!(all, [10, 11, 12, 14, 15, 16, 17, 18, 19]);
+        assert!(taken.recv_timeout(Duration::from_millis(50)).is_err(), "nothing twice");
+    }
+
+    #[test]
+    fn too_many_are_dropped_from_the_oldest_and_counted() {
+        let shared = (Mutex::new(Queue::default()), Condvar::new());
+        for pid in 0..WAITING as u32 + 5 {
+            enqueue(&shared, Alert::example(pid));
+        }
+        let queue = lock(&shared.0);
+        let kept = |i: usize| queue.waiting[i].pid;
+        assert_eq!((queue.waiting.len(), queue.dropped), (WAITING, 5));
+        assert_eq!([kept(0), kept(1), kept(WAITING - 1)], [0, 6, WAITING as u32 + 4]);
+    }
+}

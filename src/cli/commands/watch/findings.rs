@@ -1,0 +1,166 @@
+//! One look at everything: numbers that should stay low, each with its thresholds.
+#![forbid(unsafe_code)]
+
+use crate::pages;
+use crate::pages::snapshot::{Snapshot, ceiling};
+use crate::processes::list::{self, ListedProcess};
+use crate::processes::program::Program;
+use crate::show::failure::Failure;
+use crate::show::units::bytes;
+use crate::system::cgroup;
+use crate::system::{self, Share};
+use std::collections::HashMap;
+use std::path::PathBuf;
+use tideover_contract::glob;
+
+/// From which value on.
+#[derive(Clone, Copy, Debug)]
+pub struct Thresholds {
+    /// A warning.
+    pub warning: f64,
+    /// Critical.
+    pub critical: f64,
+}
+
+/// Zombies of one parent.
+const ZOMBIES: Thresholds = Thresholds { warning: 10.0, critical: 100.0 };
+/// Memory in use, in percent.
+const MEMORY: Thresholds = Thresholds { warning: 90.0, critical: 97.0 };
+/// Open files of the system, in percent of fs.file-max.
+const FILES: Thresholds = Thresholds { warning: 70.0, critical: 90.0 };
+/// Yes or no, where yes is critical.
+const YES: Thresholds = Thresholds { warning: 1.0, critical: 1.0 };
+
+/// Who or what a number is about: the alert's name, and the process by number and start; 0 for the system.
+pub type Subject = (&'static str, u32, u64);
+
+/// One number.
+#[derive(Clone, Debug)]
+pub struct Finding {
+    /// See the type.
+    pub subject: Subject,
+    /// Name of the process; empty for the system.
+    pub program: String,
+    /// The number.
+    pub value: f64,
+    /// What it is measured against.
+    pub thresholds: Thresholds,
+    /// In words.
+    pub says: String,
+    /// The command to begin with.
+    pub remedy: String,
+}
+
+/// What is needed from look to look.
+pub struct Scan {
+    pages: PathBuf,
+    usage: Thresholds,
+    /// Programs to look at, as shell patterns; empty: all.
+    only: String,
+    /// Calls given up at the last look, by process; None before the first.
+    gave_up: Option<HashMap<(u32, u64), u64>>,
+}
+
+impl Scan {
+    /// Fails if there is no such folder of pages.
+    pub fn new(pages: PathBuf, usage: Thresholds, only: String) -> Result<Scan, Failure> {
+        pages::walk(&pages)?;
+        Ok(Scan { pages, usage, only, gave_up: None })
+    }
+
+    /// Looks at everything now.
+    pub fn take(&mut self) -> Vec<Finding> {
+        let all = list::all();
+        let found = pages::walk(&self.pages).unwrap_or_default();
+        let snapshots: Vec<Snapshot> = found.pages.iter().filter_map(Snapshot::take).collect();
+        let mut findings: Vec<Finding> = all.iter().filter_map(|listed| self.usage(listed, &snapshots)).collect();
+        findings.extend(zombies(&all));
+        findings.extend(self.guarded(&snapshots, &all));
+        let only = self.only.as_bytes();
+        findings.retain(|finding| only.is_empty() || glob::any(only, finding.program.as_bytes()));
+        findings.extend(shared());
+        findings
+    }
+
+    fn usage(&self, listed: &ListedProcess, snapshots: &[Snapshot]) -> Option<Finding> {
+        let (used, (soft, hard)) = (listed.used?, listed.limits?);
+        let mut max = soft;
+        // What the library would raise to counts; looked up only where it matters.
+        if listed.percent() >= self.usage.warning * 0.5
+            && let Some(snapshot) = snapshots.iter().find(|snapshot| snapshot.pid == listed.pid)
+        {
+            max = ceiling(snapshot.page, soft, hard, Program::of(listed.pid).end());
+        }
+        let share = Share { used, max };
+        Some(Finding {
+            subject: ("usage", listed.pid, listed.started),
+            program: listed.name.clone(),
+            value: share.percent(),
+            thresholds: self.usage,
+            says: format!("{used} of {max} descriptors in use ({:.0} %)", share.percent()),
+            remedy: format!("tideover rescue {0}; tideover doctor {0}", listed.pid),
+        })
+    }
+
+    fn guarded(&mut self, snapshots: &[Snapshot], all: &[ListedProcess]) -> Vec<Finding> {
+        let mut findings = Vec::new();
+        let mut now = HashMap::new();
+        for snapshot in snapshots {
+            let pid = snapshot.pid;
+            let started = all.iter().find(|listed| listed.pid == pid).map_or(0, |listed| listed.started);
+            let count = snapshot.counter("exhaustion", "gave_up");
+            now.insert((pid, started), count);
+            // What was given up before the first look of all is not news.
+            let before = self.gave_up.as_ref().map_or(count, |seen| seen.get(&(pid, started)).copied().unwrap_or(0));
+            let more = count.saturating_sub(before);
+            let mut finding = |name, value, says, remedy| {
+                let program = snapshot.program();
+                findings.push(Finding { subject: (name, pid, started), program, value, thresholds: YES, says, remedy });
+            };
+            let says = format!("{more} calls found no descriptor and failed, {count} in all");
+            finding("gave_up", more as f64, says, format!("tideover stat {pid}; tideover rescue {pid}"));
+            let logs = |name| snapshot.counter("logs", name);
+            let went = (bytes(logs("diverted_bytes")), bytes(logs("dropped_bytes")));
+            let says = format!("a log's disk is full; {} of lines went elsewhere, {} are lost", went.0, went.1);
+            finding("degraded", logs("degraded").min(1) as f64, says, format!("tideover doctor {pid}"));
+        }
+        self.gave_up = Some(now);
+        findings
+    }
+}
+
+fn zombies(all: &[ListedProcess]) -> Vec<Finding> {
+    let find = |(parent, zombies): (u32, Vec<u32>)| {
+        let process = all.iter().find(|process| process.pid == parent)?;
+        Some(Finding {
+            subject: ("zombies", parent, process.started),
+            program: process.name.clone(),
+            value: zombies.len() as f64,
+            thresholds: ZOMBIES,
+            says: format!("{} of its children have ended and were not waited for", zombies.len()),
+            remedy: format!("tideover doctor {parent}"),
+        })
+    };
+    list::zombies(all).into_iter().filter_map(find).collect()
+}
+
+fn shared() -> Vec<Finding> {
+    let finding = |name, share: Share, thresholds, says: String, remedy: &str| Finding {
+        subject: (name, 0, 0),
+        program: String::new(),
+        value: share.percent(),
+        thresholds,
+        says: format!("{says} ({:.0} %)", share.percent()),
+        remedy: remedy.to_string(),
+    };
+    let memory = |name, share: Share| {
+        let says = format!("{} of {} memory in use", bytes(share.used), bytes(share.max));
+        finding(name, share, MEMORY, says, "tideover doctor; ps -eo pid,rss,comm --sort=-rss | head")
+    };
+    let files = system::files().map(|share| {
+        let says = format!("{} of {} open files in use by all processes", share.used, share.max);
+        finding("files", share, FILES, says, "tideover doctor")
+    });
+    let container = cgroup::memory(std::process::id()).map(|share| memory("container_memory", share));
+    [files, system::memory().map(|share| memory("memory", share)), container].into_iter().flatten().collect()
+}

@@ -1,0 +1,134 @@
+//! `tideover watch`: looks at all processes again and again, raises alerts and clears them, and tells whoever is to be told.
+#![forbid(unsafe_code)]
+
+mod alert;
+mod deliver;
+mod exec;
+mod findings;
+mod webhook;
+
+use crate::commands::arguments::{page_dir, page_dir_flag, time};
+use crate::commands::rescue::rescue;
+use crate::show::failure::Failure;
+use crate::show::output::{complain, print};
+use alert::{Alert, Alerts};
+use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+use deliver::Delivery;
+use findings::{Scan, Thresholds};
+use std::time::Duration;
+
+const EXAMPLES: &str = "\
+Examples:
+  sudo tideover watch --rescue
+  sudo tideover watch --rescue --only 'nginx,postgres*'
+  tideover watch --webhook https://alerts.example.org/hook
+  tideover watch --exec 'logger -t tideover \"$ALERT_SEVERITY $ALERT_MESSAGE\"'
+
+It alerts when a process, guarded or not, uses too much of its descriptor limit;
+when a guarded one has given up on calls, or its log's disk is full; when one
+leaves zombies behind; and when the system is short of open files or memory.
+An alert is raised at once, and cleared when it has been well below its
+threshold for a while; each is told once, as a line on standard output and to:
+
+  --webhook URL  as JSON by POST (http or https), tried again until it is taken
+  --exec CMD     a shell command, with ALERT_NAME, ALERT_STATE (raised, changed,
+                 cleared), ALERT_SEVERITY, ALERT_PID, ALERT_PROGRAM, ALERT_MESSAGE
+                 in its environment and the JSON on its standard input
+
+The last 1000 alerts wait for a receiver that is down; of more, the oldest are
+dropped, and counted in the next one that is delivered.";
+
+/// The command line.
+pub fn command() -> Command {
+    let percent = || value_parser!(u8).range(1..=100);
+    Command::new("watch")
+        .about("Raises and clears alerts on all processes, and can raise limits by itself")
+        .args([
+            Arg::new("exec").long("exec").value_name("CMD").help("Run this shell command for each alert"),
+            Arg::new("webhook").long("webhook").value_name("URL").help("Post each alert there as JSON"),
+            Arg::new("rescue")
+                .long("rescue")
+                .action(ArgAction::SetTrue)
+                .help("Raise the soft limit of a process whose usage is critical, as `tideover rescue` does"),
+            Arg::new("only")
+                .long("only")
+                .value_name("PROGRAMS")
+                .default_value("")
+                .hide_default_value(true)
+                .help("Programs to watch, as shell patterns by comma [default: all]"),
+            Arg::new("warning")
+                .long("warning")
+                .value_name("PERCENT")
+                .value_parser(percent())
+                .default_value("70")
+                .help("Usage of descriptors that is a warning"),
+            Arg::new("critical")
+                .long("critical")
+                .value_name("PERCENT")
+                .value_parser(percent())
+                .default_value("90")
+                .help("Usage of descriptors that is critical"),
+            Arg::new("interval")
+                .long("interval")
+                .value_name("TIME")
+                .value_parser(time)
+                .default_value("5s")
+                .help("Scan so often"),
+            Arg::new("calm")
+                .long("calm")
+                .value_name("TIME")
+                .value_parser(time)
+                .default_value("30s")
+                .help("Clear an alert when it has been well below its threshold for so long"),
+        ])
+        .arg(page_dir_flag())
+        .after_help(EXAMPLES)
+}
+
+/// Watches for ever.
+pub fn run(matches: &ArgMatches) -> Result<(), Failure> {
+    let pages = page_dir(matches);
+    let percent = |name: &str| f64::from(matches.get_one::<u8>(name).copied().unwrap_or(100));
+    let time = |name: &str| matches.get_one::<Duration>(name).copied().unwrap_or_default();
+    let usage = Thresholds { warning: percent("warning"), critical: percent("critical") };
+    if usage.warning > usage.critical {
+        return Err(Failure::usage("--warning can't be above --critical"));
+    }
+    let mut receivers = Vec::new();
+    if let Some(url) = matches.get_one::<String>("webhook") {
+        receivers.push(Delivery::start(webhook::Webhook::new(url)?));
+    }
+    if let Some(words) = matches.get_one::<String>("exec") {
+        receivers.push(Delivery::start(exec::Exec::new(words)));
+    }
+    // A folder that is not there is a mistake now; later it may come and go.
+    let only = matches.get_one::<String>("only").cloned().unwrap_or_default();
+    let mut scan = Scan::new(pages, usage, only)?;
+    let mut alerts = Alerts::new(time("calm"));
+    let rescues = matches.get_flag("rescue");
+    let mut findings = scan.take();
+    // From now on what is given up is news.
+    print(&format!("watching, a look every {}\n", humantime::format_duration(time("interval"))))?;
+    loop {
+        for mut alert in alerts.update(findings) {
+            if rescues && alert.calls_for_rescue() {
+                match rescue(alert.pid, None) {
+                    Ok(done) => alert.message.push_str(&format!("; rescued: {}", done.text())),
+                    Err(failure) => alert.message.push_str(&format!("; not rescued: {failure}")),
+                }
+            }
+            tell(&alert, &receivers);
+        }
+        std::thread::sleep(time("interval").max(Duration::from_millis(10)));
+        findings = scan.take();
+    }
+}
+
+fn tell(alert: &Alert, receivers: &[Delivery]) {
+    if let Err(failure) = print(&format!("{}\n", alert.line())) {
+        complain(&failure.text);
+    }
+    for receiver in receivers {
+        receiver.enqueue(alert.clone());
+    }
+}

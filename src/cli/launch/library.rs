@@ -1,0 +1,137 @@
+//! Finds libtideover.so, and makes sure that a loader will take it.
+#![forbid(unsafe_code)]
+
+use crate::executables::elf::Elf;
+use crate::launch::preload;
+use crate::show::failure::{Failure, cause};
+use rustix::fs::statvfs;
+use std::ffi::OsString;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+/// The file's name, wherever it is.
+pub const NAME: &str = "libtideover.so";
+
+/// The library, checked.
+#[derive(Debug)]
+pub struct Library {
+    /// Absolute.
+    pub path: PathBuf,
+    /// With symbols.
+    pub elf: Elf,
+}
+
+/// Finds the library: TIDEOVER_LIB and nothing else if that is set, else beside this executable and in the lib folders
+/// next to it.
+pub fn find() -> Result<Library, Failure> {
+    let executable = std::env::current_exe().unwrap_or_default();
+    let beside = executable.parent().unwrap_or(Path::new("/"));
+    check(locate(std::env::var_os("TIDEOVER_LIB"), beside)?)
+}
+
+fn locate(named: Option<OsString>, beside: &Path) -> Result<PathBuf, Failure> {
+    if let Some(named) = named.filter(|path| !path.is_empty()) {
+        let path = std::path::absolute(&named).unwrap_or_else(|_| PathBuf::from(&named));
+        return match path.metadata() {
+            Ok(_) => Ok(path),
+            Err(error) => Err(Failure::refused(format!(
+                "cannot use TIDEOVER_LIB={}: {}; set it to the full path of {NAME}, or unset it",
+                path.display(),
+                cause(&error)
+            ))),
+        };
+    }
+    let places = places(beside);
+    let found = places.iter().find(|path| path.is_file()).cloned();
+    found.ok_or_else(|| {
+        let tried: Vec<String> = places.iter().map(|path| path.display().to_string()).collect();
+        Failure::refused(format!(
+            "cannot find {NAME}, looked for {}; set TIDEOVER_LIB to its full path",
+            tried.join(", ")
+        ))
+    })
+}
+
+fn places(beside: &Path) -> Vec<PathBuf> {
+    let above = beside.parent().unwrap_or(beside);
+    let mut folders = vec![beside.to_path_buf(), above.join("lib"), above.join("lib64")];
+    folders.insert(2, above.join("lib").join(multiarch()));
+    folders.into_iter().map(|folder| folder.join(NAME)).collect()
+}
+
+/// The folder under lib that Debian and its kin give this architecture.
+pub fn multiarch() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86_64" => "x86_64-linux-gnu",
+        "x86" => "i386-linux-gnu",
+        "aarch64" => "aarch64-linux-gnu",
+        "arm" => "arm-linux-gnueabihf",
+        "riscv64" => "riscv64-linux-gnu",
+        "powerpc64" => "powerpc64le-linux-gnu",
+        "s390x" => "s390x-linux-gnu",
+        other => other,
+    }
+}
+
+fn check(path: PathBuf) -> Result<Library, Failure> {
+    match preload::inexpressible(&path) {
+        Some(why) => Err(Failure::refused(format!("cannot preload {}: {why}", path.display()))),
+        None => examine(&path),
+    }
+}
+
+/// Is this file a library that a loader can map?
+pub fn examine(path: &Path) -> Result<Library, Failure> {
+    let refuse = |why: String| Failure::refused(format!("cannot preload {}: {why}", path.display()));
+    let metadata = path.metadata().map_err(|error| refuse(cause(&error)))?;
+    if !metadata.is_file() {
+        return Err(refuse(format!("it is not a file; set TIDEOVER_LIB to the full path of {NAME}")));
+    }
+    let file =
+        File::open(path).map_err(|error| refuse(format!("{}; make it readable for this user", cause(&error))))?;
+    let Some(elf) = Elf::read_with_symbols(file).filter(|elf| elf.relocatable && elf.interpreter.is_none()) else {
+        return Err(refuse(format!("it is not a shared library; set TIDEOVER_LIB to the full path of {NAME}")));
+    };
+    // The loader maps it executable, which a noexec mount forbids: every program would print an error and run
+    // unguarded.
+    if statvfs(path).is_ok_and(|fs| fs.f_flag.bits() & libc::ST_NOEXEC != 0) {
+        return Err(refuse("its filesystem is mounted noexec; put it elsewhere".to_string()));
+    }
+    Ok(Library { path: path.to_path_buf(), elf })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::executables::compiled::Program;
+
+    #[test]
+    fn it_is_looked_for_beside_the_executable_and_in_the_lib_folders() {
+        let directory = tempfile::tempdir().unwrap();
+        let bin = directory.path().join("bin");
+        let deep = directory.path().join("lib").join(multiarch());
+        std::fs::create_dir_all(&deep).unwrap();
+        std::fs::create_dir(&bin).unwrap();
+        let missing = locate(None, &bin).unwrap_err().text;
+        assert!(missing.contains("TIDEOVER_LIB") && missing.contains(multiarch()), "{missing}");
+        for folder in [deep, directory.path().join("lib"), bin.clone()] {
+            std::fs::write(folder.join(NAME), "").unwrap();
+            assert_eq!(locate(None, &bin).unwrap(), folder.join(NAME), "nearer folders win");
+        }
+    }
+
+    #[test]
+    fn a_wrong_tideover_lib_is_not_papered_over() {
+        let error = locate(Some("/nonexistent/x.so".into()), Path::new("/usr/bin")).unwrap_err();
+        assert!(error.text.contains("/nonexistent/x.so") && error.text.contains("unset"), "{error}");
+        assert!(check("/etc/passwd".into()).unwrap_err().text.contains("not a shared library"));
+        assert!(check("/bin/sh".into()).unwrap_err().text.contains("not a shared library"));
+        assert!(check("/tmp".into()).unwrap_err().text.contains("not a file"));
+    }
+
+    #[test]
+    fn a_shared_library_is_taken() {
+        let Some(program) = Program::compile(&["-shared", "-fPIC"]) else { return };
+        assert!(check(program.path()).is_ok());
+    }
+}

@@ -1,0 +1,211 @@
+//! The folders of pages: finding, reading and removing pages, in folders that anyone may have made.
+//!
+//! /dev/shm is everybody's, so a folder counts only if its owner is the user in its name and it is no symbolic link;
+//! all work in it goes through a descriptor of the folder. Pages are read(2), never mapped.
+#![forbid(unsafe_code)]
+
+use crate::pages::lifetime::{Life, judge};
+use crate::pages::without_page;
+use crate::processes::process::{alive, boot_time_ns, tick_ns};
+use crate::show::failure::{Failure, cause};
+use rustix::fd::OwnedFd;
+use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat, fstat, openat, statat, unlinkat};
+use rustix::process::geteuid;
+use std::ffi::CStr;
+use std::path::{Path, PathBuf};
+use tideover_contract::page::{LAYOUT, NotAPage, SIZE, View, uncounted};
+use tideover_contract::settings::{Id, SETTINGS};
+
+/// A page, as it was when it was read.
+pub struct Page {
+    /// Process, by the file's name and by the page.
+    pub pid: u32,
+    bytes: Box<[u8; SIZE]>,
+}
+
+impl Page {
+    /// The content; checked when it was read.
+    pub fn view(&self) -> Option<View<'_>> {
+        View::new(&*self.bytes).ok()
+    }
+
+    #[cfg(test)]
+    pub fn forged(bytes: [u8; SIZE], pid: u32) -> Page {
+        Page { pid, bytes: Box::new(bytes) }
+    }
+}
+
+/// What a walk through the folders found, and removed.
+#[derive(Default)]
+pub struct Found {
+    /// Pages of guarded processes, by pid.
+    pub pages: Vec<Page>,
+    /// Pids whose pages were removed.
+    pub removed: Vec<u32>,
+    /// Pids whose pages should have been removed, and why they were not.
+    pub kept: Vec<(u32, String)>,
+}
+
+/// Where pages are: the flag, else TIDEOVER_PAGE_DIR, else /dev/shm.
+pub fn base(flag: Option<&PathBuf>) -> PathBuf {
+    let setting = &SETTINGS[Id::PageDir as usize];
+    let inherited = || std::env::var_os(setting.env).filter(|dir| !dir.is_empty()).map(PathBuf::from);
+    flag.cloned().or_else(inherited).unwrap_or_else(|| setting.default.into())
+}
+
+/// Reads all pages that this user may see (root: everybody's) and removes those whose process is gone.
+pub fn walk(base: &Path) -> Result<Found, Failure> {
+    let me = geteuid().as_raw();
+    let unreadable = |e: std::io::Error| {
+        Failure::failed(format!(
+            "cannot look for pages in {}: {}; name the folder with --page-dir",
+            base.display(),
+            cause(&e)
+        ))
+    };
+    let users: Vec<u32> = if me == 0 {
+        let entries = std::fs::read_dir(base).map_err(unreadable)?;
+        entries
+            .flatten()
+            .filter_map(|e| e.file_name().to_str().and_then(|n| number(n.strip_prefix("tideover.")?)))
+            .collect()
+    } else {
+        std::fs::metadata(base).map_err(unreadable)?;
+        vec![me]
+    };
+    let mut found = Found::default();
+    for user in users {
+        if let Some(folder) = open_folder(base, user) {
+            walk_folder(&folder, user, &mut found);
+        }
+    }
+    let known = found.pages.iter().map(|page| page.pid).collect();
+    for (pid, bytes) in without_page::find(base, &known) {
+        found.pages.push(Page { pid, bytes: Box::new(bytes) });
+    }
+    found.pages.sort_by_key(|page| page.pid);
+    Ok(found)
+}
+
+fn open_folder(base: &Path, user: u32) -> Option<OwnedFd> {
+    let path = base.join(format!("tideover.{user}"));
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    match openat(CWD, &path, flags, Mode::empty()) {
+        Ok(folder) if fstat(&folder).is_ok_and(|s| s.st_uid == user) => Some(folder),
+        Ok(_) => {
+            log::warn!(
+                "{} does not belong to user {user} and is left alone; its owner may be up to something",
+                path.display()
+            );
+            None
+        }
+        Err(rustix::io::Errno::NOENT) => None,
+        Err(error) => {
+            log::warn!("cannot read {}: {}", path.display(), cause(&error.into()));
+            None
+        }
+    }
+}
+
+fn walk_folder(folder: &OwnedFd, user: u32, found: &mut Found) {
+    let Ok(entries) = Dir::read_from(folder) else { return };
+    for entry in entries.flatten() {
+        let Some(pid) = entry.file_name().to_str().ok().and_then(number) else { continue };
+        let Some((stat, bytes)) = read(folder, entry.file_name(), user) else { continue };
+        let process = alive(pid);
+        let life = match View::new(&*bytes) {
+            // A page can't speak of another process than its name does: forged, or of another pid namespace.
+            Ok(view) if view.pid() != pid => continue,
+            Ok(view) => judge(view, process, tick_ns()),
+            // Unfinished, or of another version of the library: only its name speaks.
+            Err(NotAPage::New | NotAPage::Layout(_)) if process.is_none() => Life::Gone,
+            Err(NotAPage::Magic) if process.is_none() && bytes.iter().all(|&b| b == 0) => Life::Gone,
+            Err(NotAPage::Layout(other)) => {
+                log::warn!(
+                    "process {pid} has a page of layout {other}, and this tideover reads layout {LAYOUT}; use the one of its version"
+                );
+                continue;
+            }
+            Err(_) => continue,
+        };
+        match life {
+            Life::Live => found.pages.push(Page { pid, bytes }),
+            Life::Gone => match remove(folder, entry.file_name(), &stat) {
+                Ok(true) => found.removed.push(pid),
+                Ok(false) => {}
+                Err(error) => found.kept.push((pid, cause(&error.into()))),
+            },
+        }
+    }
+}
+
+/// The whole page in one read(2), if the file is one: regular, of the user or of root, of exactly a page's size.
+fn read(folder: &OwnedFd, name: &CStr, user: u32) -> Option<(Stat, Box<[u8; SIZE]>)> {
+    // O_NONBLOCK: a FIFO of that name must not hold us.
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = openat(folder, name, flags, Mode::empty()).ok()?;
+    let stat = fstat(&file).ok()?;
+    let regular = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
+    if !regular || (stat.st_uid != user && stat.st_uid != 0) {
+        return None;
+    }
+    if stat.st_size == 0 {
+        return Some((stat, Box::new(uncounted_page(name, user, &stat))));
+    }
+    if usize::try_from(stat.st_size) != Ok(SIZE) {
+        return None;
+    }
+    let mut bytes = Box::new([0u8; SIZE]);
+    (rustix::io::read(&file, &mut bytes[..]) == Ok(SIZE)).then_some((stat, bytes))
+}
+
+/// A process makes its file when it starts, and fills it when it has something to count.
+fn uncounted_page(name: &CStr, user: u32, stat: &Stat) -> [u8; SIZE] {
+    let pid = name.to_str().ok().and_then(number).unwrap_or(0);
+    let made = (stat.st_ctime as u64).saturating_mul(1_000_000_000).saturating_add(stat.st_ctime_nsec);
+    uncounted(pid, user, made.saturating_sub(boot_time_ns()), made, crate::processes::process::name(pid).as_bytes())
+}
+
+/// Removes what was read, unless a new process of that number has put its own page there meanwhile.
+fn remove(folder: &OwnedFd, name: &CStr, read: &Stat) -> rustix::io::Result<bool> {
+    match statat(folder, name, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(now) if (now.st_dev, now.st_ino) == (read.st_dev, read.st_ino) => {}
+        _ => return Ok(false),
+    }
+    match unlinkat(folder, name, AtFlags::empty()) {
+        // Another reader was faster.
+        Err(rustix::io::Errno::NOENT) => Ok(false),
+        done => done.map(|()| true),
+    }
+}
+
+/// Decimal digits as the library writes them: no sign, no leading zero.
+fn number(text: &str) -> Option<u32> {
+    let plain = text.bytes().all(|b| b.is_ascii_digit()) && (text == "0" || !text.starts_with('0'));
+    if plain { text.parse().ok() } else { None }
+}
+
+/// Bytes of a page, for the tests.
+#[cfg(test)]
+pub fn forge(pid: u32, page_state: u32, started_boot_ns: u64) -> [u8; SIZE] {
+    use tideover_contract::page::{FIELDS, MAGIC};
+    let mut bytes = [0u8; SIZE];
+    let mut put = |field: &str, value: &[u8]| {
+        let at = FIELDS.iter().find(|(name, _)| *name == field).unwrap().1;
+        bytes[at..at + value.len()].copy_from_slice(value);
+    };
+    put("magic", &MAGIC.to_ne_bytes());
+    put("layout", &LAYOUT.to_ne_bytes());
+    put("size", &(SIZE as u32).to_ne_bytes());
+    put("pid", &pid.to_ne_bytes());
+    put("state", &page_state.to_ne_bytes());
+    put("started_boot_ns", &started_boot_ns.to_ne_bytes());
+    put("started_ns", &1_700_000_000_000_000_000u64.to_ne_bytes());
+    put("version", b"0.1.0");
+    put("program", b"forged");
+    bytes
+}
+
+#[cfg(test)]
+#[path = "folder_test.rs"]
+mod tests;

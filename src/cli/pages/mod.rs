@@ -1,0 +1,13 @@
+//! The shared pages of guarded processes: finding and reading them, and what they say.
+#![forbid(unsafe_code)]
+
+pub mod events;
+pub mod folder;
+pub mod lifetime;
+pub mod lookup;
+pub mod snapshot;
+pub mod without_page;
+
+#[cfg(test)]
+pub use folder::forge;
+pub use folder::{Found, Page, base, walk};

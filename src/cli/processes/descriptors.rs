@@ -1,0 +1,293 @@
+//! A census of a process's descriptors: of what kind each is, and what it is open on.
+#![forbid(unsafe_code)]
+
+use crate::processes::sockets::Sockets;
+use rustix::fs::{AtFlags, CWD, FileType, StatxFlags, getxattr, statx};
+use std::collections::{BTreeMap, HashMap};
+use std::fs;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+/// What a process has open.
+#[derive(Default)]
+pub struct OpenDescriptors {
+    /// All descriptors.
+    pub used: u64,
+    /// How many of each kind.
+    pub kinds: BTreeMap<&'static str, u64>,
+    /// How many of each kind and target; a file counts for its path and for its folder, `/var/spool/*`.
+    pub targets: HashMap<Target, u64>,
+    /// TCP sockets by state.
+    pub tcp: BTreeMap<&'static str, u64>,
+    /// inotify watches, all instances.
+    pub watches: u64,
+    /// Regular files that are open for writing and are logs by their name, or deleted.
+    pub written: Vec<WrittenFile>,
+}
+
+/// A kind, and what it is open on.
+pub type Target = (&'static str, String);
+
+/// A file that the process may write to.
+#[derive(Clone, Debug)]
+pub struct WrittenFile {
+    /// /proc/PID/fd/N: reaches the file also when it is deleted, or in another mount namespace.
+    pub by: PathBuf,
+    /// Its path as the process knows it.
+    pub path: String,
+    /// Is it gone from its folder?
+    pub deleted: bool,
+    /// Is it open for appending?
+    pub appends: bool,
+    /// Does its name say that it is a log?
+    pub log: bool,
+    /// Bytes.
+    pub size: u64,
+    /// Bytes that it takes on its disk.
+    pub taken: u64,
+    /// Device and inode.
+    pub id: (u32, u32, u64),
+}
+
+impl OpenDescriptors {
+    /// Of a process whose /proc/PID/fd this user may read.
+    pub fn of(pid: u32) -> io::Result<OpenDescriptors> {
+        let folder = format!("/proc/{pid}/fd");
+        let links: Vec<(u32, PathBuf)> = fs::read_dir(&folder)?
+            .flatten()
+            .filter_map(|entry| Some((entry.file_name().to_str()?.parse().ok()?, fs::read_link(entry.path()).ok()?)))
+            .collect();
+        let is_socket = |(_, link): &(u32, PathBuf)| link.as_os_str().as_bytes().starts_with(b"socket:");
+        let sockets = if links.iter().any(is_socket) { Sockets::seen_by(pid) } else { Sockets::default() };
+        let mut census = OpenDescriptors::default();
+        for (number, link) in links {
+            census.count(pid, number, &link.to_string_lossy(), &sockets);
+        }
+        Ok(census)
+    }
+
+    fn count(&mut self, pid: u32, number: u32, link: &str, sockets: &Sockets) {
+        self.used += 1;
+        let by = PathBuf::from(format!("/proc/{pid}/fd/{number}"));
+        let (kind, targets) = match link {
+            _ if link.starts_with('/') => self.path(pid, number, link, by),
+            _ if link.starts_with("socket:") => self.socket(link, &by, sockets),
+            _ if link.starts_with("pipe:") => ("pipe", vec!["pipes".to_string()]),
+            _ => {
+                let kind = anonymous(link);
+                if kind == "inotify" {
+                    self.watches += watches(pid, number);
+                }
+                (kind, vec![link.trim_start_matches("anon_inode:").to_string()])
+            }
+        };
+        *self.kinds.entry(kind).or_default() += 1;
+        for target in targets {
+            *self.targets.entry((kind, target)).or_default() += 1;
+        }
+    }
+
+    fn socket(&mut self, link: &str, by: &Path, sockets: &Sockets) -> (&'static str, Vec<String>) {
+        let inode = link.trim_start_matches("socket:[").trim_end_matches(']').parse().unwrap_or(0);
+        let Some(socket) = sockets.get(inode) else {
+            // In no table: neither bound nor connected, closed by its peer, or of another network namespace.
+            let kind = protocol(by);
+            if kind == "tcp" {
+                *self.tcp.entry("CLOSE").or_default() += 1;
+            }
+            return (kind, vec!["not connected".to_string()]);
+        };
+        if let Some(state) = socket.state {
+            *self.tcp.entry(state).or_default() += 1;
+        }
+        (socket.kind, vec![socket.target.clone()])
+    }
+
+    fn path(&mut self, pid: u32, number: u32, link: &str, by: PathBuf) -> (&'static str, Vec<String>) {
+        let path = link.strip_suffix(" (deleted)").unwrap_or(link);
+        if link.starts_with("/memfd:") {
+            return ("memfd", vec![path.to_string()]);
+        }
+        let flags = AtFlags::STATX_DONT_SYNC; // a dead NFS server must not hold us
+        let Ok(stat) = statx(CWD, &by, flags, StatxFlags::BASIC_STATS) else { return ("file", vec![path.to_string()]) };
+        let deleted = stat.stx_nlink == 0;
+        let kind = match FileType::from_raw_mode(stat.stx_mode.into()) {
+            FileType::Directory => "directory",
+            FileType::CharacterDevice | FileType::BlockDevice => "device",
+            FileType::Fifo => "pipe",
+            FileType::RegularFile if deleted => "deleted file",
+            _ => "file",
+        };
+        let log = is_log(path);
+        if kind == "deleted file" || (kind == "file" && log) {
+            let flags = open_flags(pid, number);
+            if flags & (libc::O_WRONLY | libc::O_RDWR) as u32 != 0 {
+                self.written.push(WrittenFile {
+                    by,
+                    path: path.to_string(),
+                    deleted,
+                    appends: flags & libc::O_APPEND as u32 != 0,
+                    log,
+                    size: stat.stx_size,
+                    taken: stat.stx_blocks.saturating_mul(512),
+                    id: (stat.stx_dev_major, stat.stx_dev_minor, stat.stx_ino),
+                });
+            }
+        }
+        let folder = path.rsplit_once('/').map(|(folder, _)| format!("{folder}/*"));
+        let folder = folder.filter(|_| matches!(kind, "file" | "deleted file"));
+        (kind, std::iter::once(path.to_string()).chain(folder).collect())
+    }
+
+    /// The targets that most descriptors are open on; a folder only where it says more than its files.
+    pub fn top(&self, count: usize) -> Vec<(&Target, u64)> {
+        let mut all: Vec<(&Target, u64)> = self.targets.iter().map(|(target, &n)| (target, n)).collect();
+        // A folder before a file of the same count, so that it can be left out, or the file can.
+        all.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(b.0)));
+        let mut top: Vec<(&Target, u64)> = Vec::new();
+        for (target, n) in all {
+            let folder_of_shown = target.1.strip_suffix('*').is_some_and(|folder| {
+                n == 1 || top.iter().any(|(shown, m)| shown.1.starts_with(folder) && *m * 10 > n * 9)
+            });
+            let shown_by_folder = top.iter().any(|(shown, _)| {
+                shown.0 == target.0
+                    && shown.1.strip_suffix('*').is_some_and(|folder| target.1.starts_with(folder))
+                    && n == 1
+            });
+            if !folder_of_shown && !shown_by_folder {
+                top.push((target, n));
+            }
+            if top.len() == count {
+                break;
+            }
+        }
+        top
+    }
+}
+
+/// `anon_inode:[eventpoll]`, `anon_inode:inotify`: what the kernel calls them, as their users do.
+fn anonymous(link: &str) -> &'static str {
+    match link.trim_start_matches("anon_inode:").trim_matches(['[', ']']) {
+        "eventpoll" => "epoll",
+        "eventfd" => "eventfd",
+        "inotify" => "inotify",
+        "fanotify" => "fanotify",
+        "signalfd" => "signalfd",
+        "timerfd" => "timerfd",
+        "io_uring" => "io_uring",
+        "pidfd" => "pidfd",
+        "userfaultfd" => "userfaultfd",
+        "perf_event" => "perf_event",
+        name if name.starts_with("bpf") => "bpf",
+        name if name.starts_with("pidfd") => "pidfd",
+        name if name.starts_with("net:") || name.starts_with("mnt:") || name.starts_with("user:") => "namespace",
+        _ => "other",
+    }
+}
+
+/// The kernel keeps a socket's protocol in an attribute, which can be asked for through the link.
+fn protocol(by: &Path) -> &'static str {
+    let mut name = [0u8; 32];
+    let length = getxattr(by, "system.sockprotoname", &mut name).unwrap_or(0);
+    let name = name.get(..length).unwrap_or_default();
+    match name.split(|&b| b == 0).next().unwrap_or_default() {
+        b"TCP" | b"TCPv6" | b"MPTCP" | b"MPTCPv6" => "tcp",
+        b"UDP" | b"UDPv6" | b"UDP-Lite" | b"UDPLITEv6" => "udp",
+        b"UNIX" | b"UNIX-STREAM" => "unix",
+        b"NETLINK" => "netlink",
+        b"RAW" | b"RAWv6" | b"PING" | b"PINGv6" => "raw",
+        b"PACKET" => "packet",
+        _ => "socket",
+    }
+}
+
+fn fdinfo(pid: u32, number: u32) -> String {
+    fs::read_to_string(format!("/proc/{pid}/fdinfo/{number}")).unwrap_or_default()
+}
+
+fn watches(pid: u32, number: u32) -> u64 {
+    fdinfo(pid, number).lines().filter(|line| line.starts_with("inotify ")).count() as u64
+}
+
+fn open_flags(pid: u32, number: u32) -> u32 {
+    let info = fdinfo(pid, number);
+    let flags = info.lines().find_map(|line| line.strip_prefix("flags:"));
+    flags.and_then(|text| u32::from_str_radix(text.trim(), 8).ok()).unwrap_or(0)
+}
+
+/// By its name alone: the library's rule, which also looks at flags and content, is stricter.
+pub fn is_log(path: &str) -> bool {
+    let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
+    let name = name.to_ascii_lowercase();
+    let ends = [".log", ".err", ".out", "_log", "-log"].iter().any(|end| name.ends_with(end));
+    let rotated = [".log.", ".log-"].iter().any(|part| name.contains(part));
+    ends || rotated
+        || matches!(&*name, "syslog" | "messages" | "mainlog")
+        || folder.split('/').any(|part| part == "log" || part == "logs")
+}
+
+/// How many inotify instances a process has, and watches in them, without looking at what else it has open.
+pub fn inotify(pid: u32) -> (u64, u64) {
+    let Ok(entries) = fs::read_dir(format!("/proc/{pid}/fd")) else { return (0, 0) };
+    let is_inotify = |path: &PathBuf| fs::read_link(path).is_ok_and(|link| link.as_os_str() == "anon_inode:inotify");
+    let numbers = entries.flatten().filter(|entry| is_inotify(&entry.path()));
+    let numbers: Vec<u32> = numbers.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
+    (numbers.len() as u64, numbers.iter().map(|&number| watches(pid, number)).sum())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::File;
+    use std::net::TcpListener;
+    use std::os::fd::AsRawFd;
+
+    #[test]
+    fn every_kind_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("app.log");
+        let log = File::create(&path).unwrap();
+        let spool: Vec<File> = (0..5).map(|i| File::create(folder.path().join(format!("s{i}"))).unwrap()).collect();
+        let nulls: Vec<File> = (0..7).map(|_| File::open("/dev/null").unwrap()).collect();
+        let (pipe, directory) = (io::pipe().unwrap(), File::open("/").unwrap());
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let memory = rustix::fs::memfd_create("scratch", rustix::fs::MemfdFlags::CLOEXEC).unwrap();
+        let census = OpenDescriptors::of(std::process::id()).unwrap();
+        for kind in ["file", "device", "pipe", "tcp", "memfd", "directory"] {
+            assert!(census.kinds[kind] > 0, "{:?}", census.kinds);
+        }
+        assert!(census.tcp["LISTEN"] > 0 && census.used > 15);
+        assert!(census.targets[&("device", "/dev/null".to_string())] >= 7);
+        let all = (folder.path().join("*").to_str().unwrap().to_string(), 6);
+        let top: Vec<(String, u64)> = census.top(100).into_iter().map(|(target, n)| (target.1.clone(), n)).collect();
+        assert!(top.contains(&all) && !top.iter().any(|(path, _)| path.ends_with("/s1")), "{top:?}");
+        let written = |census: &OpenDescriptors| census.written.iter().find(|w| Path::new(&w.path) == path).cloned();
+        assert!(!written(&census).unwrap().deleted);
+        fs::remove_file(&path).unwrap();
+        let census = OpenDescriptors::of(std::process::id()).unwrap();
+        assert!(written(&census).unwrap().deleted && census.kinds["deleted file"] > 0);
+        assert!([log.as_raw_fd(), listener.as_raw_fd(), memory.as_raw_fd()].iter().all(|fd| *fd > 2));
+        drop((spool, nulls, pipe, directory));
+    }
+
+    #[test]
+    fn logs_are_known_by_their_names() {
+        for path in ["/var/log/x", "/a/app.log", "/a/app.log.1", "/a/app.LOG-20250101", "/a/error_log", "/srv/logs/a/b"]
+        {
+            assert!(is_log(path), "{path}");
+        }
+        for path in ["/a/catalog", "/data/base.db", "/a/blog", "/a/log4j.xml", ""] {
+            assert!(!is_log(path), "{path}");
+        }
+    }
+
+    #[test]
+    fn a_socket_that_is_in_no_table_is_known_by_its_protocol() {
+        use rustix::net::{AddressFamily, SocketType, socket};
+        let tcp = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+        let by = PathBuf::from(format!("/proc/self/fd/{}", tcp.as_raw_fd()));
+        assert_eq!(protocol(&by), "tcp");
+        assert_eq!(protocol(Path::new("/proc/self/exe")), "socket");
+    }
+}

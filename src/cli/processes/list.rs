@@ -1,0 +1,107 @@
+//! All processes at a glance: how near each is to its limit, and who leaves zombies behind.
+#![forbid(unsafe_code)]
+
+use crate::processes::process;
+use crate::show::output::safe;
+use std::collections::BTreeMap;
+use std::fs;
+
+/// A process as it is listed in /proc.
+#[derive(Clone, Debug)]
+pub struct ListedProcess {
+    /// Its number.
+    pub pid: u32,
+    /// Its name, safe to print.
+    pub name: String,
+    /// Open descriptors; None where they may not be counted, or it is a zombie.
+    pub used: Option<u64>,
+    /// Soft and hard limit.
+    pub limits: Option<(u64, u64)>,
+    /// When it started, in ticks since boot: with the number, who it is.
+    pub started: u64,
+    zombie: bool,
+    parent: u32,
+}
+
+impl ListedProcess {
+    /// Part of the soft limit in use, in percent.
+    pub fn percent(&self) -> f64 {
+        match (self.used, self.limits) {
+            (Some(used), Some((soft, _))) if soft > 0 => used as f64 * 100.0 / soft as f64,
+            _ => 0.0,
+        }
+    }
+}
+
+/// Every process that this user can see.
+pub fn all() -> Vec<ListedProcess> {
+    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
+    entries.flatten().filter_map(|entry| listed(entry.file_name().to_str()?.parse().ok()?)).collect()
+}
+
+fn listed(pid: u32) -> Option<ListedProcess> {
+    let mut listed = parse(pid, &process::file(pid, "stat")?)?;
+    if !listed.zombie {
+        listed.used = process::descriptors(pid);
+        // Kernel threads have none open and need no limits.
+        listed.limits = listed.used.filter(|used| *used > 0).and_then(|_| process::limits(pid));
+    }
+    Some(listed)
+}
+
+/// /proc/PID/stat: the name stands in parentheses and may hold more of them; state and parent follow.
+fn parse(pid: u32, stat: &[u8]) -> Option<ListedProcess> {
+    let start = stat.iter().position(|&b| b == b'(')? + 1;
+    let end = stat.iter().rposition(|&b| b == b')').filter(|end| *end >= start)?;
+    let rest = String::from_utf8_lossy(&stat[end + 1..]).into_owned();
+    let fields: Vec<&str> = rest.split_whitespace().collect();
+    Some(ListedProcess {
+        pid,
+        name: safe(&stat[start..end]),
+        used: None,
+        limits: None,
+        started: fields.get(19)?.parse().ok()?,
+        zombie: matches!(*fields.first()?, "Z" | "X" | "x"),
+        parent: fields.get(1)?.parse().ok()?,
+    })
+}
+
+/// Parents of zombies, with the zombies.
+pub fn zombies(all: &[ListedProcess]) -> BTreeMap<u32, Vec<u32>> {
+    let mut parents: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
+    for process in all.iter().filter(|process| process.zombie) {
+        parents.entry(process.parent).or_default().push(process.pid);
+    }
+    parents
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_process_and_its_zombie_are_seen() {
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        let (me, pid) = (std::process::id(), child.id());
+        let all = loop {
+            let all = all();
+            if zombies(&all).get(&me).is_some_and(|zombies| zombies.contains(&pid)) {
+                break all;
+            }
+            std::thread::yield_now();
+        };
+        let found = all.iter().find(|process| process.pid == me).unwrap();
+        assert!(found.used.unwrap() > 2 && found.percent() > 0.0 && found.started > 0);
+        child.wait().unwrap();
+    }
+
+    #[test]
+    fn names_may_hold_anything() {
+        let rest = "S 12 ".to_string() + &(5..=52).map(|n| n.to_string()).collect::<Vec<_>>().join(" ");
+        let found = parse(7, format!("7 (a) Z 1 (\x1b[2J) {rest}\n").as_bytes()).unwrap();
+        assert_eq!((&*found.name, found.parent, found.zombie, found.started), ("a) Z 1 (?[2J", 12, false, 22));
+        for odd in [&b""[..], b")(", b"7 (x) ", b"7 (x"] {
+            assert!(parse(7, odd).is_none());
+        }
+    }
+}

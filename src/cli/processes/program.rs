@@ -1,0 +1,97 @@
+//! The program that a process runs, by its file: can the library act in it, how far may its limit go?
+#![forbid(unsafe_code)]
+
+use crate::executables::elf::Elf;
+use std::fs::File;
+use std::os::unix::ffi::OsStrExt;
+use tideover_contract::select;
+
+/// Word of the auxiliary vector that says whether the loader ignored LD_PRELOAD.
+const AT_SECURE: u64 = 23;
+
+/// What is known of it; nothing where /proc does not let us look.
+pub struct Program {
+    name: Vec<u8>,
+    elf: Option<Elf>,
+    secure: bool,
+}
+
+impl Program {
+    /// Of a running process.
+    pub fn of(pid: u32) -> Program {
+        let exe = format!("/proc/{pid}/exe");
+        let path = std::fs::read_link(&exe).unwrap_or_default();
+        let name = path.file_name().map(|name| name.as_bytes().to_vec()).unwrap_or_default();
+        let elf = File::open(&exe).ok().and_then(Elf::read_with_symbols);
+        Program { name, elf, secure: is_secure(&std::fs::read(format!("/proc/{pid}/auxv")).unwrap_or_default()) }
+    }
+
+    /// How far its soft limit may be raised, as far as it is concerned: see [`select::end`].
+    pub fn end(&self) -> u64 {
+        select::end(&self.name, |calls| {
+            let imports = |name: &String| calls.iter().any(|call| call.to_bytes() == name.as_bytes());
+            self.elf.as_ref().is_some_and(|elf| elf.undefined.iter().any(imports))
+        })
+    }
+
+    /// Why the library can't act in it, as the end of a sentence; None if nothing speaks against it.
+    pub fn out_of_reach(&self) -> Option<&'static str> {
+        let elf = self.elf.as_ref()?;
+        if self.secure {
+            Some("it is set-uid, set-gid or has capabilities, so the loader ignores LD_PRELOAD")
+        } else if elf.go {
+            Some("it is a Go program, which makes its system calls itself")
+        } else if elf.interpreter.is_none() {
+            Some("it is statically linked, so no loader reads LD_PRELOAD")
+        } else {
+            None
+        }
+    }
+}
+
+/// The vector is pairs of words, the number and the value.
+fn is_secure(auxv: &[u8]) -> bool {
+    let word = |bytes: &[u8]| bytes.try_into().map_or(0, usize::from_ne_bytes) as u64;
+    let (pairs, _) = auxv.as_chunks::<{ 2 * size_of::<usize>() }>();
+    pairs.iter().any(|pair| {
+        let (number, value) = pair.split_at(size_of::<usize>());
+        word(number) == AT_SECURE && word(value) != 0
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_test_is_within_reach() {
+        let me = Program::of(std::process::id());
+        assert_eq!(me.out_of_reach(), None);
+        assert_eq!(me.end(), u64::MAX);
+    }
+
+    #[test]
+    fn programs_are_told_apart() {
+        let elf = Elf { interpreter: Some("/lib/ld.so".into()), undefined: vec!["select".into()], ..Elf::default() };
+        let program = |name: &str, elf: &Elf, secure| Program { name: name.into(), elf: Some(elf.clone()), secure };
+        assert_eq!(program("mydaemon", &elf, false).end(), select::END);
+        assert_eq!(program("python3.11", &elf, false).end(), u64::MAX);
+        let sizes = Elf { undefined: vec!["select".into(), "getdtablesize".into()], ..elf.clone() };
+        assert_eq!(program("mydaemon", &sizes, false).end(), select::AS_IT_IS);
+        assert_eq!(program("bash", &sizes, false).end(), select::END);
+        assert!(program("su", &elf, true).out_of_reach().unwrap().contains("set-uid"));
+        let without = Elf { interpreter: None, ..elf.clone() };
+        assert!(program("busybox", &without, false).out_of_reach().unwrap().contains("statically"));
+        let go = Elf { go: true, ..without };
+        assert!(program("caddy", &go, false).out_of_reach().unwrap().contains("Go"));
+        assert_eq!(Program::of(u32::MAX).out_of_reach(), None, "nothing is known");
+    }
+
+    #[test]
+    fn the_auxiliary_vector_is_read_in_whole_pairs() {
+        let words = |words: &[usize]| words.iter().flat_map(|w| w.to_ne_bytes()).collect::<Vec<u8>>();
+        assert!(is_secure(&words(&[6, 4096, 23, 1, 0, 0])));
+        assert!(!is_secure(&words(&[6, 23, 23, 0, 0, 0])));
+        assert!(!is_secure(&words(&[23, 1])[..12]) && !is_secure(b""));
+    }
+}

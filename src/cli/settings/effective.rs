@@ -1,0 +1,256 @@
+//! The settings that a program has or would get, and who gave each.
+#![forbid(unsafe_code)]
+
+use crate::processes::process::Environment;
+use crate::settings::origin_variable;
+use crate::settings::overrides::OverrideSource;
+use crate::settings::suggest::nearest;
+use crate::show::output::safe;
+use serde_json::{Value, json};
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+use tideover_contract::page::View;
+use tideover_contract::settings::{Id, Kind, SETTINGS, Shown, Source, by_env, default_value, parse, sink};
+
+/// Where a value came from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum From {
+    /// Nobody set it.
+    Default,
+    /// The environment.
+    Environment,
+    /// A flag of `tideover run`.
+    Flag,
+    /// The file of `tideover run --config`, if its path is known.
+    File(Option<String>),
+    /// The environment, but what it holds is refused ([`Effective::refusal`]); with the refused text, if it is known.
+    Refused(Option<String>),
+    /// The process's library is older than this setting.
+    Unknown,
+}
+
+/// One setting.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Effective {
+    /// Index in [`SETTINGS`].
+    pub index: usize,
+    /// As a user would write it; empty for unset text.
+    pub value: String,
+    /// Who gave it.
+    pub from: From,
+}
+
+/// What a program would get that is started with this environment.
+pub fn from_environment(get: impl Fn(&str) -> Option<OsString>) -> Vec<Effective> {
+    let origin = get(origin_variable::VARIABLE);
+    let effective = |(index, setting): (usize, &tideover_contract::settings::Setting)| {
+        let Some(given) = get(setting.env) else { return shown(index, None, default_value(index), From::Default) };
+        match parse(&setting.kind, given.as_bytes()) {
+            Some(value) => shown(index, Some(&given), value, source(origin.as_deref(), setting.name)),
+            None => shown(index, None, default_value(index), From::Refused(Some(safe(given.as_bytes())))),
+        }
+    };
+    let mut all: Vec<Effective> = SETTINGS.iter().enumerate().map(effective).collect();
+    if matches!(all[Id::LogsExcept as usize].from, From::Refused(_)) {
+        all[Id::Fallback as usize].value = Shown(&Kind::Sink, sink::OFF).to_string();
+    }
+    all
+}
+
+/// What a guarded process has: its page, and for texts, which the page can't hold, the environment it was started with.
+pub fn from_page(page: View, environment: Option<&Environment>) -> Vec<Effective> {
+    let get = |name: &str| environment.and_then(|environment| environment.get(name));
+    if page.version().is_empty() {
+        // Nothing counted yet, so the page has no content: it will have what the environment says.
+        return from_environment(get);
+    }
+    let origin = get(origin_variable::VARIABLE);
+    let effective = |(index, setting): (usize, &tideover_contract::settings::Setting)| {
+        let given = get(setting.env);
+        match page.setting(index) {
+            None => Effective { index, value: String::new(), from: From::Unknown },
+            Some((value, Source::Default)) => shown(index, None, value, From::Default),
+            Some((value, Source::Environment)) => {
+                shown(index, given.as_deref(), value, source(origin.as_deref(), setting.name))
+            }
+            Some((value, Source::Refused)) => {
+                shown(index, None, value, From::Refused(given.map(|given| safe(given.as_bytes()))))
+            }
+        }
+    };
+    SETTINGS.iter().enumerate().map(effective).collect()
+}
+
+fn source(origin: Option<&OsStr>, name: &str) -> From {
+    match origin.and_then(|origin| origin_variable::decode(origin, name)) {
+        Some((OverrideSource::Flag, _)) => From::Flag,
+        Some((OverrideSource::File, path)) => From::File(path),
+        None => From::Environment,
+    }
+}
+
+/// The value in words. Of a text, a page tells only whether it is set; a host may have overwritten its environment
+/// (setproctitle).
+fn shown(index: usize, given: Option<&OsStr>, value: u64, from: From) -> Effective {
+    let setting = &SETTINGS[index];
+    // The library's own default may be another: what copies files diverts nothing.
+    let own_default = matches!(setting.kind, Kind::Sink) && value != default_value(index);
+    let unset = from == From::Default || given.is_some_and(OsStr::is_empty);
+    let text = match (&setting.kind, given) {
+        (Kind::Path | Kind::Globs | Kind::Text | Kind::Sink, _) if unset && !own_default => setting.default.to_string(),
+        (Kind::Path | Kind::Globs | Kind::Text | Kind::Sink, Some(given)) => safe(given.as_bytes()),
+        (kind, _) => Shown(kind, value).to_string(),
+    };
+    Effective { index, value: text, from }
+}
+
+/// Variables that look like settings and are none, each with the nearest setting.
+pub fn unknown_variables(names: impl Iterator<Item = OsString>) -> Vec<(String, Option<&'static str>)> {
+    let known =
+        |name: &[u8]| by_env(name).is_some() || name == b"TIDEOVER_LIB" || name == origin_variable::VARIABLE.as_bytes();
+    names
+        .filter(|name| name.as_bytes().starts_with(b"TIDEOVER_") && !known(name.as_bytes()))
+        .map(|name| {
+            let name = safe(name.as_bytes());
+            let near = nearest(&name, SETTINGS.iter().map(|setting| setting.env));
+            (name, near)
+        })
+        .collect()
+}
+
+impl Effective {
+    /// An element of `settings[]` in the JSON of `tideover config`.
+    pub fn json(&self) -> Value {
+        let setting = &SETTINGS[self.index];
+        let mut value = json!({
+            "name": setting.name, "env": setting.env, "value": self.value, "source": self.source(),
+            "default": setting.default, "accepts": setting.kind.to_string(), "help": setting.help,
+        });
+        match &self.from {
+            From::File(Some(path)) => value["file"] = json!(path),
+            From::Refused(Some(text)) => value["refused"] = json!(text),
+            _ => {}
+        }
+        value
+    }
+
+    fn source(&self) -> &'static str {
+        match self.from {
+            From::Default => "default",
+            From::Environment => "environment",
+            From::Flag => "flag",
+            From::File(_) => "file",
+            From::Refused(_) => "refused",
+            From::Unknown => "unknown",
+        }
+    }
+
+    /// Where it came from, for people.
+    pub fn origin(&self) -> String {
+        match &self.from {
+            From::Flag => "flag of tideover run".to_string(),
+            From::File(Some(path)) => format!("file {}", safe(path.as_bytes())),
+            From::Refused(_) => "default: the variable is refused".to_string(),
+            From::Unknown => "not known to its library".to_string(),
+            _ => self.source().to_string(),
+        }
+    }
+
+    /// What explains a refused variable, and says what is done instead.
+    pub fn refusal(&self) -> Option<String> {
+        let From::Refused(text) = &self.from else { return None };
+        let setting = &SETTINGS[self.index];
+        let text = text.as_ref().map_or_else(String::new, |text| format!("={text:?}"));
+        let instead = if self.index == Id::LogsExcept as usize { "no log is diverted" } else { "the default is used" };
+        Some(format!("{}{text} is refused: it takes {}; {instead}", setting.env, setting.kind))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pages::forge;
+    use tideover_contract::page::{FIELDS, state};
+
+    fn find(all: &[Effective], id: Id) -> (&str, &From) {
+        let row = &all[id as usize];
+        (&row.value, &row.from)
+    }
+
+    #[test]
+    fn a_new_programs_settings_come_from_defaults_and_environment() {
+        let all = from_environment(|name| match name {
+            "TIDEOVER_MAX_RETRIES" => Some("9".into()),
+            "TIDEOVER_RAISE" => Some("sometimes".into()),
+            "TIDEOVER_ONLY" => Some("nginx,redis-*".into()),
+            "TIDEOVER_ORIGIN" => Some("max_retries=flag,only=file,config=/etc/t.toml".into()),
+            _ => None,
+        });
+        assert_eq!(find(&all, Id::MaxRetries), ("9", &From::Flag));
+        assert_eq!(find(&all, Id::Only), ("nginx,redis-*", &From::File(Some("/etc/t.toml".into()))));
+        assert_eq!(find(&all, Id::Raise), ("auto", &From::Refused(Some("sometimes".into()))));
+        assert_eq!(find(&all, Id::MaxWait), ("10s", &From::Default));
+        assert_eq!(find(&all, Id::PageDir), ("/dev/shm", &From::Default));
+        let text = all[Id::Raise as usize].refusal().unwrap();
+        assert_eq!(
+            text,
+            "TIDEOVER_RAISE=\"sometimes\" is refused: it takes one of off, auto, force; the default is used"
+        );
+    }
+
+    #[test]
+    fn what_copies_files_diverts_nothing() {
+        let mut bytes = forge(7, state::LIVE, 1);
+        let offset = |name: &str| FIELDS.iter().find(|(n, _)| *n == name).unwrap().1;
+        bytes[offset("settings_count")] = SETTINGS.len() as u8;
+        bytes[offset("settings") + Id::Fallback as usize * 8] = sink::OFF as u8;
+        let all = from_page(View::new(&bytes).unwrap(), None);
+        assert_eq!(find(&all, Id::Fallback), ("off", &From::Default));
+    }
+
+    #[test]
+    fn exceptions_that_make_no_sense_divert_nothing() {
+        let all = from_environment(|name| (name == "TIDEOVER_LOGS_EXCEPT").then(|| "[x".into()));
+        assert_eq!(find(&all, Id::Fallback), ("off", &From::Default));
+        assert!(all[Id::LogsExcept as usize].refusal().unwrap().ends_with("; no log is diverted"));
+    }
+
+    #[test]
+    fn an_empty_folder_is_the_default() {
+        let all = from_environment(|name| (name == "TIDEOVER_PAGE_DIR").then(OsString::new));
+        assert_eq!(find(&all, Id::PageDir), ("/dev/shm", &From::Environment));
+    }
+
+    #[test]
+    fn a_process_has_what_its_page_says() {
+        let mut bytes = forge(7, state::LIVE, 1);
+        let offset = |name: &str| FIELDS.iter().find(|(n, _)| *n == name).unwrap().1;
+        bytes[offset("settings_count")] = Id::FdWarn as u8;
+        for (id, value, source) in [(Id::MaxRetries, 9, 1), (Id::Only, 1, 1), (Id::Raise, 1, 2)] {
+            bytes[offset("settings") + id as usize * 8] = value;
+            bytes[offset("sources") + id as usize] = source;
+        }
+        let all = from_page(View::new(&bytes).unwrap(), None);
+        assert_eq!(find(&all, Id::MaxRetries), ("9", &From::Environment));
+        assert_eq!(find(&all, Id::Only), ("set", &From::Environment));
+        assert_eq!(find(&all, Id::Raise), ("auto", &From::Refused(None)));
+        assert_eq!(find(&all, Id::FdWarn).1, &From::Unknown);
+    }
+
+    #[test]
+    fn misspelt_variables_are_noticed() {
+        let names = [
+            "HOME",
+            "TIDEOVER_LIB",
+            "TIDEOVER_ORIGIN",
+            "TIDEOVER_RAISE",
+            "TIDEOVER_MAX_RETRY",
+            "TIDEOVER_SPEED_OF_LIGHT",
+        ];
+        let found = unknown_variables(names.iter().map(OsString::from));
+        assert_eq!(
+            found,
+            [("TIDEOVER_MAX_RETRY".into(), Some("TIDEOVER_MAX_RETRIES")), ("TIDEOVER_SPEED_OF_LIGHT".into(), None)]
+        );
+    }
+}

@@ -1,0 +1,60 @@
+//! The only place that writes to stdout and stderr.
+#![forbid(unsafe_code)]
+
+use crate::show::failure::{Failure, cause};
+use std::io::{self, ErrorKind, Write};
+
+/// Writes text to stdout. A reader that went away (`tideover ps | head`) is no failure.
+pub fn print(text: &str) -> Result<(), Failure> {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            Err(Failure::failed(format!("cannot write to standard output: {}", cause(&error))))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Writes a JSON value to stdout, indented, with a newline.
+pub fn print_json(value: &serde_json::Value) -> Result<(), Failure> {
+    print(&format!("{value:#}\n"))
+}
+
+/// Writes a line to stderr after the command's name. Where stderr is closed there is nobody left to tell.
+pub fn complain(text: &str) {
+    let _ = writeln!(io::stderr(), "tideover: {}", text.trim_end());
+}
+
+/// Writes a text of several lines to stderr as it is.
+pub fn explain(text: &str) {
+    let _ = io::stderr().write_all(text.as_bytes());
+}
+
+/// Text from another process, made safe for a terminal: one line, no control characters.
+pub fn safe(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).chars().map(|c| if c.is_control() { '?' } else { c }).collect()
+}
+
+/// The CLI's own diagnostics, at the level that TIDEOVER_LOG asks the library for; not RUST_LOG, which is the
+/// program's.
+pub fn start_log() {
+    let level = std::env::var("TIDEOVER_LOG").ok().and_then(|level| level.parse().ok());
+    env_logger::Builder::new()
+        .filter_level(level.unwrap_or(log::LevelFilter::Warn))
+        .format(|to, record| {
+            let level = record.level().as_str().to_lowercase();
+            writeln!(to, "tideover: {}: {}", if level == "warn" { "warning" } else { &level }, record.args())
+        })
+        .init();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_name_cannot_drive_the_terminal() {
+        assert_eq!(safe(b"nginx"), "nginx");
+        assert_eq!(safe(b"\x1b[2Jx\n\xff"), "?[2Jx?\u{fffd}");
+    }
+}
