@@ -93,27 +93,27 @@ TIDEOVER_API FILE *tideover_fopen(const char *path, const char *mode, const stru
 /* ---- Events ------------------------------------------------------------------------------------------------------- */
 
 enum tideover_event_kind {
-    TIDEOVER_WARNING = 1,   /* usage passed TIDEOVER_FD_WARN; fd is how many are in use */
-    TIDEOVER_CRITICAL = 2,  /* usage passed TIDEOVER_FD_CRITICAL */
+    TIDEOVER_WARNING = 1,   /* usage passed TIDEOVER_FD_WARN; fd is how many descriptors are in use */
+    TIDEOVER_CRITICAL = 2,  /* usage passed TIDEOVER_FD_CRITICAL; fd is how many descriptors are in use */
     TIDEOVER_EXHAUSTED = 3, /* a call found no descriptor (connect: no port, or not its turn), and its error was passed on */
-    TIDEOVER_RECOVERED = 4, /* the same, and then succeeded */
-    TIDEOVER_DEGRADED = 5,  /* a log's filesystem is full */
-    TIDEOVER_RESTORED = 6,  /* it has space again */
+    TIDEOVER_RECOVERED = 4, /* a call found no descriptor (connect: no port, or not its turn), and then succeeded */
+    TIDEOVER_DEGRADED = 5,  /* the filesystem of a log is full */
+    TIDEOVER_RESTORED = 6,  /* the filesystem of a log has space again */
     TIDEOVER_RAISED = 7,    /* the soft limit was raised; fd is the new one */
     TIDEOVER_PARKED = 8,    /* a listener is parked: its clients wait for descriptors */
-    TIDEOVER_SHED = 9       /* clients of listener fd are turned away */
+    TIDEOVER_SHED = 9       /* clients are turned away; tries is how many so far, fd the listener */
 };
 
 enum tideover_outcome {
-    TIDEOVER_OUTCOME_NONE = 0,
-    TIDEOVER_OUTCOME_RAISED = 1,       /* the soft limit was raised */
-    TIDEOVER_OUTCOME_RECLAIMED = 2,    /* a reclaimer freed some */
-    TIDEOVER_OUTCOME_WAITED = 3,       /* another thread closed one */
-    TIDEOVER_OUTCOME_HOPELESS = 4,     /* nothing to free, and waiting could not help */
-    TIDEOVER_OUTCOME_GAVE_UP = 5,      /* waited in vain */
-    TIDEOVER_OUTCOME_BREAKER_OPEN = 6, /* too many waits in vain before */
-    TIDEOVER_OUTCOME_INTERRUPTED = 7,  /* a signal handler without SA_RESTART ran */
-    TIDEOVER_OUTCOME_OTHER_ERROR = 8,  /* the next try failed for another reason */
+    TIDEOVER_OUTCOME_NONE = 0,         /* the event is not about a call */
+    TIDEOVER_OUTCOME_RAISED = 1,       /* succeeded after the soft limit was raised */
+    TIDEOVER_OUTCOME_RECLAIMED = 2,    /* succeeded after a reclaimer freed descriptors */
+    TIDEOVER_OUTCOME_WAITED = 3,       /* succeeded after a wait, or because another thread closed a descriptor meanwhile */
+    TIDEOVER_OUTCOME_HOPELESS = 4,     /* failed at once: nothing could be freed, and waiting could not help */
+    TIDEOVER_OUTCOME_GAVE_UP = 5,      /* failed after all waits */
+    TIDEOVER_OUTCOME_BREAKER_OPEN = 6, /* failed at once, because too many waits before it were in vain */
+    TIDEOVER_OUTCOME_INTERRUPTED = 7,  /* failed because a signal handler without SA_RESTART ran during the wait */
+    TIDEOVER_OUTCOME_OTHER_ERROR = 8,  /* the next try failed with another error, which was passed on */
     TIDEOVER_OUTCOME_PARKED = 9        /* accept answered EAGAIN: its client waits */
 };
 

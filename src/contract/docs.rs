@@ -11,7 +11,7 @@ use crate::settings::SETTINGS;
 
 fn settings() -> String {
     let mut text = String::from(
-        "# Settings\n\nMade from the table in `src/contract/settings.rs`; don't edit.\n\n\
+        "# Settings\n\nMade from the table in `src/contract/settings/table.rs`; don't edit.\n\n\
          Each is an environment variable, read once when the program starts (and ignored in set-uid programs); a flag of\n\
          `tideover run`; and a key in its TOML file (`--config`). Durations are written `500ms`, `2s`, `1m`. A bad value in the\n\
          environment gives one warning and the default (bad exceptions of `TIDEOVER_LOGS_EXCEPT`: no log is diverted); `tideover run`\n\
@@ -28,7 +28,7 @@ fn settings() -> String {
 
 fn counters() -> String {
     let mut text = String::from(
-        "# Counters\n\nMade from the table in `src/contract/page.rs`; don't edit.\n\n\
+        "# Counters\n\nMade from the table in `src/contract/page/counters.rs`; don't edit.\n\n\
          In the shared page of each guarded process, and in `tideover stat PID --json` under these keys. Beside them:\n\
          `descriptors.used`, `.percent`, `.available` (from /proc), `calls.opened` and `calls.closed` (sums of the page's shards).\n\
          Counters of features that this version lacks stay 0.\n\n\

@@ -1,8 +1,18 @@
-//! What libtideover.so and its readers agree on: the layout of the shared page ([`page`]), the settings
-//! ([`settings`]), the runtimes whose garbage is collected ([`collection`]), and the pattern language that both use ([`glob`]).
+//! What libtideover.so and its readers agree on, each fact once:
 //!
-//! Tables only. No hooks, no allocation, no system call; the C header, the JSON of `tideover stat` and the documents are
-//! derived from these tables or checked against them.
+//! | module | says |
+//! |---|---|
+//! | [`page`] | the layout of the shared page, its counters and its events |
+//! | [`settings`] | the settings: names, values, defaults, words |
+//! | [`select`] | how far a soft limit may be raised |
+//! | [`log_name`] | what logs are called |
+//! | [`refusal`] | why a file is not taken for a log |
+//! | [`collection`] | the runtimes whose garbage is collected, and why one was not |
+//! | [`glob`] | the pattern language of lists of names |
+//! | [`hash`] | the hash of the library's tables |
+//!
+//! No hooks, no allocation, no system call, no unsafe code. The C header, the JSON of `tideover stat` and the documents are
+//! made from these tables or compared with them.
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
 
@@ -10,8 +20,10 @@ pub mod collection;
 #[cfg(test)]
 mod docs;
 pub mod glob;
+pub mod hash;
 #[cfg(test)]
 mod header;
+pub mod log_name;
 pub mod page;
 pub mod refusal;
 pub mod select;

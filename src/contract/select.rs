@@ -1,32 +1,72 @@
-//! How far a program's soft limit may be raised. FD_SET(3) beyond the end of a set of select(2) writes past it; and a program that asks
-//! how many descriptors it can have may keep a table of so many.
+//! How far a soft limit on descriptors may be raised: said here once for the library, `doctor`, `watch` and `rescue`.
+//!
+//! FD_SET(3) with a number beyond the end of a set of select(2) writes past it; and a program that asks how many descriptors
+//! it can have may keep a table of that size.
 
 use core::ffi::CStr;
 
 use crate::glob;
+use crate::settings::raise;
 
-/// The first descriptor number that does not fit a set.
-pub const END: u64 = 1024;
-/// The end of a program with a table: no further than it is.
+/// Size of a set of select(2): the first descriptor number that does not fit.
+pub const FD_SETSIZE: u64 = 1024;
+/// What [`end`] returns for a program that may have a table of descriptors: its limit stays as it is.
 pub const AS_IT_IS: u64 = 1;
-/// A program that imports one of these uses sets.
+/// A program that imports one of these uses sets of select(2).
 const CALLS: [&CStr; 5] = [c"select", c"__select", c"pselect", c"__fdelt_chk", c"__fdelt_warn"];
-/// A program that imports this may have a table.
+/// A program that imports this may have a table of descriptors.
 const SIZES: [&CStr; 1] = [c"getdtablesize"];
 /// Programs that import any of them but never hand over a number that they did not check.
 const CHECKED: &[u8] = b"python*, perl*, ruby*, node, nodejs, java, php*, guile*";
 /// Programs that import getdtablesize(3), and have no table of that size.
 const WITHOUT_TABLE: &[u8] = b"bash, rbash, sh, tmux, cron, lsof, start-stop-daemon";
 
-/// The limit up to which a program of this name may be raised; `imports` says whether it imports one of some functions.
+/// The limit up to which a program of this name may be raised, as far as the program itself is concerned: u64::MAX,
+/// [`FD_SETSIZE`] or [`AS_IT_IS`]. `imports` says whether it imports one of some functions.
 pub fn end(program: &[u8], imports: impl Fn(&[&CStr]) -> bool) -> u64 {
     if glob::any(CHECKED, program) {
         u64::MAX
     } else if !glob::any(WITHOUT_TABLE, program) && imports(&SIZES) {
         AS_IT_IS
     } else if imports(&CALLS) {
-        END
+        FD_SETSIZE
     } else {
         u64::MAX
+    }
+}
+
+/// The highest soft limit that may be set, at least `soft`. `mode` is a number of [`raise`], `cap` the value of
+/// TIDEOVER_RAISE_CAP, `end` what [`end`] says of the program; it is asked only if it matters.
+pub fn ceiling(soft: u64, hard: u64, mode: u64, cap: u64, end: impl FnOnce() -> u64) -> u64 {
+    match mode {
+        raise::OFF => soft,
+        raise::FORCE => hard.min(cap).max(soft),
+        _ => hard.min(cap).min(end()).max(soft),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_limit_is_raised_as_far_as_all_allow() {
+        let auto = |soft, end| ceiling(soft, 5000, raise::AUTO, 4000, || end);
+        assert_eq!([auto(64, u64::MAX), auto(64, FD_SETSIZE), auto(64, AS_IT_IS)], [4000, 1024, 64]);
+        assert_eq!(auto(4500, u64::MAX), 4500, "never lowered");
+        assert_eq!(ceiling(64, 3000, raise::FORCE, 4000, || panic!("not asked")), 3000);
+        assert_eq!(ceiling(64, 3000, raise::OFF, 4000, || panic!("not asked")), 64);
+    }
+
+    #[test]
+    fn a_program_is_known_by_what_it_imports() {
+        let end_of = |program: &str, names: &[&CStr]| {
+            end(program.as_bytes(), |asked| asked.iter().any(|name| names.contains(name)))
+        };
+        assert_eq!(end_of("mydaemon", &[c"pselect"]), FD_SETSIZE);
+        assert_eq!(end_of("mydaemon", &[c"pselect", c"getdtablesize"]), AS_IT_IS);
+        assert_eq!(end_of("bash", &[c"pselect", c"getdtablesize"]), FD_SETSIZE);
+        assert_eq!(end_of("python3.11", &[c"select", c"getdtablesize"]), u64::MAX);
+        assert_eq!(end_of("mydaemon", &[c"poll"]), u64::MAX);
     }
 }
