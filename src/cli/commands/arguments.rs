@@ -5,6 +5,7 @@ use crate::pages;
 use clap::{Arg, ArgAction, ArgMatches, value_parser};
 use std::path::PathBuf;
 use std::time::Duration;
+use tideover_contract::settings::{Kind, SECOND, parse};
 
 /// `--json`.
 pub fn json_flag() -> Arg {
@@ -33,7 +34,21 @@ pub fn pid_argument() -> Arg {
         .help("Process id; `tideover ps` lists them")
 }
 
-/// Reads the value of a flag such as `--interval 5s`; the error says what is wrong with it.
+/// Reads the value of a flag such as `--interval 5s`, written as durations are in settings; the error says what it takes.
 pub fn time(text: &str) -> Result<Duration, String> {
-    humantime::parse_duration(text).map_err(|error| error.to_string())
+    const ANY: Kind = Kind::Duration(0, 365 * 24 * 3600 * SECOND);
+    parse(&ANY, text.as_bytes()).map(Duration::from_nanos).ok_or_else(|| format!("it takes {ANY}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_written_as_in_settings() {
+        assert_eq!(time("0s"), Ok(Duration::ZERO));
+        assert_eq!(time("1.5s"), Ok(Duration::from_millis(1500)));
+        assert_eq!(time("2m"), Ok(Duration::from_secs(120)));
+        assert_eq!(time("5").unwrap_err(), "it takes a duration such as 500ms, 2s, 1m, from 0s to 8760h");
+    }
 }

@@ -11,18 +11,23 @@ use rustix::io::Errno;
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use serde_json::json;
 use tideover_contract::select;
-use tideover_contract::settings::{Id, default_value};
+use tideover_contract::settings::{Id, default_value, raise};
 
-const EXAMPLES: &str = "\
+fn examples() -> String {
+    let (cap, set) = (default_value(Id::RaiseCap as usize), select::FD_SETSIZE);
+    format!(
+        "\
 Examples:
   tideover rescue 1234             to its hard limit
   sudo tideover rescue 1234        a process of another user
   tideover rescue 1234 --to 8192
 
 Works on any process, guarded or not, static and Go programs included, without a
-restart. Without --to it stops at 524288, and at 1024 in a program that uses
+restart. Without --to it stops at {cap}, and at {set} in a program that uses
 select(2), whose sets end there. It never lowers a limit, and never touches the
-hard limit.";
+hard limit."
+    )
+}
 
 /// The command line.
 pub fn command() -> Command {
@@ -37,7 +42,7 @@ pub fn command() -> Command {
                 .help("The new soft limit [default: the hard limit]"),
         )
         .arg(json_flag())
-        .after_help(EXAMPLES)
+        .after_help(examples())
 }
 
 /// Raises it, and says from what to what.
@@ -128,7 +133,7 @@ impl Refused {
             }
             Refused::Select(soft) => format!(
                 "its soft limit is {soft}, and it uses select(2), which corrupts memory with numbers past {}; where it never selects on files, say --to N",
-                select::END
+                select::FD_SETSIZE
             ),
             Refused::Table(soft) => format!(
                 "its soft limit is {soft}, and it calls getdtablesize(3), so it may have a table of so many; where it has none, say --to N"
@@ -147,7 +152,7 @@ fn aim(soft: u64, hard: u64, to: Option<u64>, end: u64) -> Result<u64, Refused> 
         None if end == select::AS_IT_IS => Err(Refused::Table(soft)),
         None if soft >= end => Err(Refused::Select(soft)),
         None if soft >= cap => Err(Refused::Lower { soft, to: cap }),
-        None => Ok(hard.min(cap).min(end)),
+        None => Ok(select::ceiling(soft, hard, raise::AUTO, cap, || end)),
     }
 }
 
@@ -160,12 +165,12 @@ mod tests {
         assert_eq!(aim(64, 4096, None, u64::MAX), Ok(4096));
         assert_eq!(aim(64, 4096, Some(100), u64::MAX), Ok(100));
         assert_eq!(aim(64, 1 << 30, None, u64::MAX), Ok(524_288));
-        assert_eq!(aim(64, 4096, None, select::END), Ok(1024));
-        assert_eq!(aim(64, 4096, Some(4000), select::END), Ok(4000), "told to");
+        assert_eq!(aim(64, 4096, None, select::FD_SETSIZE), Ok(1024));
+        assert_eq!(aim(64, 4096, Some(4000), select::FD_SETSIZE), Ok(4000), "told to");
         assert_eq!(aim(64, 4096, Some(4097), u64::MAX), Err(Refused::BeyondHard { hard: 4096, to: 4097 }));
         assert_eq!(aim(64, 64, None, u64::MAX), Err(Refused::AtHard(64)));
         assert_eq!(aim(64, 4096, Some(64), u64::MAX), Err(Refused::Lower { soft: 64, to: 64 }));
-        assert_eq!(aim(2000, 4096, None, select::END), Err(Refused::Select(2000)));
+        assert_eq!(aim(2000, 4096, None, select::FD_SETSIZE), Err(Refused::Select(2000)));
         assert_eq!(aim(64, 4096, None, select::AS_IT_IS), Err(Refused::Table(64)));
         assert_eq!(aim(64, 4096, Some(4000), select::AS_IT_IS), Ok(4000), "told to");
         assert_eq!(aim(1 << 20, 1 << 30, None, u64::MAX), Err(Refused::Lower { soft: 1 << 20, to: 524_288 }));

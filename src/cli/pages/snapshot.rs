@@ -9,6 +9,7 @@ use crate::show::output::safe;
 use crate::show::units::rfc3339;
 use serde_json::{Map, Value, json};
 use tideover_contract::page::{COUNTERS, Shape, View};
+use tideover_contract::select;
 use tideover_contract::settings::{Id, default_value, raise};
 
 /// The page and the kernel's numbers.
@@ -117,18 +118,14 @@ impl<'a> Snapshot<'a> {
     }
 }
 
-/// What the library lets its process have: it raises the soft limit when it is hit.
-/// `end` is how far the program itself may be raised.
+/// How many descriptors the library lets its process have: it raises the soft limit when it is hit. `end` is how far the
+/// program itself may be raised, see [`select::end`].
 pub fn ceiling(view: View, soft: u64, hard: u64, end: u64) -> u64 {
     let value = |id: Id| view.setting(id as usize).map(|(value, _)| value);
     // Not filled in yet: what an untouched library does.
     let mode = value(Id::Raise).unwrap_or(raise::AUTO);
-    if mode == raise::OFF {
-        return soft;
-    }
     let cap = value(Id::RaiseCap).unwrap_or(default_value(Id::RaiseCap as usize));
-    let end = if mode == raise::FORCE { u64::MAX } else { end };
-    hard.min(cap).min(end).max(soft)
+    select::ceiling(soft, hard, mode, cap, || end)
 }
 
 #[cfg(test)]
@@ -137,7 +134,6 @@ mod tests {
     use crate::pages::forge;
     use std::collections::BTreeSet;
     use tideover_contract::page::{EVENT_FIELDS, FIELDS, state};
-    use tideover_contract::select;
 
     /// interface.md, "--json keys of stat", and the additions: logs.refused, exhaustion.collectors and .not_collected,
     /// connections.endpoints and counters.
@@ -227,7 +223,7 @@ mod tests {
         put(&mut bytes, Id::RaiseCap, 4000);
         let page = Page::forged(bytes, 7);
         assert_eq!(ceiling(page.view().unwrap(), 1024, 1 << 20, u64::MAX), 4000);
-        assert_eq!(ceiling(page.view().unwrap(), 256, 1 << 20, select::END), 1024);
+        assert_eq!(ceiling(page.view().unwrap(), 256, 1 << 20, select::FD_SETSIZE), 1024);
         assert_eq!(ceiling(page.view().unwrap(), 256, 512, u64::MAX), 512);
         put(&mut bytes, Id::Raise, raise::OFF);
         assert_eq!(ceiling(Page::forged(bytes, 7).view().unwrap(), 1024, 1 << 20, u64::MAX), 1024);

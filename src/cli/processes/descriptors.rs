@@ -8,6 +8,7 @@ use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use tideover_contract::log_name;
 
 /// What a process has open.
 #[derive(Default)]
@@ -216,15 +217,9 @@ fn open_flags(pid: u32, number: u32) -> u32 {
     flags.and_then(|text| u32::from_str_radix(text.trim(), 8).ok()).unwrap_or(0)
 }
 
-/// By its name alone: the library's rule, which also looks at flags and content, is stricter.
+/// By its path alone, whatever the case of its letters: the library's rule, which also looks at flags and content, is stricter.
 pub fn is_log(path: &str) -> bool {
-    let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
-    let name = name.to_ascii_lowercase();
-    let ends = [".log", ".err", ".out", "_log", "-log"].iter().any(|end| name.ends_with(end));
-    let rotated = [".log.", ".log-"].iter().any(|part| name.contains(part));
-    ends || rotated
-        || matches!(&*name, "syslog" | "messages" | "mainlog")
-        || folder.split('/').any(|part| part == "log" || part == "logs")
+    log_name::is_like_a_log(path.as_bytes()) || log_name::is_like_a_log(path.to_ascii_lowercase().as_bytes())
 }
 
 /// How many inotify instances a process has, and watches in them, without looking at what else it has open.

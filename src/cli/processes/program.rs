@@ -74,11 +74,11 @@ mod tests {
     fn programs_are_told_apart() {
         let elf = Elf { interpreter: Some("/lib/ld.so".into()), undefined: vec!["select".into()], ..Elf::default() };
         let program = |name: &str, elf: &Elf, secure| Program { name: name.into(), elf: Some(elf.clone()), secure };
-        assert_eq!(program("mydaemon", &elf, false).end(), select::END);
+        assert_eq!(program("mydaemon", &elf, false).end(), select::FD_SETSIZE);
         assert_eq!(program("python3.11", &elf, false).end(), u64::MAX);
         let sizes = Elf { undefined: vec!["select".into(), "getdtablesize".into()], ..elf.clone() };
         assert_eq!(program("mydaemon", &sizes, false).end(), select::AS_IT_IS);
-        assert_eq!(program("bash", &sizes, false).end(), select::END);
+        assert_eq!(program("bash", &sizes, false).end(), select::FD_SETSIZE);
         assert!(program("su", &elf, true).out_of_reach().unwrap().contains("set-uid"));
         let without = Elf { interpreter: None, ..elf.clone() };
         assert!(program("busybox", &without, false).out_of_reach().unwrap().contains("statically"));

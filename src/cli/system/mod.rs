@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 pub mod cgroup;
+pub mod level;
 
 use std::fs;
 

@@ -3,40 +3,8 @@
 
 use crate::show::output::safe;
 use crate::system::Share;
+use crate::system::level::{Level, Thresholds};
 use serde_json::{Value, json};
-
-/// How it is; the worst of all is the exit status.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Level {
-    /// Nothing to do.
-    Ok,
-    /// Will be trouble.
-    Warning,
-    /// Is trouble, or will be within minutes.
-    Critical,
-}
-
-impl Level {
-    /// Of something that should stay low, in percent.
-    pub fn of(percent: f64, warning: f64, critical: f64) -> Level {
-        if percent >= critical {
-            Level::Critical
-        } else if percent >= warning {
-            Level::Warning
-        } else {
-            Level::Ok
-        }
-    }
-
-    /// In JSON.
-    pub fn name(self) -> &'static str {
-        match self {
-            Level::Ok => "ok",
-            Level::Warning => "warning",
-            Level::Critical => "critical",
-        }
-    }
-}
 
 /// One line of the report, and the lines that mend it.
 #[derive(Debug)]
@@ -63,7 +31,7 @@ impl Check {
         Check::new(name, Level::Ok, says, Vec::new())
     }
 
-    /// Part of something that is used: a warning from 70 %, critical from 90 %, as the library has it for descriptors.
+    /// Part of something that is in use.
     pub fn share(name: &'static str, share: Share, what: &str, remedy: Vec<String>) -> Check {
         let Share { used, max } = share;
         let percent = share.percent();
@@ -73,7 +41,7 @@ impl Check {
         } else {
             format!("{used} of {max} {what} ({percent:.1} %)")
         };
-        Check::new(name, Level::of(percent, 70.0, 90.0), says, remedy)
+        Check::new(name, Thresholds::usage().level(percent), says, remedy)
     }
 
     /// `WARNING   zombies       ...`, and below it what mends it.

@@ -1,10 +1,11 @@
 //! The disks under the logs, and logs that are deleted and go on growing.
 #![forbid(unsafe_code)]
 
-use super::check::{Check, Level};
+use super::check::Check;
 use super::sampled::SampledProcess;
 use crate::processes::descriptors::WrittenFile;
 use crate::show::units::bytes;
+use crate::system::level::Level;
 use rustix::fs::{StatVfs, statvfs};
 use std::collections::BTreeMap;
 use std::path::Path;

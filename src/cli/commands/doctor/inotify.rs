@@ -8,6 +8,9 @@ use crate::processes::process;
 use crate::system::{self, Share};
 use std::collections::BTreeMap;
 
+/// What distributions and editors advise for fs.inotify.max_user_watches.
+const ENOUGH_WATCHES: u64 = 512 << 10;
+
 /// A user's instances and watches, and the process that has most watches.
 #[derive(Default)]
 struct User {
@@ -44,7 +47,7 @@ pub fn of(all: &[ListedProcess], user: Option<u32>) -> Vec<Check> {
         let (most, pid, name) = &worst.most;
         let culprit = if *most == 0 { String::new() } else { format!(", {most} of them by {name} (process {pid})") };
         let what = format!("watches of user {owner}{culprit}");
-        let remedy = set("fs.inotify.max_user_watches", max.saturating_mul(4).max(524_288));
+        let remedy = set("fs.inotify.max_user_watches", max.saturating_mul(4).max(ENOUGH_WATCHES));
         checks.push(Check::share("inotify", Share { used: worst.watches, max }, &what, remedy));
     }
     checks

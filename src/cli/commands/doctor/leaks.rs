@@ -1,10 +1,11 @@
 //! What grows while the process is watched.
 #![forbid(unsafe_code)]
 
-use super::check::{Check, Level};
+use super::check::Check;
 use super::sampled::{Sample, SampledProcess};
 use crate::processes::descriptors::Target;
 use crate::show::units::duration;
+use crate::system::level::Level;
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 

@@ -1,13 +1,14 @@
 //! Is the library in it, what may it do there, and what has it had to do?
 #![forbid(unsafe_code)]
 
-use super::check::{Check, Level};
+use super::check::Check;
 use super::sampled::SampledProcess;
 use crate::pages::snapshot::Snapshot;
 use crate::pages::without_page;
 use crate::processes::process::Environment;
 use crate::settings::effective;
 use crate::show::units::{ago, bytes};
+use crate::system::level::Level;
 use tideover_contract::settings::{Id, Kind, SETTINGS};
 
 /// All of that.

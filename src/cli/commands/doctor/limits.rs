@@ -1,12 +1,13 @@
 //! Limits at every level: of the process, of its container, of the system.
 #![forbid(unsafe_code)]
 
-use super::check::{Check, Level, set};
+use super::check::{Check, set};
 use super::sampled::SampledProcess;
 use crate::pages::snapshot::ceiling;
 use crate::processes::process;
 use crate::show::units::bytes;
 use crate::system::cgroup;
+use crate::system::level::{Level, Thresholds};
 use crate::system::{self, Share};
 use tideover_contract::select;
 
@@ -32,7 +33,7 @@ pub fn of(sampled: &SampledProcess) -> Vec<Check> {
     let mut soft_check = Check::share("soft limit", Share { used, max: soft }, "descriptors in use", raise_soft);
     if within > soft {
         // The library raises it as needed: only what can't be had is missing.
-        soft_check.level = Level::of(Share { used, max: within }.percent(), 70.0, 90.0);
+        soft_check.level = Thresholds::usage().level(Share { used, max: within }.percent());
         soft_check.says.push_str(&format!("; the library raises it to at most {within}"));
         soft_check.remedy.retain(|_| soft_check.level != Level::Ok);
     }
@@ -44,7 +45,7 @@ pub fn of(sampled: &SampledProcess) -> Vec<Check> {
                 "table",
                 "it calls getdtablesize(3), and may have a table of so many: rescue and library leave its limit as it is",
             )),
-            select::END => checks.push(Check::ok(
+            select::FD_SETSIZE => checks.push(Check::ok(
                 "select",
                 "it uses select(2), which corrupts memory with numbers past 1024: rescue and library stop there",
             )),
@@ -52,7 +53,7 @@ pub fn of(sampled: &SampledProcess) -> Vec<Check> {
         }
     }
     if let Some(nr_open) = system::sysctl("fs.nr_open") {
-        let level = Level::of(Share { used, max: nr_open }.percent(), 70.0, 90.0);
+        let level = Thresholds::usage().level(Share { used, max: nr_open }.percent());
         let says = format!("no hard limit can be above {nr_open}");
         checks.push(Check::new("fs.nr_open", level, says, set("fs.nr_open", nr_open.saturating_mul(2))));
     }
@@ -106,5 +107,5 @@ pub fn memory_of(sampled: &SampledProcess) -> Option<Check> {
 
 fn memory(name: &'static str, share: Share, more: String, remedy: Vec<String>) -> Check {
     let says = format!("{} of {} in use ({:.1} %){more}", bytes(share.used), bytes(share.max), share.percent());
-    Check::new(name, Level::of(share.percent(), 90.0, 97.0), says, remedy)
+    Check::new(name, Thresholds::MEMORY.level(share.percent()), says, remedy)
 }

@@ -1,10 +1,11 @@
 //! The checks of a process, in the order of the report.
 #![forbid(unsafe_code)]
 
-use super::check::{Check, Level};
+use super::check::Check;
 use super::sampled::SampledProcess;
 use super::{disks, inotify, leaks, library, limits};
 use crate::processes::process::owner;
+use crate::system::level::{Level, Thresholds};
 
 /// All of them.
 pub fn checks(sampled: &SampledProcess) -> Vec<Check> {
@@ -21,13 +22,16 @@ pub fn checks(sampled: &SampledProcess) -> Vec<Check> {
     checks
 }
 
+/// Connections in CLOSE_WAIT, in percent of the soft limit.
+const CLOSE_WAIT: Thresholds = Thresholds { warning: 0.0, critical: 50.0 };
+
 /// The peer of a CLOSE_WAIT socket has closed it long ago; only the program itself can.
 fn connections(sampled: &SampledProcess) -> Check {
     let waiting = sampled.last.tcp.get("CLOSE_WAIT").copied().unwrap_or(0);
     let all: u64 = sampled.last.tcp.values().sum();
     let of_soft = waiting as f64 * 100.0 / sampled.limits.0.max(1) as f64;
     let few = waiting < 10 || waiting * 10 < all;
-    let level = if few { Level::Ok } else { Level::of(of_soft, 0.0, 50.0) };
+    let level = if few { Level::Ok } else { CLOSE_WAIT.level(of_soft) };
     let says = match (waiting, all) {
         (_, 0) => "no tcp socket".to_string(),
         (0, _) => format!("{all} tcp sockets, none left over by its peer"),

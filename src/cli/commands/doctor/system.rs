@@ -1,15 +1,18 @@
 //! The checks of the system, in the order of the report.
 #![forbid(unsafe_code)]
 
-use super::check::{Check, Level};
+use super::check::Check;
 use super::{disks, inotify, limits};
 use crate::launch::library;
 use crate::pages;
 use crate::pages::snapshot::Snapshot;
 use crate::processes::list::{self, ListedProcess};
+use crate::system::level::{Level, Thresholds};
 use crate::system::{Share, sockstat, sysctl};
 use rustix::process::{Resource, getrlimit};
 use std::path::Path;
+use tideover_contract::select::FD_SETSIZE;
+use tideover_contract::settings::{Id, default_value};
 
 /// All of them.
 pub fn checks(pages: &Path) -> Vec<Check> {
@@ -33,11 +36,12 @@ fn defaults() -> Check {
     let limit = getrlimit(Resource::Nofile);
     let (soft, hard) = (limit.current.unwrap_or(u64::MAX), limit.maximum.unwrap_or(u64::MAX));
     let nr_open = sysctl("fs.nr_open").unwrap_or(1 << 20);
+    let descriptors = default_value(Id::RaiseCap as usize);
     let says = format!("what is started from here gets {soft}, at most {hard}; fs.nr_open is {nr_open}");
     let remedy = vec![
-        format!("for a service: LimitNOFILE={} under [Service] in its unit", 524_288.min(nr_open)),
-        "for logins: echo '* hard nofile 524288' | sudo tee /etc/security/limits.d/90-tideover.conf".to_string(),
-        "for containers: docker run --ulimit nofile=1024:524288".to_string(),
+        format!("for a service: LimitNOFILE={} under [Service] in its unit", descriptors.min(nr_open)),
+        format!("for logins: echo '* hard nofile {descriptors}' | sudo tee /etc/security/limits.d/90-tideover.conf"),
+        format!("for containers: docker run --ulimit nofile={FD_SETSIZE}:{descriptors}"),
     ];
     let level = match hard {
         ..1024 => Level::Critical,
@@ -48,11 +52,15 @@ fn defaults() -> Check {
 }
 
 fn near_the_limit(all: &[ListedProcess]) -> Check {
-    let mut near: Vec<&ListedProcess> = all.iter().filter(|process| process.percent() >= 70.0).collect();
+    let mut near: Vec<&ListedProcess> =
+        all.iter().filter(|process| process.percent() >= Thresholds::usage().warning).collect();
     near.sort_by(|a, b| b.percent().total_cmp(&a.percent()));
     let Some(worst) = near.first() else {
         let seen = all.iter().filter(|process| process.used.is_some()).count();
-        return Check::ok("near limit", format!("none of {seen} processes uses 70 % of its soft limit"));
+        return Check::ok(
+            "near limit",
+            format!("none of {seen} processes uses {} % of its soft limit", Thresholds::usage().warning),
+        );
     };
     let line = |process: &&ListedProcess| {
         let (used, soft) = (process.used.unwrap_or(0), process.limits.unwrap_or_default().0);
@@ -61,7 +69,7 @@ fn near_the_limit(all: &[ListedProcess]) -> Check {
     let says = near.iter().take(5).map(line).collect::<Vec<_>>().join(", ");
     let remedy =
         near.iter().take(5).map(|process| format!("tideover doctor {0}; tideover rescue {0}", process.pid)).collect();
-    Check::new("near limit", Level::of(worst.percent(), 70.0, 90.0), says, remedy)
+    Check::new("near limit", Thresholds::usage().level(worst.percent()), says, remedy)
 }
 
 fn zombies(all: &[ListedProcess]) -> Check {

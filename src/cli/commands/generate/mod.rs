@@ -9,7 +9,7 @@ use clap::builder::PossibleValuesParser;
 use clap::{Arg, ArgMatches, Command, ValueHint, value_parser};
 use clap_complete::{Shell, generate_to};
 use std::path::{Path, PathBuf};
-use tideover_contract::settings::{Kind, SETTINGS};
+use tideover_contract::settings::{Kind, SETTINGS, sink};
 
 /// The hidden command line: `generate man|completions DIR`.
 pub fn command() -> Command {
@@ -52,7 +52,7 @@ fn with_words(run: Command) -> Command {
         run.mut_arg(setting.name, |flag| match setting.kind {
             Kind::Choice(words) => flag.value_parser(PossibleValuesParser::new(words)),
             Kind::Flag => flag.value_parser(["on", "off"]),
-            Kind::Sink => flag.value_parser(["stdout", "stderr", "off"]),
+            Kind::Sink => flag.value_parser(PossibleValuesParser::new(sink::WORDS)),
             Kind::Path => flag.value_hint(ValueHint::AnyPath),
             _ => flag.value_hint(ValueHint::Other),
         })

@@ -3,6 +3,7 @@
 
 use super::model::{Model, Row};
 use crate::show::units::{short_bytes, short_count};
+use crate::system::level::{Level, Thresholds};
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::{Color, Modifier, Style};
@@ -38,12 +39,12 @@ pub fn draw(frame: &mut Frame, model: &mut Model) {
     model.choose(chosen.map(|row| row.pid));
 }
 
-fn level(percent: f64) -> Style {
-    match percent {
-        90.0.. => Style::new().fg(Color::Red),
-        70.0.. => Style::new().fg(Color::Yellow),
-        _ => Style::new().fg(Color::Green),
-    }
+fn colour(percent: f64) -> Style {
+    Style::new().fg(match Thresholds::usage().level(percent) {
+        Level::Critical => Color::Red,
+        Level::Warning => Color::Yellow,
+        Level::Ok => Color::Green,
+    })
 }
 
 fn summary(model: &Model, shown: usize) -> Line<'static> {
@@ -55,7 +56,7 @@ fn summary(model: &Model, shown: usize) -> Line<'static> {
     Line::from(vec![
         Span::styled("tideover ", Style::new().add_modifier(Modifier::BOLD)),
         Span::raw(format!("{shown} of {} guarded, nearest ", rows.len())),
-        Span::styled(format!("{nearest:.0} %"), level(nearest)),
+        Span::styled(format!("{nearest:.0} %"), colour(nearest)),
         Span::styled(format!(", gave up {}", short_count(gave_up)), bad(gave_up > 0)),
         Span::styled(format!(", full disks {full}"), bad(full > 0)),
         Span::raw(format!(", by {}{}", model.sort.name(), if model.reversed { ", reversed" } else { "" })),
@@ -100,7 +101,7 @@ fn cells(row: &Row) -> Cells<'static> {
     Cells::new([
         Cell::from(format!("{:>7}", row.pid)),
         Cell::from(row.program.clone()),
-        Cell::from(bar(row.percent)).style(level(row.percent)),
+        Cell::from(bar(row.percent)).style(colour(row.percent)),
         right(row.used),
         right(row.limits.0),
         right(row.exhausted),
@@ -131,7 +132,7 @@ fn inside(frame: &mut Frame, area: Rect, row: &Row, past: &[u64]) {
     let [graph, list] = Layout::vertical([Constraint::Length(4.min(room.height / 2)), Constraint::Min(0)]).areas(room);
     let from = past.len().saturating_sub(graph.width as usize);
     let recent = past.get(from..).unwrap_or_default();
-    let graph_style = level(row.percent);
+    let graph_style = colour(row.percent);
     frame.render_widget(Sparkline::default().data(recent).max(row.limits.0.max(1)).style(graph_style), graph);
     let events: Vec<Line> =
         row.events.lines().rev().take(list.height as usize).map(|line| Line::raw(line.to_string())).collect();

@@ -3,34 +3,13 @@
 
 use super::findings::{Finding, Subject};
 use crate::show::units::{now_ns, rfc3339};
+use crate::system::level::{Level, Thresholds};
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 /// An alert is lowered when its number is below this part of the threshold.
 const WELL_BELOW: f64 = 0.85;
-
-/// How bad it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Severity {
-    /// Not at all: no alert, or one that is cleared.
-    None,
-    /// Will be trouble.
-    Warning,
-    /// Is trouble.
-    Critical,
-}
-
-impl Severity {
-    /// In JSON; of a cleared alert what it was is said.
-    fn name(self) -> &'static str {
-        match self {
-            Severity::None => "none",
-            Severity::Warning => "warning",
-            Severity::Critical => "critical",
-        }
-    }
-}
 
 /// What is told.
 #[derive(Clone, Debug)]
@@ -42,7 +21,7 @@ pub struct Alert {
     /// `raised`, `changed`, `cleared`.
     pub state: &'static str,
     /// Of a cleared alert, what it was.
-    pub severity: Severity,
+    pub severity: Level,
     /// 0 for the system.
     pub pid: u32,
     /// Empty for the system.
@@ -77,7 +56,7 @@ impl Alert {
 
     /// Would a higher soft limit help?
     pub fn calls_for_rescue(&self) -> bool {
-        self.name == "usage" && self.severity == Severity::Critical && self.state != "cleared"
+        self.name == "usage" && self.severity == Level::Critical && self.state != "cleared"
     }
 
     #[cfg(test)]
@@ -86,7 +65,7 @@ impl Alert {
             subject: ("usage", number, 1),
             program: "nginx".into(),
             value: 95.0,
-            thresholds: super::findings::Thresholds { warning: 70.0, critical: 90.0 },
+            thresholds: Thresholds { warning: 70.0, critical: 90.0 },
             says: "95 of 100 descriptors in use".into(),
             remedy: "tideover rescue".into(),
         };
@@ -96,9 +75,9 @@ impl Alert {
 
 /// An alert that stands.
 struct Standing {
-    severity: Severity,
+    severity: Level,
     /// Since when it has been well below, and how bad it was meanwhile.
-    calm: Option<(Instant, Severity)>,
+    calm: Option<(Instant, Level)>,
     last: Finding,
 }
 
@@ -128,17 +107,17 @@ impl Alerts {
         let mut before = std::mem::take(&mut self.standing);
         for finding in findings {
             let old = before.remove(&finding.subject);
-            let was = old.as_ref().map_or(Severity::None, |standing| standing.severity);
+            let was = old.as_ref().map_or(Level::Ok, |standing| standing.severity);
             let (is, calm) = judge(&finding, was, old.and_then(|standing| standing.calm), self.calm, now);
             if is != was {
                 let (state, severity) = match (was, is) {
-                    (Severity::None, _) => ("raised", is),
-                    (_, Severity::None) => ("cleared", was),
+                    (Level::Ok, _) => ("raised", is),
+                    (_, Level::Ok) => ("cleared", was),
                     _ => ("changed", is),
                 };
                 told.push(self.alert(&finding, state, severity, &finding.says));
             }
-            if is != Severity::None {
+            if is != Level::Ok {
                 self.standing.insert(finding.subject, Standing { severity: is, calm, last: finding });
             }
         }
@@ -154,7 +133,7 @@ impl Alerts {
         told
     }
 
-    fn alert(&mut self, finding: &Finding, state: &'static str, severity: Severity, says: &str) -> Alert {
+    fn alert(&mut self, finding: &Finding, state: &'static str, severity: Level, says: &str) -> Alert {
         self.count += 1;
         let (name, pid, _) = finding.subject;
         let who = if pid == 0 { "the system".to_string() } else { format!("{} (process {pid})", finding.program) };
@@ -176,20 +155,13 @@ impl Alerts {
 /// How bad it is now, and since when it has been calm.
 fn judge(
     finding: &Finding,
-    was: Severity,
-    calm: Option<(Instant, Severity)>,
+    was: Level,
+    calm: Option<(Instant, Level)>,
     long_enough: Duration,
     now: Instant,
-) -> (Severity, Option<(Instant, Severity)>) {
-    let of = |part: f64| {
-        if finding.value >= finding.thresholds.critical * part {
-            Severity::Critical
-        } else if finding.value >= finding.thresholds.warning * part {
-            Severity::Warning
-        } else {
-            Severity::None
-        }
-    };
+) -> (Level, Option<(Instant, Level)>) {
+    let Thresholds { warning, critical } = finding.thresholds;
+    let of = |part: f64| Thresholds { warning: warning * part, critical: critical * part }.level(finding.value);
     let plain = of(1.0);
     if plain >= was {
         return (plain, None);
@@ -206,7 +178,6 @@ fn judge(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::commands::watch::findings::Thresholds;
 
     fn finding(value: f64) -> Finding {
         Finding {

@@ -8,26 +8,14 @@ use crate::processes::program::Program;
 use crate::show::failure::Failure;
 use crate::show::units::bytes;
 use crate::system::cgroup;
+use crate::system::level::Thresholds;
 use crate::system::{self, Share};
 use std::collections::HashMap;
 use std::path::PathBuf;
 use tideover_contract::glob;
 
-/// From which value on.
-#[derive(Clone, Copy, Debug)]
-pub struct Thresholds {
-    /// A warning.
-    pub warning: f64,
-    /// Critical.
-    pub critical: f64,
-}
-
 /// Zombies of one parent.
 const ZOMBIES: Thresholds = Thresholds { warning: 10.0, critical: 100.0 };
-/// Memory in use, in percent.
-const MEMORY: Thresholds = Thresholds { warning: 90.0, critical: 97.0 };
-/// Open files of the system, in percent of fs.file-max.
-const FILES: Thresholds = Thresholds { warning: 70.0, critical: 90.0 };
 /// Yes or no, where yes is critical.
 const YES: Thresholds = Thresholds { warning: 1.0, critical: 1.0 };
 
@@ -155,11 +143,11 @@ fn shared() -> Vec<Finding> {
     };
     let memory = |name, share: Share| {
         let says = format!("{} of {} memory in use", bytes(share.used), bytes(share.max));
-        finding(name, share, MEMORY, says, "tideover doctor; ps -eo pid,rss,comm --sort=-rss | head")
+        finding(name, share, Thresholds::MEMORY, says, "tideover doctor; ps -eo pid,rss,comm --sort=-rss | head")
     };
     let files = system::files().map(|share| {
         let says = format!("{} of {} open files in use by all processes", share.used, share.max);
-        finding("files", share, FILES, says, "tideover doctor")
+        finding("files", share, Thresholds::usage(), says, "tideover doctor")
     });
     let container = cgroup::memory(std::process::id()).map(|share| memory("container_memory", share));
     [files, system::memory().map(|share| memory("memory", share)), container].into_iter().flatten().collect()

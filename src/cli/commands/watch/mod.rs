@@ -11,11 +11,13 @@ use crate::commands::arguments::{page_dir, page_dir_flag, time};
 use crate::commands::rescue::rescue;
 use crate::show::failure::Failure;
 use crate::show::output::{complain, print};
+use crate::system::level::Thresholds;
 use alert::{Alert, Alerts};
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use deliver::Delivery;
-use findings::{Scan, Thresholds};
+use findings::Scan;
 use std::time::Duration;
+use tideover_contract::settings::Nanoseconds;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -60,13 +62,13 @@ pub fn command() -> Command {
                 .long("warning")
                 .value_name("PERCENT")
                 .value_parser(percent())
-                .default_value("70")
+                .default_value(Thresholds::usage().warning.to_string())
                 .help("Usage of descriptors that is a warning"),
             Arg::new("critical")
                 .long("critical")
                 .value_name("PERCENT")
                 .value_parser(percent())
-                .default_value("90")
+                .default_value(Thresholds::usage().critical.to_string())
                 .help("Usage of descriptors that is critical"),
             Arg::new("interval")
                 .long("interval")
@@ -108,7 +110,10 @@ pub fn run(matches: &ArgMatches) -> Result<(), Failure> {
     let rescues = matches.get_flag("rescue");
     let mut findings = scan.take();
     // From now on what is given up is news.
-    print(&format!("watching, a look every {}\n", humantime::format_duration(time("interval"))))?;
+    print(&format!(
+        "watching, a look every {}\n",
+        Nanoseconds(u64::try_from(time("interval").as_nanos()).unwrap_or(u64::MAX))
+    ))?;
     loop {
         for mut alert in alerts.update(findings) {
             if rescues && alert.calls_for_rescue() {
