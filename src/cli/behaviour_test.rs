@@ -198,6 +198,35 @@ fn the_readers_bear_closed_pipes_and_full_disks() {
     }
 }
 
+/// A file size limit of a few KiB stands for a disk that is full in the middle of a file.
+#[test]
+fn a_file_that_does_not_fit_is_not_put_in_place() {
+    let Some(place) = Place::new() else { return };
+    let here = place.directory.path().to_str().unwrap();
+    let tideover = env!("CARGO_BIN_EXE_tideover");
+    for (words, old) in [
+        ("metrics --textfile ./x.prom", "x.prom"),
+        ("generate man .", "tideover-run.1"),
+        ("generate completions .", "tideover.bash"),
+    ] {
+        let path = place.write(old, "the old one\n", 0o644);
+        let run = |limit: &str| {
+            let mut command = Command::new("sh");
+            command.current_dir(here).env("TIDEOVER_PAGE_DIR", here);
+            command.args(["-c", &format!("trap '' XFSZ; {limit} exec {tideover} {words}")]).output().unwrap()
+        };
+        let output = run("ulimit -f 4;");
+        assert_eq!(output.status.code(), Some(1), "{words}: {}", text(&output.stderr));
+        assert!(text(&output.stderr).contains("file too large"), "{words}: {}", text(&output.stderr));
+        assert_eq!(fs::read_to_string(&path).unwrap(), "the old one\n", "{words}");
+        let left = fs::read_dir(here).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        assert_eq!(left.filter(|name| name.contains(".tideover-")).count(), 0, "{words}");
+        let output = run("");
+        assert!(output.status.success(), "{words}: {}", text(&output.stderr));
+        assert!(fs::metadata(&path).unwrap().len() > 4096, "{words}");
+    }
+}
+
 #[test]
 fn an_empty_list_says_how_to_start_something() {
     let Some(place) = Place::new() else { return };

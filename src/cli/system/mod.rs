@@ -3,6 +3,7 @@
 
 pub mod cgroup;
 pub mod level;
+pub mod replace;
 
 use std::fs;
 

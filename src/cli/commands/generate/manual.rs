@@ -1,6 +1,7 @@
 //! The man pages: tideover(1), one per command, and tideover(7) for the library, from the command line and the tables.
 #![forbid(unsafe_code)]
 
+use crate::system::replace::{readable, replace};
 use clap::Command;
 use clap_mangen::Man;
 use clap_mangen::roff::{Inline, Roff, bold, italic, roman};
@@ -24,11 +25,15 @@ pub fn write(mut all: Command, folder: &Path) -> io::Result<()> {
     let shown: Vec<&Command> = all.get_subcommands().filter(|command| !command.is_hide_set()).collect();
     let names: Vec<String> = shown.iter().map(|command| format!("tideover-{}", command.get_name())).collect();
     for (command, name) in shown.iter().zip(&names) {
-        fs::write(folder.join(format!("{name}.1")), page(command, name, &date, &["tideover"])?)?;
+        put(&folder.join(format!("{name}.1")), &page(command, name, &date, &["tideover"])?)?;
     }
     let others: Vec<&str> = names.iter().map(String::as_str).collect();
-    fs::write(folder.join("tideover.1"), page(&all, "tideover", &date, &others)?)?;
-    fs::write(folder.join("tideover.7"), library(&date, &others)?)
+    put(&folder.join("tideover.1"), &page(&all, "tideover", &date, &others)?)?;
+    put(&folder.join("tideover.7"), &library(&date, &others)?)
+}
+
+fn put(path: &Path, page: &[u8]) -> io::Result<()> {
+    replace(path, page, readable())
 }
 
 /// Of the sources, where a package builder says so (https://reproducible-builds.org); otherwise today.

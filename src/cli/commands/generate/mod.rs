@@ -5,9 +5,10 @@ mod manual;
 
 use crate::commands;
 use crate::show::failure::{Failure, cause};
+use crate::system::replace::{readable, replace};
 use clap::builder::PossibleValuesParser;
 use clap::{Arg, ArgMatches, Command, ValueHint, value_parser};
-use clap_complete::{Shell, generate_to};
+use clap_complete::{Generator, Shell};
 use std::path::{Path, PathBuf};
 use tideover_contract::settings::{Kind, SETTINGS, sink};
 
@@ -33,7 +34,9 @@ pub fn run(matches: &ArgMatches) -> Result<(), Failure> {
 fn completions(folder: &Path) -> std::io::Result<()> {
     std::fs::create_dir_all(folder)?;
     for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
-        generate_to(shell, &mut completable(), "tideover", folder)?;
+        let mut script = Vec::new();
+        clap_complete::generate(shell, &mut completable(), "tideover", &mut script);
+        replace(&folder.join(shell.file_name("tideover")), &script, readable())?;
     }
     Ok(())
 }

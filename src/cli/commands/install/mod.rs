@@ -13,11 +13,11 @@ use crate::launch::library::{self, NAME, multiarch};
 use crate::launch::preload;
 use crate::show::failure::{Failure, cause};
 use crate::show::output::print;
+use crate::system::replace::{readable, replace};
 use clap::{Arg, ArgAction, ArgMatches, Command, ValueHint, value_parser};
 use ownership::{follow, trouble};
-use std::fs::{self, File, OpenOptions, Permissions};
-use std::io::{ErrorKind, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::fs::{self, Permissions};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 const INSTALL_EXAMPLES: &str = "\
@@ -113,11 +113,7 @@ pub fn install(matches: &ArgMatches) -> Result<(), Failure> {
         return print(&format!("{} names it already.\n", list.path.display()));
     }
     let before = comparison::before(&root);
-    list.replace(&wanted)?;
-    if let Some(Err(why)) = before.map(|before| before.confirm(&root, &library)) {
-        list.replace(&list.text)?;
-        return Err(Failure::failed(format!("{why}; {} is again as it was", list.path.display())));
-    }
+    list.replace_if(&wanted, || before.map_or(Ok(()), |before| before.confirm(&root, &library)))?;
     let from = if root == Path::new("/") { String::new() } else { format!(" --root {}", root.display()) };
     print(&format!(
         "Programs that start from now on load it: {} says so.\n\
@@ -202,7 +198,7 @@ impl List {
         let path = folder.join("ld.so.preload");
         let permissions = match path.symlink_metadata() {
             Err(error) if error.kind() == ErrorKind::NotFound => {
-                return Ok(List { path, text: Vec::new(), permissions: Permissions::from_mode(0o644) });
+                return Ok(List { path, text: Vec::new(), permissions: readable() });
             }
             Err(error) => return Err(refuse(cause(&error))),
             Ok(metadata) if !metadata.is_file() => {
@@ -219,33 +215,37 @@ impl List {
         Ok(List { path, text, permissions })
     }
 
+    /// Puts another text in its place, and the old one back if `is_good` then says why that is not to stay. The
+    /// old text is written beside the file before anything is changed, so that a full disk can't be in the way back.
+    fn replace_if(&self, text: &[u8], is_good: impl FnOnce() -> Result<(), String>) -> Result<(), Failure> {
+        let backup = self.path.with_file_name(".ld.so.preload.tideover-before");
+        let has_old = !preload_file::is_blank(&self.text);
+        if has_old {
+            replace(&backup, &self.text, self.permissions.clone()).map_err(|error| self.failure(&error))?;
+        }
+        let done = self.replace(text).and_then(|()| {
+            let Err(why) = is_good() else { return Ok(()) };
+            let old = if has_old { fs::rename(&backup, &self.path) } else { fs::remove_file(&self.path) };
+            old.map_err(|error| self.failure(&error))?;
+            Err(Failure::failed(format!("{why}; {} is again as it was", self.path.display())))
+        });
+        let _ = fs::remove_file(&backup);
+        done
+    }
+
     /// Puts another text in its place at once, or removes the file if nothing is left to say.
     fn replace(&self, text: &[u8]) -> Result<(), Failure> {
-        let fail = |error: std::io::Error| {
-            let remedy = if error.kind() == ErrorKind::PermissionDenied { "; run it as root" } else { "" };
-            Failure::failed(format!("cannot change {}: {}{remedy}", self.path.display(), cause(&error)))
-        };
-        let folder = self.path.parent().unwrap_or(Path::new("/"));
-        if preload_file::is_blank(text) {
-            return match fs::remove_file(&self.path) {
-                Err(error) if error.kind() != ErrorKind::NotFound => Err(fail(error)),
-                _ => Ok(()),
-            };
+        if !preload_file::is_blank(text) {
+            return replace(&self.path, text, self.permissions.clone()).map_err(|error| self.failure(&error));
         }
-        let fresh = folder.join(format!(".ld.so.preload.tideover-{}", std::process::id()));
-        let write = || {
-            let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&fresh)?;
-            file.write_all(text)?;
-            file.set_permissions(self.permissions.clone())?;
-            file.sync_all()?;
-            fs::rename(&fresh, &self.path)
-        };
-        write().map_err(|error| {
-            let _ = fs::remove_file(&fresh);
-            fail(error)
-        })?;
-        // The name, too, is to survive a crash; where a folder can't be synced, it has to do as it is.
-        let _ = File::open(folder).and_then(|folder| folder.sync_all());
-        Ok(())
+        match fs::remove_file(&self.path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(self.failure(&error)),
+            _ => Ok(()),
+        }
+    }
+
+    fn failure(&self, error: &std::io::Error) -> Failure {
+        let remedy = if error.kind() == ErrorKind::PermissionDenied { "; run it as root" } else { "" };
+        Failure::failed(format!("cannot change {}: {}{remedy}", self.path.display(), cause(error)))
     }
 }

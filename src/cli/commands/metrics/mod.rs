@@ -11,12 +11,10 @@ use crate::pages::snapshot::Snapshot;
 use crate::pages::{self, Found};
 use crate::show::failure::{Failure, cause};
 use crate::show::output::print;
+use crate::system::replace::{readable, replace};
 use clap::{Arg, ArgMatches, Command, value_parser};
 use http::Response;
-use std::fs;
-use std::io::Write;
 use std::net::TcpListener;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -67,12 +65,12 @@ pub fn run(matches: &ArgMatches) -> Result<(), Failure> {
         return serve(address, exporter);
     }
     let Some(path) = matches.get_one::<PathBuf>("textfile") else { return print(&exporter.metrics()?) };
-    replace(path, &exporter.metrics()?)?;
+    put(path, &exporter.metrics()?)?;
     let Some(&interval) = matches.get_one::<Duration>("interval") else { return Ok(()) };
     loop {
         std::thread::sleep(interval.max(Duration::from_millis(100)));
         // Full now, writable later: whoever reads the file sees its age.
-        if let Err(failure) = exporter.metrics().and_then(|text| replace(path, &text)) {
+        if let Err(failure) = exporter.metrics().and_then(|text| put(path, &text)) {
             log::warn!("{failure}");
         }
     }
@@ -153,17 +151,7 @@ pub fn check(snapshots: &[Snapshot]) {
     assert!(status::json(snapshots).to_string().len() < 64 << 10);
 }
 
-/// Whoever reads the file sees the old or the new one, whole.
-fn replace(path: &Path, text: &str) -> Result<(), Failure> {
-    let fresh = path.with_extension(format!("{}.tmp", std::process::id()));
-    let write = || {
-        let mut file = fs::File::create(&fresh)?;
-        file.set_permissions(fs::Permissions::from_mode(0o644))?;
-        file.write_all(text.as_bytes())?;
-        fs::rename(&fresh, path)
-    };
-    write().map_err(|error| {
-        let _ = fs::remove_file(&fresh);
-        Failure::failed(format!("cannot write {}: {}", path.display(), cause(&error)))
-    })
+fn put(path: &Path, text: &str) -> Result<(), Failure> {
+    replace(path, text.as_bytes(), readable())
+        .map_err(|error| Failure::failed(format!("cannot write {}: {}", path.display(), cause(&error))))
 }
