@@ -1,55 +1,79 @@
 # tideover. `make demo` shows what it does, `make test` shows that it does it; both do all the set-up.
 
 CARGO   ?= cargo
-# Where `make install` puts things: DESTDIR is put before all of them.
+# Where `make install` puts things: DESTDIR is put before all of them. Where cargo builds: CARGO_TARGET_DIR, as cargo has it.
 PREFIX  ?= /usr/local
 LIBDIR  ?= $(PREFIX)/lib
 DESTDIR ?=
-export PREFIX LIBDIR DESTDIR
-VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
+export CARGO PREFIX LIBDIR DESTDIR
+MAKEFLAGS += --no-print-directory
 
-.PHONY: all build deps demo test lint bench servers compat install uninstall deb dist dist-test hazards clean
+.PHONY: all build deps demo test check fresh lint doc bench servers compat hazards install uninstall deb dist dist-test clean
 
 all: build
 
 build:
 	$(CARGO) build --release -p tideover-shim -p tideover-cli
 
-# Installs the Debian packages that the tests and the demo run, or says which are missing.
+# Installs the Debian packages that all tests run, or says which are missing. `scripts/deps.sh --list demo` (test, check ...) names them.
 deps:
-	sh scripts/deps.sh
+	scripts/deps.sh check
 
-demo: deps build
+demo:
+	scripts/deps.sh demo
+	$(MAKE) build
 	scripts/demo
 
-# Unit tests, C programs, real programs; the end-to-end tests run the release build.
-test: deps build
-	$(CARGO) test --workspace --no-fail-fast
+# For every change: unit tests, C programs, everyday programs, within minutes. The end-to-end tests run the release build.
+test:
+	scripts/deps.sh test
+	$(MAKE) build
+	scripts/test -p tideover-contract -p tideover-shim -p tideover-cli -p tideover-everyday --no-fail-fast
+
+# Everything: all tests, the short form of other people's tests, the lints.
+check: deps
+	$(MAKE) build
+	scripts/test --workspace --no-fail-fast
+	$(MAKE) compat SHORT=1
+	@if $(CARGO) clippy --version >/dev/null 2>&1; then $(MAKE) lint doc; else echo "clippy is not installed: lint and doc are left out"; fi
+
+# `make demo` and `make test` in new Debian 12 and 13 roots, which have a C compiler, make and the Rust toolchain and nothing else.
+# Needs root, and downloads some hundred MB. SUITE=trixie for one of them.
+fresh:
+	scripts/fresh $(SUITE)
 
 lint:
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets
 
+# The documentation of the sources, private items, too: target/doc.
+doc:
+	RUSTDOCFLAGS="-D warnings -D rustdoc::broken_intra_doc_links" $(CARGO) doc --workspace --no-deps --document-private-items
+
 # PART=startup,loads for some of the parts (scripts/bench --list); WRITE=1 puts them into docs/BENCHMARKS.md.
-bench: build
-	sh scripts/deps.sh bench
+bench:
+	scripts/deps.sh bench
+	$(MAKE) build
 	scripts/bench $(if $(PART),--only $(PART)) $(if $(WRITE),--write)
 
 # Real servers at their limit, plain and preloaded; --write puts the tables into docs/servers.md.
-servers: deps build
+servers:
 	scripts/bench-servers
 
 # Other people's tests, plain against preloaded; SHORT=1 for a minute's worth, ONLY=cpython,node for some of the suites.
-compat: build
-	sh scripts/deps.sh $(if $(SHORT),,compat)
+compat:
+	scripts/deps.sh $(if $(SHORT),check,compat)
+	$(MAKE) build
 	scripts/compat $(if $(SHORT),--short,--write) $(if $(ONLY),--only $(ONLY))
 
 # The storms of the tests, at length: ten minutes.
-hazards: deps build
+hazards: deps
+	$(MAKE) build
 	TIDEOVER_FAULTS=all TIDEOVER_STRESS=120 TIDEOVER_KILLS=1000 TIDEOVER_FUZZ=10000000 \
-		$(CARGO) test -p tideover-tests --test faults --test endurance --test fuzz -- --nocapture
+		scripts/test -p tideover-tests --test faults --test endurance --test fuzz -- --nocapture
 
-install: build
+# Builds nothing: `make`, and then `sudo make install`.
+install:
 	scripts/install install
 
 uninstall:
@@ -59,15 +83,16 @@ uninstall:
 deb: build
 	scripts/deb
 
-# The same as a tar file, for glibc 2.17 and later and for musl, to be unpacked below / or anywhere (the command finds its library
-# beside itself).
+# The files of that package as a tar file, for glibc 2.17 and later and for musl, to be unpacked below / or anywhere (the command finds
+# its library beside itself).
 dist: deps
 	scripts/dist
 
 # The library on an older glibc, a newer one and musl.
-dist-test: deps build
+dist-test: deps
+	$(MAKE) build
 	scripts/dist-roots
-	$(CARGO) test -p tideover-tests --test libcs -- --nocapture
+	scripts/test -p tideover-tests --test libcs -- --nocapture
 
 clean:
 	$(CARGO) clean

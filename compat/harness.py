@@ -146,7 +146,10 @@ def fetch(package, into):
     (apt / "archives/partial").mkdir(parents=True, exist_ok=True)
     release = dict(line.split("=", 1) for line in Path("/etc/os-release").read_text().splitlines() if "=" in line)
     keyring = "/usr/share/keyrings/debian-archive-keyring.gpg"
-    line = f"deb-src [signed-by={keyring}] http://deb.debian.org/debian {release.get('VERSION_CODENAME', 'bookworm')} main\n"
+    mirror = subprocess.run([HERE / "scripts/debian-mirror"], capture_output=True, text=True, check=True).stdout.strip()
+    if not mirror:
+        raise CannotRun(f"the source of {package} can't be had: apt's sources have no Debian archive of this release")
+    line = f"deb-src [signed-by={keyring}] {mirror} {release['VERSION_CODENAME']} main\n"
     # A list of its own: the machine's sources stay as they are.
     (apt / "sources.list").write_text(line)
     options = {

@@ -5,7 +5,7 @@ PATH=$PATH:/usr/sbin:/sbin
 
 work=$1 python=$2 tideover=$3
 disk=$work/disk
-server= reader=
+server='' reader=''
 clean_up() {
     [ -z "$server" ] || { kill "$server" && wait "$server"; } 2>/dev/null || true
     [ -z "$reader" ] || { kill "$reader" && wait "$reader"; } 2>/dev/null || true
@@ -99,7 +99,7 @@ start() {
 }
 
 stop() {
-    kill "$server" && wait "$server" || true
+    if kill "$server"; then wait "$server" || true; fi
     server=
     wait "$reader"
     reader=

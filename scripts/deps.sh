@@ -1,183 +1,255 @@
 #!/bin/sh
-# Installs the Debian packages that `make test`, `make demo` and `make bench` need.
+# The Debian packages that tideover's demo, tests and measurements run; works on Debian 12 (bookworm) and 13 (trixie).
 #
-# Silent when nothing is missing. As root on a system with apt-get it installs what is missing; otherwise it prints the
-# command to run and exits 1. Rust itself is not its business: see https://rustup.rs.
+# usage: scripts/deps.sh [SET]             installs what of the set is missing; prints nothing when nothing is
+#        scripts/deps.sh --list [SET]      prints the names of the set's packages, one a line
+#        scripts/deps.sh --missing [SET]   prints those that are missing here, one a line
+#        scripts/deps.sh --verify [SET]    asks apt for each package of the set; names the unknown ones and exits 1
+#
+# SET is demo, test, check (every test; the default), bench, compat or servers. Each of them contains those before it in the
+# order demo, test, check; bench, compat and servers each contain check.
+#
+# Installing needs root and apt-get; without them the command to run is printed, and the exit status is 1. Rust is not among the
+# packages: rustup installs it. Nor is what every Debian has ("Essential: yes": bash, coreutils, tar, util-linux ...).
 set -eu
 
-# One line per package: the package, then a file or command that shows that it is there. A command may also have come from
-# elsewhere (a git in /usr/local/bin is as good as Debian's).
-needed='
+# One row per package: its name, then a file or command that shows that it is there. A command may also have come from
+# elsewhere (a git in /usr/local/bin is as good as Debian's). A package whose name depends on the release has its names joined
+# by "|": the first one that apt knows on this machine is taken.
+demo='
 gcc                 command gcc
 libc6-dev           file    /usr/include/stdio.h
-libc-dev-bin        command gencat
 make                command make
-musl                file    /lib/ld-musl-*.so.1
-iproute2            command ip
-xz-utils            command xz
-bzip2               command bzip2
-openssh-client      command ssh-keygen
-openssl             command openssl
-libpython3-testsuite file   /usr/lib/python3*/test/test_os.py
-binutils            command readelf
-python3             file    /usr/bin/python3
-python3-pip         file    /usr/lib/python3/dist-packages/pip
-bash                command bash
-tar                 command tar
-findutils           command find
-coreutils           command timeout
-util-linux          command unshare
 mount               command mount
+nginx               command nginx
 procps              command ps
+python3             file    /usr/bin/python3
+'
+
+# `make test`: unit tests, C programs, everyday programs.
+test='
+fiu-utils           command fiu-run
 git                 command git
-python3-git         file    /usr/lib/python3/dist-packages/git
-sqlite3             command sqlite3
+musl                file    /lib/ld-musl-*.so.1
+perl                command perl
 redis-server        command redis-server
 redis-tools         command redis-cli
-fakeroot            command fakeroot
-eatmydata           command eatmydata
-libeatmydata1       library libeatmydata.so
-fiu-utils           command fiu-run
-libfiu0             library libfiu.so.0
-libjemalloc2        library libjemalloc.so.2
-libtcmalloc-minimal4 library libtcmalloc_minimal.so.4
-libmimalloc2.0      library libmimalloc.so.2.0
-valgrind            command valgrind
-user-mode-linux     command linux.uml
-strace              command strace
-gdb                 command gdb
-g++                 command g++
-e2fsprogs           file    /usr/sbin/mkfs.ext4
-xfsprogs            file    /usr/sbin/mkfs.xfs
-btrfs-progs         file    /usr/sbin/mkfs.btrfs
-dash                command dash
-zsh                 command zsh
-perl                command perl
-gawk                command gawk
-lua5.4              command lua5.4
-ruby                command ruby
-php-cli             command php
-nodejs              command node
-guile-3.0           command guile
-openjdk-17-jre-headless command java
-ecj                 command ecj
-liblog4j2-java      file    /usr/share/java/log4j-core.jar
-nginx               file    /usr/sbin/nginx
-apache2-bin         file    /usr/sbin/apache2
-postgresql          file    /usr/lib/postgresql/*/bin/postgres
-mariadb-server-core file    /usr/sbin/mariadbd
-mariadb-client-core command mariadb
-logrotate           file    /usr/sbin/logrotate
-python3-plyvel      file    /usr/lib/python3/dist-packages/plyvel
-rocksdb-tools       command ldb
-lighttpd            file    /usr/sbin/lighttpd
-memcached           command memcached
-libjetty9-java      file    /usr/share/java/jetty9-server.jar
-libnetty-java       file    /usr/share/java/netty-transport.jar
-python3-grpcio      file    /usr/lib/python3/dist-packages/grpc
-libuv1-dev          file    /usr/include/uv.h
-wget                command wget
-curl                command curl
-prometheus          command prometheus
+sqlite3             command sqlite3
+'
+
+# `make check`: every test, and the short form of `make compat`.
+check='
+apache2-bin         command apache2
+binutils            command readelf
+btrfs-progs         command mkfs.btrfs
+busybox-static      command busybox
+bzip2               command bzip2
 chromium            command chromium
-tmux                command tmux
+curl                command curl
+debootstrap         command debootstrap
+docker-compose      command docker-compose
 dpkg-dev            command dpkg-shlibdeps
-pkg-config          command pkg-config
+e2fsprogs           command mkfs.ext4
+ecj                 command ecj
+fakeroot            command fakeroot
+fish                command fish
+g++                 command g++
+gawk                command gawk
+gdb                 command gdb
+golang-go           command go
+guile-3.0           command guile
+iproute2            command ip
+libeatmydata1       library libeatmydata.so
+libjemalloc2        library libjemalloc.so.2
+libjetty9-java      file    /usr/share/java/jetty9-server.jar
+liblog4j2-java      file    /usr/share/java/log4j-core.jar
+libmimalloc2.0|libmimalloc3 library libmimalloc.so.[23]*
+libnetty-java       file    /usr/share/java/netty-transport.jar
+libpython3.11-testsuite|libpython3.13-testsuite|libpython3-testsuite file /usr/lib/python3*/test/test_os.py
+libtcmalloc-minimal4|libtcmalloc-minimal4t64 library libtcmalloc_minimal.so.4
+libuv1-dev          file    /usr/include/uv.h
+lighttpd            command lighttpd
 lintian             command lintian
+logrotate           command logrotate
+lua5.4              command lua5.4
 man-db              command man
 mandoc              command mandoc
-fish                command fish
-systemd             command systemd-analyze
-shellcheck          command shellcheck
-debootstrap         file    /usr/sbin/debootstrap
-busybox-static      command busybox
-musl-tools          command musl-gcc
-podman              command podman
-runc                file    /usr/sbin/runc
-docker-compose      command docker-compose
-golang-go           command go
-'
-# What `make servers` measures besides, or measures with.
-[ "${1-}" != servers ] || needed="$needed
-wrk                 command wrk
-"
-
-# What `make compat` runs besides.
-[ "${1-}" != compat ] || needed="$needed
-dpkg-dev            command dpkg-source
-tcl8.6              command tclsh8.6
-gettext             command msgfmt
-bison               command bison
-chromium            command chromium
+mariadb-client-core command mariadb
+mariadb-server-core command mariadbd
 memcached           command memcached
-openssh-server      file    /usr/sbin/sshd
-openssh-client      command ssh
+musl-tools          command musl-gcc
+nodejs              command node
+openjdk-17-jre-headless|openjdk-21-jre-headless command java
+openssh-client      command ssh-keygen
+openssl             command openssl
+php-cli             command php
+pkg-config          command pkg-config
+podman              command podman
+postgresql          file    /usr/lib/postgresql/*/bin/postgres
+prometheus          command prometheus
+python3-git         file    /usr/lib/python3/dist-packages/git
+python3-grpcio      file    /usr/lib/python3/dist-packages/grpc
+python3-pip         file    /usr/lib/python3/dist-packages/pip
+python3-plyvel      file    /usr/lib/python3/dist-packages/plyvel
+rocksdb-tools       command ldb
+ruby                command ruby
+runc                command runc
+shellcheck          command shellcheck
+strace              command strace
+systemd             command systemd-analyze
+tmux                command tmux
+user-mode-linux     command linux.uml
+valgrind            command valgrind
+wget                command wget
+xfsprogs            command mkfs.xfs
+xz-utils            command xz
+zsh                 command zsh
+'
+
+# What `make servers` measures with.
+servers='
+wrk                 command wrk
+'
+
+# What `make compat` runs in full.
+compat='
+bison               command bison
+cron                command cron
 dbus                command dbus-daemon
-cron                file    /usr/sbin/cron
+gettext             command msgfmt
+openssh-server      command sshd
+tcl8.6              command tclsh8.6
 wrk                 command wrk
-"
+'
+
 # What `make bench` compares with.
-[ "${1-}" != bench ] || needed="$needed
-wrk                 command wrk
+bench='
 libfaketime         library faketime/libfaketimeMT.so.1
 libsocket-wrapper   library libsocket_wrapper.so
-postgresql-client   command pgbench
 npm                 command npm
-"
+postgresql-client   command pgbench
+wrk                 command wrk
+'
+
+usage() {
+    sed -n '4,7s/^# //p' "$0" >&2
+    exit 2
+}
+
+rows() {
+    case $1 in
+    demo) echo "$demo" ;;
+    test) echo "$demo$test" ;;
+    check) echo "$demo$test$check" ;;
+    servers) echo "$demo$test$check$servers" ;;
+    compat) echo "$demo$test$check$compat" ;;
+    bench) echo "$demo$test$check$bench" ;;
+    esac | grep .
+}
 
 # Is it there?  have command gcc / have file /usr/bin/python3 / have library libfiu.so.0
 have() {
     case $1 in
-    command) command -v "$2" >/dev/null 2>&1 ;;
-    file)
-        # shellcheck disable=SC2086 # a pattern
-        for found in $2; do
-            [ ! -e "$found" ] || return 0
-        done
-        return 1
-        ;;
-    library)
-        for folder in /usr/lib /usr/lib64 /usr/lib/*-linux-gnu /usr/local/lib; do
-            [ ! -e "$folder/$2" ] || return 0
-        done
-        return 1
-        ;;
+    # Servers and mkfs are in /usr/sbin, which is not in every user's PATH.
+    command) (PATH=$PATH:/usr/sbin:/sbin && command -v "$2" >/dev/null 2>&1) ;;
+    file) any "$2" ;;
+    library) any "/usr/lib/$2" "/usr/lib64/$2" "/usr/lib/*-linux-gnu/$2" "/usr/local/lib/$2" ;;
     esac
 }
 
+# Is there a file of one of these patterns?
+any() {
+    for pattern; do
+        for found in $pattern; do
+            [ ! -e "$found" ] || return 0
+        done
+    done
+    return 1
+}
+
+# Of the given names those that apt could install, one a line; nothing where there is no apt.
+known() {
+    { LC_ALL=C apt-cache policy "$@" 2>/dev/null || true; } |
+        awk '/^[^ ]/ { sub(/:$/, ""); name = $0 } /^  Candidate:/ && $2 != "(none)" { print name }'
+}
+
+# Reads rows; prints one name for each: the first one that apt knows, or else the first one.
+names() {
+    table=$(cat)
+    # shellcheck disable=SC2046 # package names
+    candidates=$(known $(printf '%s\n' "$table" | awk 'index($1, "|") { gsub(/\|/, " ", $1); print $1 }'))
+    printf '%s\n' "$table" | awk -v candidates="$candidates" '
+        BEGIN { count = split(candidates, names); for (i = 1; i <= count; i++) known[names[i]] = 1 }
+        NF {
+            count = split($1, names, "|")
+            taken = names[1]
+            for (i = count; i > 0; i--) if (names[i] in known) taken = names[i]
+            print taken
+        }'
+}
+
 missing() {
-    printf '%s\n' "$needed" | while read -r package kind what; do
-        [ -z "$package" ] || have "$kind" "$what" || printf ' %s' "$package"
+    rows "$1" | while read -r package kind what; do
+        have "$kind" "$what" || echo "$package $kind $what"
     done
 }
 
-wanted=$(missing)
-[ -n "$wanted" ] || exit 0
+list() { rows "$1" | names; }
 
-if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null 2>&1; then
-    echo "missing:$wanted" >&2
-    echo "run: sudo apt-get update && sudo apt-get install -y --no-install-recommends$wanted" >&2
-    exit 1
-fi
-
-echo "installing:$wanted"
-export DEBIAN_FRONTEND=noninteractive
+verify() {
+    # shellcheck disable=SC2046 # package names
+    unknown=$(list "$1" | grep -vxF "$(known $(list "$1"))") || return 0
+    # shellcheck disable=SC2086 # package names
+    echo "apt knows no package of these names:" $unknown >&2
+    echo "(if that is nearly all of them: apt-get update)" >&2
+    return 1
+}
 
 # Debian starts a server when it is installed. A policy says no for the time of the installation, unless there is one.
-policy=/usr/sbin/policy-rc.d
-if [ ! -e "$policy" ]; then
+start_no_servers() {
+    policy=/usr/sbin/policy-rc.d
+    [ ! -e "$policy" ] || return 0
     trap 'rm -f "$policy"' EXIT
     trap 'exit 1' HUP INT TERM
     printf '#!/bin/sh\nexit 101\n' >"$policy"
     chmod 755 "$policy"
-fi
+}
 
-apt-get update -qq
-# shellcheck disable=SC2086 # a list of package names
-apt-get install -y -qq --no-install-recommends $wanted >/dev/null
+install_missing() {
+    [ -n "$(missing "$1")" ] || return 0
+    if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null 2>&1; then
+        wanted=$(missing "$1" | names | tr '\n' ' ')
+        echo "missing: $wanted" >&2
+        echo "run: sudo apt-get update && sudo apt-get install -y --no-install-recommends $wanted" >&2
+        exit 1
+    fi
+    export DEBIAN_FRONTEND=noninteractive
+    # Before the names are asked for: on a new machine apt knows none.
+    apt-get update -qq
+    wanted=$(missing "$1" | names | tr '\n' ' ')
+    echo "installing: $wanted"
+    start_no_servers
+    # shellcheck disable=SC2086 # a list of package names
+    apt-get install -y -qq --no-install-recommends $wanted >/dev/null
+    left=$(missing "$1" | names | tr '\n' ' ')
+    if [ -n "$left" ]; then
+        echo "installed, but still not found: $left" >&2
+        exit 1
+    fi
+}
 
-wanted=$(missing)
-if [ -n "$wanted" ]; then
-    echo "installed, but still not found:$wanted" >&2
-    exit 1
-fi
+action=install_missing
+case ${1-} in
+--list) action=list && shift ;;
+--missing) action=show_missing && shift ;;
+--verify) action=verify && shift ;;
+-*) usage ;;
+esac
+[ $# -le 1 ] || usage
+set=${1:-check}
+case $set in
+demo | test | check | bench | compat | servers) ;;
+*) usage ;;
+esac
+show_missing() { missing "$1" | names; }
+$action "$set"

@@ -73,6 +73,16 @@ number() {
     esac
 }
 
+# Adds a line to the file that sysctl(8) reads at the start of the system; the file stays as it was if that fails. Beside it and then
+# renamed: a line that a full disk cuts could set another number.
+keep() {
+    part=$SYSCTL_FILE.part.$$
+    { [ ! -e "$SYSCTL_FILE" ] || cat "$SYSCTL_FILE"; } 2>/dev/null >"$part" && printf '%s\n' "$1" 2>/dev/null >>"$part" &&
+        mv -f "$part" "$SYSCTL_FILE" && return
+    rm -f "$part"
+    return 1
+}
+
 # Sets a kernel parameter, now and for good, or says how.
 set_parameter() {
     if [ $apply = no ]; then
@@ -80,8 +90,10 @@ set_parameter() {
         mend "for good: echo '$1 = $2' | sudo tee -a $SYSCTL_FILE"
     elif printf '%s\n' "$2" 2>/dev/null >"$PROC/sys/$(printf '%s' "$1" | tr . /)"; then
         mend "done: $1 is $2"
-        if printf '%s = %s\n' "$1" "$2" 2>/dev/null >>"$SYSCTL_FILE"; then
+        if keep "$1 = $2"; then
             mend "done: and stays so by $SYSCTL_FILE"
+        else
+            mend "until the next start only: $SYSCTL_FILE could not be written"
         fi
     else
         mend "could not be set (root only, and not in a container): sysctl -w $1=$2"
