@@ -28,28 +28,32 @@ python3             file    /usr/bin/python3
 
 # `make test`: unit tests, C programs, everyday programs.
 test='
+btrfs-progs         command mkfs.btrfs
+busybox-static      command busybox
+e2fsprogs           command mkfs.ext4
 fiu-utils           command fiu-run
 git                 command git
+logrotate           command logrotate
 musl                file    /lib/ld-musl-*.so.1
 perl                command perl
 redis-server        command redis-server
 redis-tools         command redis-cli
+shellcheck          command shellcheck
 sqlite3             command sqlite3
+tmux                command tmux
+xfsprogs            command mkfs.xfs
 '
 
 # `make check`: every test, and the short form of `make compat`.
 check='
 apache2-bin         command apache2
 binutils            command readelf
-btrfs-progs         command mkfs.btrfs
-busybox-static      command busybox
 bzip2               command bzip2
 chromium            command chromium
 curl                command curl
 debootstrap         command debootstrap
 docker-compose      command docker-compose
 dpkg-dev            command dpkg-shlibdeps
-e2fsprogs           command mkfs.ext4
 ecj                 command ecj
 fakeroot            command fakeroot
 fish                command fish
@@ -70,7 +74,6 @@ libtcmalloc-minimal4|libtcmalloc-minimal4t64 library libtcmalloc_minimal.so.4
 libuv1-dev          file    /usr/include/uv.h
 lighttpd            command lighttpd
 lintian             command lintian
-logrotate           command logrotate
 lua5.4              command lua5.4
 man-db              command man
 mandoc              command mandoc
@@ -94,14 +97,11 @@ python3-plyvel      file    /usr/lib/python3/dist-packages/plyvel
 rocksdb-tools       command ldb
 ruby                command ruby
 runc                command runc
-shellcheck          command shellcheck
 strace              command strace
 systemd             command systemd-analyze
-tmux                command tmux
 user-mode-linux     command linux.uml
 valgrind            command valgrind
 wget                command wget
-xfsprogs            command mkfs.xfs
 xz-utils            command xz
 zsh                 command zsh
 '
