@@ -1,8 +1,8 @@
 //! Filesystems that are really full.
 //!
 //! Each is mounted in a mount namespace of the test's own thread (and of the programs that it starts from then on): nobody else
-//! sees it, and it is gone with them, even if the test is killed. Needs root, or `unshare -rm`: then the tests on images are
-//! skipped, and say so.
+//! sees it, and it is gone with them, even if the test is killed. A test that has one says `#[needs(mounts)]`, or `#[needs(images)]`
+//! for any but a tmpfs, which takes loop devices.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -10,8 +10,10 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::{cell::Cell, ptr, thread, time::Duration};
+use std::{cell::Cell, thread, time::Duration};
 
+use crate::needs::assert_declared;
+use crate::rights::own_mount_namespace;
 use crate::{Scratch, program};
 
 /// What kind of filesystem.
@@ -32,16 +34,6 @@ pub enum Kind {
 impl Kind {
     /// Each of them.
     pub const ALL: [Kind; 5] = [Kind::Tmpfs, Kind::Ext4, Kind::Xfs, Kind::Btrfs, Kind::Quota];
-
-    /// Can it be mounted here? Below `unshare -rm` only tmpfs can; then the test that asks says so and is over.
-    pub fn is_possible(self) -> bool {
-        let possible =
-            self == Kind::Tmpfs || OpenOptions::new().read(true).write(true).open("/dev/loop-control").is_ok();
-        if !possible {
-            println!("{self:?} is skipped: an image can only be mounted by root");
-        }
-        possible
-    }
 }
 
 /// A mounted filesystem, unmounted when dropped.
@@ -62,18 +54,15 @@ thread_local! {
 /// Moves the thread into a mount namespace of its own.
 ///
 /// # Panics
-/// If it may not.
+/// If it may not, or the test has not declared by `#[needs(mounts)]` that it wants to.
+#[track_caller]
 pub fn own_mounts() {
-    if ALONE.replace(true) {
+    assert_declared(&["mounts", "images"]);
+    if ALONE.get() {
         return;
     }
-    // SAFETY: unshare(2) touches no memory; CLONE_NEWNS concerns the calling thread alone.
-    let unshared = unsafe { libc::unshare(libc::CLONE_NEWNS) };
-    assert!(unshared == 0, "no mount namespace ({}): run as root or below `unshare -rm`", io::Error::last_os_error());
-    // SAFETY: the strings end with NUL, the others may be null for a change of propagation.
-    let private =
-        unsafe { libc::mount(ptr::null(), c"/".as_ptr(), ptr::null(), libc::MS_REC | libc::MS_PRIVATE, ptr::null()) };
-    assert!(private == 0, "mounts can't be made private: {}", io::Error::last_os_error());
+    own_mount_namespace().unwrap_or_else(|lacking| panic!("{lacking}"));
+    ALONE.set(true);
 }
 
 fn run(name: &str, package: &str, args: &[&str]) {
@@ -86,8 +75,12 @@ impl Disk {
     /// Makes and mounts one.
     ///
     /// # Panics
-    /// If it can't be.
+    /// If it can't be, or the test has not declared that it needs to.
+    #[track_caller]
     pub fn new(kind: Kind) -> Disk {
+        if kind != Kind::Tmpfs {
+            assert_declared(&["images"]);
+        }
         own_mounts();
         let scratch = Scratch::new();
         let mounted = scratch.join("disk");

@@ -6,6 +6,8 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::needs::assert_declared;
+use crate::rights::roots;
 use crate::{Scratch, program};
 
 /// A root filesystem in a folder of its own, gone when dropped.
@@ -78,17 +80,23 @@ impl Rootfs {
     }
 }
 
-/// In a mount namespace: debootstrap mounts /proc in there, and one that is killed leaves it behind.
+/// In a mount namespace: debootstrap mounts /proc in there, and one that is killed leaves it behind. It loads from where this machine's
+/// own packages come from, or from its own default.
 const BOOTSTRAP: &str = r#"
+mirror=$(apt-get indextargets --format '$(SITE)' 2>/dev/null | grep -v security | head -n 1)
 rm -rf fresh &&
-    timeout 300 debootstrap --variant=minbase bookworm fresh http://deb.debian.org/debian &&
+    timeout 300 debootstrap --variant=minbase bookworm fresh $mirror &&
     rm -rf fresh/var/cache/apt/archives/* fresh/var/lib/apt/lists/* && mv fresh bookworm
 "#;
 
-/// Debian's essential packages, made by debootstrap(8) once per machine and kept in /var/tmp: not to be changed. None, with a
-/// line that says why, where it can't be made (no network, not root).
-pub fn debian() -> Option<PathBuf> {
-    let kept = Path::new("/var/tmp/tideover-roots");
+/// Debian's essential packages, made by debootstrap(8) once per machine and kept in [`roots`]: not to be changed.
+///
+/// # Panics
+/// If it can't be made, with debootstrap's last line, or the test has not declared by `#[needs(debian)]` that it wants it.
+#[track_caller]
+pub fn debian() -> PathBuf {
+    assert_declared(&["debian"]);
+    let kept = &roots();
     let root = kept.join("bookworm");
     // Tests of other binaries may want it at the same time.
     fs::create_dir_all(kept).expect("/var/tmp takes a folder");
@@ -96,16 +104,13 @@ pub fn debian() -> Option<PathBuf> {
     // SAFETY: flock(2) touches no memory.
     unsafe { libc::flock(lock.as_raw_fd(), libc::LOCK_EX) };
     if root.is_dir() {
-        return Some(root);
+        return root;
     }
     let mut bootstrap = Command::new("unshare");
     bootstrap.args(["-m", "sh", "-c", BOOTSTRAP]).current_dir(kept).env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
     let told = bootstrap.output().expect("unshare runs");
-    if !told.status.success() {
-        let said = [told.stdout, told.stderr].concat();
-        let last = String::from_utf8_lossy(&said).lines().last().unwrap_or_default().to_string();
-        println!("skipped, debootstrap made no Debian: {last}");
-        return None;
-    }
-    Some(root)
+    let said = [told.stdout, told.stderr].concat();
+    let last = String::from_utf8_lossy(&said).lines().last().unwrap_or_default().to_string();
+    assert!(told.status.success(), "debootstrap made no Debian: {last}");
+    root
 }

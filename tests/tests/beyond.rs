@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use tideover_tests::{Outcome, Run, Scratch, fixture, library, preload_fixture, program, tideover, workspace};
+use tideover_tests::{Outcome, Run, Scratch, fixture, library, needs, preload_fixture, program, tideover, workspace};
 
 const TOO_MANY: &str = "Too many open files";
 
@@ -48,6 +48,7 @@ fn a_static_child_of_a_guarded_shell_runs_as_without_us() {
     Run::new(program("bash", "bash")).args(["-c", &script]).soft(64).hard(4096).both().same().preloaded.says(TOO_MANY);
 }
 
+#[needs(setuid)]
 #[test]
 fn a_set_uid_program_runs_as_without_us_and_run_refuses_it() {
     let scratch = Scratch::new();
@@ -57,10 +58,6 @@ fn a_set_uid_program_runs_as_without_us_and_run_refuses_it() {
     chown(&copy, Some(65534), Some(65534)).expect("root gives it away");
     fs::set_permissions(&copy, fs::Permissions::from_mode(0o6755)).expect("its mode");
     let both = Run::new(&copy).arg("200").soft(64).hard(4096).both();
-    if both.preloaded.succeeded() {
-        println!("skipped: {} is mounted nosuid", scratch.path().display());
-        return;
-    }
     both.same().preloaded.fails().says(TOO_MANY);
     let refused = guarded(&copy);
     assert_eq!(refused.code(), Some(126), "{refused}");
@@ -73,23 +70,17 @@ fn a_library_loaded_with_rtld_deepbind_gets_the_native_error() {
     run.both().same_but_for_messages().preloaded.fails().says(TOO_MANY);
 }
 
+#[needs(uring)]
 #[test]
 fn opens_by_io_uring_get_the_native_error() {
     let both = Run::new(fixture("uring")).soft(64).hard(4096).both();
     both.same_but_for_messages();
-    if both.plain.stdout.contains("no io_uring") {
-        println!("skipped: {}", both.plain.stdout.trim());
-    } else {
-        both.preloaded.fails().says(TOO_MANY);
-    }
+    both.preloaded.fails().says(TOO_MANY);
 }
 
 #[test]
 fn a_go_program_runs_as_without_us() {
-    let Ok(go) = std::panic::catch_unwind(|| program("go", "golang-go")) else {
-        println!("skipped: go is not installed");
-        return;
-    };
+    let go = program("go", "golang-go");
     let scratch = Scratch::new();
     let source = scratch.write(
         "main.go",

@@ -3,36 +3,17 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
-use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use tideover_tests::{Rootfs, Scratch, library, program, rootfs, tideover, workspace};
+use tideover_tests::{Rootfs, Scratch, library, needs, program, rootfs, tideover, workspace};
 
 /// Opens more files than its soft limit of 64 allows.
 const GREEDY: &str = "for i in {1..100}; do exec {file}</etc/passwd || exit 1; done; echo opened 100";
 const TOO_MANY: &str = "Too many open files";
 const LIBRARY: &str = "/usr/local/lib/libtideover.so";
 const ENTRYPOINT: &str = "/usr/local/bin/docker-entrypoint.sh";
-
-/// Debian's root filesystem, if containers can be run here at all; otherwise a line says why not.
-fn debian() -> Option<PathBuf> {
-    static WORKS: OnceLock<Option<PathBuf>> = OnceLock::new();
-    let found = WORKS.get_or_init(|| {
-        let root = rootfs::debian()?;
-        let tried = Container::of(&root).run(&["true"]);
-        if !tried.status.success() {
-            println!("skipped, podman can't run here: {}", String::from_utf8_lossy(&tried.stderr).trim());
-            return None;
-        }
-        Some(root)
-    });
-    if found.is_none() {
-        println!("skipped: no containers");
-    }
-    found.clone()
-}
 
 /// A container that is about to be run, and podman's storage for it.
 struct Container {
@@ -109,17 +90,19 @@ fn exhausted(output: &Output) {
     assert!(!output.status.success() && stderr(output).contains(TOO_MANY), "should run out: {output:?}");
 }
 
+#[needs(containers, debian)]
 #[test]
 fn debian_with_plain_env() {
-    let Some(root) = debian() else { return };
+    let root = rootfs::debian();
     let container = || Container::of(&root).tideover();
     exhausted(&container().run(&["bash", "-c", GREEDY]));
     carried(&container().with(&format!("--env=LD_PRELOAD={LIBRARY}")).run(&["bash", "-c", GREEDY]));
 }
 
+#[needs(containers, debian)]
 #[test]
 fn debian_with_the_entrypoint_script() {
-    let Some(root) = debian() else { return };
+    let root = rootfs::debian();
     let container = || Container::of(&root).tideover();
     carried(&container().run(&[ENTRYPOINT, "bash", "-c", GREEDY]));
     let through = |words: &[&str]| container().run(&[&[ENTRYPOINT], words].concat());
@@ -135,9 +118,10 @@ fn debian_with_the_entrypoint_script() {
     exhausted(&container().with("--env=TIDEOVER_DISABLE=1").run(&[ENTRYPOINT, "bash", "-c", GREEDY]));
 }
 
+#[needs(containers, debian)]
 #[test]
 fn a_library_that_does_not_load_here_is_left_out_and_the_program_runs() {
-    let Some(root) = debian() else { return };
+    let root = rootfs::debian();
     let scratch = Scratch::new();
     let mut bytes = fs::read(library()).expect("readable");
     bytes[18] = 183; // e_machine: aarch64
@@ -158,11 +142,9 @@ fn a_library_that_does_not_load_here_is_left_out_and_the_program_runs() {
     assert!(missing.status.success() && stderr(&missing).contains("/opt/none.so is missing"), "{missing:?}");
 }
 
+#[needs(containers)]
 #[test]
 fn busybox_alone_runs_without_the_library_and_says_why() {
-    if debian().is_none() {
-        return;
-    }
     let root = Rootfs::busybox();
     let container = || Container::of(root.path()).tideover();
     let output = container().run(&[ENTRYPOINT, "sh", "-c", "echo ran; echo $LD_PRELOAD"]);
@@ -180,9 +162,10 @@ fn busybox_alone_runs_without_the_library_and_says_why() {
     assert!(plain.status.success() && plain.stderr.is_empty() && plain.stdout == b"ran\n", "{plain:?}");
 }
 
+#[needs(containers, debian)]
 #[test]
 fn a_static_init_passes_the_library_on_and_a_static_program_is_refused() {
-    let Some(root) = debian() else { return };
+    let root = rootfs::debian();
     let container = || Container::of(&root).tideover().file(&program("busybox", "busybox-static"), "/opt/busybox");
     // As tini and gosu do: a static program that executes the real one.
     let output = container().run(&[ENTRYPOINT, "/opt/busybox", "env", "bash", "-c", GREEDY]);
@@ -193,11 +176,9 @@ fn a_static_init_passes_the_library_on_and_a_static_program_is_refused() {
     carried(&container().run(&["tideover", "run", "--", "bash", "-c", GREEDY]));
 }
 
+#[needs(containers)]
 #[test]
 fn musl_programs_are_carried_and_asked_by_their_own_loader() {
-    if debian().is_none() {
-        return;
-    }
     let root = Rootfs::busybox();
     let scratch = Scratch::new();
     let source = scratch.write(
@@ -221,9 +202,10 @@ fn musl_programs_are_carried_and_asked_by_their_own_loader() {
     assert!(said.contains("greedy runs without") && said.contains(too_many), "{wrong:?}");
 }
 
+#[needs(containers, debian)]
 #[test]
 fn a_read_only_root_another_user_and_no_shared_memory_are_all_the_same() {
-    let Some(root) = debian() else { return };
+    let root = rootfs::debian();
     let container = || Container::of(&root).tideover();
     let odd: [&[&str]; 4] = [
         &["--read-only"],
@@ -243,9 +225,10 @@ fn a_read_only_root_another_user_and_no_shared_memory_are_all_the_same() {
     assert!(String::from_utf8_lossy(&ps.stdout).contains("sleep"), "its own processes are seen: {ps:?}");
 }
 
+#[needs(containers, debian)]
 #[test]
 fn a_log_on_a_full_volume_goes_to_the_containers_output() {
-    let Some(root) = debian() else { return };
+    let root = rootfs::debian();
     // 400 KiB of lines, 256 KiB of space.
     let script = "for i in {1..4000}; do printf 'line %04d %090d\\n' $i 0 >>/var/log/app/app.log || exit 1; done; \
                   sed -n 's/^line \\([0-9]*\\).*/kept \\1/p' /var/log/app/app.log";
@@ -269,9 +252,7 @@ struct Images {
 }
 
 impl Images {
-    /// None where there are no containers.
-    fn new() -> Option<Images> {
-        debian()?;
+    fn new() -> Images {
         let container = Container { storage: Scratch::new(), image: vec!["tideover-test".into()], options: vec![] };
         let context = Scratch::new();
         for (from, to) in [
@@ -288,7 +269,7 @@ impl Images {
         let imported = container.podman(&["import", tar.to_str().expect("plain"), "debian-here"]);
         assert!(imported.status.success(), "{imported:?}");
         fs::remove_file(&tar).expect("a file of ours");
-        Some(Images { container, context })
+        Images { container, context }
     }
 
     /// Builds it anew from this Dockerfile.
@@ -301,9 +282,10 @@ impl Images {
     }
 }
 
+#[needs(containers)]
 #[test]
 fn the_documented_images_work() {
-    let Some(images) = Images::new() else { return };
+    let images = Images::new();
     let text = fs::read_to_string(workspace().join("docs/containers.md")).expect("the document is there");
     let files: Vec<&str> = text.split("```dockerfile\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
     assert_eq!(files.len(), 3, "one image for each way");
@@ -315,9 +297,10 @@ fn the_documented_images_work() {
 
 /// What a kubelet makes of contrib/kubernetes/deployment.yaml: the init container, the program whose image knows nothing, and a
 /// sidecar that sees it; with the manifest's own commands, variables, mounts and user.
+#[needs(containers)]
 #[test]
 fn a_pod_made_of_the_manifest_works() {
-    let Some(images) = Images::new() else { return };
+    let images = Images::new();
     images.build(&fs::read_to_string(workspace().join("contrib/Dockerfile")).expect("it is there"));
     let script = "import sys, yaml; spec = yaml.safe_load(open(sys.argv[1]))['spec']['template']['spec']; \
                   init, web = spec['initContainers'][0], spec['containers'][0]; \
@@ -380,9 +363,10 @@ fn a_pod_made_of_the_manifest_works() {
     images.container.podman(&["rm", "-f", "-t", "0", "web"]);
 }
 
+#[needs(containers, debian)]
 #[test]
 fn the_package_installs_runs_and_goes_without_a_trace() {
-    let Some(root) = debian() else { return };
+    let root = rootfs::debian();
     let scratch = Scratch::new();
     let mut deb = Command::new(workspace().join("scripts/deb"));
     let made = deb.env("LIB", library()).env("BIN", tideover()).env("OUT", scratch.path()).output().expect("sh runs");

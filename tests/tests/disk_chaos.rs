@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use tideover_tests::numbered::Account;
 use tideover_tests::outage::{BACK, Fed, Logger};
-use tideover_tests::{Disk, Kind, Outcome, Run, fixture, program};
+use tideover_tests::{Disk, Kind, Outcome, Run, fixture, needs, program};
 
 /// xorshift.
 struct Dice(u64);
@@ -89,9 +89,6 @@ fn check(name: &str, text: &str, outcomes: &[Outcome], lines: u32, outages: usiz
 }
 
 fn one_writer(name: &str, kind: Kind, salt: u64, run: impl Fn(&Path) -> Run) {
-    if !kind.is_possible() {
-        return;
-    }
     let mut dice = Dice::new(salt);
     let disk = Disk::new(kind);
     let log = log_on(&disk);
@@ -124,23 +121,37 @@ fn c(how: &'static str) -> impl Fn(&Path) -> Run {
     move |log| Run::new(fixture("disk_append")).arg(how).arg(log)
 }
 
+#[needs(mounts)]
 #[test]
 fn one_writer_by_write() {
     one_writer("write", Kind::Tmpfs, 1, c("write"));
+}
+
+#[needs(images)]
+#[test]
+fn one_writer_by_write_on_ext4() {
     one_writer("write", Kind::Ext4, 2, c("write"));
 }
 
+#[needs(mounts)]
 #[test]
 fn one_writer_by_stdio() {
     one_writer("stdio", Kind::Tmpfs, 3, c("full"));
+}
+
+#[needs(images)]
+#[test]
+fn one_writer_that_opens_its_log_anew_on_ext4() {
     one_writer("reopened", Kind::Ext4, 4, c("reopen"));
 }
 
+#[needs(images)]
 #[test]
 fn one_writer_over_quota() {
     one_writer("quota", Kind::Quota, 5, c("write"));
 }
 
+#[needs(mounts)]
 #[test]
 fn one_writer_in_bash() {
     let script =
@@ -148,12 +159,14 @@ fn one_writer_in_bash() {
     one_writer("bash", Kind::Tmpfs, 6, |log| Run::new(program("bash", "bash")).args(["-c", script, "bash"]).arg(log));
 }
 
+#[needs(images)]
 #[test]
 fn one_writer_where_opening_may_fail() {
     one_writer("reopened on xfs", Kind::Xfs, 8, c("reopen"));
     one_writer("reopened on btrfs", Kind::Btrfs, 9, c("reopen"));
 }
 
+#[needs(mounts)]
 #[test]
 fn three_writers() {
     let mut dice = Dice::new(7);

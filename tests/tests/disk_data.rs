@@ -10,7 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use tideover_tests::outage::{Fed, Logger};
-use tideover_tests::{Both, Disk, Kind, Outcome, Page, Run, Running, Scratch, fixture, program};
+use tideover_tests::{Both, Disk, Kind, Outcome, Page, Run, Running, Scratch, fixture, needs, program};
 
 /// What is compared: end, output, and what is on the disk afterwards; with the disk's own path taken out.
 fn seen(disk: &Disk, outcome: &Outcome) -> (Option<i32>, bool, String, String) {
@@ -112,11 +112,9 @@ fn level_is_sound(disk: &Disk) -> String {
     format!("sound: {}", (least..=put + 2).contains(&keys))
 }
 
+#[needs(images)]
 #[test]
 fn leveldb() {
-    if !Kind::Ext4.is_possible() {
-        return;
-    }
     for room in [0, 128 << 10] {
         // Its LOG is a log; here it is said to be none, so that nothing else can hide among its lines.
         let both = untouched(
@@ -130,11 +128,9 @@ fn leveldb() {
     }
 }
 
+#[needs(images)]
 #[test]
 fn leveldb_sends_nothing_but_its_log_elsewhere() {
-    if !Kind::Ext4.is_possible() {
-        return;
-    }
     for room in [0, 128 << 10] {
         let disk = Disk::new(Kind::Ext4);
         level_made(&disk);
@@ -155,11 +151,9 @@ fn leveldb_sends_nothing_but_its_log_elsewhere() {
     }
 }
 
+#[needs(images)]
 #[test]
 fn rocksdb() {
-    if !Kind::Ext4.is_possible() {
-        return;
-    }
     let ldb =
         |disk: &Disk| Run::new(program("ldb", "rocksdb-tools")).arg(format!("--db={}", disk.join("rocks").display()));
     let rows: String = (0..4000).map(|i| format!("key{i:05} ==> {}\n", "v".repeat(200))).collect();
@@ -183,6 +177,7 @@ fn rocksdb() {
     }
 }
 
+#[needs(mounts)]
 #[test]
 fn sqlite_with_either_journal() {
     for journal in ["delete", "wal", "truncate", "persist"] {
@@ -285,6 +280,7 @@ fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a free port").port()
 }
 
+#[needs(mounts)]
 #[test]
 fn redis_append_only_file() {
     for policy in ["everysec", "no"] {
@@ -320,11 +316,9 @@ fn postgres(name: &str) -> Run {
         .timeout(Duration::from_secs(60))
 }
 
+#[needs(images)]
 #[test]
 fn postgresql_write_ahead_log() {
-    if !Kind::Ext4.is_possible() {
-        return;
-    }
     let once = |preload: bool| {
         let disk = Disk::new(Kind::Ext4);
         let folder = Scratch::new();
@@ -397,6 +391,7 @@ fn psql(folder: &Scratch, port: u16, text: &str) -> Outcome {
         .output()
 }
 
+#[needs(mounts)]
 #[test]
 fn mariadb_binary_log() {
     let once = |preload: bool| {
@@ -482,16 +477,24 @@ fn repository_is_sound(disk: &Disk) -> String {
     format!("{}{}", fsck.stderr, log.stdout)
 }
 
-#[test]
-fn git_commit() {
-    let commit = |disk: &Disk| git(disk).args(["commit", "--allow-empty", "-m", "second"]);
-    untouched(Kind::Tmpfs, 0, repository, commit, repository_is_sound).plain.fails();
-    if Kind::Ext4.is_possible() {
-        untouched(Kind::Ext4, 0, repository, commit, repository_is_sound).plain.fails();
-    }
-    untouched(Kind::Tmpfs, 8192, repository, commit, repository_is_sound);
+fn second_commit(disk: &Disk) -> Run {
+    git(disk).args(["commit", "--allow-empty", "-m", "second"])
 }
 
+#[needs(mounts)]
+#[test]
+fn git_commit() {
+    untouched(Kind::Tmpfs, 0, repository, second_commit, repository_is_sound).plain.fails();
+    untouched(Kind::Tmpfs, 8192, repository, second_commit, repository_is_sound);
+}
+
+#[needs(images)]
+#[test]
+fn git_commit_on_ext4() {
+    untouched(Kind::Ext4, 0, repository, second_commit, repository_is_sound).plain.fails();
+}
+
+#[needs(mounts)]
 #[test]
 fn git_reflog() {
     // Enough entries that a page of the reflog is used up on the full disk; git itself appends to it.
@@ -516,17 +519,26 @@ fn git_reflog() {
 
 // --- things that append, and are no logs
 
-#[test]
-fn bash_history() {
+fn history_on(kind: Kind) {
     let script = "HISTFILE=$PWD/.bash_history; set -o history; for i in {1..200}; do history -s \"command number $i\"; done; \
                   history -a; echo \"append $?\" >&2; history -w; echo \"write $?\" >&2";
     let before = |disk: &Disk| fs::write(disk.join(".bash_history"), "ls\n").expect("there is space");
-    untouched(Kind::Tmpfs, 0, before, bash(script), content(".bash_history"));
-    if Kind::Ext4.is_possible() {
-        untouched(Kind::Ext4, 0, before, bash(script), content(".bash_history"));
-    }
+    untouched(kind, 0, before, bash(script), content(".bash_history"));
 }
 
+#[needs(mounts)]
+#[test]
+fn bash_history() {
+    history_on(Kind::Tmpfs);
+}
+
+#[needs(images)]
+#[test]
+fn bash_history_on_ext4() {
+    history_on(Kind::Ext4);
+}
+
+#[needs(mounts)]
 #[test]
 fn files_by_name_that_are_no_logs() {
     let names = [
@@ -578,6 +590,7 @@ fn nothing_after(_: &Disk) -> String {
     String::new()
 }
 
+#[needs(mounts)]
 #[test]
 fn output_that_is_data() {
     // The shell opens the file, the program writes it: nothing says that it is a log.
@@ -605,6 +618,7 @@ fn output_that_is_data() {
     }
 }
 
+#[needs(mounts)]
 #[test]
 fn dd_cp_and_tar() {
     let source = |disk: &Disk| {
@@ -636,9 +650,6 @@ fn dd_cp_and_tar() {
 
 /// Where nothing can be created: only a log that is opened to be appended to may seem to be. Everything else is refused.
 fn new_files_on(kind: Kind) {
-    if !kind.is_possible() {
-        return;
-    }
     let source = |disk: &Disk| {
         fs::write(disk.join("there.log"), "already there\n").expect("there is space");
         // Data is written while there is space; btrfs and xfs could not even take notice of it later.
@@ -695,16 +706,19 @@ fn new_files_on(kind: Kind) {
     }
 }
 
+#[needs(images)]
 #[test]
 fn new_files_on_a_full_xfs() {
     new_files_on(Kind::Xfs);
 }
 
+#[needs(images)]
 #[test]
 fn new_files_on_a_full_btrfs() {
     new_files_on(Kind::Btrfs);
 }
 
+#[needs(images)]
 #[test]
 fn new_files_over_quota() {
     new_files_on(Kind::Quota);
@@ -712,12 +726,10 @@ fn new_files_over_quota() {
 
 /// A log that could not be created has a stand-in; whatever shows that it is no log, or more than one, gets the error that its
 /// creation had: never success, and never the stand-in's own EPERM.
+#[needs(images)]
 #[test]
 fn a_stand_in_takes_nothing_but_log_lines() {
     let kind = Kind::Xfs;
-    if !kind.is_possible() {
-        return;
-    }
     let disk = Disk::new(kind);
     disk.fill();
     let mut wrong = vec![];
@@ -747,6 +759,7 @@ fn a_stand_in_takes_nothing_but_log_lines() {
 }
 
 /// Found by reading: the verdict "log" stood although the writer had asked for durability since.
+#[needs(mounts)]
 #[test]
 fn a_log_whose_writer_asks_for_durability_gets_the_true_error_from_then_on() {
     let disk = Disk::new(Kind::Tmpfs);
@@ -762,6 +775,7 @@ fn a_log_whose_writer_asks_for_durability_gets_the_true_error_from_then_on() {
 }
 
 /// Found by trying: the filter said that all was well, and the log was replaced by the part that there was space for.
+#[needs(mounts)]
 #[test]
 fn a_filter_that_rewrites_a_log_says_that_its_disk_is_full() {
     for filter in ["grep -v DEBUG", "sed s/INFO/info/", "awk 1", "tac"] {
@@ -778,6 +792,7 @@ fn a_filter_that_rewrites_a_log_says_that_its_disk_is_full() {
 }
 
 /// Found by reading: its number was forgotten before the stream was flushed.
+#[needs(mounts)]
 #[test]
 fn a_durable_files_last_records_get_the_true_error_when_it_is_closed() {
     for how in ["fclose", "freopen"] {
@@ -863,47 +878,57 @@ fn curl(_: &Disk, url: &str) -> Run {
     Run::new(program("curl", "curl")).args(["-sS", "-C", "-", "-O", url])
 }
 
+#[needs(mounts)]
 #[test]
 fn wget_continues() {
     let both = resumed("archive.txt", wget);
     assert_eq!(both.plain.code(), Some(3), "a file error: {}", both.plain);
 }
 
+#[needs(mounts)]
 #[test]
 fn curl_continues() {
     let both = resumed("archive.txt", curl);
     assert_eq!(both.plain.code(), Some(23), "a write error: {}", both.plain);
 }
 
+#[needs(mounts)]
 #[test]
 fn wget_continues_a_file_that_has_the_name_of_a_log() {
     // What it downloads may well be a log, as text as any: it is data all the same.
     resumed("server.log", wget);
 }
 
+#[needs(mounts)]
 #[test]
 fn curl_continues_a_file_that_has_the_name_of_a_log() {
     resumed("server.log", curl);
 }
 
-#[test]
-fn copies_that_append_to_a_file_that_has_the_name_of_a_log() {
+/// Copies ../text.log, 30,000 bytes of lines, onto the end of there.log, which has a line.
+fn copy_that_appends(script: &str) {
     let source = |disk: &Disk| {
         let folder = disk.path().parent().expect("a disk is mounted in a folder");
         fs::write(folder.join("text.log"), "a line of text\n".repeat(2000)).expect("there is space");
         fs::write(disk.join("there.log"), "already there\n").expect("there is space");
     };
-    for script in [
-        "dd if=../text.log of=there.log bs=4k oflag=append conv=notrunc status=none",
-        "rsync --append --inplace ../text.log there.log",
-    ] {
-        if script.starts_with("rsync") && !Path::new("/usr/bin/rsync").exists() {
-            continue;
-        }
-        untouched(Kind::Tmpfs, 0, source, sh(&format!("{script}; echo \"exit $?\" >&2")), content("there.log"));
-    }
+    untouched(Kind::Tmpfs, 0, source, sh(&format!("{script}; echo \"exit $?\" >&2")), content("there.log"));
 }
 
+#[needs(mounts)]
+#[test]
+fn copies_that_append_to_a_file_that_has_the_name_of_a_log() {
+    copy_that_appends("dd if=../text.log of=there.log bs=4k oflag=append conv=notrunc status=none");
+}
+
+#[needs(mounts)]
+#[test]
+fn rsync_appends_to_a_file_that_has_the_name_of_a_log() {
+    program("rsync", "rsync");
+    copy_that_appends("rsync --append --inplace ../text.log there.log");
+}
+
+#[needs(mounts)]
 #[test]
 fn a_log_that_was_synchronised_once_is_no_log_any_more() {
     // Whoever asks for durability gets the truth, whatever the name.
@@ -944,6 +969,7 @@ fn a_log_that_was_synchronised_once_is_no_log_any_more() {
     }
 }
 
+#[needs(mounts)]
 #[test]
 fn bytes_that_are_no_text_are_no_log_lines() {
     let script = "import os, sys\nlog = os.open('app.log', os.O_WRONLY | os.O_APPEND)\n\
@@ -964,6 +990,7 @@ fn bytes_that_are_no_text_are_no_log_lines() {
     }
 }
 
+#[needs(mounts)]
 #[test]
 fn a_writer_of_both_gets_the_truth_for_its_data() {
     // One process, one full disk: its log goes elsewhere, its table does not.
@@ -990,6 +1017,7 @@ fn a_writer_of_both_gets_the_truth_for_its_data() {
     account.complete(1..=110, 1);
 }
 
+#[needs(mounts)]
 #[test]
 fn nothing_is_made_where_there_was_nothing() {
     untouched(Kind::Tmpfs, 0, nothing, sh("ls -A; echo hello"), |disk| {

@@ -1,14 +1,14 @@
 //! What is done about a full disk only when asked for: waiting for space, removing rotated logs, cutting the log itself.
 
 use std::fs;
-use std::os::unix::fs::{MetadataExt, symlink};
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use tideover_tests::numbered::Account;
 use tideover_tests::outage::{BACK, Fed, Logger};
-use tideover_tests::{Disk, Kind, Outcome, Page, Run, Running, fixture, program};
+use tideover_tests::{Disk, Kind, Outcome, Page, Run, Running, fixture, needs, program};
 
 // --- TIDEOVER_ON_FULL=wait
 
@@ -66,9 +66,6 @@ fn comes(running: &Running, what: impl Fn() -> bool) {
 /// Fails without the library, on a disk that stays full; waits and completes with it. `check` looks at what it made.
 #[track_caller]
 fn waits(kind: Kind, name: &str, prepare: &dyn Fn(&Disk), job: &dyn Fn(&Disk) -> Run, check: &dyn Fn(&Disk)) {
-    if !kind.is_possible() {
-        return;
-    }
     let (_disk, plain) = paused(kind, false, prepare, job);
     plain.fails();
     assert!(!plain.timed_out, "it fails at once: {plain}");
@@ -92,40 +89,63 @@ fn script(kind: Kind, script: &str, made: &str, like: &str) {
     });
 }
 
+#[needs(images)]
 #[test]
 fn dd_waits() {
     script(Kind::Tmpfs, "dd if=../source/bytes of=copy bs=4k status=none", "copy", "bytes");
+}
+
+#[needs(images)]
+#[test]
+fn dd_waits_on_ext4() {
     script(Kind::Ext4, "dd if=../source/bytes of=copy bs=1000 status=none", "copy", "bytes");
 }
 
+#[needs(images)]
 #[test]
 fn cp_waits() {
     script(Kind::Tmpfs, "cp ../source/bytes copy", "copy", "bytes");
+}
+
+#[needs(images)]
+#[test]
+fn cp_waits_on_ext4() {
     script(Kind::Ext4, "cp ../source/text copy", "copy", "text");
 }
 
+#[needs(images)]
 #[test]
 fn cat_into_a_file_waits() {
     script(Kind::Tmpfs, "cat ../source/text > copy.csv", "copy.csv", "text");
 }
 
+#[needs(images)]
 #[test]
 fn stdio_waits() {
     script(Kind::Tmpfs, "LC_ALL=C sort -s -k9 ../source/text > sorted.txt", "sorted.txt", "text");
     script(Kind::Tmpfs, "awk '{ print }' ../source/text > copy.txt", "copy.txt", "text");
 }
 
-#[test]
-fn tar_waits() {
-    for kind in [Kind::Tmpfs, Kind::Ext4].into_iter().filter(|k| k.is_possible()) {
-        waits(kind, "tar", &nothing, &|disk| sh(disk, "tar -cf packed.tar -C .. source"), &|disk| {
-            let listed =
-                sh(disk, "tar -tf packed.tar && tar -xf packed.tar && cmp source/text ../source/text").output();
-            assert_eq!(listed.passes().stdout.lines().count(), 3, "{listed}");
-        });
-    }
+fn tar_waits_on(kind: Kind) {
+    waits(kind, "tar", &nothing, &|disk| sh(disk, "tar -cf packed.tar -C .. source"), &|disk| {
+        let listed = sh(disk, "tar -tf packed.tar && tar -xf packed.tar && cmp source/text ../source/text").output();
+        assert_eq!(listed.passes().stdout.lines().count(), 3, "{listed}");
+    });
 }
 
+#[needs(images)]
+#[test]
+fn tar_waits() {
+    tar_waits_on(Kind::Tmpfs);
+}
+
+#[needs(images)]
+#[test]
+fn tar_waits_on_an_ext4() {
+    tar_waits_on(Kind::Ext4);
+}
+
+#[needs(images)]
 #[test]
 fn python_waits() {
     let text = "out = open('table.csv', 'w')\nfor i in range(3000): out.write(f'{i},{i * i}\\n')\nout.close()\n\
@@ -142,6 +162,7 @@ fn python_waits() {
     );
 }
 
+#[needs(images)]
 #[test]
 fn sqlite_waits() {
     waits(
@@ -158,6 +179,7 @@ fn sqlite_waits() {
     );
 }
 
+#[needs(images)]
 #[test]
 fn calls_that_make_something_wait() {
     // On a full xfs nothing can be made at all.
@@ -172,17 +194,24 @@ fn calls_that_make_something_wait() {
             assert!(fs::symlink_metadata(disk.join(made)).is_ok(), "{script}");
         });
     }
+}
+
+#[needs(images)]
+#[test]
+fn fallocate_waits() {
     waits(Kind::Tmpfs, "fallocate on tmpfs", &nothing, &|disk| sh(disk, "fallocate -l 100K reserved"), &|disk| {
         assert_eq!(fs::metadata(disk.join("reserved")).expect("it was made").len(), 100 << 10);
     });
 }
 
+#[needs(images)]
 #[test]
 fn over_quota_it_waits_too() {
     script(Kind::Quota, "dd if=../../source/bytes of=copy bs=4k status=none", "copy", "bytes");
     script(Kind::Quota, "cp ../../source/bytes copy", "copy", "bytes");
 }
 
+#[needs(images)]
 #[test]
 fn a_wait_has_an_end() {
     let disk = Disk::new(Kind::Tmpfs);
@@ -198,6 +227,7 @@ fn a_wait_has_an_end() {
     assert_eq!(plain.stdout, preloaded.stdout);
 }
 
+#[needs(mounts)]
 #[test]
 fn a_long_wait_is_said_again_after_half_a_minute() {
     let disk = Disk::new(Kind::Tmpfs);
@@ -212,6 +242,7 @@ fn a_long_wait_is_said_again_after_half_a_minute() {
     assert_eq!(fs::metadata(disk.join("copy")).expect("it was made").len(), 40960);
 }
 
+#[needs(mounts)]
 #[test]
 fn a_program_that_waits_can_be_ended() {
     for signal in [libc::SIGTERM, libc::SIGINT] {
@@ -232,6 +263,7 @@ fn a_program_that_waits_can_be_ended() {
     }
 }
 
+#[needs(images)]
 #[test]
 fn a_handler_for_one_signal_ends_the_wait() {
     // It is gone when it has run: who asks only then finds none.
@@ -252,6 +284,7 @@ fn a_handler_for_one_signal_ends_the_wait() {
     outcome.passes().says("handled").says("failed: Interrupted system call");
 }
 
+#[needs(images)]
 #[test]
 fn signals_that_are_handled_do_not_end_the_wait() {
     // SIGCHLD, SIGWINCH, a profiler's timer: the job has nothing to do with them.
@@ -266,6 +299,7 @@ fn signals_that_are_handled_do_not_end_the_wait() {
     }
 }
 
+#[needs(mounts)]
 #[test]
 fn a_log_does_not_wait() {
     // Waiting is for what can't go elsewhere.
@@ -278,6 +312,7 @@ fn a_log_does_not_wait() {
     assert_eq!(told.logs("full_waits"), 0);
 }
 
+#[needs(images)]
 #[test]
 fn a_non_blocking_pipe_and_dev_full_do_not_wait() {
     let disk = Disk::new(Kind::Tmpfs);
@@ -319,6 +354,7 @@ fn writer(log: &Path) -> Run {
     Run::new(fixture("disk_append")).arg("write").arg(log).preload(true)
 }
 
+#[needs(mounts)]
 #[test]
 fn cleanup_removes_the_oldest_rotated_siblings_and_nothing_else() {
     let disk = Disk::new(Kind::Tmpfs);
@@ -347,13 +383,11 @@ fn cleanup_removes_the_oldest_rotated_siblings_and_nothing_else() {
     }
 }
 
+#[needs(mounts, root)]
 #[test]
 fn cleanup_leaves_what_belongs_to_others_or_is_open() {
     let disk = Disk::new(Kind::Tmpfs);
     let log = with_siblings(&disk);
-    if fs::metadata(&log).expect("it is there").uid() != 0 {
-        return; // only root can give files away
-    }
     std::os::unix::fs::chown(disk.join("app.log.3"), Some(12345), None).expect("root may");
     let text = "import os, sys\nkept = open('app.log.2.gz', 'rb')\nlog = os.open('app.log', os.O_WRONLY | os.O_APPEND)\n\
                 for line in sys.stdin:\n    \
@@ -372,6 +406,7 @@ fn cleanup_leaves_what_belongs_to_others_or_is_open() {
 }
 
 /// Found by reading: of several buffers, the first was written to the file and then sent elsewhere once more.
+#[needs(images)]
 #[test]
 fn several_buffers_are_written_once_when_cleanup_has_made_room() {
     let disk = Disk::new(Kind::Tmpfs);
@@ -386,6 +421,7 @@ fn several_buffers_are_written_once_when_cleanup_has_made_room() {
     assert_eq!(fs::read_to_string(disk.join("app.log")).expect("it is there"), "one\ntwo\nthree\n", "{outcome}");
 }
 
+#[needs(mounts)]
 #[test]
 fn without_cleanup_nothing_is_removed() {
     let disk = Disk::new(Kind::Tmpfs);
@@ -402,6 +438,7 @@ fn without_cleanup_nothing_is_removed() {
 
 // --- TIDEOVER_TRUNCATE
 
+#[needs(mounts)]
 #[test]
 fn truncate_cuts_a_big_log_to_its_end_at_a_line() {
     let disk = Disk::new(Kind::Tmpfs);
@@ -432,6 +469,7 @@ fn truncate_cuts_a_big_log_to_its_end_at_a_line() {
 }
 
 /// Found by reading: a writer without O_APPEND goes on where it was, beyond the end, and what is before is zeros.
+#[needs(images)]
 #[test]
 fn truncate_leaves_a_log_that_is_not_appended_to() {
     let disk = Disk::new(Kind::Tmpfs);
@@ -447,6 +485,7 @@ fn truncate_leaves_a_log_that_is_not_appended_to() {
 }
 
 /// Found by reading: nothing was freed by that.
+#[needs(mounts)]
 #[test]
 fn cleanup_leaves_files_with_a_second_name() {
     let disk = Disk::new(Kind::Tmpfs);
@@ -463,6 +502,7 @@ fn cleanup_leaves_files_with_a_second_name() {
     assert!(there(&disk, "app.log.1") && there(&disk, "app.log.2"), "they stay");
 }
 
+#[needs(mounts)]
 #[test]
 fn truncate_leaves_a_small_log() {
     let disk = Disk::new(Kind::Tmpfs);

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tideover_tests::numbered::Account;
 use tideover_tests::outage::{Fed, Told, compared, nothing_lost};
-use tideover_tests::{Kind, Run, Scratch, fixture, program};
+use tideover_tests::{Kind, Run, Scratch, fixture, needs, program};
 
 fn through(name: &str, kind: Kind, run: impl Fn(&Path) -> Run) -> (Told, Told) {
     // Java's and perl's buffers of 8 KiB keep what did not fit and try again; the outage is longer than that.
@@ -94,31 +94,37 @@ fn shell(name: &str, package: &str, script: &str, log: &Path) -> Run {
     Run::new(program(name, package)).args(["-c", script, name]).arg(log)
 }
 
+#[needs(mounts)]
 #[test]
 fn bash_appends_line_by_line() {
     survives("bash: echo >> log", Kind::Tmpfs, |log| shell("bash", "bash", EACH, log));
 }
 
+#[needs(mounts)]
 #[test]
 fn bash_with_its_output_in_the_log() {
     survives_in_a_shell("bash: exec >> log", |log| shell("bash", "bash", ONCE, log));
 }
 
+#[needs(mounts)]
 #[test]
 fn dash_appends_line_by_line() {
     survives("dash: echo >> log", Kind::Tmpfs, |log| shell("dash", "dash", EACH, log));
 }
 
+#[needs(mounts)]
 #[test]
 fn dash_with_its_output_in_the_log() {
     survives_in_a_shell("dash: exec >> log", |log| shell("dash", "dash", ONCE, log));
 }
 
+#[needs(mounts)]
 #[test]
 fn zsh_appends_line_by_line() {
     survives("zsh: echo >> log", Kind::Tmpfs, |log| shell("zsh", "zsh", EACH, log));
 }
 
+#[needs(mounts)]
 #[test]
 fn zsh_with_its_output_in_the_log() {
     survives_in_a_shell("zsh: exec >> log", |log| shell("zsh", "zsh", ONCE, log));
@@ -133,6 +139,7 @@ fn python(put: &str, log: &Path) -> Run {
     Run::new(program("python3", "python3")).env("PYTHONUNBUFFERED", "").args(["-c", &script]).arg(log)
 }
 
+#[needs(mounts)]
 #[test]
 fn python_file_handler() {
     let put =
@@ -140,6 +147,7 @@ fn python_file_handler() {
     survives("python: FileHandler", Kind::Tmpfs, |log| python(put, log));
 }
 
+#[needs(mounts)]
 #[test]
 fn python_rotating_file_handler() {
     let put = "import logging, logging.handlers\n\
@@ -148,6 +156,7 @@ fn python_rotating_file_handler() {
     survives("python: RotatingFileHandler", Kind::Tmpfs, |log| python(put, log));
 }
 
+#[needs(mounts)]
 #[test]
 fn python_opens_the_log_for_each_line() {
     let put = "def put(line):\n    try:\n        with open(log, 'a') as f: f.write(line + '\\n')\n    \
@@ -155,12 +164,14 @@ fn python_opens_the_log_for_each_line() {
     survives("python: open('a')", Kind::Tmpfs, |log| python(put, log));
 }
 
+#[needs(mounts)]
 #[test]
 fn python_prints_to_its_redirected_output() {
     let put = "def put(line): print(line, flush=True)";
     survives_on_stderr("python: print >> log", Kind::Tmpfs, |log| python(put, log));
 }
 
+#[needs(mounts)]
 #[test]
 fn python_prints_to_a_log_that_was_opened_afresh() {
     // `> log` rather than `>> log`: not O_APPEND, but the file that standard output was at start.
@@ -168,6 +179,7 @@ fn python_prints_to_a_log_that_was_opened_afresh() {
     survives_on_stderr_with("python: print > log", ">", Kind::Tmpfs, |log| python(put, log));
 }
 
+#[needs(mounts)]
 #[test]
 fn python_prints_unbuffered_to_its_redirected_output() {
     // As in most containers: a write for the text, one for the newline, and what a short write leaves is forgotten.
@@ -184,6 +196,7 @@ fn node(put: &str, log: &Path) -> Run {
     Run::new(program("node", "nodejs")).args(["-e", &script]).arg(log)
 }
 
+#[needs(mounts)]
 #[test]
 fn node_append_file() {
     let put = "const put = line => new Promise(done => fs.appendFile(log, line + '\\n', error => {\
@@ -191,6 +204,7 @@ fn node_append_file() {
     survives("node: fs.appendFile", Kind::Tmpfs, |log| node(put, log));
 }
 
+#[needs(mounts)]
 #[test]
 fn node_write_stream() {
     let put = "const stream = fs.createWriteStream(log, {flags: 'a'});\n\
@@ -199,6 +213,7 @@ fn node_write_stream() {
     survives("node: fs.createWriteStream", Kind::Tmpfs, |log| node(put, log));
 }
 
+#[needs(mounts)]
 #[test]
 fn node_console_log_to_its_redirected_output() {
     let put = "const put = line => console.log(line);";
@@ -231,6 +246,7 @@ fn java(folder: &Scratch, class: &str, put: &str) -> Run {
         .arg(class)
 }
 
+#[needs(mounts)]
 #[test]
 fn java_util_logging() {
     let folder = Scratch::new();
@@ -248,6 +264,7 @@ fn java_util_logging() {
     survives("java: java.util.logging", Kind::Tmpfs, |log| run.clone().arg(log));
 }
 
+#[needs(mounts)]
 #[test]
 fn java_prints_to_its_redirected_output() {
     let folder = Scratch::new();
@@ -259,6 +276,7 @@ fn java_prints_to_its_redirected_output() {
     survives_on_stderr("java: System.out >> log", Kind::Tmpfs, |log| run.clone().arg(log));
 }
 
+#[needs(mounts)]
 #[test]
 fn perl_print() {
     let script = "use IO::Handle; open my $log, '>>', $ARGV[0] or die; $log->autoflush; \
@@ -266,6 +284,7 @@ fn perl_print() {
     survives("perl: print", Kind::Tmpfs, |log| Run::new(program("perl", "perl")).args(["-e", script]).arg(log));
 }
 
+#[needs(mounts)]
 #[test]
 fn ruby_logger() {
     let script = "require 'logger'; log = Logger.new(ARGV[0]); log.formatter = proc { |*, text| text + \"\\n\" }\n\
@@ -273,6 +292,7 @@ fn ruby_logger() {
     survives("ruby: Logger", Kind::Tmpfs, |log| Run::new(program("ruby", "ruby")).args(["-e", script]).arg(log));
 }
 
+#[needs(mounts)]
 #[test]
 fn php_error_log() {
     let script = "while (($l = fgets(STDIN)) !== false) { \
@@ -282,6 +302,7 @@ fn php_error_log() {
     });
 }
 
+#[needs(mounts)]
 #[test]
 fn gawk_print() {
     let script = r#"/^:/ { mark = substr($0, 2); printf "" > mark; close(mark); next }
@@ -291,6 +312,7 @@ fn gawk_print() {
     });
 }
 
+#[needs(mounts)]
 #[test]
 fn lua_file() {
     let script = "local log = io.open(arg[1], 'a')\nfor l in io.lines() do\n\
@@ -309,6 +331,7 @@ fn source(name: &str) -> String {
     format!("{}/fixtures/{name}", env!("CARGO_MANIFEST_DIR"))
 }
 
+#[needs(mounts)]
 #[test]
 fn cout_in_a_shared_library() {
     let folder = Scratch::new();
@@ -320,6 +343,7 @@ fn cout_in_a_shared_library() {
     survives_on_stderr("C++: std::cout in a library", Kind::Tmpfs, |_| Run::new(main));
 }
 
+#[needs(mounts)]
 #[test]
 fn rust_appends() {
     let folder = Scratch::new();
@@ -333,6 +357,7 @@ fn c(how: &str, log: &Path) -> Run {
     Run::new(fixture("disk_append")).arg(how).arg(log)
 }
 
+#[needs(mounts)]
 #[test]
 fn c_in_every_way_to_write_a_line() {
     for how in ["line", "full", "none", "write", "writev", "reopen", "dprintf", "wide", "tell"] {
@@ -340,11 +365,13 @@ fn c_in_every_way_to_write_a_line() {
     }
 }
 
+#[needs(mounts)]
 #[test]
 fn c_with_stdout_reopened_onto_the_log() {
     survives("C: freopen(stdout)", Kind::Tmpfs, |log| c("stdout", log));
 }
 
+#[needs(mounts)]
 #[test]
 fn c_that_flushes_late() {
     survives("C: flushed late", Kind::Tmpfs, |log| c("later", log));
@@ -352,9 +379,6 @@ fn c_that_flushes_late() {
 
 /// Each way into the library on each filesystem: stdio, write, an open for each line, another language's own I/O.
 fn on(kind: Kind) {
-    if !kind.is_possible() {
-        return;
-    }
     survives("bash: echo >> log", kind, |log| shell("bash", "bash", EACH, log));
     survives("dash: echo >> log", kind, |log| shell("dash", "dash", EACH, log));
     survives("C: fopen, fprintf, fclose", kind, |log| c("reopen", log));
@@ -364,21 +388,25 @@ fn on(kind: Kind) {
     survives("python: FileHandler", kind, |log| python(put, log));
 }
 
+#[needs(images)]
 #[test]
 fn on_ext4() {
     on(Kind::Ext4);
 }
 
+#[needs(images)]
 #[test]
 fn on_xfs() {
     on(Kind::Xfs);
 }
 
+#[needs(images)]
 #[test]
 fn on_btrfs() {
     on(Kind::Btrfs);
 }
 
+#[needs(images)]
 #[test]
 fn over_quota() {
     on(Kind::Quota);
@@ -386,9 +414,6 @@ fn over_quota() {
 
 /// On these no file can be created when they are full: a log that is new gets a stand-in.
 fn new_log_on(kind: Kind) {
-    if !kind.is_possible() {
-        return;
-    }
     let start = |log: &Path, how: &str| {
         let new = log.with_file_name("new.log");
         match how {
@@ -432,16 +457,19 @@ fn new_log_on(kind: Kind) {
     }
 }
 
+#[needs(images)]
 #[test]
 fn a_log_created_on_a_full_xfs() {
     new_log_on(Kind::Xfs);
 }
 
+#[needs(images)]
 #[test]
 fn a_log_created_on_a_full_btrfs() {
     new_log_on(Kind::Btrfs);
 }
 
+#[needs(images)]
 #[test]
 fn a_log_created_over_quota() {
     new_log_on(Kind::Quota);

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use tideover_tests::numbered::payload;
 use tideover_tests::outage::{Fed, Logger, compared, nothing_lost_in_any_form};
-use tideover_tests::{Disk, Kind, Outcome, Run, Running, Scratch, program};
+use tideover_tests::{Disk, Kind, Outcome, Run, Running, Scratch, needs, program};
 
 /// A server, and how it is talked to. Killed if the test fails.
 struct Server<T> {
@@ -99,6 +99,7 @@ impl Talk for Redis {
     }
 }
 
+#[needs(mounts)]
 #[test]
 fn redis_log_loses_no_line_while_the_disk_is_full() {
     survives("redis-server: log", 100, |_, log, preload| {
@@ -145,6 +146,7 @@ impl Talk for Http {
     }
 }
 
+#[needs(mounts)]
 #[test]
 fn nginx_access_log_loses_no_line_while_the_disk_is_full() {
     survives("nginx: access log", 100, |disk, log, preload| {
@@ -175,6 +177,7 @@ fn nginx_access_log_loses_no_line_while_the_disk_is_full() {
     });
 }
 
+#[needs(mounts)]
 #[test]
 fn apache_access_log_loses_no_line_while_the_disk_is_full() {
     survives("apache2: access log", 100, |disk, log, preload| {
@@ -258,12 +261,14 @@ fn touch(path: &Path) -> String {
     format!("\\! touch {}", path.display())
 }
 
+#[needs(mounts)]
 #[test]
 fn postgresql_log_collector_loses_no_line_while_the_disk_is_full() {
     postgresql("stderr", "app.log");
 }
 
 /// A table of comma-separated values, but in a folder of logs.
+#[needs(mounts)]
 #[test]
 fn postgresql_csv_log_loses_no_line_while_the_disk_is_full() {
     postgresql("csvlog", "lib/log/app.csv");
@@ -387,6 +392,7 @@ fn packet(socket: &mut UnixStream) -> std::io::Result<Vec<u8>> {
     Ok(content)
 }
 
+#[needs(mounts)]
 #[test]
 fn mariadb_error_log_loses_no_line_while_the_disk_is_full() {
     let folder = mariadb_data();
@@ -402,6 +408,7 @@ fn mariadb_error_log_loses_no_line_while_the_disk_is_full() {
     });
 }
 
+#[needs(mounts)]
 #[test]
 fn mariadb_general_log_loses_no_line_while_the_disk_is_full() {
     let folder = mariadb_data();

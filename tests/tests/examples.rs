@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use tideover_tests::{Scratch, library, program, tideover, workspace};
+use tideover_tests::{Scratch, library, needs, program, tideover, workspace};
 
 /// Runs a command line in the workspace; its exit status and all it says.
 fn run(words: &[&str]) -> (bool, String) {
@@ -35,33 +35,22 @@ fn script(name: &str, success: &str) {
     compared(&[&path, "without"], &[&path], success, &path);
 }
 
-fn is_root(what: &str) -> bool {
-    // SAFETY: geteuid(2) always succeeds.
-    let root = unsafe { libc::geteuid() } == 0;
-    if !root {
-        println!("skipped: only root may {what}");
-    }
-    root
-}
-
 #[test]
 fn nginx() {
     program("nginx", "nginx");
     script("nginx.sh", "200 of 200 clients were answered");
 }
 
+#[needs(root, mounts)]
 #[test]
 fn postgresql() {
-    if is_root("mount, and become postgres") {
-        script("postgresql.sh", "300 of 300 statements are logged");
-    }
+    script("postgresql.sh", "300 of 300 statements are logged");
 }
 
+#[needs(root, mounts)]
 #[test]
 fn cron() {
-    if is_root("mount") {
-        script("cron.sh", "the job's exit status is 0, and 100000 of 100000 rows are in its file");
-    }
+    script("cron.sh", "the job's exit status is 0, and 100000 of 100000 rows are in its file");
 }
 
 fn limited(limit: u32, command: &str, success: &str) {

@@ -7,22 +7,18 @@ use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-use tideover_tests::{Rootfs, Scratch, library, program, tideover, workspace};
+use tideover_tests::needs::assert_declared;
+use tideover_tests::{Rootfs, Scratch, library, needs, program, tideover, workspace};
 
 /// A system to act on: Debian's shells and a few programs, and a library in /usr/lib.
 struct System(Rootfs);
 
 impl System {
-    /// None where only root could do this.
-    fn new() -> Option<System> {
-        // SAFETY: geteuid(2) always succeeds.
-        if unsafe { libc::geteuid() } != 0 {
-            println!("skipped: only root may chroot");
-            return None;
-        }
+    fn new() -> System {
+        assert_declared(&["root"]);
         let system = System(Rootfs::small(&["sh", "bash", "ls", "cat", "id"]));
         system.put_library(&library());
-        Some(system)
+        system
     }
 
     fn put_library(&self, from: &Path) -> PathBuf {
@@ -82,9 +78,10 @@ fn aborting(flags: &[&str]) -> Scratch {
     scratch
 }
 
+#[needs(root)]
 #[test]
 fn every_program_is_carried_after_install_and_none_after_uninstall() {
-    let Some(system) = System::new() else { return };
+    let system = System::new();
     assert!(!system.carries(), "without the library it fails");
     let said = passes(&system.install());
     assert!(said.contains("sh, bash") && said.contains("Undo: tideover uninstall --root"), "{said}");
@@ -100,9 +97,10 @@ fn every_program_is_carried_after_install_and_none_after_uninstall() {
     assert!(passes(&system.tideover(&["uninstall"])).contains("nothing to do"));
 }
 
+#[needs(root)]
 #[test]
 fn entries_and_comments_of_others_survive() {
-    let Some(system) = System::new() else { return };
+    let system = System::new();
     let another = system.0.path().join("usr/lib/another.so");
     let mut cc = Command::new(program("cc", "gcc"));
     cc.args(["-shared", "-fPIC", "-x", "c", "/dev/null", "-o"]).arg(another);
@@ -118,9 +116,10 @@ fn entries_and_comments_of_others_survive() {
     assert_eq!(system.text().unwrap(), theirs);
 }
 
+#[needs(root)]
 #[test]
 fn a_dry_run_changes_nothing() {
-    let Some(system) = System::new() else { return };
+    let system = System::new();
     let said = passes(&system.tideover(&["install", "--system", "--dry-run"]));
     assert!(said.contains("was left as it is"), "{said}");
     assert_eq!(system.text(), None);
@@ -128,9 +127,10 @@ fn a_dry_run_changes_nothing() {
     assert_eq!(output.status.code(), Some(2), "--system has to be said: {output:?}");
 }
 
+#[needs(root)]
 #[test]
 fn a_library_that_does_not_work_is_found_before_anything_is_written() {
-    let Some(system) = System::new() else { return };
+    let system = System::new();
     system.put_library(aborting(&[]).join("libtideover.so").as_path());
     refused(&system.install(), "behaves otherwise");
     system.put_library(Path::new("/etc/passwd"));
@@ -144,9 +144,10 @@ fn a_library_that_does_not_work_is_found_before_anything_is_written() {
     assert_eq!(fs::read_dir(system.0.path().join("etc")).unwrap().count(), 1, "nor is anything left behind");
 }
 
+#[needs(root)]
 #[test]
 fn a_library_that_fails_only_afterwards_is_taken_out_at_once() {
-    let Some(system) = System::new() else { return };
+    let system = System::new();
     system.put_library(aborting(&["-DUNLESS_TRIED"]).join("libtideover.so").as_path());
     for theirs in [None, Some("# theirs\n")] {
         if let Some(theirs) = theirs {
@@ -158,9 +159,10 @@ fn a_library_that_fails_only_afterwards_is_taken_out_at_once() {
     }
 }
 
+#[needs(root)]
 #[test]
 fn what_a_stranger_could_change_is_refused() {
-    let Some(system) = System::new() else { return };
+    let system = System::new();
     let path = system.0.path().join("usr/lib/libtideover.so");
     let mode = |path: &Path, bits| fs::set_permissions(path, fs::Permissions::from_mode(bits)).expect("ours");
     mode(&path, 0o666);
@@ -191,9 +193,10 @@ fn what_a_stranger_could_change_is_refused() {
 }
 
 /// The two ways back that need no program to start.
+#[needs(root)]
 #[test]
 fn a_system_in_which_no_shell_starts_is_recovered() {
-    let Some(system) = System::new() else { return };
+    let system = System::new();
     let mut open = Command::new(program("chroot", "coreutils"))
         .arg(system.0.path())
         .arg("sh")

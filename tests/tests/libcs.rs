@@ -8,7 +8,8 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
-use tideover_tests::{Disk, Kind, Outcome, Run, Scratch, library, program, tideover, workspace};
+use tideover_tests::rights::roots;
+use tideover_tests::{Disk, Kind, Outcome, Run, Scratch, library, needs, program, tideover, workspace};
 
 /// A fixture, built by musl's compiler.
 fn musl(name: &str, into: &Scratch) -> PathBuf {
@@ -50,6 +51,7 @@ fn a_musl_program_forks_amid_exhausted_threads() {
     run.both().same_but_for_messages().preloaded.says("children that ended with 0: 200");
 }
 
+#[needs(mounts)]
 #[test]
 fn lines_of_a_musl_program_are_kept_when_it_writes_them_itself_and_not_when_libc_does() {
     let scratch = Scratch::new();
@@ -83,27 +85,18 @@ fn tideover_run_guards_a_musl_program_and_says_what_it_does_not_see() {
     outcome.passes().says("opened 200 of 200").says("is a musl program").says("stdio");
 }
 
-/// A Debian of another age, with the library and the fixtures in it.
+/// A Debian of another age, with the library and the fixtures in it; scripts/dist-roots makes it.
 struct Root(PathBuf);
 
 impl Root {
-    /// Those that are here.
-    fn all() -> Vec<Root> {
-        let roots = std::env::var_os("TIDEOVER_ROOTS").map_or("/var/tmp/tideover-roots".into(), PathBuf::from);
-        let found = ["bullseye", "trixie"].into_iter().filter_map(|name| {
-            let root = roots.join(name);
-            if root.join("usr/bin/gcc").exists() {
-                return Some(Root(root));
-            }
-            println!("{} is not here: scripts/dist-roots makes it", root.display());
-            None
-        });
-        found.collect()
+    /// That of the older glibc, and that of the newer.
+    fn all() -> [Root; 2] {
+        [Root(roots().join("bullseye")), Root::newer()]
     }
 
     /// That of the newer glibc.
-    fn newer() -> Option<Root> {
-        Root::all().into_iter().find(|root| root.name() == "trixie")
+    fn newer() -> Root {
+        Root(roots().join("trixie"))
     }
 
     /// Runs a script in it, in a folder that holds the fixtures as sources and libtideover.so as $LIB.
@@ -133,6 +126,7 @@ impl Root {
     }
 }
 
+#[needs(mounts, older_glibc, newer_glibc)]
 #[test]
 fn programs_of_an_older_and_a_newer_glibc_are_rescued() {
     // The second one is not linked with libpthread or libdl, which before glibc 2.34 are libraries of their own.
@@ -149,6 +143,7 @@ fn programs_of_an_older_and_a_newer_glibc_are_rescued() {
     }
 }
 
+#[needs(mounts, older_glibc, newer_glibc)]
 #[test]
 fn ordinary_programs_of_an_older_and_a_newer_glibc_do_not_notice() {
     let script = r#"
@@ -164,6 +159,7 @@ fn ordinary_programs_of_an_older_and_a_newer_glibc_do_not_notice() {
     }
 }
 
+#[needs(mounts, older_glibc, newer_glibc)]
 #[test]
 fn stdio_lines_are_kept_on_an_older_and_a_newer_glibc() {
     let script = "
@@ -225,6 +221,7 @@ impl Lines {
     }
 }
 
+#[needs(mounts, older_glibc, newer_glibc)]
 #[test]
 fn dprintf_lines_are_kept_on_an_older_and_a_newer_glibc() {
     let script = "
@@ -264,6 +261,7 @@ fn dprintf_lines_are_kept_on_an_older_and_a_newer_glibc() {
     }
 }
 
+#[needs(mounts, newer_glibc)]
 #[test]
 fn stdio_and_dprintf_do_on_a_newer_glibc_what_they_do_without_the_library() {
     let script = "
@@ -278,12 +276,12 @@ fn stdio_and_dprintf_do_on_a_newer_glibc_what_they_do_without_the_library() {
             diff -a plain preloaded && [ $(wc -l < plain) -gt 500 ] && echo alike: \"$@\"
         }
         compare on_disk space .log; compare on_disk full .db; mknod /dev/full c 1 7; compare once /dev/full ''";
-    if let Some(root) = Root::newer() {
-        let outcome = root.run(script);
-        assert_eq!(outcome.stdout.matches("alike: ").count(), 3, "{}: {outcome}", root.name());
-    }
+    let root = Root::newer();
+    let outcome = root.run(script);
+    assert_eq!(outcome.stdout.matches("alike: ").count(), 3, "{}: {outcome}", root.name());
 }
 
+#[needs(mounts, newer_glibc)]
 #[test]
 fn threads_of_a_newer_glibc_are_cancelled_in_dprintf() {
     let script = "
@@ -291,9 +289,8 @@ fn threads_of_a_newer_glibc_are_cancelled_in_dprintf() {
         for each in dprintf dprintf-file; do for how in pending blocked; do for lib in '' $LIB; do
             echo $each $how $(LD_PRELOAD=$lib ./cancel $each $how)
         done; done; done > results; cat results; [ $(uniq -c results | grep -c '^ *2 ') = 4 ] && echo alike";
-    if let Some(root) = Root::newer() {
-        root.run(script).says("alike").says("cancelled");
-    }
+    let root = Root::newer();
+    root.run(script).says("alike").says("cancelled");
 }
 
 #[test]
@@ -314,11 +311,10 @@ END
         for preload in $PWD/told.so "$PWD/told.so $LIB" "$LIB $PWD/told.so"; do
             LD_PRELOAD=$preload perl -e 'syswrite(STDOUT, "a line\n") for 1..3' 2>&1
         done"#;
-    if let Some(root) = Root::newer() {
-        let outcome = root.run(script);
-        outcome.passes();
-        for said in ["told: 7 bytes\n", "a line\n"] {
-            assert_eq!(outcome.stdout.matches(said).count(), 9, "{outcome}");
-        }
+    let root = Root::newer();
+    let outcome = root.run(script);
+    outcome.passes();
+    for said in ["told: 7 bytes\n", "a line\n"] {
+        assert_eq!(outcome.stdout.matches(said).count(), 9, "{outcome}");
     }
 }

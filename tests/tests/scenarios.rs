@@ -190,10 +190,10 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// Figures that depend on the machine's speed are taken alone, beside nothing that spins.
 static ALONE: RwLock<()> = RwLock::new(());
 
-/// At this limit, plain or preloaded; None, with a line why, if something is missing on this machine.
-fn start(name: &str, limit: u64, preload: bool) -> Option<Started> {
+/// At this limit, plain or preloaded.
+fn start(name: &str, limit: u64, preload: bool) -> Started {
     let started = Server::named(name).start(limit, preload, |run| run);
-    started.map_err(|missing| println!("{name}: skipped: {missing}")).ok()
+    started.unwrap_or_else(|missing| panic!("{name}: {missing}"))
 }
 
 /// A server with 200 clients that stay, of which it can take 50: calls to accept per second, and CPU time as part of one core's.
@@ -215,12 +215,12 @@ fn crowded(started: &Started) -> (Crowd, f64, f64) {
 #[test]
 fn a_level_triggered_loop_at_its_limit_sleeps() {
     let _others_may = ALONE.read();
-    let plain = start("Python, epoll", 64, false).expect("Python is here");
+    let plain = start("Python, epoll", 64, false);
     let (_, accepts, _) = crowded(&plain);
     assert!(accepts > 1000.0, "without the library it spins: {accepts:.0} accepts per second");
     drop(plain);
 
-    let preloaded = start("Python, epoll", 64, true).expect("Python is here");
+    let preloaded = start("Python, epoll", 64, true);
     let (mut crowd, accepts, cpu) = crowded(&preloaded);
     assert!(accepts < 100.0, "{accepts:.0} accepts per second");
     assert!(cpu < 0.05, "{:.1} % of a core", 100.0 * cpu);
@@ -235,12 +235,12 @@ fn a_level_triggered_loop_at_its_limit_sleeps() {
 #[test]
 fn an_accept_loop_leaves_time_for_the_tasks_that_close() {
     let _others_may = ALONE.read();
-    let Some(plain) = start("tokio, one thread", 64, false) else { return };
+    let plain = start("tokio, one thread", 64, false);
     let (_, accepts, cpu) = crowded(&plain);
     assert!(accepts > 1000.0, "without the library it spins: {accepts:.0} accepts per second, {cpu:.2} of a core");
     drop(plain);
 
-    let Some(preloaded) = start("tokio, one thread", 64, true) else { return };
+    let preloaded = start("tokio, one thread", 64, true);
     let (mut crowd, accepts, cpu) = crowded(&preloaded);
     assert!(accepts < 100.0 && cpu < 0.05, "{accepts:.0} accepts per second, {:.1} % of a core", 100.0 * cpu);
     // One leaves, the next is let in.
@@ -302,7 +302,7 @@ fn libuv_is_not_told_of_errors_while_other_threads_take_its_spare_descriptor() {
 fn outlives_a_burst(name: &str) {
     let _others_may = ALONE.read();
     for (preload, lasts) in [(false, SECOND), (true, 5 * SECOND)] {
-        let Some(started) = start(name, 64, preload) else { return };
+        let started = start(name, 64, preload);
         let mut crowd = started.crowd();
         crowd.come(200);
         crowd.pass_all(lasts);

@@ -8,7 +8,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use tideover_tests::{Disk, Kind, Run, Running, Scratch, fixture, program, tideover, workspace};
+use tideover_tests::{Disk, Kind, Run, Running, Scratch, fixture, needs, program, tideover, workspace};
 
 /// A webhook: keeps what is posted to it, and answers each with the next of its statuses, then with 204.
 struct Hook {
@@ -188,6 +188,7 @@ fn a_program_at_its_limit_is_rescued_when_that_is_asked_for() {
     end(rescuing);
 }
 
+#[needs(mounts)]
 #[test]
 fn zombies_and_full_log_disks_are_told() {
     let (pages, scratch) = (Scratch::new(), Scratch::new());

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use tideover_tests::{Both, Disk, Kind, Outcome, Run, Scratch, fixture};
+use tideover_tests::{Both, Disk, Kind, Outcome, Run, Scratch, fixture, needs};
 
 fn battery(folder: &Path, suffix: &str, prepare: &dyn Fn(Run) -> Run, preload: bool) -> Outcome {
     let run = Run::new(fixture("disk_battery")).arg(folder).arg(suffix).timeout(Duration::from_secs(60));
@@ -65,21 +65,25 @@ fn on_dev_full() {
     no_difference("/dev/full", &both, false);
 }
 
+#[needs(mounts)]
 #[test]
 fn on_a_full_disk_with_names_of_data() {
     no_difference("full, data", &on_a_full_disk(".db", &|run| run), true);
 }
 
+#[needs(mounts)]
 #[test]
 fn on_a_full_disk_with_names_of_logs_and_diversion_off() {
     no_difference("full, off", &on_a_full_disk(".log", &|run| run.env("TIDEOVER_FALLBACK", "off")), true);
 }
 
+#[needs(mounts)]
 #[test]
 fn with_the_library_disabled() {
     no_difference("full, disabled", &on_a_full_disk(".log", &|run| run.env("TIDEOVER_DISABLE", "1")), false);
 }
 
+#[needs(mounts)]
 #[test]
 fn on_a_full_disk_with_names_of_logs_nothing_crashes() {
     // Results differ here, as they should; every group still comes to its end.

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use tideover_tests::numbered::Account;
 use tideover_tests::outage::{BACK, Fed, Logger, ended, log_with_siblings, nothing_lost, outage};
-use tideover_tests::{Disk, Kind, Outcome, Run, Scratch, fixture, program};
+use tideover_tests::{Disk, Kind, Outcome, Run, Scratch, fixture, needs, program};
 
 fn log_on(disk: &Disk) -> PathBuf {
     let log = disk.join("app.log");
@@ -88,18 +88,28 @@ impl Watched {
     }
 }
 
-#[test]
-fn logrotate_renames_the_log_while_the_disk_is_full() {
-    for kind in [Kind::Tmpfs, Kind::Ext4].into_iter().filter(|k| k.is_possible()) {
-        let mut log = Watched::filled(kind);
-        log.rotate();
-        log.fed.log(201..=300);
-        log.free();
-        log.fed.log(301..=400);
-        log.ends(301..=400);
-    }
+fn logrotate_renames_on(kind: Kind) {
+    let mut log = Watched::filled(kind);
+    log.rotate();
+    log.fed.log(201..=300);
+    log.free();
+    log.fed.log(301..=400);
+    log.ends(301..=400);
 }
 
+#[needs(mounts)]
+#[test]
+fn logrotate_renames_the_log_while_the_disk_is_full() {
+    logrotate_renames_on(Kind::Tmpfs);
+}
+
+#[needs(images)]
+#[test]
+fn logrotate_renames_the_log_while_an_ext4_is_full() {
+    logrotate_renames_on(Kind::Ext4);
+}
+
+#[needs(mounts)]
 #[test]
 fn a_log_that_is_rotated_and_finds_space_again_is_no_longer_degraded() {
     let mut log = Watched::filled(Kind::Tmpfs);
@@ -113,6 +123,7 @@ fn a_log_that_is_rotated_and_finds_space_again_is_no_longer_degraded() {
     log.ends(201..=400);
 }
 
+#[needs(mounts)]
 #[test]
 fn two_rotations_while_the_disk_is_full_end_in_one_note() {
     let mut log = Watched::filled(Kind::Tmpfs);
@@ -125,6 +136,7 @@ fn two_rotations_while_the_disk_is_full_end_in_one_note() {
     log.ends(351..=400);
 }
 
+#[needs(mounts)]
 #[test]
 fn logrotate_copies_and_truncates_the_log_while_the_disk_is_full() {
     // The copy goes to another disk; cutting the log makes room for the next lines.
@@ -149,6 +161,7 @@ fn logrotate_copies_and_truncates_the_log_while_the_disk_is_full() {
     account.complete(1..=400, 1).in_order().back_in_the_file(301..=400).markers_tell_all();
 }
 
+#[needs(mounts)]
 #[test]
 fn logrotate_that_fails_to_copy_on_the_full_disk_changes_nothing() {
     let (disk, folder) = (Disk::new(Kind::Tmpfs), Scratch::new());
@@ -170,6 +183,7 @@ fn logrotate_that_fails_to_copy_on_the_full_disk_changes_nothing() {
     account.complete(1..=400, 2).in_order().markers_tell_all();
 }
 
+#[needs(mounts)]
 #[test]
 fn a_log_that_is_removed_while_the_disk_is_full() {
     // As after `rm app.log` in a hurry: the program goes on, its lines are elsewhere until it opens the log anew.
@@ -192,6 +206,7 @@ fn a_log_that_is_removed_while_the_disk_is_full() {
     account.complete(1..=300, 1).in_order();
 }
 
+#[needs(mounts)]
 #[test]
 fn space_that_comes_and_goes_each_second() {
     let disk = Disk::new(Kind::Tmpfs);
@@ -225,6 +240,7 @@ fn space_that_comes_and_goes_each_second() {
     assert!(outcome.ours().len() <= 4, "it does not chatter: {outcome}");
 }
 
+#[needs(mounts)]
 #[test]
 fn a_little_space_is_no_space() {
     // 4 KiB on a disk of 256 KiB is below the mark: going back for 40 lines would tear another one.
@@ -253,6 +269,7 @@ fn a_little_space_is_no_space() {
     account.complete(1..=400, 1).in_order().back_in_the_file(301..=400).markers_tell_all();
 }
 
+#[needs(mounts)]
 #[test]
 fn the_mark_can_be_set() {
     let disk = Disk::new(Kind::Tmpfs);
@@ -271,6 +288,7 @@ fn the_mark_can_be_set() {
     account.complete(1..=210, 1).back_in_the_file(201..=210);
 }
 
+#[needs(mounts)]
 #[test]
 fn sixteen_threads_write_one_log() {
     for how in ["shared", "own", "stdio"] {
@@ -287,6 +305,7 @@ fn sixteen_threads_write_one_log() {
     }
 }
 
+#[needs(mounts)]
 #[test]
 fn killed_in_the_middle() {
     let disk = Disk::new(Kind::Tmpfs);
@@ -335,45 +354,64 @@ while IFS= read -r line; do
 done
 exit 0"#;
 
+fn log_inherited_on(kind: Kind) {
+    let disk = Disk::new(kind);
+    let log = log_on(&disk);
+    let run = Run::new(program("bash", "bash")).args(["-c", INHERITED, "bash"]).arg(&log).preload(true);
+    let told = outage(&disk, &log, 60, Fed::start(&run));
+    // What /bin/echo's own output was at its start is the log, so its lines are on standard error.
+    let account = told.account(&(told.outcome.stdout.clone() + &theirs(&told.outcome)));
+    println!("inherited: {}", account.places());
+    told.outcome.passes();
+    account.complete(told.all(), 1);
+    assert!(account.in_file.is_sorted(), "{account}");
+}
+
+#[needs(mounts)]
 #[test]
 fn a_log_inherited_over_dup_fork_and_exec() {
-    for kind in [Kind::Tmpfs, Kind::Ext4].into_iter().filter(|k| k.is_possible()) {
-        let disk = Disk::new(kind);
-        let log = log_on(&disk);
-        let run = Run::new(program("bash", "bash")).args(["-c", INHERITED, "bash"]).arg(&log).preload(true);
-        let told = outage(&disk, &log, 60, Fed::start(&run));
-        // What /bin/echo's own output was at its start is the log, so its lines are on standard error.
-        let account = told.account(&(told.outcome.stdout.clone() + &theirs(&told.outcome)));
-        println!("inherited: {}", account.places());
-        told.outcome.passes();
-        account.complete(told.all(), 1);
-        assert!(account.in_file.is_sorted(), "{account}");
-    }
+    log_inherited_on(Kind::Tmpfs);
 }
 
+#[needs(images)]
 #[test]
-fn a_stand_in_inherited_over_dup_fork_and_exec() {
-    // Not on btrfs, which may not make a file for anybody, long after its space is free again.
-    for kind in [Kind::Xfs, Kind::Quota].into_iter().filter(|k| k.is_possible()) {
-        let disk = Disk::new(kind);
-        disk.fill();
-        let log = disk.join("new.log");
-        let run = Run::new(program("bash", "bash")).args(["-c", INHERITED, "bash"]).arg(&log).preload(true);
-        let mut fed = Fed::start(&run);
-        fed.log(1..=50);
-        disk.free();
-        thread::sleep(BACK);
-        fed.log(51..=100);
-        let outcome = fed.end();
-        outcome.passes();
-        let text = fs::read_to_string(&log).expect("it was made");
-        let account = Account::new(&text, &(outcome.stdout.clone() + &theirs(&outcome)));
-        println!("stand-in inherited, {kind:?}: {}", account.places());
-        account.complete(1..=100, 0);
-        assert!(account.in_file.ends_with(&(52..=100).collect::<Vec<u32>>()), "{account}");
-    }
+fn a_log_on_ext4_inherited_over_dup_fork_and_exec() {
+    log_inherited_on(Kind::Ext4);
 }
 
+fn stand_in_inherited_on(kind: Kind) {
+    // Not on btrfs, which may not make a file for anybody, long after its space is free again.
+    let disk = Disk::new(kind);
+    disk.fill();
+    let log = disk.join("new.log");
+    let run = Run::new(program("bash", "bash")).args(["-c", INHERITED, "bash"]).arg(&log).preload(true);
+    let mut fed = Fed::start(&run);
+    fed.log(1..=50);
+    disk.free();
+    thread::sleep(BACK);
+    fed.log(51..=100);
+    let outcome = fed.end();
+    outcome.passes();
+    let text = fs::read_to_string(&log).expect("it was made");
+    let account = Account::new(&text, &(outcome.stdout.clone() + &theirs(&outcome)));
+    println!("stand-in inherited, {kind:?}: {}", account.places());
+    account.complete(1..=100, 0);
+    assert!(account.in_file.ends_with(&(52..=100).collect::<Vec<u32>>()), "{account}");
+}
+
+#[needs(images)]
+#[test]
+fn a_stand_in_on_xfs_inherited_over_dup_fork_and_exec() {
+    stand_in_inherited_on(Kind::Xfs);
+}
+
+#[needs(images)]
+#[test]
+fn a_stand_in_over_quota_inherited_over_dup_fork_and_exec() {
+    stand_in_inherited_on(Kind::Quota);
+}
+
+#[needs(mounts)]
 #[test]
 fn two_processes_write_one_log() {
     let disk = Disk::new(Kind::Tmpfs);
@@ -403,9 +441,20 @@ fn two_processes_write_one_log() {
     assert!(account.in_file.is_sorted(), "{account}");
 }
 
+#[needs(mounts)]
 #[test]
-fn two_outages_tear_at_most_a_line_each() {
-    let disk = Disk::new(if Kind::Ext4.is_possible() { Kind::Ext4 } else { Kind::Tmpfs });
+fn each_outage_tears_at_most_a_line() {
+    outages_tear_a_line_each_on(Kind::Tmpfs);
+}
+
+#[needs(images)]
+#[test]
+fn each_outage_tears_at_most_a_line_on_ext4() {
+    outages_tear_a_line_each_on(Kind::Ext4);
+}
+
+fn outages_tear_a_line_each_on(kind: Kind) {
+    let disk = Disk::new(kind);
     let log = log_on(&disk);
     let mut fed = Fed::start(&writer(&log));
     for k in 0..3 {
@@ -422,6 +471,7 @@ fn two_outages_tear_at_most_a_line_each() {
     assert_eq!(account.markers.len(), 3);
 }
 
+#[needs(mounts)]
 #[test]
 fn json_lines_parse_after_an_outage() {
     // moby#29511: a log of JSON lines with half a line in it is unreadable to its reader.
@@ -439,25 +489,35 @@ fn json_lines_parse_after_an_outage() {
     assert!(account.markers.iter().all(|m| m.text.starts_with('{') && m.text.ends_with('}')), "{account}");
 }
 
-#[test]
-fn blocks_of_lines_are_cut_at_most_once() {
+fn blocks_of_lines_on(kind: Kind) {
     // One write for all lines since the last pause, 10 KB each: longer than a pipe takes at once.
     let put = "import os\nout = os.open(log, os.O_WRONLY | os.O_APPEND)\nlines = []\nput = lines.append\n\
                def flush():\n    data = ''.join(l + '\\n' for l in lines).encode()\n    lines.clear()\n    \
                while data: data = data[os.write(out, data):]\n\
                for line in sys.stdin:\n    line = line.rstrip('\\n')\n    \
                if line.startswith(':'): flush(); open(line[1:], 'w').close()\n    else: put(line)";
-    for kind in [Kind::Tmpfs, Kind::Ext4].into_iter().filter(|k| k.is_possible()) {
-        let disk = Disk::new(kind);
-        let log = log_on(&disk);
-        let told = outage(&disk, &log, 100, Fed::start(&python(put, &log)));
-        told.outcome.passes();
-        let account = told.on_stdout();
-        nothing_lost(&told, &account);
-        account.markers_tell_all();
-    }
+    let disk = Disk::new(kind);
+    let log = log_on(&disk);
+    let told = outage(&disk, &log, 100, Fed::start(&python(put, &log)));
+    told.outcome.passes();
+    let account = told.on_stdout();
+    nothing_lost(&told, &account);
+    account.markers_tell_all();
 }
 
+#[needs(mounts)]
+#[test]
+fn blocks_of_lines_are_cut_at_most_once() {
+    blocks_of_lines_on(Kind::Tmpfs);
+}
+
+#[needs(images)]
+#[test]
+fn blocks_of_lines_are_cut_at_most_once_on_ext4() {
+    blocks_of_lines_on(Kind::Ext4);
+}
+
+#[needs(mounts)]
 #[test]
 fn a_number_that_was_a_log_and_is_data_now_gets_the_true_error() {
     let disk = Disk::new(Kind::Tmpfs);
@@ -489,6 +549,7 @@ fn a_number_that_was_a_log_and_is_data_now_gets_the_true_error() {
     }
 }
 
+#[needs(mounts)]
 #[test]
 fn what_a_program_puts_at_a_number_unseen_gets_what_is_its_own() {
     // Go's runtime, io_uring, and a program's own assembly change descriptors where no hook is.
@@ -515,6 +576,7 @@ fn what_a_program_puts_at_a_number_unseen_gets_what_is_its_own() {
 }
 
 /// Found by reading: the log's number was taken for no file in the parent, too, and its lines were no longer looked after.
+#[needs(mounts)]
 #[test]
 fn the_child_of_a_vfork_writes_to_something_else_at_the_logs_number() {
     let disk = Disk::new(Kind::Tmpfs);
@@ -526,6 +588,7 @@ fn the_child_of_a_vfork_writes_to_something_else_at_the_logs_number() {
 }
 
 /// Found by reading: it took up to 12 KiB.
+#[needs(mounts)]
 #[test]
 fn a_small_stack_is_enough_for_a_line_or_for_the_true_error() {
     let disk = Disk::new(Kind::Tmpfs);
@@ -546,6 +609,7 @@ fn a_small_stack_is_enough_for_a_line_or_for_the_true_error() {
 }
 
 /// Found by reading: /proc/self/fd is the first thread's.
+#[needs(mounts)]
 #[test]
 fn a_thread_with_descriptors_of_its_own() {
     let disk = Disk::new(Kind::Tmpfs);
@@ -556,6 +620,7 @@ fn a_thread_with_descriptors_of_its_own() {
 }
 
 /// Found by trying: there a thread's number is another than in /proc.
+#[needs(mounts)]
 #[test]
 fn in_a_pid_namespace_that_sees_the_outer_proc() {
     let disk = Disk::new(Kind::Tmpfs);
@@ -567,11 +632,9 @@ fn in_a_pid_namespace_that_sees_the_outer_proc() {
 }
 
 /// Found by reading: on btrfs a store into a mapped file can find no space, and that is SIGBUS.
+#[needs(images)]
 #[test]
 fn no_page_where_the_disk_can_take_it_away() {
-    if !Kind::Btrfs.is_possible() {
-        return;
-    }
     let disk = Disk::new(Kind::Btrfs);
     let pages = disk.join("pages");
     fs::create_dir(&pages).expect("there is space");
@@ -580,6 +643,7 @@ fn no_page_where_the_disk_can_take_it_away() {
     run.output().passes().says("True").says("no shared page");
 }
 
+#[needs(mounts)]
 #[test]
 fn no_descriptor_is_needed() {
     // Every number is taken, and the limit can't be raised.
@@ -597,6 +661,7 @@ fn no_descriptor_is_needed() {
     nothing_lost(&told, &told.on_stdout());
 }
 
+#[needs(mounts)]
 #[test]
 fn a_signal_handler_that_logs() {
     let disk = Disk::new(Kind::Tmpfs);
@@ -625,6 +690,7 @@ fn a_signal_handler_that_logs() {
     assert_eq!(whole(&text) + whole(&outcome.stdout), handled, "each line of the handler's is somewhere");
 }
 
+#[needs(mounts)]
 #[test]
 fn children_forked_while_threads_log() {
     let disk = Disk::new(Kind::Tmpfs);
@@ -636,6 +702,7 @@ fn children_forked_while_threads_log() {
     assert_eq!(fs::metadata(&log).expect("it is there").len(), 0);
 }
 
+#[needs(mounts)]
 #[test]
 fn a_page_that_has_no_room() {
     // prometheus#16785: /dev/shm is full before the program starts, or becomes so.
@@ -662,6 +729,7 @@ fn a_page_that_has_no_room() {
     }
 }
 
+#[needs(mounts)]
 #[test]
 fn a_limit_on_the_size_of_files_stays_what_it_is() {
     // What stops the write is the limit, not the disk: natively a short write, then EFBIG.
@@ -678,6 +746,7 @@ fn a_limit_on_the_size_of_files_stays_what_it_is() {
     both.same().plain.says("File too large").says("10\n");
 }
 
+#[needs(mounts)]
 #[test]
 fn a_limit_on_the_size_of_files_that_is_far_away_changes_nothing() {
     let disk = Disk::new(Kind::Tmpfs);
@@ -688,6 +757,7 @@ fn a_limit_on_the_size_of_files_that_is_far_away_changes_nothing() {
     nothing_lost(&told, &told.on_stdout());
 }
 
+#[needs(mounts)]
 #[test]
 fn the_rule_holds_with_a_log_that_is_never_full() {
     let told = {
@@ -710,6 +780,7 @@ fn a_marker_is_parsed() {
     assert_eq!(marker.map(|m| (m.lines, m.bytes)), Some((1204, 123_456)));
 }
 
+#[needs(mounts)]
 #[test]
 fn nothing_lost_notices_loss() {
     // The oracle itself, on what a program without the library leaves behind.

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use tideover_tests::numbered::{Account, OURS, line};
 use tideover_tests::outage::{Fed, Told, nothing_lost, outage};
-use tideover_tests::{Both, Disk, Kind, Run, Scratch, fixture, program};
+use tideover_tests::{Both, Disk, Kind, Run, Scratch, fixture, needs, program};
 
 /// fixtures/disk_append.c, one write(2) for each line.
 fn writer(log: &Path) -> Run {
@@ -57,11 +57,13 @@ fn pipe() -> (File, OwnedFd) {
     unsafe { (File::from_raw_fd(ends[0]), OwnedFd::from_raw_fd(ends[1])) }
 }
 
+#[needs(mounts)]
 #[test]
 fn standard_error_when_asked_for() {
     all_on_stderr(&through(|run, _| run.env("TIDEOVER_FALLBACK", "stderr")));
 }
 
+#[needs(mounts)]
 #[test]
 fn standard_error_when_standard_output_is_on_the_same_full_disk() {
     all_on_stderr(&through(|run, disk| {
@@ -70,11 +72,13 @@ fn standard_error_when_standard_output_is_on_the_same_full_disk() {
     }));
 }
 
+#[needs(mounts)]
 #[test]
 fn standard_error_when_standard_output_is_closed() {
     all_on_stderr(&through(|run, _| run.closed(1)));
 }
 
+#[needs(mounts)]
 #[test]
 fn standard_error_when_nobody_reads_standard_output_any_more() {
     // And no SIGPIPE.
@@ -85,6 +89,7 @@ fn standard_error_when_nobody_reads_standard_output_any_more() {
     }));
 }
 
+#[needs(mounts)]
 #[test]
 fn standard_error_when_standard_output_is_a_file_of_data() {
     let folder = Scratch::new();
@@ -93,6 +98,7 @@ fn standard_error_when_standard_output_is_a_file_of_data() {
     assert_eq!(fs::read_to_string(data).expect("it is there"), "", "a data stream gets no log lines");
 }
 
+#[needs(mounts)]
 #[test]
 fn standard_error_when_standard_output_is_a_tcp_connection() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
@@ -104,6 +110,7 @@ fn standard_error_when_standard_output_is_a_tcp_connection() {
     assert_eq!(received, "", "a protocol gets no log lines");
 }
 
+#[needs(mounts)]
 #[test]
 fn standard_output_that_is_a_log_on_another_disk() {
     let folder = Scratch::new();
@@ -116,6 +123,7 @@ fn standard_output_that_is_a_log_on_another_disk() {
     account.markers_tell_all();
 }
 
+#[needs(mounts)]
 #[test]
 fn standard_output_that_is_a_unix_socket() {
     let (ours, theirs) = UnixStream::pair().expect("a pair");
@@ -147,6 +155,7 @@ fn meddles(how: &str) -> Told {
     outage(&disk, &log, 100, Fed::start(&run))
 }
 
+#[needs(mounts)]
 #[test]
 fn standard_output_as_it_was_before_the_program_pointed_it_at_dev_null() {
     for how in ["os.dup2(null, 1)", "os.dup2(null, 1, inheritable=False)", "os.dup2(null, 0); os.dup2(null, 1)"] {
@@ -157,6 +166,7 @@ fn standard_output_as_it_was_before_the_program_pointed_it_at_dev_null() {
     }
 }
 
+#[needs(mounts)]
 #[test]
 fn standard_output_although_the_program_closes_what_it_does_not_know() {
     // Our copy of it is none of the program's: a close of its number finds nothing there, as without us.
@@ -184,12 +194,14 @@ fn what_the_program_opens_at_the_number_of_our_copy_is_its_own() {
     }
 }
 
+#[needs(mounts)]
 #[test]
 fn standard_error_when_the_program_has_closed_standard_output() {
     // It is not kept open: whoever reads it may be waiting for its end.
     all_on_stderr(&meddles("os.close(1)"));
 }
 
+#[needs(mounts)]
 #[test]
 fn standard_error_when_the_program_has_reused_the_number_of_standard_output() {
     let folder = Scratch::new();
@@ -199,6 +211,7 @@ fn standard_error_when_the_program_has_reused_the_number_of_standard_output() {
     assert_eq!(fs::read_to_string(data).expect("it is there"), "", "a file of the program's gets no log lines");
 }
 
+#[needs(mounts)]
 #[test]
 fn the_true_error_when_there_is_nowhere_left_to_go() {
     // Here it ends a program that does not expect it.
@@ -208,6 +221,7 @@ fn the_true_error_when_there_is_nowhere_left_to_go() {
     assert_eq!(account.lost(told.all()).first(), account.in_file.last().map(|n| n + 1).as_ref(), "{account}");
 }
 
+#[needs(mounts)]
 #[test]
 fn the_end_of_standard_output_comes_when_a_daemon_lets_go_of_it() {
     // `$(daemon)`: the parent ends, the child has pointed its output elsewhere and goes on; the reader must not wait for it.
@@ -230,6 +244,7 @@ fn the_end_of_standard_output_comes_when_a_daemon_lets_go_of_it() {
     outcome.passes().says("got before");
 }
 
+#[needs(mounts)]
 #[test]
 fn a_stalled_reader_never_blocks_the_program() {
     let (reader, writer) = pipe();
@@ -287,6 +302,7 @@ fn read_of_a_fast_program(socket: bool) -> Account {
     Account::new("", &came)
 }
 
+#[needs(mounts)]
 #[test]
 fn a_reader_that_keeps_up_gets_every_line_of_a_fast_program() {
     for socket in [false, true] {
@@ -297,6 +313,7 @@ fn a_reader_that_keeps_up_gets_every_line_of_a_fast_program() {
     }
 }
 
+#[needs(mounts)]
 #[test]
 fn a_path() {
     let folder = Scratch::new();
@@ -308,6 +325,7 @@ fn a_path() {
     assert_eq!(told.outcome.stdout, "");
 }
 
+#[needs(mounts)]
 #[test]
 fn a_path_that_already_has_content() {
     let folder = Scratch::new();
@@ -327,18 +345,21 @@ fn elsewhere_with_a_reason(told: &Told, reason: &str) {
     nothing_lost(told, &account);
 }
 
+#[needs(mounts)]
 #[test]
 fn a_path_that_cannot_be_opened() {
     let told = through(|run, _| run.env("TIDEOVER_FALLBACK", "/nonexistent/folder/overflow.txt"));
     elsewhere_with_a_reason(&told, "/nonexistent/folder/overflow.txt");
 }
 
+#[needs(mounts)]
 #[test]
 fn a_path_that_is_a_folder() {
     let told = through(|run, _| run.env("TIDEOVER_FALLBACK", "/tmp"));
     elsewhere_with_a_reason(&told, "/tmp");
 }
 
+#[needs(mounts)]
 #[test]
 fn a_path_on_the_same_full_disk() {
     let told = through(|run, disk| run.env("TIDEOVER_FALLBACK", disk.join("overflow.txt")));
@@ -380,11 +401,13 @@ fn diverted(both: &Both) {
     account.complete(1..=100, 0);
 }
 
+#[needs(mounts)]
 #[test]
 fn off_means_the_true_error() {
     untouched(&on_a_full_disk("app.log".as_ref(), |run| run.env("TIDEOVER_FALLBACK", "off")));
 }
 
+#[needs(mounts)]
 #[test]
 fn a_cap_of_nothing_means_the_true_error() {
     for cap in ["0", "0/min"] {
@@ -392,6 +415,7 @@ fn a_cap_of_nothing_means_the_true_error() {
     }
 }
 
+#[needs(mounts)]
 #[test]
 fn past_the_cap_the_true_error() {
     let both = on_a_full_disk("app.log".as_ref(), |run| run.env("TIDEOVER_FALLBACK_LIMIT", "4K/min"));
@@ -401,6 +425,7 @@ fn past_the_cap_the_true_error() {
     Account::new("", &both.preloaded.stdout).complete(1..=came as u32, 0);
 }
 
+#[needs(mounts)]
 #[test]
 fn a_program_that_appends_until_the_disk_is_full_ends() {
     for how in ["write", "stdio"] {
@@ -421,6 +446,7 @@ fn a_program_that_appends_until_the_disk_is_full_ends() {
     }
 }
 
+#[needs(mounts)]
 #[test]
 fn a_prefix_before_each_line() {
     let disk = Disk::new(Kind::Tmpfs);
@@ -441,6 +467,7 @@ fn a_prefix_before_each_line() {
     nothing_lost(&told, &told.account(&bare));
 }
 
+#[needs(mounts)]
 #[test]
 fn patterns_say_what_is_a_log() {
     diverted(&on_a_full_disk("events.txt".as_ref(), |run| run.env("TIDEOVER_LOGS", "*/events.txt")));
@@ -453,6 +480,7 @@ fn patterns_say_what_is_a_log() {
     untouched(&on_a_full_disk("appendonly.aof".as_ref(), |run| run.env("TIDEOVER_LOGS", "*")));
 }
 
+#[needs(mounts)]
 #[test]
 fn a_pattern_that_does_not_parse_gets_a_clear_line() {
     let both = on_a_full_disk("app.log".as_ref(), |run| run.env("TIDEOVER_LOGS", "*.txt[a-"));
@@ -463,6 +491,7 @@ fn a_pattern_that_does_not_parse_gets_a_clear_line() {
     assert!(both.preloaded.ours().iter().any(|l| l.contains("TIDEOVER_LOGS_EXCEPT")), "{}", both.preloaded);
 }
 
+#[needs(mounts)]
 #[test]
 fn names_with_newlines_and_bytes_that_are_not_text() {
     for name in [&b"two\nlines.log"[..], b"not\xffutf\xfe8.log", b"esc\x1b[31m.log"] {
@@ -476,6 +505,7 @@ fn names_with_newlines_and_bytes_that_are_not_text() {
     }
 }
 
+#[needs(mounts)]
 #[test]
 fn a_log_through_a_symlink() {
     let disk = Disk::new(Kind::Tmpfs);
@@ -489,6 +519,7 @@ fn a_log_through_a_symlink() {
     nothing_lost(&told, &told.on_stdout());
 }
 
+#[needs(mounts)]
 #[test]
 fn without_proc_the_true_error() {
     let both = on_a_full_disk("app.log".as_ref(), |run| {
@@ -503,39 +534,49 @@ fn without_proc_the_true_error() {
     untouched(&both);
 }
 
-#[test]
-fn the_page_and_the_messages_tell_of_an_outage() {
-    for kind in [Kind::Tmpfs, Kind::Quota].into_iter().filter(|k| k.is_possible()) {
-        let disk = Disk::new(kind);
-        let log = log_on(&disk);
-        let mut fed = Fed::start(&writer(&log));
-        use tideover_tests::outage::Logger;
-        fed.log(1..=10);
-        let before = fed.writer().page();
-        assert_eq!((before.counter("logs", "degraded"), before.counter("logs", "enospc")), (0, 0));
-        disk.fill();
-        fed.log(11..=110);
-        let meanwhile = fed.writer().page();
-        assert_eq!(meanwhile.counter("logs", "degraded"), 1);
-        assert!(meanwhile.counter("logs", "degraded_since") > 0);
-        let (none, some) = if kind == Kind::Quota { ("enospc", "edquot") } else { ("edquot", "enospc") };
-        assert_eq!(meanwhile.counter("logs", none), 0);
-        assert!(meanwhile.counter("logs", some) > 0);
-        assert!(meanwhile.counter("logs", "diverted_writes") > 0);
-        disk.free();
-        thread::sleep(Duration::from_millis(150));
-        fed.log(111..=120);
-        let after = fed.writer().page();
-        assert_eq!((after.counter("logs", "degraded"), after.counter("logs", "recoveries")), (0, 1));
-        let outcome = fed.end();
-        outcome.passes();
-        let ours = outcome.ours();
-        assert!(ours.iter().any(|l| l.contains("disk full") || l.contains("quota")), "{outcome}");
-        assert!(ours.iter().any(|l| l.contains("recovered")), "{outcome}");
-        assert!(ours.len() <= 3, "{outcome}");
-    }
+fn page_and_messages_tell_of_an_outage(kind: Kind) {
+    let disk = Disk::new(kind);
+    let log = log_on(&disk);
+    let mut fed = Fed::start(&writer(&log));
+    use tideover_tests::outage::Logger;
+    fed.log(1..=10);
+    let before = fed.writer().page();
+    assert_eq!((before.counter("logs", "degraded"), before.counter("logs", "enospc")), (0, 0));
+    disk.fill();
+    fed.log(11..=110);
+    let meanwhile = fed.writer().page();
+    assert_eq!(meanwhile.counter("logs", "degraded"), 1);
+    assert!(meanwhile.counter("logs", "degraded_since") > 0);
+    let (none, some) = if kind == Kind::Quota { ("enospc", "edquot") } else { ("edquot", "enospc") };
+    assert_eq!(meanwhile.counter("logs", none), 0);
+    assert!(meanwhile.counter("logs", some) > 0);
+    assert!(meanwhile.counter("logs", "diverted_writes") > 0);
+    disk.free();
+    thread::sleep(Duration::from_millis(150));
+    fed.log(111..=120);
+    let after = fed.writer().page();
+    assert_eq!((after.counter("logs", "degraded"), after.counter("logs", "recoveries")), (0, 1));
+    let outcome = fed.end();
+    outcome.passes();
+    let ours = outcome.ours();
+    assert!(ours.iter().any(|l| l.contains("disk full") || l.contains("quota")), "{outcome}");
+    assert!(ours.iter().any(|l| l.contains("recovered")), "{outcome}");
+    assert!(ours.len() <= 3, "{outcome}");
 }
 
+#[needs(mounts)]
+#[test]
+fn the_page_and_the_messages_tell_of_an_outage() {
+    page_and_messages_tell_of_an_outage(Kind::Tmpfs);
+}
+
+#[needs(images)]
+#[test]
+fn the_page_and_the_messages_tell_of_a_quota() {
+    page_and_messages_tell_of_an_outage(Kind::Quota);
+}
+
+#[needs(mounts)]
 #[test]
 fn an_empty_disk_leaves_no_trace() {
     let disk = Disk::new(Kind::Tmpfs);
@@ -549,6 +590,7 @@ fn an_empty_disk_leaves_no_trace() {
     file.write_all(b"").expect("it is open");
 }
 
+#[needs(mounts)]
 #[test]
 fn the_c_api_says_whether_a_log_is_degraded() {
     let disk = Disk::new(Kind::Tmpfs);

@@ -3,7 +3,7 @@
 use std::net::TcpListener;
 use std::sync::mpsc::channel;
 use std::thread;
-use tideover_tests::{Disk, Kind, Outcome, Run, Running, Scratch, fixture, program, tideover, workspace};
+use tideover_tests::{Disk, Kind, Outcome, Run, Running, Scratch, fixture, needs, program, tideover, workspace};
 
 fn sick(words: &[&str]) -> Run {
     Run::new(fixture("sick")).args(words).soft(256).hard(1024)
@@ -134,6 +134,7 @@ fn connections_that_only_the_peer_has_closed_are_told() {
     running.finish();
 }
 
+#[needs(mounts)]
 #[test]
 fn a_log_on_a_nearly_full_disk_is_told() {
     let disk = Disk::new(Kind::Tmpfs);

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use tideover_tests::{Disk, Kind, Outcome, Run, fixture, library, program};
+use tideover_tests::{Disk, Kind, Outcome, Run, fixture, library, needs, program};
 
 const ERRORS: &[i32] = &[libc::EPERM, libc::EINTR, libc::ENOMEM, libc::ENOSYS];
 
@@ -98,6 +98,7 @@ fn threads_at_the_limit_get_their_files_or_the_native_error() {
     );
 }
 
+#[needs(mounts)]
 #[test]
 fn a_logger_on_a_full_disk_goes_on_or_gets_the_native_error() {
     let append = fixture("disk_append");

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use tideover_tests::{Outcome, Page, Run, Scratch, fixture, library, preload_fixture, program};
+use tideover_tests::disk::own_mounts;
+use tideover_tests::{Outcome, Page, Run, Scratch, fixture, library, needs, preload_fixture, program};
 
 const TOO_MANY: &str = "Too many open files";
 
@@ -37,10 +38,7 @@ struct Mounted(PathBuf);
 impl Mounted {
     fn tmpfs(at: PathBuf, options: &str) -> Mounted {
         fs::create_dir_all(&at).expect("a folder to mount on");
-        // SAFETY: the thread gets a mount namespace of its own, as it must have before it makes mounts private.
-        let own = unsafe { libc::unshare(libc::CLONE_NEWNS) } == 0;
-        let private = Command::new(program("mount", "mount")).args(["--make-rprivate", "/"]).status();
-        assert!(own && private.is_ok_and(|s| s.success()), "a mount namespace takes root, as these tests do");
+        own_mounts();
         let mount =
             Command::new(program("mount", "mount")).args(["-t", "tmpfs", "-o", options, "tmpfs"]).arg(&at).status();
         assert!(mount.is_ok_and(|s| s.success()), "mounting a tmpfs takes root, as these tests do");
@@ -60,6 +58,7 @@ impl Drop for Mounted {
     }
 }
 
+#[needs(mounts)]
 #[test]
 fn a_full_dev_shm_raises_no_sigbus() {
     let scratch = Scratch::new();
@@ -72,6 +71,7 @@ fn a_full_dev_shm_raises_no_sigbus() {
     assert_eq!(left, 0);
 }
 
+#[needs(mounts)]
 #[test]
 fn a_dev_shm_without_inodes() {
     let scratch = Scratch::new();
@@ -80,6 +80,7 @@ fn a_dev_shm_without_inodes() {
     assert_rescued_without_a_page(&mounted.0);
 }
 
+#[needs(mounts)]
 #[test]
 fn a_read_only_dev_shm() {
     let scratch = Scratch::new();
@@ -94,6 +95,7 @@ fn no_dev_shm_at_all() {
     assert_rescued_without_a_page(&scratch.join("missing"));
 }
 
+#[needs(root)]
 #[test]
 fn another_users_folder_in_the_place_of_ours() {
     let scratch = Scratch::new();
@@ -123,6 +125,7 @@ fn a_file_in_the_place_of_our_folder() {
     assert_eq!(fs::read_to_string(scratch.join("tideover.0")).expect("untouched"), "not a folder");
 }
 
+#[needs(root)]
 #[test]
 fn a_chroot_without_proc_and_dev() {
     let scratch = Scratch::new();

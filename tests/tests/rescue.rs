@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::process::Command;
-use tideover_tests::{Run, Running, Scratch, fixture, tideover, workspace};
+use tideover_tests::{Run, Running, Scratch, fixture, program, tideover, workspace};
 
 const TOO_MANY: &str = "still full";
 
@@ -30,23 +30,18 @@ fn a_static_program_at_its_limit_recovers_without_a_restart() {
 #[test]
 fn a_go_program_at_its_limit_recovers_without_a_restart() {
     let folder = Scratch::new();
-    let Some(program) = go(&folder) else {
-        eprintln!("skipped: no Go here (Debian package golang-go)");
-        return;
-    };
+    let program = go(&folder);
     recovers(Run::new(program).hard(4096).start(), 64);
 }
 
-fn go(folder: &Scratch) -> Option<PathBuf> {
-    let program = folder.join("rescued");
-    let mut build = Command::new("go");
-    build.arg("build").arg("-o").arg(&program).arg(workspace().join("tests/fixtures/rescued.go"));
+fn go(folder: &Scratch) -> PathBuf {
+    let built = folder.join("rescued");
+    let mut build = Command::new(program("go", "golang-go"));
+    build.arg("build").arg("-o").arg(&built).arg(workspace().join("tests/fixtures/rescued.go"));
     build.env("GOCACHE", workspace().join("target/go-cache")).env("GOFLAGS", "-mod=mod");
-    match build.output() {
-        Err(_) => None,
-        Ok(output) if output.status.success() => Some(program),
-        Ok(output) => panic!("go build: {}", String::from_utf8_lossy(&output.stderr)),
-    }
+    let output = build.output().expect("go runs");
+    assert!(output.status.success(), "go build: {}", String::from_utf8_lossy(&output.stderr));
+    built
 }
 
 #[test]
