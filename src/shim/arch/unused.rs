@@ -15,7 +15,7 @@ use crate::arch::syscall;
 macro_rules! refuse {
     ($answer:literal: $($name:literal)*) => {
         global_asm!(
-            ".pushsection .text.unused,\"ax\",@progbits",
+            ".pushsection .text.at_load,\"ax\",@progbits",
             $(concat!(".globl ", $name), concat!(".hidden ", $name), concat!(".type ", $name, ",@function"), concat!($name, ":"),)*
             concat!("mov rax, ", $answer),
             "ret",
@@ -33,7 +33,7 @@ refuse!("0": "calloc" "free" "getcwd" "getenv" "malloc" "posix_memalign" "reallo
 
 // Short copies on cold paths. The kernel clears the direction flag for signal handlers.
 global_asm!(
-    ".pushsection .text.unused,\"ax\",@progbits",
+    ".pushsection .text.at_load,\"ax\",@progbits",
     ".globl memcpy, memmove, memset, bcmp, strlen",
     ".hidden memcpy, memmove, memset, bcmp, strlen",
     ".type memcpy,@function",

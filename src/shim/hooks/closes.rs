@@ -9,6 +9,7 @@ use crate::engine::call::Call;
 use crate::os::sys;
 
 hooks! {
+    at load:
     close(fd: c_int) -> c_int = closing(fd);
     __close(fd: c_int) -> c_int = closing(fd);
     fclose(stream: *mut FILE) -> c_int = closing_stream(number(stream));

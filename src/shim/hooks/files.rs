@@ -12,6 +12,7 @@ use crate::features::logs::standin;
 type FileHandle = c_void;
 
 hooks! {
+    at load:
     open(path: *const c_char, flags: c_int, mode: mode_t) -> c_int = opening(libc::AT_FDCWD, path, flags, mode) if lasting(path) && blocking(flags);
     open64(path: *const c_char, flags: c_int, mode: mode_t) -> c_int = opening(libc::AT_FDCWD, path, flags, mode) if lasting(path) && blocking(flags);
     __open(path: *const c_char, flags: c_int, mode: mode_t) -> c_int = opening(libc::AT_FDCWD, path, flags, mode) if lasting(path) && blocking(flags);

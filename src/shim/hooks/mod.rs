@@ -34,9 +34,19 @@ use crate::os::sys::{errno, set_errno};
 use crate::state::{page, process};
 
 /// A family's table. After `=` stands the kind of answer, a function of this module or of the family's; after `if`, the
-/// condition under which the call may sleep.
+/// condition under which the call may sleep. A family that begins with `at load:` has functions that [`resolve_common`] finds: their
+/// addresses stand with what the start of a process writes anyway, all others apart (layout.ld).
 macro_rules! hooks {
-    ($($name:ident($($arg:ident: $type:ty),*) -> $answer:ty = $kind:ident($($extra:expr),*) $(if $patient:expr)?;)*) => {
+    (at load: $($lines:tt)*) => {
+        $crate::hooks::hooks_in! { ".data.at_load"; $($lines)* }
+    };
+    ($($lines:tt)*) => {
+        $crate::hooks::hooks_in! { ".tables"; $($lines)* }
+    };
+}
+
+macro_rules! hooks_in {
+    ($section:literal; $($name:ident($($arg:ident: $type:ty),*) -> $answer:ty = $kind:ident($($extra:expr),*) $(if $patient:expr)?;)*) => {
         $(#[allow(non_snake_case)]
         pub mod $name {
             #[allow(unused_imports)]
@@ -60,12 +70,14 @@ macro_rules! hooks {
                 }
             }
 
+            #[unsafe(link_section = $section)]
             static REAL: $crate::os::real::Real = $crate::os::real::Real::new();
             // SAFETY: ends with a NUL, and C identifiers hold none.
             const NAME: &CStr = unsafe { CStr::from_bytes_with_nul_unchecked(concat!(stringify!($name), "\0").as_bytes()) };
 
             /// Address of the real function.
             #[inline(always)]
+            #[unsafe(link_section = ".text.at_load")]
             pub fn real() -> usize {
                 REAL.address(NAME, $crate::hooks::returns_pointer::<$answer>())
             }
@@ -81,7 +93,7 @@ macro_rules! hooks {
         }
     };
 }
-pub(crate) use {hooks, redhook::hook};
+pub(crate) use {hooks, hooks_in, redhook::hook};
 
 /// Does a function of this type return a pointer? Then a missing one answers NULL.
 const fn returns_pointer<T: Answer>() -> bool {
@@ -379,6 +391,7 @@ pub fn resolve_common() {
 #[cold]
 #[inline(never)]
 pub extern "C" fn resolve_all() {
+    #[unsafe(link_section = ".tables")]
     static DONE: AtomicBool = AtomicBool::new(false);
     barrier((), || {
         if !process::may_act() || DONE.swap(true, Relaxed) {

@@ -88,6 +88,7 @@ macro_rules! accept_entry {
             pub static REAL: AtomicPtr<()> = AtomicPtr::new(find as *mut ());
 
             fn found() -> Accept {
+                #[unsafe(link_section = ".tables")]
                 static NAMED: Real = Real::new();
                 // SAFETY: ends with a NUL, and C identifiers hold none; found by its name, it has this type.
                 unsafe {

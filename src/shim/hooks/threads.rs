@@ -21,6 +21,7 @@ const PATIENCE: u64 = 10 * SECOND;
 const PAUSE: u64 = SECOND / 1000;
 
 /// The unwinder is there, and stays; to ask again, the loader's lock would be waited for.
+#[unsafe(link_section = ".tables")]
 static LOADED: AtomicBool = AtomicBool::new(false);
 
 hooks! {
@@ -72,6 +73,7 @@ extern "C" fn load_unwinder(call: Call) {
 }
 
 fn is_loaded() -> bool {
+    #[unsafe(link_section = ".tables")]
     static DLOPEN: Real = Real::new();
     type Dlopen = unsafe extern "C" fn(*const c_char, c_int) -> *mut c_void;
     // SAFETY: the function of this name has this type; what it loads stays.

@@ -157,12 +157,14 @@ prepared!(syslog => prepare_syslog);
 prepared!(__syslog_chk => prepare_syslog_chk);
 
 extern "C" fn prepare_syslog() -> usize {
+    #[unsafe(link_section = ".tables")]
     static REAL: Real = Real::new();
     prepare("syslog");
     REAL.address(c"syslog", false)
 }
 
 extern "C" fn prepare_syslog_chk() -> usize {
+    #[unsafe(link_section = ".tables")]
     static REAL: Real = Real::new();
     prepare("__syslog_chk");
     REAL.address(c"__syslog_chk", false)
@@ -177,11 +179,13 @@ fn prepare(name: &'static str) {
 /// dprintf(3) and its kin: at the first call, it is known whether this libc's own will do (see [`dprintf`]).
 macro_rules! printing {
     ($($name:ident, $known:ident, $choose:ident => $ours:path;)*) => {
-        $(static $known: AtomicUsize = AtomicUsize::new(0);
+        $(#[unsafe(link_section = ".tables")]
+        static $known: AtomicUsize = AtomicUsize::new(0);
 
         prepared!($name => $choose unless $known);
 
         extern "C" fn $choose() -> usize {
+            #[unsafe(link_section = ".tables")]
             static REAL: Real = Real::new();
             // SAFETY: ends with a NUL, and C identifiers hold none.
             let name = unsafe { CStr::from_bytes_with_nul_unchecked(concat!(stringify!($name), "\0").as_bytes()) };

@@ -28,6 +28,7 @@ static CONSTRUCTOR: extern "C" fn() = load;
 #[cfg_attr(test, allow(dead_code))]
 static DESTRUCTOR: extern "C" fn() = unload;
 
+#[unsafe(link_section = ".text.at_load")]
 extern "C" fn load() {
     barrier((), begin);
 }
@@ -60,12 +61,14 @@ fn begin() {
     process::set_phase(Phase::Active);
 }
 
+#[unsafe(link_section = ".text.at_fork")]
 extern "C" fn before_fork() {
-    barrier((), || tables::BEFORE_FORK.iter().for_each(|tell| tell()));
+    barrier((), tables::before_fork);
 }
 
+#[unsafe(link_section = ".text.at_fork")]
 extern "C" fn forked() {
-    tables::ON_FORK.iter().for_each(|tell| tell());
+    tables::on_fork();
 }
 
 /// pthread_atfork(3). In glibc it is a part of each program, and calls the first of these; in musl the other is it.
@@ -85,6 +88,7 @@ fn at_fork(before: extern "C" fn(), child: extern "C" fn()) {
     }
 }
 
+#[unsafe(link_section = ".text.at_load")]
 extern "C" fn unload() {
     barrier((), || {
         if process::may_act() {

@@ -35,19 +35,24 @@ fn limit_reached(fd: i32) {
 }
 
 /// In the parent, before a fork.
-pub static BEFORE_FORK: [fn(); 1] = [reclaim::before_fork];
+#[inline(always)]
+pub fn before_fork() {
+    reclaim::before_fork();
+}
 
 /// In the child of a fork, in this order: it is a process of its own; locks that other threads held are free; nobody waits; the page is
-/// the parent's and must not be written any more; then what depends on these.
-pub static ON_FORK: [fn(); 10] = [
-    process::forked,
-    thread::forked,
-    reclaim::forked,
-    reserve::forked,
-    wait::forked,
-    breaker::forked,
-    accept::forked,
-    page::forked,
-    logs::forked,
-    outgoing::forked,
-];
+/// the parent's and must not be written any more; then what depends on these. Calls rather than a table of functions: they become one
+/// function, which stands with the little code that each child runs.
+#[inline(always)]
+pub fn on_fork() {
+    process::forked();
+    thread::forked();
+    reclaim::forked();
+    reserve::forked();
+    wait::forked();
+    breaker::forked();
+    accept::forked();
+    page::forked();
+    logs::forked();
+    outgoing::forked();
+}

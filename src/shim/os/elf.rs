@@ -50,6 +50,7 @@ pub fn main_imports(names: &[&CStr]) -> bool {
 }
 
 /// The main executable's dynamic section, and where it is loaded.
+#[unsafe(link_section = ".text.at_load")]
 fn main_dynamic() -> Option<(&'static [Dynamic], u64)> {
     // SAFETY: the auxiliary vector describes the running program; what it points to stays mapped as long as it runs.
     unsafe {
@@ -100,6 +101,7 @@ pub struct Name {
 
 impl Name {
     /// Hashes it.
+    #[unsafe(link_section = ".text.at_load")]
     pub const fn new(text: &CStr) -> Name {
         let bytes = text.to_bytes();
         let mut name = Name { hash: 5381, text: [0; 36] };
@@ -190,6 +192,7 @@ pub fn started_with() -> impl Iterator<Item = Exports> {
 
 /// Where a function is that the program would have called without us, if that is in what it was started with: as dlsym(3) with
 /// RTLD_NEXT finds it, but without the loader's lock, which a thread holds while it waits for another in a constructor.
+#[unsafe(link_section = ".text.at_load")]
 pub fn next(name: &Name) -> Option<usize> {
     unsafe extern "C" {
         #[link_name = "_DYNAMIC"]
@@ -204,6 +207,7 @@ pub fn next(name: &Name) -> Option<usize> {
     None
 }
 
+#[unsafe(link_section = ".text.at_load")]
 fn objects() -> impl Iterator<Item = &'static LinkMap> {
     // SAFETY: main_dynamic is the executable's; the loader has put the address of its list there, and keeps that whole.
     let debug = unsafe {
@@ -254,6 +258,7 @@ impl Found {
 impl Exports {
     /// # Safety
     /// `dynamic` is the dynamic section of an object that is loaded at `base`.
+    #[unsafe(link_section = ".text.at_load")]
     unsafe fn new(base: u64, dynamic: *const Dynamic) -> Option<Exports> {
         let mut exports = Exports {
             base,
@@ -286,6 +291,7 @@ impl Exports {
     }
 
     /// The default version of a name.
+    #[unsafe(link_section = ".text.at_load")]
     fn look_up(&self, name: &Name) -> Option<Found> {
         const NONE: u8 = 0;
         const VARIABLE: u8 = 1;

@@ -94,6 +94,7 @@ impl Real {
 
     #[cold]
     #[inline(never)]
+    #[unsafe(link_section = ".text.at_load")]
     extern "C" fn look_up(&self, name: *const c_char, returns_pointer: bool) -> usize {
         let find = || {
             // SAFETY: `address` passed a CStr.

@@ -62,6 +62,7 @@ fn table() -> Option<&'static Marks> {
 
 #[cold]
 #[inline(never)]
+#[unsafe(link_section = ".text.on_success")]
 extern "C" fn make_table() -> bool {
     let made =
         if process::phase() == Phase::Sandboxed { Err(libc::EPERM) } else { sys::map_private(size_of::<Marks>()) };
@@ -88,6 +89,7 @@ pub fn marks(fd: i32) -> u32 {
 /// Notes a kind of descriptor that most programs have few of.
 #[cold]
 #[inline(never)]
+#[unsafe(link_section = ".text.on_success")]
 pub extern "C" fn classify(fd: i32, kind: u32) {
     barrier((), || {
         if !matches!(process::phase(), Phase::Starting | Phase::Dormant) {
@@ -182,6 +184,7 @@ extern "C" fn one_more(clients: &AtomicU64) {
 
 #[cold]
 #[inline(never)]
+#[unsafe(link_section = ".text.on_success")]
 extern "C" fn forget_known(fd: i32) -> bool {
     barrier(false, || {
         crate::features::logs::sink::is_ours(fd) || {
@@ -216,6 +219,7 @@ pub fn flushed(fd: i32, history: u32) {
 
 #[cold]
 #[inline(never)]
+#[unsafe(link_section = ".text.on_success")]
 extern "C" fn forget_flush(fd: i32, history: u32) {
     if let Some(known) = table().and_then(|table| table.get(fd as usize)).filter(|_| !thread::is_in_vfork()) {
         // Should the number be another's by now, these are found out again. Not so what that has shown since.
@@ -226,6 +230,7 @@ extern "C" fn forget_flush(fd: i32, history: u32) {
 }
 
 /// So are all these.
+#[unsafe(link_section = ".text.on_success")]
 pub fn forget_range(first: u32, last: u32) {
     let end = last.saturating_add(1).min(TOP.load(Relaxed));
     for fd in first..end.max(first) {
@@ -235,10 +240,12 @@ pub fn forget_range(first: u32, last: u32) {
 
 /// Forgets, and says what was known. The descriptor must still be open, or its last socket is not told from a copy.
 #[inline(never)]
+#[unsafe(link_section = ".text.on_success")]
 pub extern "C" fn take(fd: i32) -> u32 {
     barrier(0, || taken(fd))
 }
 
+#[unsafe(link_section = ".text.on_success")]
 fn taken(fd: i32) -> u32 {
     // The child of a vfork(2) closes descriptors of its own; the memory is its parent's.
     let Some(known) = table().and_then(|table| table.get(fd as usize)).filter(|_| !thread::is_in_vfork()) else {
@@ -286,6 +293,7 @@ pub fn copy(from: i32, to: i32) {
 
 #[cold]
 #[inline(never)]
+#[unsafe(link_section = ".text.on_success")]
 extern "C" fn share(from: i32, to: i32) {
     barrier((), || {
         if thread::is_in_vfork() {
@@ -317,6 +325,7 @@ pub fn accepted(fd: i32) {
 /// one that was closed unseen.
 #[cold]
 #[inline(never)]
+#[unsafe(link_section = ".text.on_success")]
 pub extern "C" fn count_in(fd: i32, kind: u32) {
     barrier((), || {
         if thread::is_in_vfork() || matches!(process::phase(), Phase::Starting | Phase::Dormant) {

@@ -51,7 +51,9 @@ pub struct CEvent {
 
 /// At most so many listeners.
 pub const LISTENERS: usize = 8;
+#[unsafe(link_section = ".tables")]
 static LISTENER: [AtomicUsize; LISTENERS] = [const { AtomicUsize::new(0) }; LISTENERS];
+#[unsafe(link_section = ".tables")]
 static CONTEXT: [AtomicPtr<c_void>; LISTENERS] = [const { AtomicPtr::new(core::ptr::null_mut()) }; LISTENERS];
 
 /// Adds a listener; false if there is no room. Listeners stay.

@@ -21,6 +21,7 @@ use crate::state::process;
 use crate::state::process::Phase;
 use crate::state::settings::SETTINGS;
 
+#[unsafe(link_section = ".private_page")]
 static PRIVATE: Page = Page::new();
 static PAGE: AtomicPtr<Page> = AtomicPtr::new((&raw const PRIVATE).cast_mut());
 /// Successes with a descriptor from this number on take the cold path. Below the lowest number: the page is still to be made.
@@ -96,6 +97,7 @@ pub fn closes(all: bool) -> u64 {
 /// The highest number so far, or the first descriptor since a fork.
 #[cold]
 #[inline(never)]
+#[unsafe(link_section = ".text.on_success")]
 extern "C" fn notable(fd: i32) {
     barrier((), || {
         take_note(fd);
@@ -171,6 +173,7 @@ pub fn catch_up() {
 
 /// Makes the page's file, maps it, and moves there. On failure the private page stays; what can be otherwise later (no
 /// descriptor free) is tried again. Of several threads one does it.
+#[unsafe(link_section = ".text.on_success")]
 fn move_in() {
     if !MOVING.swap(true, Acquire) {
         if NOTABLE.load(Relaxed) == i32::MIN {
@@ -403,6 +406,7 @@ pub fn withdraw() {
 }
 
 /// Removes the page's file; the memory stays, since hooks may still be called.
+#[unsafe(link_section = ".text.at_load")]
 pub fn remove() {
     let owner = OWNER.swap(0, Relaxed);
     if owner != 0 {

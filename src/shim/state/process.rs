@@ -77,6 +77,7 @@ pub fn is_ours() -> bool {
 }
 
 /// May the library make system calls and act for this process?
+#[unsafe(link_section = ".text.at_load")]
 pub fn may_act() -> bool {
     matches!(phase(), Phase::Active | Phase::Exiting) && is_ours()
 }

@@ -39,6 +39,7 @@ unsafe impl Sync for TextTable {}
 pub static SETTINGS: Settings =
     Settings { values: [const { AtomicU64::new(0) }; COUNT], sources: [const { AtomicU8::new(0) }; COUNT] };
 
+#[unsafe(link_section = ".tables")]
 static TABLE: TextTable = TextTable(UnsafeCell::new(Texts {
     page_dir: PathText::new(),
     log_file: PathText::new(),
@@ -226,6 +227,7 @@ struct Environment<'a> {
 impl<'a> Iterator for Environment<'a> {
     type Item = (&'a [u8], &'a [u8]);
 
+    #[unsafe(link_section = ".text.at_load")]
     fn next(&mut self) -> Option<Self::Item> {
         let _ = self.life;
         if self.next.is_null() {

@@ -48,6 +48,7 @@ struct Table(Mutex<UnsafeCell<[Option<Place>; PLACES]>>);
 // SAFETY: contexts are the host's pointers, which tideover.h asks to be usable from any thread; the table itself is locked.
 unsafe impl Sync for Table {}
 
+#[unsafe(link_section = ".tables")]
 static TABLE: Table = Table(Mutex::new(UnsafeCell::new([None; PLACES])));
 
 /// Runs `change` on the table, waiting for its turn; called from the C API only, never from a hook.

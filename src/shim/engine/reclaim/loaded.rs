@@ -76,6 +76,7 @@ struct Table(Mutex<UnsafeCell<Known>>);
 // SAFETY: only touched with the lock held.
 unsafe impl Sync for Table {}
 
+#[unsafe(link_section = ".tables")]
 static TABLE: Table =
     Table(Mutex::new(UnsafeCell::new(Known { generation: None, any: false, homes: [NOWHERE; RUNTIMES] })));
 /// A thread other than the one that forked was asking the loader: the loader's lock may be held for ever in this child.

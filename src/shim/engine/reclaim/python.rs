@@ -261,6 +261,7 @@ fn role(home: &Home, _: Option<&Caller>) -> Role {
 static HAS_LOCK: AtomicUsize = AtomicUsize::new(0);
 
 /// Before a fork, in the parent: a server's hundredth child should not have to look, as its first has not.
+#[unsafe(link_section = ".text.at_fork")]
 pub fn before_fork() {
     if HAS_LOCK.load(Relaxed) == 0 {
         let find = |exports: elf::Exports| exports.find(&Name::new(c"PyGILState_Check"));

@@ -29,6 +29,7 @@ const LOOK: u64 = SECOND / 10;
 const BATCHES: u32 = 8;
 
 /// Thread numbers.
+#[unsafe(link_section = ".tables")]
 static TAKEN: Lock<[c_int; TURNS]> = Lock::new([0; TURNS]);
 /// When the clients so far would all have come at the rate allowed.
 static PAID_UNTIL: AtomicU64 = AtomicU64::new(0);

@@ -70,6 +70,7 @@ struct Table {
     places: [Option<Watch>; PLACES],
 }
 
+#[unsafe(link_section = ".tables")]
 static TABLE: Lock<Table> = Lock::new(Table { places: [None; PLACES] });
 /// Watches that are parked.
 static PARKED: AtomicU32 = AtomicU32::new(0);

@@ -57,6 +57,7 @@ pub struct File {
     turn: AtomicU32,
 }
 
+#[unsafe(link_section = ".tables")]
 static TABLE: [File; FILES] = [const {
     File {
         state: AtomicU32::new(FREE),

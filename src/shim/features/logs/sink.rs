@@ -148,6 +148,7 @@ pub fn before_replacing(fd: i32) {
 
 #[cold]
 #[inline(never)]
+#[unsafe(link_section = ".text.on_success")]
 extern "C" fn replacing(fd: i32) {
     crate::os::barrier::barrier((), || {
         if descriptors::marks(fd) & PIPE != 0 {
@@ -249,6 +250,7 @@ pub fn changes() {
 /// The same afterwards: where that took long, it has been believed in meanwhile.
 #[cold]
 #[inline(never)]
+#[unsafe(link_section = ".text.on_success")]
 pub extern "C" fn changed() {
     if BELIEVED_UNTIL.load(Relaxed) != 0 {
         changes();
@@ -403,6 +405,7 @@ impl Drop for Sink {
 
 /// In the child of a fork: our copy is closed, for the child may outlive its parent as a daemon. The parent's can be reached
 /// as long as there is a parent.
+#[unsafe(link_section = ".text.at_fork")]
 pub fn forked() {
     changed();
     for stream in [&STDOUT, &STDERR] {

@@ -101,6 +101,7 @@ pub fn install() {
 
 #[cold]
 #[inline(never)]
+#[unsafe(link_section = ".text.on_success")]
 extern "C" fn install_now() {
     barrier((), || {
         // Also at load.
@@ -135,6 +136,7 @@ fn replace(slots: [&AtomicUsize; 2]) {
 
 /// `_IO_new_file_write`, with our write in it. The FILE is locked: no stdio, no malloc. The usual case first: nothing is diverted,
 /// and all is written at once.
+#[unsafe(link_section = ".text.on_success")]
 unsafe extern "C" fn file_write(stream: *mut FILE, data: *const c_void, count: ssize_t) -> ssize_t {
     // SAFETY: glibc passes its own FILE, whose layout was checked by its size and table, and `count` readable bytes.
     unsafe {
