@@ -4,19 +4,19 @@ use crate::glob;
 
 /// Names that no database gives its data. Whatever lies beside such a file, it is a log: `LOG` of LevelDB beside its
 /// MANIFEST, MariaDB's `host.err` in its data directory, standard streams, exim, syslog.
-const CERTAIN: &[u8] = b"LOG, *.err, *.errlog, *.stderr, *.stdout, mainlog, rejectlog, paniclog, syslog, messages";
+pub const CERTAIN: &[u8] = b"LOG, *.err, *.errlog, *.stderr, *.stdout, mainlog, rejectlog, paniclog, syslog, messages";
 
 /// Names that are a log's if no database lies beside it: also rotated by logrotate (app.log.1, app.log-20260101), rotatelogs
 /// (access_log.1767225600) and glog (app.host.user.log.INFO.20260101-120000.4711).
-const LIKELY: &[u8] = b"*.log, *.log.[0-9]*, *.log-*, *_log, *_log.[0-9]*, *-log, *.out, \
+pub const LIKELY: &[u8] = b"*.log, *.log.[0-9]*, *.log-*, *_log, *_log.[0-9]*, *-log, *.out, \
     *.log.INFO.*, *.log.WARNING.*, *.log.ERROR.*, *.log.FATAL.*";
 
 /// Directories that make any name a log's.
-const DIRECTORIES: &[u8] = b"log, logs";
+pub const DIRECTORIES: &[u8] = b"log, logs";
 
 /// Below a `lib` directory programs keep data, also in directories named log (ClickHouse Keeper, Kafka); there only these
 /// names are logs: PostgreSQL's collector, Tomcat, multilog and svlogd.
-const BELOW_LIB: &[u8] = b"*.csv, *.json, *.jsonl, *.txt, current";
+pub const BELOW_LIB: &[u8] = b"*.csv, *.json, *.jsonl, *.txt, current";
 
 /// Is a file of this name, without its directory, a log whatever lies beside it?
 pub fn is_certain(name: &[u8]) -> bool {

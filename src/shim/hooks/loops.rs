@@ -5,7 +5,7 @@ use core::ffi::{c_int, c_ulong, c_void};
 
 use libc::{epoll_event, fd_set, pollfd, sigset_t, timespec, timeval};
 
-use tideover_contract::select::END;
+use tideover_contract::select::FD_SETSIZE;
 
 use super::hooks;
 use super::sockets::test_cancel;
@@ -219,8 +219,9 @@ unsafe fn several(end: c_int, sets: [*mut fd_set; 3]) -> bool {
         return false;
     }
     // Whatever the program says, the kernel reads no further than there are descriptors, and a set may be as short as that.
-    let known =
-        (page::high_water() as usize).next_multiple_of(u64::BITS as usize).clamp(u64::BITS as usize, END as usize);
+    let known = (page::high_water() as usize)
+        .next_multiple_of(u64::BITS as usize)
+        .clamp(u64::BITS as usize, FD_SETSIZE as usize);
     let words = (end as usize).min(known).div_ceil(u64::BITS as usize);
     let mut found = 0;
     for set in sets.iter().filter(|set| !set.is_null()) {

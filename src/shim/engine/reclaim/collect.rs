@@ -42,13 +42,16 @@ pub struct Collector {
 /// By [`Runtime`].
 static COLLECTORS: [&Collector; Runtime::ALL.len()] =
     [&python::COLLECTOR, &jvm::COLLECTOR, &ruby::COLLECTOR, &guile::COLLECTOR, &php::COLLECTOR];
-static NAMES: Names = [
-    python::COLLECTOR.names,
-    jvm::COLLECTOR.names,
-    ruby::COLLECTOR.names,
-    guile::COLLECTOR.names,
-    php::COLLECTOR.names,
-];
+/// The functions that each is known by.
+static NAMES: Names = {
+    let mut names: Names = [&[]; Runtime::ALL.len()];
+    let mut index = 0;
+    while index < names.len() {
+        names[index] = COLLECTORS[index].names;
+        index += 1;
+    }
+    names
+};
 
 /// How long finalizers on another thread have to close the first descriptor.
 const FINALIZERS_WORK: u64 = SECOND / 5;

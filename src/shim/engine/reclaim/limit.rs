@@ -46,15 +46,8 @@ pub fn look() -> Option<rlimit> {
 
 /// How far the soft limit may go: what can be had in all.
 pub fn ceiling(limit: rlimit) -> u64 {
-    let mode = SETTINGS.get(Id::Raise);
-    if mode == raise::OFF || TAKEN_OVER.load(Relaxed) {
-        return limit.rlim_cur;
-    }
-    let mut top = limit.rlim_max.min(SETTINGS.get(Id::RaiseCap));
-    if mode != raise::FORCE {
-        top = top.min(end());
-    }
-    top.max(limit.rlim_cur)
+    let mode = if TAKEN_OVER.load(Relaxed) { raise::OFF } else { SETTINGS.get(Id::Raise) };
+    select::ceiling(limit.rlim_cur, limit.rlim_max, mode, SETTINGS.get(Id::RaiseCap), end)
 }
 
 fn end() -> u64 {

@@ -4,6 +4,7 @@
 use Ordering::{Acquire, Relaxed, Release, SeqCst};
 use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
 
+use tideover_contract::hash::fnv1a;
 use tideover_contract::settings::{Id, SECOND};
 
 use crate::os::sys;
@@ -100,21 +101,16 @@ impl Key {
 
     /// A file that can't be made yet: known by its path, since each open makes another stand-in.
     pub fn of_path(path: &[u8]) -> Key {
-        Key { device: NOWHERE, inode: hash(path) }
+        Key { device: NOWHERE, inode: fnv1a(path) }
     }
 }
 
 /// No device has this number.
 const NOWHERE: u64 = u64::MAX;
 
-/// FNV-1a.
-fn hash(path: &[u8]) -> u64 {
-    path.iter().fold(0xcbf2_9ce4_8422_2325, |h: u64, &b| (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3))
-}
-
 /// The entry of a file that had this path when it was diverted, and has been rotated away: another file is there now.
 pub fn find_rotated(path: &[u8]) -> Option<&'static File> {
-    let name = hash(path);
+    let name = fnv1a(path);
     TABLE.iter().find(|file| {
         file.state.load(Acquire) == DIVERTED && file.name.load(Relaxed) == name && file.device.load(Relaxed) != NOWHERE
     })
@@ -174,7 +170,7 @@ pub fn enter(key: Key, path: &[u8], errno: i32) -> Option<(&'static File, bool)>
     file.turn.fetch_add(1, Relaxed);
     file.device.store(key.device, Relaxed);
     file.inode.store(key.inode, Relaxed);
-    file.name.store(hash(path), Relaxed);
+    file.name.store(fnv1a(path), Relaxed);
     file.errno.store(errno, Relaxed);
     file.since.store(sys::clock(libc::CLOCK_REALTIME), Relaxed);
     file.begun.store(now, Relaxed);

@@ -25,7 +25,7 @@ pub mod stdio;
 
 use once_cell::race::OnceBool;
 use tideover_contract::glob;
-use tideover_contract::settings::{Id, ON_FULL_WAIT, sink as sinks};
+use tideover_contract::settings::{Id, on_full, sink as sinks};
 
 use crate::os::sys;
 use crate::state::settings::SETTINGS;
@@ -48,7 +48,7 @@ fn is_filter() -> bool {
 
 /// At load. `to_file`: a standard stream is a file.
 pub fn start(to_file: bool) {
-    if SETTINGS.get(Id::Fallback) == sinks::OFF && SETTINGS.get(Id::OnFull) != ON_FULL_WAIT {
+    if SETTINGS.get(Id::Fallback) == sinks::OFF && SETTINGS.get(Id::OnFull) != on_full::WAIT {
         return;
     }
     if !stdio::find() {
@@ -69,7 +69,7 @@ fn is_off() -> bool {
 
 /// Is there anything to do for a program that writes a file?
 fn may_divert_or_wait() -> bool {
-    !is_off() || SETTINGS.get(Id::OnFull) == ON_FULL_WAIT
+    !is_off() || SETTINGS.get(Id::OnFull) == on_full::WAIT
 }
 
 /// In the child of a fork.

@@ -3,7 +3,7 @@
 
 use core::ffi::c_void;
 
-use tideover_contract::settings::{Id, ON_FULL_WAIT, SECOND};
+use tideover_contract::settings::{Id, SECOND, on_full};
 
 use crate::engine::call::Try;
 use crate::engine::wait;
@@ -22,7 +22,7 @@ const REMINDER: u64 = 30 * SECOND;
 /// Is this a lack of space that is to be waited for?
 #[inline]
 pub fn is_wanted(errno: i32) -> bool {
-    (errno == libc::ENOSPC || errno == libc::EDQUOT) && SETTINGS.get(Id::OnFull) == ON_FULL_WAIT && process::may_act()
+    (errno == libc::ENOSPC || errno == libc::EDQUOT) && SETTINGS.get(Id::OnFull) == on_full::WAIT && process::may_act()
 }
 
 /// Tries a call that failed with ENOSPC or EDQUOT again until there is space. True: the last try's answer stands. False: the first

@@ -3,7 +3,8 @@
 //!
 //! No fact decides alone. Redis's append-only file, a git reflog and an mbox are opened exactly as a text log is, a
 //! reused LevelDB WAL has the flags of LevelDB's own log, and Cassandra appends lines of text to `nb_txn_flush_8af7.log`. So
-//! all of these must hold: how it was opened (1), what was asked of it (2), what it is not called (3), what it is called (4),
+//! all of these must hold: how it was opened (1), what was asked of it (2), what it is not called (3), what it is called (4,
+//! [`log_name`]),
 //! what is in it (5), and what lies beside it (6).
 //!
 //! The user's globs: TIDEOVER_LOGS_EXCEPT beats everything. TIDEOVER_LOGS stands for (4) and overrules each refusal whose
@@ -17,8 +18,8 @@
 #![forbid(unsafe_code)]
 
 use libc::{O_APPEND, O_DIRECT, O_SYNC, O_TMPFILE};
-use tideover_contract::glob;
 pub use tideover_contract::refusal::{Refusal, Weight};
+use tideover_contract::{glob, log_name};
 
 /// What is known of a failed write and its file.
 #[derive(Clone, Copy)]
@@ -213,22 +214,6 @@ const DENIED: &[Group] = &[
     },
 ];
 
-/// Rule 4. Names that no database gives its data. Whatever lies beside them, these are logs: `LOG` of LevelDB beside its
-/// MANIFEST, MariaDB's `host.err` in its data directory, standard streams, exim, syslog.
-const SURELY: &[u8] = b"LOG, *.err, *.errlog, *.stderr, *.stdout, mainlog, rejectlog, paniclog, syslog, messages";
-
-/// Names that are a log's if no database lies beside it: also rotated by logrotate (app.log.1, app.log-20260101), rotatelogs
-/// (access_log.1767225600) and glog (app.host.user.log.INFO.20260101-120000.4711).
-const LIKELY: &[u8] = b"*.log, *.log.[0-9]*, *.log-*, *_log, *_log.[0-9]*, *-log, *.out, \
-    *.log.INFO.*, *.log.WARNING.*, *.log.ERROR.*, *.log.FATAL.*";
-
-/// Directories that make any name a log's.
-const LOG_DIRECTORIES: &[u8] = b"log, logs";
-
-/// Below a `lib` directory programs keep data, also in directories named log (ClickHouse Keeper, Kafka); there only these:
-/// PostgreSQL's collector, Tomcat, multilog and svlogd.
-const LOGS_BELOW_LIB: &[u8] = b"*.csv, *.json, *.jsonl, *.txt, current";
-
 /// Names that `2>` does not make a log's.
 const RESULTS: &[u8] = b"*.csv, *.tsv, *.json, *.jsonl, *.ndjson, *.xml, *.html, *.yaml, *.yml, *.toml, *.conf";
 
@@ -282,10 +267,10 @@ pub fn judge(facts: &Facts<'_>, database_beside: impl FnOnce() -> bool) -> Resul
     for group in DENIED {
         unless_included(name.is_of(group), group.refusal)?;
     }
-    let surely = glob::any(SURELY, name.base);
+    let surely = log_name::is_certain(name.base);
     let like = surely
-        || glob::any(LIKELY, name.base)
-        || name.is_in_log_directory()
+        || log_name::is_likely(name.base)
+        || log_name::is_in_log_directory(name.directory, name.base)
         || (facts.stderr && !glob::any(RESULTS, name.base));
     unless_included(!like, Refusal::Unlike)?;
 
@@ -348,11 +333,6 @@ impl<'a> Name<'a> {
     fn is_reflog(&self) -> bool {
         let below = self.components().skip(1).chain([self.base]);
         self.components().zip(below).any(|(c, below)| c == b"logs" && (below == b"HEAD" || below == b"refs"))
-    }
-
-    fn is_in_log_directory(&self) -> bool {
-        let logs = self.components().any(|c| glob::any(LOG_DIRECTORIES, c));
-        logs && (!self.components().any(|c| c == b"lib") || glob::any(LOGS_BELOW_LIB, self.base))
     }
 
     fn components(&self) -> impl Iterator<Item = &'a [u8]> {

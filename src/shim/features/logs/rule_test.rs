@@ -740,10 +740,10 @@ fn the_document_names_what_the_tables_name() {
     }
     text.push_str("\nNames that are a log's:\n\n| names | provided that |\n|---|---|\n");
     for (names, provided) in [
-        (SURELY, "nothing else speaks against it"),
-        (LIKELY, "no database's files lie beside it"),
+        (log_name::CERTAIN, "nothing else speaks against it"),
+        (log_name::LIKELY, "no database's files lie beside it"),
         (
-            LOGS_BELOW_LIB,
+            log_name::BELOW_LIB,
             "it is in a folder `log` or `logs` below one named `lib`; elsewhere in such folders any name will do",
         ),
     ] {

@@ -1,6 +1,7 @@
 //! Where a connection goes: address and port, in four bytes.
 
 use core::ffi::c_int;
+use tideover_contract::hash::fnv1a;
 
 use libc::{sockaddr, sockaddr_in, sockaddr_in6, socklen_t};
 
@@ -55,8 +56,7 @@ impl Endpoint {
         } else if host == *b"\0\0\0\0\0\0\0\0\0\0\xff\xff\0\0\0\0" {
             host[12..].copy_from_slice(&[127, 0, 0, 1]);
         }
-        let fnv = |hash: u64, &byte: &u8| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3);
-        let hash = host.iter().chain(&port).chain(&scope).fold(0xcbf2_9ce4_8422_2325, fnv);
+        let hash = fnv1a(host.iter().chain(&port).chain(&scope));
         Some(Endpoint(((hash >> 32) ^ hash) as u32 & !1))
     }
 
