@@ -1,8 +1,8 @@
-//! The second chance of a failed call.
+//! What is tried for a failed call, in which order.
 //!
-//! A hook that saw EMFILE or ENFILE hands its real call to [`retry_for`], which alternates between it and [`Attempt::next_move`]. The
-//! real call is made with nothing of ours held, so that a cancellation in it finds nothing to clean up. `next_move` is where
-//! everything is decided; it ends with the original error when nothing helps.
+//! A hook whose real call failed for lack of something passes it to [`retry_for`], which alternates between [`Attempt::next_move`] and
+//! the real call. All decisions are made in `next_move`; when nothing helps, the original error stands. While the real call is made
+//! nothing of ours is held, so that a thread that is cancelled in it has nothing to clean up.
 
 use core::ffi::{c_int, c_void};
 
@@ -13,9 +13,9 @@ use crate::arch;
 use crate::engine::backoff::Backoff;
 use crate::engine::call::{Call, Instead, Lack, Role, Tried, Try, is_exhaustion};
 use crate::engine::reclaim::collect::{self, Collection};
-use crate::engine::reclaim::{self, Climb, Pressure};
-use crate::engine::told::{self, GaveUp};
-use crate::engine::wait::{self, Candidate, Refusal, Step, Waiting};
+use crate::engine::messages::{self, GaveUp};
+use crate::engine::reclaim::{self, FailedCall, Reclaimed};
+use crate::engine::wait::{self, Candidate, Next, NoWait, Waiting};
 use crate::engine::{breaker, reserve};
 use crate::os::barrier::barrier;
 use crate::os::sys;
@@ -23,70 +23,73 @@ use crate::state::events::{self, Event};
 use crate::state::process::{self, Phase};
 use crate::state::{page, thread};
 
-/// Something freed is followed by a try; more often than this in one attempt, others take what is freed.
-const CLIMBS: u32 = 16;
-/// What having waited for another thread's reclaiming counts: nobody waits for more than two.
-const ELSEWHERE: u32 = CLIMBS / 2;
+/// How often something is freed for one call, before it waits. If the call still fails, other threads take what is freed.
+const MAX_RECLAIMS: u32 = 16;
+/// Waiting until another thread has freed something counts like so many: a call does so twice at most.
+const RECLAIMS_BY_ANOTHER: u32 = MAX_RECLAIMS / 2;
 
-/// May this call sleep? Asked once, when there is nothing more to free.
+/// May this call wait? Asked once, when there is nothing more to free.
 #[derive(Clone, Copy)]
-enum Sleep {
+enum MayWait {
     NotAsked,
-    Allowed,
-    Refused(Refusal),
+    Yes,
+    No(NoWait),
 }
 
-/// One failed call and what has been tried for it.
+/// A failed call, and what has been tried for it.
 struct Attempt {
     call: Call,
     lack: Lack,
+    /// errno of its first failure.
     errno: c_int,
-    /// Where this thread's stack ended when it began.
-    foot: usize,
+    /// Stack pointer of the thread in [`retry_for`].
+    stack_pointer: usize,
     /// When it began, nanoseconds of CLOCK_MONOTONIC.
     begun: u64,
-    /// Tries so far.
+    /// How often the real call has been made again.
     tries: u32,
-    /// How often something was freed, or looked for.
-    climbs: u32,
-    /// What a success would be due to now.
-    due_to: Outcome,
-    sleep: Sleep,
+    /// How often something has been freed or looked for; from [`MAX_RECLAIMS`] on nothing is.
+    reclaims: u32,
+    /// The outcome if the next try succeeds.
+    outcome: Outcome,
+    may_wait: MayWait,
     waiting: Waiting,
-    slept: bool,
-    /// What accept(2) does instead of failing. Asked once, when there is nothing more to free.
+    /// The call has waited.
+    has_waited: bool,
+    /// For accept(2): what is done with its client. Asked once, when there is nothing more to free.
     instead: Option<Instead>,
-    /// What the call is in its runtime.
+    /// What the call is in its language runtime.
     role: Role,
-    /// A garbage collection that is due, or under way.
+    /// A garbage collection that is to be run, or under way.
     collection: Option<Collection>,
-    /// How it went.
-    climbed: Option<Climb>,
-    /// The reserve was given up for it.
-    gave_up_reserve: bool,
+    /// What the last collection has freed, until [`Attempt::free`] has taken note of it.
+    collected: Option<Reclaimed>,
+    /// The reserve has been released for this call.
+    has_released_reserve: bool,
 }
 
 /// What [`retry_for`] does next.
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[repr(C)]
 enum Move {
-    /// The real call.
+    /// It makes the real call.
     Try,
-    /// A garbage collection.
+    /// It runs a garbage collection, see [`Attempt::collect`].
     Collect,
-    /// Nothing more.
+    /// It returns.
     End,
 }
 
-/// Makes a call again that failed with errno `wrong` for lack of something, after whatever helps. True: the last try's answer stands.
-/// False: nothing helped, the first answer stands, and errno is as it was, or EAGAIN for an accept(2) whose client waits.
+/// Makes a call again that failed with `failure` (an errno) for lack of something, each time after something was freed or a wait.
+/// True: the answer of the last try stands, a success or another error. False: nothing helped, the first answer stands, and errno is
+/// what it was, or EAGAIN for an accept(2) whose client waits.
 ///
 /// # Safety
-/// `again` may be called with `context`.
+/// Until this returns, `again` may be called with `context` any number of times, by the calling thread.
 #[allow(improper_ctypes_definitions, reason = "extern \"C\" only so that it can't unwind")]
-pub unsafe extern "C" fn retry_for(lack: Lack, call: Call, wrong: c_int, again: Try, context: *mut c_void) -> bool {
+pub unsafe extern "C" fn retry_for(lack: Lack, call: Call, failure: c_int, again: Try, context: *mut c_void) -> bool {
     let saved = sys::errno();
-    if let Some(mut attempt) = Attempt::begin(lack, call, wrong, arch::stack_pointer()) {
+    if let Some(mut attempt) = Attempt::begin(lack, call, failure, arch::stack_pointer()) {
         loop {
             match attempt.next_move() {
                 Move::Try => {}
@@ -96,9 +99,9 @@ pub unsafe extern "C" fn retry_for(lack: Lack, call: Call, wrong: c_int, again: 
                 }
                 Move::End => break,
             }
-            // SAFETY: the caller of this function promises that `again` may be called with `context`.
+            // SAFETY: the caller of this function promises that `again` may be called with `context`, here and now.
             let tried = unsafe { again(context) };
-            if tried.wrong != wrong && !(lack == Lack::Descriptor && is_exhaustion(tried.wrong)) {
+            if tried.errno != failure && !(lack == Lack::Descriptor && is_exhaustion(tried.errno)) {
                 let kept = sys::errno();
                 attempt.ended(&tried);
                 sys::set_errno(kept);
@@ -115,36 +118,36 @@ pub unsafe extern "C" fn retry_for(lack: Lack, call: Call, wrong: c_int, again: 
 }
 
 impl Attempt {
-    /// For a call that failed with `errno`. None: pass the error on.
+    /// For a call that failed with `errno`. None: nothing may be done for it.
     #[cold]
     #[inline(never)]
     #[allow(improper_ctypes_definitions, reason = "extern \"C\" only so that it can't unwind")]
-    extern "C" fn begin(lack: Lack, call: Call, errno: c_int, foot: usize) -> Option<Attempt> {
-        barrier(None, || may_begin(lack, errno, foot).then(|| Attempt::new(lack, call, errno, foot)))
+    extern "C" fn begin(lack: Lack, call: Call, errno: c_int, stack_pointer: usize) -> Option<Attempt> {
+        barrier(None, || may_begin(lack, errno, stack_pointer).then(|| Attempt::new(lack, call, errno, stack_pointer)))
     }
 
-    fn new(lack: Lack, call: Call, errno: c_int, foot: usize) -> Attempt {
+    fn new(lack: Lack, call: Call, errno: c_int, stack_pointer: usize) -> Attempt {
         Attempt {
             call,
             lack,
             errno,
-            foot,
+            stack_pointer,
             begun: sys::now(),
             tries: 0,
-            climbs: if lack == Lack::Descriptor { 0 } else { CLIMBS },
-            due_to: Outcome::Waited,
-            sleep: Sleep::NotAsked,
-            waiting: Waiting::new(call.backoff.unwrap_or_else(Backoff::from_settings), call.greedy),
-            slept: false,
+            reclaims: if lack == Lack::Descriptor { 0 } else { MAX_RECLAIMS },
+            outcome: Outcome::Waited,
+            may_wait: MayWait::NotAsked,
+            waiting: Waiting::new(call.backoff.unwrap_or_else(Backoff::from_settings), call.needs_several),
+            has_waited: false,
             instead: None,
             role: collect::role(),
             collection: None,
-            climbed: None,
-            gave_up_reserve: false,
+            collected: None,
+            has_released_reserve: false,
         }
     }
 
-    /// What is to be done next? Frees and sleeps as needed. After [`Move::End`] the attempt is over, counted and told.
+    /// Frees something or sleeps, and says what is to be done then. After [`Move::End`] the attempt is over, counted and logged.
     #[cold]
     #[inline(never)]
     extern "C" fn next_move(&mut self) -> Move {
@@ -163,37 +166,43 @@ impl Attempt {
         })
     }
 
-    /// Runs the collection that is due. The program's code in it may end this thread by a forced unwind (Python does, when the
-    /// interpreter ends meanwhile): like the real call, it is made with nothing of ours around it that needs cleaning up, and not
-    /// behind the barrier.
+    /// Runs the collection that is due. It runs code of the program's that may end this thread by a forced unwind (Python does, when the
+    /// interpreter ends meanwhile). So, like the real call, it is run without the panic barrier, and no frame of ours around it has
+    /// anything to clean up.
     #[inline(always)]
     fn collect(&mut self) {
         if let Some(collection) = &self.collection {
-            reclaim::collecting();
+            reclaim::collection_begins();
             let skipped = collection.run();
-            self.collected(skipped);
+            self.collection_ended(skipped);
         }
     }
 
     #[cold]
     #[inline(never)]
     #[allow(improper_ctypes_definitions, reason = "extern \"C\" only so that it can't unwind")]
-    extern "C" fn collected(&mut self, skipped: Option<Skip>) {
+    extern "C" fn collection_ended(&mut self, skipped: Option<Skip>) {
         barrier((), || {
             if let Some(collection) = self.collection.take() {
-                self.climbed = Some(reclaim::collected(collection, skipped, &self.pressure()));
+                self.collected = Some(reclaim::collection_ended(collection, skipped, &self.failed_call()));
             }
         });
     }
 
-    fn pressure(&self) -> Pressure {
-        let patient = self.call.patient && !thread::is_event_loop();
-        Pressure { call: self.call.name, errno: self.errno, role: self.role, patient, foot: self.foot }
+    fn failed_call(&self) -> FailedCall {
+        FailedCall {
+            name: self.call.name,
+            errno: self.errno,
+            role: self.role,
+            may_block: self.call.may_block && !thread::is_event_loop(),
+            stack_pointer: self.stack_pointer,
+        }
     }
 
+    /// As [`Attempt::next_move`]. Err: the call fails, with this outcome.
     fn next(&mut self) -> Result<Move, Outcome> {
         loop {
-            if let Some(next) = self.free().or_else(|| self.give_up_reserve()) {
+            if let Some(next) = self.free().or_else(|| self.release_reserve()) {
                 return Ok(next);
             }
             if self.last_resort()? {
@@ -205,43 +214,45 @@ impl Attempt {
         }
     }
 
-    /// Frees something, by the cheapest way that there is.
+    /// Frees something, by the cheapest way that there is. None: nothing can be freed.
     fn free(&mut self) -> Option<Move> {
-        if self.climbs >= CLIMBS && self.climbed.is_none() {
+        if self.reclaims >= MAX_RECLAIMS && self.collected.is_none() {
             return None;
         }
-        self.climbs += 1;
-        let climbed = self.climbed.take();
-        match climbed.unwrap_or_else(|| reclaim::climb(&self.pressure())) {
-            Climb::Freed(outcome) => {
-                self.due_to = outcome;
+        self.reclaims += 1;
+        let collected = self.collected.take();
+        match collected.unwrap_or_else(|| reclaim::run(&self.failed_call())) {
+            Reclaimed::Freed(outcome) => {
+                self.outcome = outcome;
                 Some(Move::Try)
             }
-            Climb::Elsewhere => {
-                self.climbs += ELSEWHERE;
+            Reclaimed::ByAnother => {
+                self.reclaims += RECLAIMS_BY_ANOTHER;
                 Some(Move::Try)
             }
-            Climb::Collect(collection) => {
+            Reclaimed::Collect(collection) => {
                 self.collection = Some(collection);
                 Some(Move::Collect)
             }
-            Climb::Nothing => {
-                self.climbs = CLIMBS;
+            Reclaimed::Nothing => {
+                self.reclaims = MAX_RECLAIMS;
                 None
             }
         }
     }
 
-    fn give_up_reserve(&mut self) -> Option<Move> {
-        if self.gave_up_reserve || self.lack != Lack::Descriptor || self.role == Role::Internal || !reserve::give_up() {
+    /// Closes the reserve for this call. None: it has, it must not, or there is none.
+    fn release_reserve(&mut self) -> Option<Move> {
+        let may = !self.has_released_reserve && self.lack == Lack::Descriptor && self.role != Role::Internal;
+        if !may || !reserve::release() {
             return None;
         }
-        self.gave_up_reserve = true;
-        self.due_to = Outcome::Reclaimed;
+        self.has_released_reserve = true;
+        self.outcome = Outcome::Reclaimed;
         Some(Move::Try)
     }
 
-    /// For accept(2): is it to be made again, now that its listener is parked?
+    /// For accept(2): is the call to be made again, now that its listener is parked?
     fn last_resort(&mut self) -> Result<bool, Outcome> {
         let Some(resort) = self.call.last_resort else { return Ok(false) };
         let instead = match self.instead {
@@ -255,43 +266,43 @@ impl Attempt {
         Ok(instead.again)
     }
 
-    /// Sleeps until the call is worth another try. False: everything is to be tried anew from the start.
+    /// Sleeps until the call is worth another try. False: one wait is over, and what can be freed is to be freed again.
     fn wait(&mut self) -> Result<bool, Outcome> {
-        if let Sleep::NotAsked = self.sleep {
+        if let MayWait::NotAsked = self.may_wait {
             let candidate = Candidate {
-                within: self.errno == libc::EMFILE || self.lack.is_limit(),
-                patient: self.call.patient,
-                waits: self.waiting.has_any(),
+                is_process_limit: self.errno == libc::EMFILE || self.lack.is_limit(),
+                may_block: self.call.may_block,
+                has_waits: self.waiting.has_any(),
                 breaker: breaker::of(self.lack),
                 role: self.role,
             };
-            self.sleep = wait::refusal(&candidate).map_or(Sleep::Allowed, Sleep::Refused);
+            self.may_wait = wait::reason_not_to_wait(&candidate).map_or(MayWait::Yes, MayWait::No);
         }
-        if let Sleep::Refused(refusal) = self.sleep {
-            return Err(refusal.outcome);
+        if let MayWait::No(reason) = self.may_wait {
+            return Err(reason.outcome);
         }
-        self.slept = true;
-        self.due_to = Outcome::Waited;
-        match self.waiting.step() {
-            Step::Try => {
+        self.has_waited = true;
+        self.outcome = Outcome::Waited;
+        match self.waiting.advance() {
+            Next::Try => {
                 page::catch_up();
                 Ok(true)
             }
-            Step::StartOver => {
+            Next::StartOver => {
                 if self.lack == Lack::Descriptor {
-                    self.climbs = 0;
+                    self.reclaims = 0;
                 }
                 Ok(false)
             }
-            Step::End(outcome) => Err(outcome),
+            Next::End(outcome) => Err(outcome),
         }
     }
 
-    /// The retry succeeded, or failed for another reason, which is the true answer.
+    /// A try succeeded, or failed for another reason: that is the answer of the call.
     #[cold]
     #[inline(never)]
     extern "C" fn ended(&mut self, tried: &Tried) {
-        barrier((), || match tried.wrong {
+        barrier((), || match tried.errno {
             0 => self.recovered(tried.descriptor),
             _ => self.emit(EventKind::Recovered, -1, self.end(), Outcome::OtherError),
         });
@@ -305,11 +316,11 @@ impl Attempt {
         if self.lack == Lack::Descriptor {
             page::add(&page::counters().recovered, 1);
         }
-        if self.slept {
+        if self.has_waited {
             breaker::of(self.lack).succeeded();
-            told::recovered(self.call.name, self.lack, self.errno, waited);
+            messages::recovered(self.call.name, self.lack, self.errno, waited);
         }
-        self.emit(EventKind::Recovered, fd, waited, self.due_to);
+        self.emit(EventKind::Recovered, fd, waited, self.outcome);
     }
 
     fn failed(&mut self, outcome: Outcome) {
@@ -317,7 +328,7 @@ impl Attempt {
         if let (Some(resort), Some(Instead { paced: true, .. })) = (self.call.last_resort, self.instead) {
             (resort.functions.slow_down)(resort.listener);
         }
-        let told = GaveUp {
+        let message = GaveUp {
             call: self.call.name,
             lack: self.lack,
             errno: self.errno,
@@ -326,7 +337,7 @@ impl Attempt {
             parked: outcome == Outcome::Parked,
         };
         if outcome == Outcome::Parked {
-            return told.say();
+            return message.log();
         }
         if self.lack == Lack::Descriptor {
             page::add(&page::counters().gave_up, 1);
@@ -335,24 +346,25 @@ impl Attempt {
             breaker::of(self.lack).gave_up();
         }
         self.emit(EventKind::Exhausted, -1, waited, outcome);
-        told.say();
+        message.log();
     }
 
-    /// For the message: what was tried.
+    /// What was tried, in words, for the message.
     fn tried(&self, outcome: Outcome) -> &'static str {
-        match (self.sleep, outcome, self.call.last_resort) {
-            (Sleep::Refused(refusal), ..) => refusal.why,
+        match (self.may_wait, outcome, self.call.last_resort) {
+            (MayWait::No(reason), ..) => reason.why,
             (_, Outcome::Interrupted, _) => "waited until a signal came",
-            (_, Outcome::Parked, Some(resort)) => (resort.functions.says)(),
+            (_, Outcome::Parked, Some(resort)) => (resort.functions.describe)(),
             _ => "waited in vain",
         }
     }
 
+    /// The last try is made. Returns the nanoseconds since the first failure.
     fn end(&self) -> u64 {
-        if self.slept {
-            wait::leave();
+        if self.has_waited {
+            wait::pass_wakeup_on();
         }
-        wait::over();
+        wait::end();
         sys::now().saturating_sub(self.begun)
     }
 
@@ -362,18 +374,18 @@ impl Attempt {
 }
 
 /// May anything be done for a call that lacks something? Counts the failure.
-fn may_begin(lack: Lack, errno: c_int, foot: usize) -> bool {
+fn may_begin(lack: Lack, errno: c_int, stack_pointer: usize) -> bool {
     if matches!(process::phase(), Phase::Starting | Phase::Dormant | Phase::Sandboxed) {
         page::add(&page::counters().bypassed, 1);
         return false;
     }
-    // Not ours: the memory is the parent's, so that not even a count may be made in it.
-    if !process::is_ours() || thread::is_retrying(foot) {
+    // The child of a vfork(2) has its parent's memory, and may not even count there.
+    if !process::is_ours() || thread::is_retrying(stack_pointer) {
         return false;
     }
     page::ensure();
     let counters = page::counters();
-    if reclaim::is_climbing(foot) {
+    if reclaim::is_reclaiming(stack_pointer) {
         page::add(&counters.bypassed, 1);
         return false;
     }

@@ -1,4 +1,4 @@
-//! How long a call waits in all, and for how long at once.
+//! The backoff: how many times a call waits, and how long each wait is.
 
 #![forbid(unsafe_code)]
 
@@ -7,24 +7,23 @@ use tideover_contract::settings::{Id, MILLION};
 use crate::arch;
 use crate::state::settings::SETTINGS;
 
-/// So many waits, each longer than the one before, none longer than a maximum, with jitter: the backoff of the systems that this
-/// library answers.
+/// Exponential backoff with jitter: each wait is longer than the one before, up to a maximum.
 #[derive(Clone, Copy)]
 pub struct Backoff {
-    /// Waits left.
+    /// Number of waits that are left.
     pub tries: u64,
-    /// Next wait, nanoseconds.
+    /// The next wait before jitter, nanoseconds.
     pub wait: u64,
-    /// Longest wait, nanoseconds.
+    /// Longest wait before jitter, nanoseconds.
     pub longest: u64,
-    /// Growth, millionths.
+    /// Each wait is so many times the one before, in millionths.
     pub multiplier: u64,
-    /// Variation, millionths.
+    /// Each wait is longer or shorter by at most this part of it, in millionths.
     pub jitter: u64,
 }
 
 impl Backoff {
-    /// As the settings say.
+    /// The backoff that the settings say.
     pub fn from_settings() -> Backoff {
         Backoff {
             tries: SETTINGS.get(Id::MaxRetries),
@@ -35,19 +34,19 @@ impl Backoff {
         }
     }
 
-    /// The next wait, varied by jitter; `seed` is any number that differs from call to call.
+    /// The next wait with jitter, in nanoseconds; None: there are no more. `seed` is any number that differs from call to call.
     pub fn next(&mut self, seed: u64) -> Option<u64> {
         self.tries = self.tries.checked_sub(1)?;
         let wait = self.wait.min(self.longest);
         self.wait = scaled(wait, self.multiplier);
         let span = scaled(wait, self.jitter);
-        // Fibonacci hashing is random enough to keep threads from waking together.
+        // Fibonacci hashing is random enough to keep threads from waking at the same time.
         let random = (seed ^ arch::thread_pointer() as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
         let shift = ((u128::from(random) * 2 * u128::from(span)) >> 32) as u64;
         Some((wait - span.min(wait) + shift).max(1))
     }
 
-    /// No call waits longer than this in all: the waits at their longest.
+    /// The longest time that all waits together can take, nanoseconds.
     pub fn total(&self) -> u64 {
         let mut rest = *self;
         let mut total = 0u64;

@@ -1,6 +1,8 @@
-//! The circuit breaker: after so many waits in a row that gave up, nobody waits for a while.
+//! The circuit breaker: after TIDEOVER_BREAKER_FAILURES waits in a row that gave up, no call waits for TIDEOVER_BREAKER_COOLDOWN.
 //!
-//! There is one for each thing that is waited for: that no port comes free says nothing about descriptors.
+//! There is one for each thing that is waited for: that no local port comes free says nothing about descriptors.
+
+#![forbid(unsafe_code)]
 
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -12,12 +14,16 @@ use crate::state::page;
 use crate::state::report::{More, Repeated, Seconds};
 use crate::state::settings::SETTINGS;
 
-/// A breaker, and what it is for.
+/// A circuit breaker.
 pub struct Breaker {
+    /// What is waited for, for the message.
     missing: &'static str,
-    fruitless: AtomicU64,
+    /// Waits that gave up since the last one that succeeded.
+    failures: AtomicU64,
+    /// Until when calls fail at once, nanoseconds of CLOCK_MONOTONIC; 0: it is closed, and calls may wait.
     open_until: AtomicU64,
-    tripped: Repeated,
+    /// The messages so far that it opened.
+    message: Repeated,
 }
 
 static BREAKERS: [Breaker; 3] =
@@ -34,10 +40,10 @@ pub fn of(lack: Lack) -> &'static Breaker {
 
 impl Breaker {
     const fn new(missing: &'static str) -> Breaker {
-        Breaker { missing, fruitless: AtomicU64::new(0), open_until: AtomicU64::new(0), tripped: Repeated::new() }
+        Breaker { missing, failures: AtomicU64::new(0), open_until: AtomicU64::new(0), message: Repeated::new() }
     }
 
-    /// Must calls fail at once? When the cool-down is over, one wait is let through; if that gives up too, it opens again.
+    /// Must calls fail at once? When the cool-down is over, calls may wait again; the next wait that gives up opens the breaker again.
     pub fn is_open(&self) -> bool {
         let until = self.open_until.load(Relaxed);
         if until == 0 {
@@ -47,27 +53,27 @@ impl Breaker {
             return true;
         }
         self.open_until.store(0, Relaxed);
-        show();
+        publish();
         false
     }
 
-    /// A wait ended well.
+    /// A wait ended with success: the count of failures begins anew.
     pub fn succeeded(&self) {
-        self.fruitless.store(0, Relaxed);
+        self.failures.store(0, Relaxed);
     }
 
-    /// A wait gave up.
+    /// A wait gave up: counts it, and opens the breaker if there were too many in a row.
     pub fn gave_up(&self) {
         let limit = SETTINGS.get(Id::BreakerFailures);
-        if limit == 0 || self.fruitless.fetch_add(1, Relaxed) + 1 < limit {
+        if limit == 0 || self.failures.fetch_add(1, Relaxed) + 1 < limit {
             return;
         }
         let cooldown = SETTINGS.get(Id::BreakerCooldown);
         if self.open_until.swap(sys::now() + cooldown, Relaxed) == 0 {
             page::add(&page::counters().breaker_trips, 1);
-            show();
-            if let Some(more) = self.tripped.due() {
-                let waits = self.fruitless.load(Relaxed);
+            publish();
+            if let Some(more) = self.message.due() {
+                let waits = self.failures.load(Relaxed);
                 log::warn!(
                     "{waits} waits in a row found no {}: nobody waits for {}{}",
                     self.missing,
@@ -79,16 +85,16 @@ impl Breaker {
     }
 }
 
-/// Is any open?
-fn show() {
+/// Notes in the page whether any breaker is open.
+fn publish() {
     let open = BREAKERS.iter().any(|breaker| breaker.open_until.load(Relaxed) != 0);
     page::counters().breaker_open.store(u64::from(open), Relaxed);
 }
 
-/// In the child of a fork.
+/// In the child of a fork: all are closed.
 pub fn forked() {
     for breaker in &BREAKERS {
-        breaker.fruitless.store(0, Relaxed);
+        breaker.failures.store(0, Relaxed);
         breaker.open_until.store(0, Relaxed);
     }
 }

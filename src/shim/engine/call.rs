@@ -13,76 +13,78 @@ use crate::state::settings::SETTINGS;
 /// A call that makes descriptors.
 #[derive(Clone, Copy)]
 pub struct Call {
-    /// Name, as in the man page.
+    /// Name, as in its man page.
     pub name: &'static str,
-    /// May it sleep? Not when the program asked for a non-blocking descriptor.
-    pub patient: bool,
+    /// May it block? Not when the program asked for a non-blocking descriptor.
+    pub may_block: bool,
     /// Does it need more than one descriptor?
-    pub greedy: bool,
-    /// Its own backoff, instead of that of the settings.
+    pub needs_several: bool,
+    /// A backoff of its own, instead of that of the settings.
     pub backoff: Option<Backoff>,
-    /// For accept(2): what is done when nothing can be freed for its client.
+    /// For accept(2): what is done when nothing can be freed for the client that waits.
     pub last_resort: Option<LastResort>,
 }
 
-/// What is done, when nothing can be freed, with the client that waits at a listening socket. The hook of accept(2) fills this in: the
-/// engine itself knows nothing of listeners.
+/// What is done, when nothing can be freed, with the client that waits in the queue of a listening socket. The hook of accept(2) fills
+/// this in: the engine itself knows nothing of listeners.
 #[derive(Clone, Copy)]
 pub struct LastResort {
     /// The listening socket.
     pub listener: c_int,
-    /// The functions, see there.
+    /// The functions that do it.
     pub functions: &'static LastResortFunctions,
 }
 
-/// See [`LastResort`].
+/// The functions of a [`LastResort`].
 pub struct LastResortFunctions {
-    /// Parks the listener or refuses its clients. Called with the listener and the errno, once for each failed call.
+    /// Decides what is done, and does it: parks the listener (no event loop hears of it for a while) or turns its clients away. Called
+    /// with the listener and the errno, once for each failed call.
     pub decide: fn(c_int, c_int) -> Instead,
-    /// The call has succeeded after all: there may be more descriptors.
+    /// The call has succeeded after all: there may be more descriptors for parked listeners.
     pub succeeded: fn(),
-    /// The call fails, and nothing keeps its caller from making it again at once: holds the caller up for a moment.
+    /// The call fails, and its caller may make it again at once and for ever: holds the caller up for a moment. Called with the listener.
     pub slow_down: fn(c_int),
-    /// For the message: what is done with the clients that wait.
-    pub says: fn() -> &'static str,
+    /// What is done with the clients that wait, in words, for the message.
+    pub describe: fn() -> &'static str,
 }
 
 /// How an accept(2) for which there is no descriptor goes on.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Instead {
-    /// From now on closes are noticed: it is worth one more try.
+    /// The call is made once more: closes are noticed from now on, so one that came before is not missed.
     pub again: bool,
-    /// It answers EAGAIN: the client waits, and the program will hear of the listener again.
+    /// The call answers EAGAIN: the client waits, and the program's event loop will report the listener again.
     pub quiet: bool,
-    /// It blocks, and its clients are to be turned away.
+    /// The call blocks, and the hook turns its clients away instead of failing.
     pub sheds: bool,
-    /// Nothing keeps its caller from trying again at once.
+    /// Nothing keeps its caller from making the call again at once, so [`LastResortFunctions::slow_down`] is called.
     pub paced: bool,
 }
 
-/// What a call lacks. All but descriptors are lacked by connect(2) alone: nothing can be freed for it, but waiting can help.
+/// What a call lacks. Only connect(2) lacks anything but a descriptor: then nothing can be freed for it, but waiting can help.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Lack {
-    /// EMFILE, ENFILE.
+    /// A descriptor: EMFILE, ENFILE.
     Descriptor,
-    /// EADDRNOTAVAIL: no ephemeral port is free.
+    /// An ephemeral port: EADDRNOTAVAIL.
     Port,
-    /// Its turn under TIDEOVER_MAX_CONNECTIONS; EAGAIN.
+    /// A connection below TIDEOVER_MAX_CONNECTIONS: EAGAIN.
     Connection,
-    /// Its turn under TIDEOVER_MAX_PER_ENDPOINT; EAGAIN.
+    /// A connection below TIDEOVER_MAX_PER_ENDPOINT: EAGAIN.
     EndpointConnection,
 }
 
 impl Lack {
-    /// How many kinds there are.
+    /// The number of variants.
     pub const COUNT: usize = 4;
 
-    /// Is it a limit that the user has set?
+    /// Is it a limit that the user has set, and not one of the system?
     pub fn is_limit(self) -> bool {
         matches!(self, Lack::Connection | Lack::EndpointConnection)
     }
 
-    /// What a person can do about it. About descriptors there is more to say: see [`crate::engine::reclaim::limit::Remedy`].
+    /// What an operator can do about it, for the message. The remedy for descriptors depends on the limits: see
+    /// [`crate::engine::reclaim::limit::Remedy`].
     pub fn remedy(self) -> &'static str {
         match self {
             Lack::Port => {
@@ -109,33 +111,37 @@ impl fmt::Display for Lack {
     }
 }
 
-/// What a call is in the language runtime of its process, as far as that makes a difference for those who could free something.
+/// What a call is in the language runtime of its process, as far as it matters for freeing and for waiting.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Role {
-    /// One of the program's.
+    /// A call of the program, or there is no runtime.
     Usual,
-    /// One of the program's, made with the interpreter's lock held: no other thread of the interpreter runs while it sleeps.
+    /// A call of the program, made with the interpreter's lock held: no other thread of the interpreter runs while it sleeps.
     Locking,
-    /// The runtime's own, perhaps from within a collection, which then must not wait. It is prepared to find no descriptor.
+    /// A call of the runtime itself, perhaps from within a collection, which must not wait. The runtime can do without a descriptor.
     Internal,
-    /// Made by a thread that closes what is unreachable. The reserve is for it.
+    /// A call of the thread that runs finalizers, which close what is unreachable. The reserve is for it.
     Finalizing,
 }
 
-/// How a try ended.
+/// How one try of a real call ended.
 #[repr(C)]
 pub struct Tried {
     /// errno, or 0 for success.
-    pub wrong: c_int,
+    pub errno: c_int,
     /// The descriptor that it made, or -1 if it has none to show.
     pub descriptor: c_int,
 }
 
-/// Makes a real call once more. `extern "C"`, as all that the retry loop calls: nothing unwinds, so there are no landing pads, and a
-/// cancellation passes through (DESIGN.md).
+/// Makes a real call once more, with the context that its hook passed to [`retry_for`](crate::engine::attempt::retry_for).
+/// `extern "C"`, as all that the retry loop calls: it can't panic, so the loop has no landing pads, and the cancellation of a thread can
+/// unwind it (DESIGN.md, "Cancellation").
+///
+/// # Safety
+/// The context is the one that the function was passed to `retry_for` with.
 pub type Try = unsafe extern "C" fn(*mut c_void) -> Tried;
 
-/// Does this errno mean that there was no descriptor?
+/// Does this errno mean that no descriptor was free?
 pub fn is_exhaustion(errno: c_int) -> bool {
     errno == libc::EMFILE || errno == libc::ENFILE
 }

@@ -1,11 +1,13 @@
-//! What happens when a call fails for lack of descriptors: something is freed, or the call waits, and is made again.
+//! What happens when a call fails for lack of a descriptor: something is freed, or the call waits, and it is made again.
+//!
+//! [`attempt`] decides in which order; [`reclaim`] frees, [`wait`] sleeps, [`breaker`] says when sleeping is in vain.
 
 pub mod attempt;
 pub mod backoff;
 pub mod breaker;
 pub mod call;
+mod messages;
 pub mod reclaim;
 pub mod reserve;
 pub mod tickets;
-mod told;
 pub mod wait;

@@ -1,13 +1,15 @@
-//! A few descriptors kept back for what needs some itself before it can free others: the JVM's Cleaner opens a socket pair before
-//! it closes its first socket, Guile's finalizer thread a pipe, shedding a connection needs the number it is accepted at.
+//! A few descriptors that are kept open for what needs some itself before it can free others: the JVM's Cleaner opens a socket pair
+//! before it closes its first socket, Guile's finalizer thread opens a pipe, and a connection must be accepted before it can be closed.
 //!
-//! They are real ones, taken when usage comes near the limit and only where something will want them, lent while that runs, and
-//! given up before an error is passed on: the program can use its whole limit. Not room above the soft limit: the limit
-//! is raised first anyway, where it may be, and where it may not be (select(2), TIDEOVER_RAISE=off, a program that has set its
-//! own) it may not be for a moment either, since other threads would get those numbers.
+//! They are real descriptors, taken when usage comes near the limit and only if something may need them. They are closed for as long as
+//! that runs (a loan), and before an error is passed on, so that the program can use its whole limit. Raising the soft limit instead
+//! would not do: where it may be raised that is done first anyway, and where it may not be (select(2), TIDEOVER_RAISE=off, a program that
+//! has set its own limit) it must not be for a moment either, since other threads would get the numbers above it.
 //!
-//! The numbers are the highest, close-on-exec, and looked at before they are closed: hosts run close_range(2) and dup2(2) over
-//! everything. All are one memory file, which nobody else can have open.
+//! They have the highest numbers and are close-on-exec. Before one is closed it is checked, since programs call close_range(2) and
+//! dup2(2) on numbers that they did not open. All are copies of one memfd_create(2) file, which nobody else can have open.
+
+#![forbid(unsafe_code)]
 
 use core::sync::atomic::{AtomicI32, AtomicU64, Ordering::Relaxed};
 
@@ -16,105 +18,122 @@ use crate::os::sys;
 use crate::state::process;
 use crate::state::settings::SETTINGS;
 
-/// So many.
+/// How many descriptors are kept.
 pub const SIZE: usize = 4;
-/// How far below the limit a free number is looked for.
+/// How far below the soft limit a free number is looked for.
 const DEPTH: u64 = 32;
+/// No descriptor.
 const NONE: i32 = -1;
 
-static KEPT: [AtomicI32; SIZE] = [const { AtomicI32::new(NONE) }; SIZE];
-static DEVICE: AtomicU64 = AtomicU64::new(0);
-static INODE: AtomicU64 = AtomicU64::new(0);
-/// Held by the thread that has the reserve in hand, also while it runs a collection, in which it may end.
-static IN_HAND: LossyLock = LossyLock::new(Lost::ThreadGone);
+/// The reserve.
+struct Reserve {
+    /// Held by the thread that takes, lends or closes the descriptors, and for as long as a loan lasts: the program's code that runs
+    /// meanwhile may end the thread.
+    lock: LossyLock,
+    /// The descriptors, or [`NONE`].
+    kept: [AtomicI32; SIZE],
+    /// Device of the memory file that they are copies of.
+    device: AtomicU64,
+    /// Inode of that file.
+    inode: AtomicU64,
+}
 
-/// The reserve is this thread's until [`Loan::restore`]: its descriptors are free, and whoever asks first gets them. No destructor:
-/// a thread that is unwound or jumps away leaves it to [`abandoned`].
+static RESERVE: Reserve = Reserve {
+    lock: LossyLock::new(Lost::ThreadGone),
+    kept: [const { AtomicI32::new(NONE) }; SIZE],
+    device: AtomicU64::new(0),
+    inode: AtomicU64::new(0),
+};
+
+/// The reserve is lent until [`Loan::restore`]: its descriptors are closed, and the first calls that need one get them. There is no
+/// destructor: of a thread that ends or leaves by longjmp(3) meanwhile, [`abandoned`] is told.
 #[must_use]
 pub struct Loan(());
 
-/// Takes what is missing of the reserve, as far as there are descriptors.
+/// Opens the descriptors that are missing in the reserve, as far as there are any.
 pub fn fill() {
-    if process::may_act() && take_in_hand() {
-        take();
-        let_go();
+    if process::may_act() && lock() {
+        open_missing();
+        unlock();
     }
 }
 
-/// Frees the descriptors of the reserve for what is done next, also when there are none. None: another thread has borrowed it.
+/// Closes all descriptors of the reserve for what is done next; also if there are none in it. None: another thread has the reserve.
 pub fn lend() -> Option<Loan> {
     lend_some(SIZE)
 }
 
-/// The same for one of them.
+/// Closes one descriptor of the reserve for what is done next; also if there is none in it. None: another thread has the reserve.
 pub fn lend_one() -> Option<Loan> {
     lend_some(1)
 }
 
 fn lend_some(most: usize) -> Option<Loan> {
-    take_in_hand().then(|| {
-        release(most);
+    lock().then(|| {
+        close_some(most);
         Loan(())
     })
 }
 
-/// Is all of it there?
+/// Are all [`SIZE`] descriptors there?
 pub fn is_full() -> bool {
-    KEPT.iter().all(|place| is_ours(place.load(Relaxed)))
+    RESERVE.kept.iter().all(|place| is_ours(place.load(Relaxed)))
 }
 
 impl Loan {
-    /// Takes the descriptors again, as far as there are any.
+    /// Ends the loan: opens the descriptors again, as far as there are any.
     pub fn restore(self) {
-        take();
-        let_go();
+        open_missing();
+        unlock();
     }
 }
 
-/// The last resort before an error is passed on: frees the reserve. True if that made a descriptor available. Not while it is needed
-/// to turn clients away.
-pub fn give_up() -> bool {
-    !SETTINGS.may_shed() && take_in_hand() && {
-        let freed = release(SIZE);
-        let_go();
+/// Closes the reserve before an error is passed on. True if that made a descriptor available. Not if clients may have to be turned
+/// away, which needs one.
+pub fn release() -> bool {
+    !SETTINGS.may_shed() && lock() && {
+        let freed = close_some(SIZE);
+        unlock();
         freed
     }
 }
 
-/// Frees the reserve for good.
-pub fn dissolve() {
-    if take_in_hand() {
-        release(SIZE);
-        let_go();
+/// Closes the reserve, whatever it may be needed for: the library will open nothing any more.
+pub fn release_for_good() {
+    if lock() {
+        close_some(SIZE);
+        unlock();
     }
 }
 
-/// The thread of this number may have borrowed the reserve, and does not bring it back.
+/// The thread of this number is lost, and may have the reserve: takes it from it.
 pub fn abandoned(thread: i32) {
-    IN_HAND.evict(thread);
+    RESERVE.lock.evict(thread);
 }
 
-/// In the child of a fork, which has the same descriptors: a thread that had them in hand does not exist.
+/// In the child of a fork, which has the descriptors of its parent, but not the thread that may have held the lock.
 pub fn forked() {
-    IN_HAND.forked();
+    RESERVE.lock.forked();
 }
 
-fn take_in_hand() -> bool {
-    IN_HAND.take(sys::now()) != Taken::No
+fn lock() -> bool {
+    RESERVE.lock.take(sys::now()) != Taken::No
 }
 
-fn let_go() {
-    IN_HAND.release();
+fn unlock() {
+    RESERVE.lock.release();
 }
 
-/// Is the memory file still at this number?
+/// Is the memory file of the reserve still at this number?
 fn is_ours(fd: i32) -> bool {
-    sys::fstat(fd).is_ok_and(|status| status.st_ino == INODE.load(Relaxed) && status.st_dev == DEVICE.load(Relaxed))
+    let (device, inode) = (RESERVE.device.load(Relaxed), RESERVE.inode.load(Relaxed));
+    sys::fstat(fd).is_ok_and(|status| status.st_ino == inode && status.st_dev == device)
 }
 
-fn release(most: usize) -> bool {
+/// Closes at most so many descriptors of the reserve. Was there one?
+fn close_some(most: usize) -> bool {
     let mut freed = false;
-    for place in KEPT.iter().filter(|place| place.load(Relaxed) != NONE).take(most) {
+    for place in RESERVE.kept.iter().filter(|place| place.load(Relaxed) != NONE).take(most) {
         let fd = place.swap(NONE, Relaxed);
         if fd != NONE && is_ours(fd) {
             sys::close(fd);
@@ -124,16 +143,18 @@ fn release(most: usize) -> bool {
     freed
 }
 
-/// From the highest number down: the program finds its next numbers as it would without us.
-fn take() {
-    let kept = || KEPT.iter().map(|place| place.load(Relaxed)).find(|&fd| is_ours(fd));
+/// Opens what is missing, at the highest numbers that are free: the lowest, which the program gets next, are those that it would get
+/// without the library.
+fn open_missing() {
+    let kept = || RESERVE.kept.iter().map(|place| place.load(Relaxed)).find(|&fd| is_ours(fd));
     let Ok(limit) = sys::descriptor_limit(0) else { return };
     let mut numbers = (limit.rlim_cur.saturating_sub(DEPTH).max(3)..limit.rlim_cur).rev();
-    for place in &KEPT {
+    for place in &RESERVE.kept {
         if is_ours(place.load(Relaxed)) {
             continue;
         }
-        // The first is copied and then closed; with no room for a copy, it is kept where it is.
+        // The memory file is opened at the lowest free number, copied to a high one, and closed. If there is no number for a copy, it
+        // is kept where it is.
         let Some((file, is_new)) = kept().map(|fd| (fd, false)).or_else(|| Some((make()?, true))) else { return };
         let at = |number: u64| sys::duplicate(file, i32::try_from(number).ok()?).ok();
         let copy = numbers.find_map(at);
@@ -144,12 +165,12 @@ fn take() {
     }
 }
 
-/// A memory file that nobody else has.
+/// Opens a memory file, and notes which one it is.
 fn make() -> Option<i32> {
     let file = sys::memory_file(c"tideover reserve", true).ok()?;
     let status = sys::fstat(file).ok()?;
-    DEVICE.store(status.st_dev, Relaxed);
-    INODE.store(status.st_ino, Relaxed);
+    RESERVE.device.store(status.st_dev, Relaxed);
+    RESERVE.inode.store(status.st_ino, Relaxed);
     Some(file)
 }
 
@@ -158,11 +179,11 @@ mod tests {
     use super::*;
 
     fn kept() -> Vec<i32> {
-        KEPT.iter().map(|place| place.load(Relaxed)).filter(|&fd| is_ours(fd)).collect()
+        RESERVE.kept.iter().map(|place| place.load(Relaxed)).filter(|&fd| is_ours(fd)).collect()
     }
 
     #[test]
-    fn it_is_lent_restored_and_given_up_and_never_closes_what_is_not_its_own() {
+    fn it_is_lent_restored_and_released_and_never_closes_what_is_not_its_own() {
         process::adopt();
         process::set_phase(process::Phase::Active);
         let limit = sys::descriptor_limit(0).unwrap();
@@ -172,17 +193,17 @@ mod tests {
         assert!(first.iter().all(|&fd| fd as u64 >= limit.rlim_cur - DEPTH), "{first:?}");
         assert!(first.iter().all(|&fd| sys::descriptor_flags(fd) == Ok(libc::FD_CLOEXEC)));
 
-        // A host puts its own file over one, and closes another.
-        let hosts = std::fs::File::open("/dev/null").unwrap();
-        sys::duplicate_onto(std::os::fd::AsRawFd::as_raw_fd(&hosts), first[0], true).unwrap();
+        // The program puts a file of its own over one, and closes another.
+        let programs = std::fs::File::open("/dev/null").unwrap();
+        sys::duplicate_onto(std::os::fd::AsRawFd::as_raw_fd(&programs), first[0], true).unwrap();
         sys::close(first[1]);
 
         let loan = lend().unwrap();
         assert!(kept().is_empty());
-        assert!(sys::fstat(first[0]).is_ok(), "the host's file stays open");
+        assert!(sys::fstat(first[0]).is_ok(), "the program's file stays open");
         assert!(sys::fstat(first[2]).is_err());
         assert!(lend().is_none(), "it is lent");
-        assert!(!give_up(), "there is nothing to give up");
+        assert!(!release(), "there is nothing to release");
         loan.restore();
         assert_eq!(kept().len(), SIZE);
         let one = lend_one().unwrap();
@@ -191,7 +212,7 @@ mod tests {
         one.restore();
         assert!(is_full());
 
-        assert!(give_up());
+        assert!(release());
         assert!(kept().is_empty());
         sys::close(first[0]);
     }

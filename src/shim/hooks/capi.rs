@@ -141,7 +141,7 @@ impl RetryPolicy {
 unsafe fn call(name: &'static str, policy: *const RetryPolicy) -> Call {
     // SAFETY: promised by the caller.
     let backoff = unsafe { policy.as_ref() }.map(RetryPolicy::backoff);
-    Call { name, patient: true, greedy: false, backoff, last_resort: None }
+    Call { name, may_block: true, needs_several: false, backoff, last_resort: None }
 }
 
 /// Calls `operation(context)`, again while it answers less than 0 with errno EMFILE or ENFILE. Returns its last answer and

@@ -52,7 +52,7 @@ unsafe fn governed(
     let plan = outgoing::plan(fd, address, length);
     if let Some(lack) = plan.take_turn() {
         // One close may end a wait that is for something else: passed on, as for calls that need several descriptors.
-        let call = Call { patient: plan.patient, greedy: true, ..call() };
+        let call = Call { may_block: plan.patient, needs_several: true, ..call() };
         // SAFETY: `turn` gets what it is for.
         if !unsafe { retry_for(lack, call, libc::EAGAIN, turn, (&raw const plan).cast_mut().cast()) } {
             set_errno(libc::EAGAIN);
@@ -84,7 +84,7 @@ unsafe extern "C" fn turn(plan: *mut c_void) -> Tried {
     unsafe {
         real_poll(core::ptr::null_mut(), 0, 0);
         let lacks = (*plan.cast::<Plan>()).take_turn().is_some();
-        Tried { wrong: if lacks { libc::EAGAIN } else { 0 }, descriptor: -1 }
+        Tried { errno: if lacks { libc::EAGAIN } else { 0 }, descriptor: -1 }
     }
 }
 
@@ -126,7 +126,7 @@ unsafe fn with_a_port<F: FnMut() -> c_int>(
     if !ports::are_gone(fd, address, length) {
         return first;
     }
-    let call = || Call { patient: ports::may_wait(fd), greedy: true, ..call() };
+    let call = || Call { may_block: ports::may_wait(fd), needs_several: true, ..call() };
     // SAFETY: as the caller promised.
     unsafe { second_chance_for(Lack::Port, Whole(first), libc::EADDRNOTAVAIL, call, || Whole(real())).0 }
 }

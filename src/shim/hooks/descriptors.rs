@@ -102,7 +102,7 @@ unsafe fn terminal(
 ) -> c_int {
     // SAFETY: as the caller promised; on success both are filled in.
     unsafe {
-        let answer = super::whole(|| Call { greedy: true, ..call() }, real);
+        let answer = super::whole(|| Call { needs_several: true, ..call() }, real);
         if answer == 0 {
             page::opened(*master);
             page::opened(*slave);
@@ -116,7 +116,7 @@ unsafe fn terminal(
 unsafe fn forked(call: impl Fn() -> Call, real: impl FnMut() -> c_int, master: *mut c_int) -> c_int {
     // SAFETY: as the caller promised; on success the parent's is filled in.
     unsafe {
-        let answer = super::whole(|| Call { greedy: true, ..call() }, real);
+        let answer = super::whole(|| Call { needs_several: true, ..call() }, real);
         if answer > 0 {
             page::opened(*master);
         }

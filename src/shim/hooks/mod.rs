@@ -59,8 +59,8 @@ macro_rules! hooks_in {
                     unsafe {
                         let call = move || $crate::engine::call::Call {
                             name: stringify!($name),
-                            patient: true $(&& $patient)?,
-                            greedy: false,
+                            may_block: true $(&& $patient)?,
+                            needs_several: false,
                             backoff: None,
                             last_resort: None,
                         };
@@ -226,8 +226,8 @@ unsafe extern "C" fn again<R: Answer, F: FnMut() -> R>(trial: *mut c_void) -> Tr
         let trial = &mut *trial.cast::<Trial<R, F>>();
         trial.answer = (trial.real)();
         match trial.answer.failure() {
-            None => Tried { wrong: 0, descriptor: trial.answer.descriptor() },
-            Some(wrong) => Tried { wrong, descriptor: -1 },
+            None => Tried { errno: 0, descriptor: trial.answer.descriptor() },
+            Some(wrong) => Tried { errno: wrong, descriptor: -1 },
         }
     }
 }
@@ -253,7 +253,7 @@ unsafe fn pair(call: impl Fn() -> Call, mut real: impl FnMut() -> c_int, fds: *c
     let mut answer = real();
     if answer < 0 {
         // SAFETY: right after the call.
-        answer = unsafe { second_chance(answer, || Call { greedy: true, ..call() }, real) };
+        answer = unsafe { second_chance(answer, || Call { needs_several: true, ..call() }, real) };
         if answer < 0 {
             return answer;
         }
@@ -349,7 +349,7 @@ unsafe fn close_unless(ours: bool, mut real: impl FnMut() -> c_int) -> c_int {
     // EINTR, EIO and ENOSPC from close(2) mean that the descriptor is gone.
     if answer == 0 || errno() != libc::EBADF {
         page::closed();
-        wait::closed();
+        wait::wake_one();
     }
     answer
 }

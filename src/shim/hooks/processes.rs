@@ -8,7 +8,7 @@ use libc::{pid_t, rlimit};
 
 use super::{Answer, Code, hooks, second_chance, through};
 use crate::engine::call::Call;
-use crate::engine::reclaim::limit;
+use crate::engine::reclaim::{limit, limit_for_exec};
 use crate::os::barrier::barrier;
 use crate::os::sys;
 use crate::state::process::{self, Phase};
@@ -108,7 +108,7 @@ extern "C" fn before_exec() -> Option<rlimit> {
         if process::is_ours() {
             page::withdraw();
         }
-        limit::give_back()
+        limit_for_exec::set()
     })
 }
 
@@ -117,7 +117,7 @@ extern "C" fn after_failed_exec(limit: &Option<rlimit>) {
     let errno = sys::errno();
     barrier((), || {
         if let Some(limit) = limit {
-            limit::take_again(*limit);
+            limit_for_exec::undo(*limit);
         }
     });
     sys::set_errno(errno);
@@ -145,7 +145,7 @@ unsafe fn spawning(call: impl Fn() -> Call, mut real: impl FnMut() -> c_int, pid
 extern "C" fn spawned(pid: pid_t) {
     barrier((), || {
         if process::may_act() {
-            limit::give_child(pid);
+            limit_for_exec::set_in_child(pid);
         }
     });
 }
@@ -165,14 +165,14 @@ extern "C" fn lend() -> Option<rlimit> {
     barrier(None, || {
         let original = limit::original()?;
         let spare = || crate::state::usage::used(page::counters().soft_limit.load(Relaxed)) + SPAWN_NEEDS <= original;
-        if process::may_act() && thread::count() <= 1 && spare() { limit::give_back() } else { None }
+        if process::may_act() && thread::count() <= 1 && spare() { limit_for_exec::set() } else { None }
     })
 }
 
 #[allow(improper_ctypes_definitions, reason = "extern \"C\" only so that it can't unwind")]
 extern "C" fn lent(limit: &Option<rlimit>) {
     if let Some(limit) = limit {
-        limit::take_again(*limit);
+        limit_for_exec::undo(*limit);
     }
 }
 
@@ -196,7 +196,7 @@ unsafe fn limiting(
 pub(super) fn note_limit(answer: c_int, resource: c_int, pid: pid_t, new: *const rlimit) {
     if answer == 0 && resource == libc::RLIMIT_NOFILE as c_int && !new.is_null() && (pid == 0 || pid == process::pid())
     {
-        limit::taken_over();
+        limit::program_has_set_it();
     }
 }
 

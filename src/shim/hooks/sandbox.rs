@@ -16,7 +16,7 @@ pub extern "C" fn before() {
     barrier((), || {
         if process::may_act() {
             listeners::put_back();
-            reserve::dissolve();
+            reserve::release_for_good();
         }
     });
 }

@@ -119,8 +119,8 @@ macro_rules! accept_entry {
                 let $flags = flags;
                 let call = || Call {
                     name: stringify!($name),
-                    patient: $plain && waits(listener),
-                    greedy: false,
+                    may_block: $plain && waits(listener),
+                    needs_several: false,
                     backoff: None,
                     last_resort: last_resort(listener),
                 };

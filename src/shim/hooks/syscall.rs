@@ -157,7 +157,7 @@ unsafe fn by_number(
         }
         Concern::Frees => {
             page::closed();
-            wait::closed();
+            wait::wake_one();
         }
         Concern::FreesMany => wait::wake_all(),
         Concern::Limits(resource, pid, new) => {

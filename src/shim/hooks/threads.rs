@@ -31,7 +31,7 @@ hooks! {
 
 #[inline(always)]
 unsafe fn ending(call: impl Fn() -> Call, real: impl FnMut()) {
-    reclaim::leave();
+    reclaim::thread_ends();
     if !usage::is_tight() {
         // Loaded by the real function now, or the process ends.
         LOADED.store(true, Relaxed);
@@ -64,7 +64,7 @@ extern "C" fn load_unwinder(call: Call) {
                 LOADED.store(true, Relaxed);
                 break;
             }
-            if !reserve::give_up() {
+            if !reserve::release() {
                 make_room(call);
                 sys::sleep(PAUSE);
             }

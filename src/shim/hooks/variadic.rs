@@ -172,7 +172,7 @@ extern "C" fn prepare_syslog_chk() -> usize {
 
 fn prepare(name: &'static str) {
     if usage::is_tight() {
-        make_room(Call { name, patient: true, greedy: false, backoff: None, last_resort: None });
+        make_room(Call { name, may_block: true, needs_several: false, backoff: None, last_resort: None });
     }
 }
 

@@ -17,7 +17,7 @@ pub static HANDLERS: Handlers = Handlers {
     on_new_descriptor: &[descriptors::reach, install_stdio],
     on_highest: &[limit_reached],
     awaits_closes: accept::awaits_closes,
-    closed: accept::closed,
+    on_awaited_close: accept::closed,
 };
 
 fn sink_changes(_: i32, _: u32) {

@@ -20,10 +20,10 @@ pub struct Handlers {
     pub on_new_descriptor: &'static [fn(i32)],
     /// A descriptor was made whose number is higher than all before, and the library may act. Called with the number.
     pub on_highest: &'static [fn(i32)],
-    /// Does somebody besides sleeping threads want to hear of closes?
+    /// Is something besides sleeping threads to be told of closes?
     pub awaits_closes: fn() -> bool,
-    /// Somebody does, and there was one.
-    pub closed: extern "C" fn(),
+    /// The program has closed a descriptor while [`Handlers::awaits_closes`] answers true.
+    pub on_awaited_close: extern "C" fn(),
 }
 
 static NONE: Handlers = Handlers {
@@ -33,7 +33,7 @@ static NONE: Handlers = Handlers {
     on_new_descriptor: &[],
     on_highest: &[],
     awaits_closes: || false,
-    closed: nothing,
+    on_awaited_close: nothing,
 };
 
 extern "C" fn nothing() {}

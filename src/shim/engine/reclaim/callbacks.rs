@@ -1,11 +1,11 @@
-//! Second rung: reclaimers that the program or a library registered through the C API.
+//! Second reclaim step: functions that the program or a library has registered through the C API to free descriptors (reclaimers).
 
 use core::cell::UnsafeCell;
 use core::ffi::{CStr, c_char, c_int, c_long, c_void};
 
 use parking_lot::Mutex;
 
-use super::{Gain, Pressure, count};
+use super::{FailedCall, Gain, count};
 use crate::os::cancel::uncancelled;
 use crate::os::sys;
 use crate::os::text::Text;
@@ -69,7 +69,7 @@ pub fn register(function: Reclaimer, context: *mut c_void, priority: c_int) -> b
         let free = table.iter_mut().find(|place| place.is_none());
         free.map(|place| *place = Some(Place { function, context, priority, order })).is_some()
     });
-    super::rested();
+    super::make_all_due();
     added
 }
 
@@ -81,12 +81,12 @@ pub fn unregister(function: Reclaimer, context: *mut c_void) -> bool {
     })
 }
 
-/// The rung: highest priority first, until one frees something.
-pub fn run(pressure: &Pressure) -> Gain {
+/// The reclaim step: calls the functions, the one with the highest priority first, until one frees something.
+pub fn run(failed: &FailedCall) -> Gain {
     let mut done = None;
     while let Some(place) = next(done) {
         done = Some((place.priority, place.order));
-        let freed = call(&place, pressure);
+        let freed = call(&place, failed);
         count(freed);
         if freed > 0 {
             return Gain::Freed;
@@ -105,14 +105,14 @@ fn next(done: Option<(c_int, u32)>) -> Option<Place> {
     candidates.min_by_key(|place| rank(place.priority, place.order))
 }
 
-fn call(place: &Place, pressure: &Pressure) -> u64 {
+fn call(place: &Place, failed: &FailedCall) -> u64 {
     let mut name = Text::<32>::new();
-    let _ = name.push(pressure.call.as_bytes());
+    let _ = name.push(failed.name.as_bytes());
     let name: &CStr = name.as_c_str();
     let limit = sys::descriptor_limit(0).unwrap_or(libc::rlimit { rlim_cur: 0, rlim_max: 0 });
     let shown = CPressure {
         size: size_of::<CPressure>() as u32,
-        error: pressure.errno,
+        error: failed.errno,
         call: name.as_ptr(),
         used: usage::used(limit.rlim_cur),
         soft: limit.rlim_cur,
@@ -152,14 +152,19 @@ mod tests {
         for (n, priority) in [(1, 0), (2, 5), (3, -1), (4, -2), (5, 5)] {
             assert!(register(append, context(n), priority));
         }
-        let pressure =
-            Pressure { call: "open", errno: libc::EMFILE, role: Role::Usual, patient: true, foot: usize::MAX };
-        assert!(matches!(run(&pressure), Gain::Freed));
+        let failed = FailedCall {
+            name: "open",
+            errno: libc::EMFILE,
+            role: Role::Usual,
+            may_block: true,
+            stack_pointer: usize::MAX,
+        };
+        assert!(matches!(run(&failed), Gain::Freed));
         assert_eq!(CALLS.load(SeqCst), 2513);
         for n in 1..=5 {
             assert!(unregister(append, context(n)));
         }
         assert!(!unregister(append, context(1)));
-        assert!(matches!(run(&pressure), Gain::Nothing));
+        assert!(matches!(run(&failed), Gain::Nothing));
     }
 }

@@ -11,7 +11,7 @@ use tideover_contract::collection::{Runtime, Skip};
 use tideover_contract::settings::{Id, SECOND};
 
 use super::loaded::{self, Caller, Home, Names};
-use super::{Gain, Pressure, caller, guile, jvm, php, python, ruby};
+use super::{FailedCall, Gain, caller, guile, jvm, php, python, ruby};
 use crate::engine::call::Role;
 use crate::engine::reserve::{self, Loan};
 use crate::engine::wait;
@@ -97,9 +97,9 @@ fn present() -> impl Iterator<Item = (Runtime, Home)> {
 }
 
 /// The rung: is there a runtime whose garbage may be collected in this call? Then that is to be done next.
-pub fn consider(_: &Pressure) -> Gain {
+pub fn consider(_: &FailedCall) -> Gain {
     if SETTINGS.get(Id::Gc) == 0 || !loaded::look(&NAMES, 0, &mut None) {
-        return Gain::Unasked;
+        return Gain::NotForThisCall;
     }
     let mut from = None;
     loaded::look(&NAMES, caller::address(), &mut from);
@@ -115,7 +115,7 @@ pub fn consider(_: &Pressure) -> Gain {
             Err(skip) => count_skip(runtime, skip),
         }
     }
-    Gain::Unasked
+    Gain::NotForThisCall
 }
 
 impl Collection {
@@ -136,7 +136,7 @@ impl Collection {
         let mut closes = self.closes;
         let mut patience = FINALIZERS_WORK;
         for _ in 0..MOST_PAUSES {
-            wait::until(|| page::closes(true) != closes, patience);
+            wait::sleep_until(|| page::closes(true) != closes, patience);
             let now = page::closes(true);
             if now == closes {
                 break;
@@ -151,7 +151,7 @@ impl Collection {
     }
 
     /// It has returned: how many descriptors came back?
-    pub fn end(self, skipped: Option<Skip>, pressure: &Pressure) -> u64 {
+    pub fn end(self, skipped: Option<Skip>, call: &FailedCall) -> u64 {
         let elsewhere = collector(self.runtime).elsewhere;
         let mut skipped = skipped;
         if elsewhere && skipped.is_none() {
@@ -172,7 +172,7 @@ impl Collection {
             Some(skip) => count_skip(self.runtime, skip),
             None => {
                 count(self.runtime, took, freed);
-                tell(self.runtime, took, freed, pressure);
+                tell(self.runtime, took, freed, call);
             }
         }
         freed
@@ -207,15 +207,15 @@ fn count_skip(runtime: Runtime, skip: Skip) {
     page::add(&page::page().skips[skip as usize], 1);
 }
 
-fn tell(runtime: Runtime, took: u64, freed: u64, pressure: &Pressure) {
+fn tell(runtime: Runtime, took: u64, freed: u64, call: &FailedCall) {
     if freed == 0 {
         return;
     }
     if let Some(more) = TOLD.due() {
         log::warn!(
             "{}: no descriptor was free ({}); {freed} came back with the garbage of {}, collected in {}{}: it forgets to close some",
-            pressure.call,
-            ErrnoName(pressure.errno),
+            call.name,
+            ErrnoName(call.errno),
             runtime.name(),
             Seconds(took),
             More(more)

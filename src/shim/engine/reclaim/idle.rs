@@ -1,56 +1,60 @@
-//! Last rung: clients that have been idle for longer than TIDEOVER_IDLE_TIMEOUT.
+//! Last reclaim step: shuts down the connections of clients that have been idle for longer than TIDEOVER_IDLE_TIMEOUT, by shutdown(2).
 //!
-//! The longest idle are shut down, so that the program finds that they have left, and closes them itself: a descriptor of the host's
-//! is never closed. Those closes put parked listeners back and wake whoever waits for a descriptor, so this rung itself frees
-//! none.
+//! The program then reads the end of such a connection, and closes it: the library never closes a descriptor of the program's. That
+//! close wakes the threads that wait for a descriptor, so the step itself frees none.
+
+#![forbid(unsafe_code)]
 
 use tideover_contract::settings::{Id, Nanoseconds};
 
-use super::{Gain, Pressure};
+use super::{FailedCall, Gain};
 use crate::os::sys;
 use crate::state::report::{More, Repeated, Seconds};
 use crate::state::settings::SETTINGS;
 use crate::state::{descriptors, page};
 
-/// At most so many at a time: this rung then rests for 50 ms, so the program has time to close these before the next.
+/// At most so many connections at a time. The step is then not run for 50 ms, so that the program has time to close them.
 const BATCH: usize = 8;
 
-static TOLD: Repeated = Repeated::new();
+/// The messages so far.
+static MESSAGES: Repeated = Repeated::new();
 
-/// A client and how long it has been idle, in milliseconds.
+/// An idle client.
 #[derive(Clone, Copy)]
 struct Idle {
+    /// How long it has been idle.
     milliseconds: u32,
+    /// Descriptor of its connection.
     fd: i32,
 }
 
-/// The rung.
-pub fn run(_: &Pressure) -> Gain {
+/// The reclaim step.
+pub fn run(_: &FailedCall) -> Gain {
     if !is_wanted() {
         return Gain::Nothing;
     }
-    // Where nobody has been idle for long enough, somebody may be soon.
+    // Later even if no client has been idle for long enough: one may soon be.
     shut_down();
     Gain::Later
 }
 
-/// Has the user set a time?
+/// Has the user set TIDEOVER_IDLE_TIMEOUT?
 pub fn is_wanted() -> bool {
     SETTINGS.get(Id::IdleTimeout) != 0
 }
 
-/// Shuts down the longest idle. Also called every 100 ms while a listener is parked: clients may become idle after its accept(2)
-/// failed.
+/// Shuts down the connections that have been idle for longest, and for longer than the setting. Also called every 100 ms while a
+/// listener is parked: clients may become idle after its accept(2) failed.
 pub fn shut_down() {
     let limit = SETTINGS.get(Id::IdleTimeout);
     let longest = longest_idle(limit.div_ceil(1_000_000));
-    let gone = longest.iter().flatten().filter(|idle| idle_for(idle.fd).is_some() && sys::shut_down(idle.fd).is_ok());
-    let count = gone.count() as u64;
+    let shut = longest.iter().flatten().filter(|idle| idle_for(idle.fd).is_some() && sys::shut_down(idle.fd).is_ok());
+    let count = shut.count() as u64;
     if count == 0 {
         return;
     }
     page::add(&page::counters().idle_closed, count);
-    if let Some(more) = TOLD.due() {
+    if let Some(more) = MESSAGES.due() {
         let most = longest[0].map_or(0, |idle| u64::from(idle.milliseconds) * 1_000_000);
         log::warn!(
             "no descriptor is left: {count} clients that were idle for longer than TIDEOVER_IDLE_TIMEOUT={} are shut down, the first after {}{}",
@@ -61,7 +65,7 @@ pub fn shut_down() {
     }
 }
 
-/// The clients that have been idle for longest, and at least for so long.
+/// The clients that have been idle for longest, and for at least so many milliseconds, the longest first.
 fn longest_idle(milliseconds: u64) -> [Option<Idle>; BATCH] {
     let mut longest = [None::<Idle>; BATCH];
     for fd in descriptors::marked(descriptors::CLIENT) {
@@ -75,9 +79,10 @@ fn longest_idle(milliseconds: u64) -> [Option<Idle>; BATCH] {
     longest
 }
 
-/// Milliseconds since something came from a client or was sent to it; None if it is no TCP connection that is open. Sockets of
-/// other families have no such times.
+/// Milliseconds since data last came from a client or was last sent to it. None: it is no open TCP connection; the kernel knows no such
+/// times of other sockets.
 fn idle_for(fd: i32) -> Option<u32> {
+    // States of tcp(7), which libc does not have as numbers of this type.
     const ESTABLISHED: u8 = 1;
     const CLOSE_WAIT: u8 = 8;
     let info = sys::tcp_info(fd).ok()?;

@@ -1,7 +1,8 @@
-//! The ladder: what can be freed when there is no descriptor, one rung after the other, one thread at a time.
+//! Reclaiming: what can be freed when no descriptor is free, in steps, the cheapest first.
 //!
-//! Single-flight: without it, eight Python threads that collected garbage at once got 4,000 of 16,000 opens, with it all
-//! 16,000 (DESIGN.md). Others wait for the thread on the ladder, bounded, and then simply try again.
+//! One thread at a time has its turn to reclaim. When eight Python threads collected garbage at once, 4,000 of 16,000 opens succeeded;
+//! one after the other, all did (DESIGN.md). The others wait until that thread has ended its turn, for a second at most, and then try
+//! their calls again.
 
 pub mod callbacks;
 mod caller;
@@ -11,6 +12,7 @@ mod guile;
 pub mod idle;
 mod jvm;
 pub mod limit;
+pub mod limit_for_exec;
 mod loaded;
 mod php;
 mod python;
@@ -31,279 +33,293 @@ use crate::os::lossy_lock::{LossyLock, Lost, Taken};
 use crate::os::sys;
 use crate::state::{page, thread};
 
-/// What is needed, and what for.
-pub struct Pressure {
-    /// Name of the call.
-    pub call: &'static str,
+/// The call that failed for lack of a descriptor, and for which something is to be freed.
+pub struct FailedCall {
+    /// Its name, as in its man page.
+    pub name: &'static str,
     /// EMFILE or ENFILE.
     pub errno: i32,
-    /// What the call is in its runtime.
+    /// What the call is in its language runtime.
     pub role: Role,
-    /// May it wait for another thread? Not an event loop, nor who asked for a non-blocking descriptor.
-    pub patient: bool,
-    /// Where the stack ended when the call failed.
-    pub foot: usize,
+    /// May it block, and so wait for another thread? Not in an event loop, nor if the program asked for a non-blocking descriptor.
+    pub may_block: bool,
+    /// Stack pointer of its thread when it failed.
+    pub stack_pointer: usize,
 }
 
-/// What a rung has brought.
+/// What one reclaim step has freed.
 #[allow(clippy::large_enum_variant, reason = "nothing is allocated here, and it is moved once")]
 pub enum Gain {
-    /// Descriptors.
+    /// One descriptor or more.
     Freed,
     /// None.
     Nothing,
     /// None yet: the program is about to close some.
     Later,
-    /// It can't be asked in this call; in another's it may help.
-    Unasked,
-    /// It remains to be done, by code of the host's that may end the thread: see [`crate::engine::attempt::carry`].
+    /// The step can't be run for this call, but perhaps for another.
+    NotForThisCall,
+    /// This collection is still to be run. It runs code of the program's that may end the thread, so [`crate::engine::attempt`] runs it
+    /// where nothing needs cleaning up.
     Collection(Collection),
 }
 
-/// A rung: how a call that it saved ended, whether it can help against ENFILE, the work, and how long it is to be left alone.
-struct Rung {
+/// A reclaim step.
+struct Step {
+    /// The outcome of a call that succeeds after it.
     outcome: Outcome,
-    system_wide: bool,
-    run: fn(&Pressure) -> Gain,
-    rests_until: AtomicU64,
-    /// How often it brought nothing, since it brought something.
-    fruitless: AtomicU32,
+    /// Can it help against ENFILE, too?
+    for_enfile: bool,
+    /// Frees something.
+    run: fn(&FailedCall) -> Gain,
+    /// When it may run again, nanoseconds of CLOCK_MONOTONIC.
+    due: AtomicU64,
+    /// How often in a row it has freed nothing.
+    failures: AtomicU32,
 }
 
-impl Rung {
-    const fn new(outcome: Outcome, system_wide: bool, run: fn(&Pressure) -> Gain) -> Rung {
-        Rung { outcome, system_wide, run, rests_until: AtomicU64::new(0), fruitless: AtomicU32::new(0) }
+impl Step {
+    const fn new(outcome: Outcome, for_enfile: bool, run: fn(&FailedCall) -> Gain) -> Step {
+        Step { outcome, for_enfile, run, due: AtomicU64::new(0), failures: AtomicU32::new(0) }
     }
 }
 
-/// Cheapest first.
-static LADDER: [Rung; 4] = [
-    Rung::new(Outcome::Raised, false, limit::raise),
-    Rung::new(Outcome::Reclaimed, true, callbacks::run),
-    Rung::new(Outcome::Reclaimed, true, collect::consider),
-    Rung::new(Outcome::Reclaimed, true, idle::run),
+/// The steps in the order in which they run, cheapest first.
+static STEPS: [Step; 4] = [
+    Step::new(Outcome::Raised, false, limit::raise),
+    Step::new(Outcome::Reclaimed, true, callbacks::run),
+    Step::new(Outcome::Reclaimed, true, collect::consider),
+    Step::new(Outcome::Reclaimed, true, idle::run),
 ];
-/// The rung whose work is done outside: the climb goes on above it afterwards.
+/// Index of the step that collects garbage. [`collection_ended`] goes on after it.
 const COLLECT: usize = 2;
 
-/// A rung that freed nothing rests for this long, or for [`REST_FACTOR`] times what it cost: a program that lives at its
-/// limit must not spend its time on the ladder. Each time in a row doubles that, up to [`LONG_REST`], or four
-/// times as long.
-const REST: u64 = SECOND / 20;
-const REST_FACTOR: u64 = 20;
-const LONG_REST: u64 = 2 * SECOND;
-/// How long a thread waits for another one that is on the ladder, and after how long that one is taken for lost: it may have
-/// left a reclaimer by longjmp(3).
-const OTHERS_WORK: u64 = SECOND;
-/// How long one that should not wait does.
+/// A step that freed nothing is not run again for so many nanoseconds, or for [`PAUSE_FACTOR`] times as long as it took: a program that
+/// lives at its limit must not spend its time reclaiming. Each further failure in a row doubles that, up to [`LONG_PAUSE`] or four times
+/// the first pause, whichever is longer.
+const PAUSE: u64 = SECOND / 20;
+/// See [`PAUSE`].
+const PAUSE_FACTOR: u64 = 20;
+/// See [`PAUSE`], nanoseconds.
+const LONG_PAUSE: u64 = 2 * SECOND;
+/// How long a call that may block waits until another thread's turn ends, nanoseconds.
+const OTHERS_TURN: u64 = SECOND;
+/// How long a call that should not block waits for that, nanoseconds.
 const MOMENT: u64 = SECOND / 200;
+/// After so many nanoseconds a thread that still has its turn is taken for lost: it may have left a step by longjmp(3).
 const LOST: u64 = 10 * SECOND;
 
-/// Who is reclaiming.
+/// Which thread reclaims.
 struct Reclaiming {
-    /// Held by the thread that reclaims. It runs the program's own code, which may end the thread.
+    /// Held by the thread whose turn it is. It runs the program's own code, which may end the thread.
     turn: LossyLock,
-    /// Where its stack ended when the call failed that brought it there: what calls from within lies below.
-    foot: AtomicUsize,
-    /// Counts ends of reclaiming; who waits for that sleeps on it.
+    /// Stack pointer of that thread when its call failed or its collection began: calls made from within a step have a lower one.
+    stack_pointer: AtomicUsize,
+    /// Counts turns that ended; threads that wait for that sleep on it, by futex(2).
     ends: AtomicU32,
-    /// Collections begun by threads that did not hold the turn, since the last one by a thread that did.
-    beside: AtomicU32,
+    /// Collections that threads without the turn have begun since the last collection in a turn.
+    without_turn: AtomicU32,
 }
 
 static RECLAIMING: Reclaiming = Reclaiming {
     turn: LossyLock::new(Lost::After(LOST)),
-    foot: AtomicUsize::new(0),
+    stack_pointer: AtomicUsize::new(0),
     ends: AtomicU32::new(0),
-    beside: AtomicU32::new(0),
+    without_turn: AtomicU32::new(0),
 };
 
 /// Slack in bytes when the stack pointers of two hooks are compared: hooks differ in the size of their frames.
 const FRAMES: usize = 256;
 
-/// How a climb ended.
+/// What reclaiming has brought for a call.
 #[allow(clippy::large_enum_variant, reason = "nothing is allocated here, and it is moved once")]
-pub enum Climb {
-    /// Something was freed: try again. The outcome is what a success would be due to.
+pub enum Reclaimed {
+    /// Something was freed: try the call again. If it succeeds, this is its outcome.
     Freed(Outcome),
-    /// Another thread was on the ladder, and has left it: try again.
-    Elsewhere,
-    /// This collection is to be run, and then reported to [`collected`]. This thread stays on the ladder meanwhile.
+    /// Another thread has reclaimed meanwhile: try the call again.
+    ByAnother,
+    /// Run this collection, and then call [`collection_ended`]. The thread keeps its turn meanwhile.
     Collect(Collection),
-    /// Nothing to be had.
+    /// Nothing can be freed.
     Nothing,
 }
 
-/// Is this thread on the ladder? Then a reclaimer, or a signal handler above one, has called.
-pub fn is_climbing(foot: usize) -> bool {
-    thread::is_collecting() || (is_holder() && !has_jumped_off(foot))
+/// Is the calling thread in the middle of reclaiming? Then the call with this stack pointer was made by a reclaim step, or by a signal
+/// handler that interrupted one.
+pub fn is_reclaiming(stack_pointer: usize) -> bool {
+    thread::is_collecting() || (has_turn() && !has_left_by_longjmp(stack_pointer))
 }
 
-fn is_holder() -> bool {
+fn has_turn() -> bool {
     RECLAIMING.turn.is_mine()
 }
 
-/// This thread holds the ladder, but calls from further out than it stepped on, or long after: it has left by longjmp(3).
-/// Then the ladder is free again.
-fn has_jumped_off(foot: usize) -> bool {
+/// For the thread that has the turn: has it left its reclaim step by longjmp(3)? It has if it now calls from an outer frame, or after a
+/// long time. Then its turn ends.
+fn has_left_by_longjmp(stack_pointer: usize) -> bool {
     // A signal handler's own stack may lie anywhere.
-    let higher = foot + FRAMES > RECLAIMING.foot.load(Relaxed) && sys::alternate_stack().is_none();
-    let gone = higher || RECLAIMING.turn.held_for(sys::now()) > LOST;
-    if gone {
-        abandon();
+    let is_outer =
+        stack_pointer + FRAMES > RECLAIMING.stack_pointer.load(Relaxed) && sys::alternate_stack().is_none();
+    let has_left = is_outer || RECLAIMING.turn.held_for(sys::now()) > LOST;
+    if has_left {
+        abandon_turn();
     }
-    gone
+    has_left
 }
 
-fn abandon() {
+/// Ends the calling thread's turn, if it has it, and its loan of the reserve.
+fn abandon_turn() {
     reserve::abandoned(sys::gettid());
-    land();
+    end_turn();
 }
 
-/// This thread ends. Is it on the ladder, or in a collection beside it? An interpreter may end it there.
+/// The calling thread ends, perhaps in the middle of a collection: an interpreter may end it there.
 #[cold]
 #[inline(never)]
-pub extern "C" fn leave() {
+pub extern "C" fn thread_ends() {
     barrier((), || {
         thread::set_collecting(false);
-        abandon();
+        abandon_turn();
     });
 }
 
-/// Goes up the ladder until a rung frees something.
-pub fn climb(pressure: &Pressure) -> Climb {
+/// Runs the steps that are due until one frees something.
+pub fn run(call: &FailedCall) -> Reclaimed {
     let now = sys::now();
-    if LADDER.iter().all(|rung| !rung.ready(pressure, now)) {
-        return Climb::Nothing;
+    if STEPS.iter().all(|step| !step.is_due(call, now)) {
+        return Reclaimed::Nothing;
     }
-    if !take_off(now, pressure.foot) {
-        // Whoever is on the ladder may wait for us.
-        return match pressure.role {
+    if !take_turn(now, call.stack_pointer) {
+        // The thread that has the turn may wait for something that this thread holds.
+        return match call.role {
             Role::Usual => {
-                wait_for_landing(if pressure.patient { OTHERS_WORK } else { MOMENT });
-                Climb::Elsewhere
+                wait_for_end_of_turn(if call.may_block { OTHERS_TURN } else { MOMENT });
+                Reclaimed::ByAnother
             }
-            Role::Locking => beside(pressure, now),
-            Role::Internal | Role::Finalizing => Climb::Nothing,
+            Role::Locking => collect_without_turn(call, now),
+            Role::Internal | Role::Finalizing => Reclaimed::Nothing,
         };
     }
-    up(0, pressure, now)
+    run_from(0, call, now)
 }
 
-/// From this rung on up, on the ladder; then off it, unless a collection is to be run.
-fn up(from: usize, pressure: &Pressure, now: u64) -> Climb {
-    let mut climb = Climb::Nothing;
-    for rung in LADDER.iter().skip(from).filter(|rung| rung.ready(pressure, now)) {
+/// For the thread that has the turn: runs the steps from this index on, and ends the turn, unless a collection is to be run.
+fn run_from(first: usize, call: &FailedCall, now: u64) -> Reclaimed {
+    let mut reclaimed = Reclaimed::Nothing;
+    for step in STEPS.iter().skip(first).filter(|step| step.is_due(call, now)) {
         let begun = sys::now();
-        match (rung.run)(pressure) {
+        match (step.run)(call) {
             Gain::Freed => {
-                rung.has_helped();
-                climb = Climb::Freed(rung.outcome);
+                step.has_helped();
+                reclaimed = Reclaimed::Freed(step.outcome);
                 break;
             }
-            Gain::Nothing => rung.rest(sys::now() - begun),
-            Gain::Later => rung.rests_until.store(sys::now() + REST, Relaxed),
-            Gain::Unasked => {}
-            Gain::Collection(collection) => return Climb::Collect(collection),
+            Gain::Nothing => step.has_failed(sys::now() - begun),
+            Gain::Later => step.due.store(sys::now() + PAUSE, Relaxed),
+            Gain::NotForThisCall => {}
+            Gain::Collection(collection) => return Reclaimed::Collect(collection),
         }
     }
-    land();
-    if matches!(climb, Climb::Freed(_)) {
+    end_turn();
+    if matches!(reclaimed, Reclaimed::Freed(_)) {
         wait::wake_all();
     }
-    climb
+    reclaimed
 }
 
-/// Waits for the thread on the ladder, bounded.
-fn wait_for_landing(most: u64) {
+/// Waits until the turn of another thread ends, at most for so many nanoseconds.
+fn wait_for_end_of_turn(longest: u64) {
     let ends = RECLAIMING.ends.load(Relaxed);
     if RECLAIMING.turn.is_taken() {
-        let _ = sys::futex_wait(&RECLAIMING.ends, ends, most);
+        let _ = sys::futex_wait(&RECLAIMING.ends, ends, longest);
     }
 }
 
-/// A collection beside the ladder, by a thread with the lock of its interpreter: whoever is on the ladder may want that lock, and
-/// the lock sees to it that there is one collection at a time.
-fn beside(pressure: &Pressure, now: u64) -> Climb {
-    if !LADDER[COLLECT].ready(pressure, now) {
-        return Climb::Nothing;
+/// For a thread that holds its interpreter's lock, while another has the turn: that one may be waiting for the lock, so this thread
+/// must not wait for it, but may collect. The lock sees to it that there is one collection at a time.
+fn collect_without_turn(call: &FailedCall, now: u64) -> Reclaimed {
+    if !STEPS[COLLECT].is_due(call, now) {
+        return Reclaimed::Nothing;
     }
-    match collect::consider(pressure) {
+    match collect::consider(call) {
         Gain::Collection(collection) => {
-            RECLAIMING.beside.fetch_add(1, Relaxed);
-            Climb::Collect(collection)
+            RECLAIMING.without_turn.fetch_add(1, Relaxed);
+            Reclaimed::Collect(collection)
         }
-        _ => Climb::Nothing,
+        _ => Reclaimed::Nothing,
     }
 }
 
-/// A collection is about to run: what calls from within lies below this.
+/// The calling thread is about to run a collection: what calls from within has a lower stack pointer than its own here.
 #[inline(always)]
-pub fn collecting() {
-    if is_holder() {
-        RECLAIMING.foot.store(arch::stack_pointer(), Relaxed);
+pub fn collection_begins() {
+    if has_turn() {
+        RECLAIMING.stack_pointer.store(arch::stack_pointer(), Relaxed);
     } else {
         thread::set_collecting(true);
     }
 }
 
-/// The collection that this thread was to run has returned.
-pub fn collected(collection: Collection, skipped: Option<Skip>, pressure: &Pressure) -> Climb {
+/// The collection that the calling thread ran has returned, or was skipped for a reason.
+pub fn collection_ended(collection: Collection, skipped: Option<Skip>, call: &FailedCall) -> Reclaimed {
     thread::set_collecting(false);
-    let rung = &LADDER[COLLECT];
+    let step = &STEPS[COLLECT];
     let begun = collection.begun();
-    let freed = collection.end(skipped, pressure);
-    // Of two collections at once, one may get what the other was looking for.
-    let on_ladder = is_holder();
-    let alone = on_ladder && RECLAIMING.beside.swap(0, Relaxed) == 0;
+    let freed = collection.end(skipped, call);
+    // Of two collections at once, one may get the credit for what the other has freed: that this one has failed is certain only if it
+    // was alone.
+    let in_turn = has_turn();
+    let was_alone = in_turn && RECLAIMING.without_turn.swap(0, Relaxed) == 0;
     if freed == 0 {
         let now = sys::now();
-        if alone {
-            rung.rest(now - begun);
+        if was_alone {
+            step.has_failed(now - begun);
         }
-        return if on_ladder { up(COLLECT + 1, pressure, now) } else { Climb::Nothing };
+        return if in_turn { run_from(COLLECT + 1, call, now) } else { Reclaimed::Nothing };
     }
-    rung.has_helped();
-    land();
+    step.has_helped();
+    end_turn();
     wait::wake_all();
-    Climb::Freed(rung.outcome)
+    Reclaimed::Freed(step.outcome)
 }
 
-impl Rung {
+impl Step {
     fn has_helped(&self) {
-        self.fruitless.store(0, Relaxed);
+        self.failures.store(0, Relaxed);
     }
 
-    fn rest(&self, cost: u64) {
-        let least = REST.max(REST_FACTOR * cost);
-        let doubled = least.saturating_mul(1 << self.fruitless.fetch_add(1, Relaxed).min(20));
-        self.rests_until.store(sys::now() + doubled.min(LONG_REST.max(4 * least)), Relaxed);
+    /// It has freed nothing in so many nanoseconds: it is not run again for a while, see [`PAUSE`].
+    fn has_failed(&self, took: u64) {
+        let first = PAUSE.max(PAUSE_FACTOR * took);
+        let doubled = first.saturating_mul(1 << self.failures.fetch_add(1, Relaxed).min(20));
+        self.due.store(sys::now() + doubled.min(LONG_PAUSE.max(4 * first)), Relaxed);
     }
 
-    fn ready(&self, pressure: &Pressure, now: u64) -> bool {
-        (self.system_wide || pressure.errno == libc::EMFILE) && now >= self.rests_until.load(Relaxed)
-    }
-}
-
-/// Something has changed that makes the ladder worth another look: a reclaimer was registered, the limit was set.
-pub fn rested() {
-    for rung in &LADDER {
-        rung.rests_until.store(0, Relaxed);
-        rung.has_helped();
+    fn is_due(&self, call: &FailedCall, now: u64) -> bool {
+        (self.for_enfile || call.errno == libc::EMFILE) && now >= self.due.load(Relaxed)
     }
 }
 
-fn take_off(now: u64, foot: usize) -> bool {
+/// All steps may run at once: something has changed that may let them free something (a function was registered, the limit was set).
+pub fn make_all_due() {
+    for step in &STEPS {
+        step.due.store(0, Relaxed);
+        step.has_helped();
+    }
+}
+
+/// Takes the turn, if no other thread has it or that thread is lost.
+fn take_turn(now: u64, stack_pointer: usize) -> bool {
     match RECLAIMING.turn.take(now) {
         Taken::No => return false,
         Taken::Yes => {}
         Taken::From(lost) => reserve::abandoned(lost),
     }
-    RECLAIMING.foot.store(foot, Relaxed);
+    RECLAIMING.stack_pointer.store(stack_pointer, Relaxed);
     true
 }
 
-fn land() {
+/// Ends the calling thread's turn, if it has it, and wakes the threads that wait for that.
+fn end_turn() {
     if RECLAIMING.turn.release() {
         RECLAIMING.ends.fetch_add(1, Relaxed);
         let _ = sys::futex_wake(&RECLAIMING.ends, i32::MAX);
@@ -315,7 +331,7 @@ pub fn before_fork() {
     collect::before_fork();
 }
 
-/// In the child of a fork: a thread that was on the ladder does not exist here, unless it is the one that forked.
+/// In the child of a fork: another thread that had the turn does not exist here.
 pub fn forked() {
     RECLAIMING.turn.forked();
     callbacks::forked();
@@ -323,7 +339,7 @@ pub fn forked() {
     collect::forked();
 }
 
-/// Counts a run of a reclaimer.
+/// Counts in the page that something was reclaimed, and how many descriptors that freed.
 fn count(freed: u64) {
     page::add(&page::counters().reclaims, 1);
     page::add(&page::counters().reclaimed, freed);
@@ -334,15 +350,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_ladder_carries_one_thread_and_survives_a_lost_one() {
+    fn one_thread_has_the_turn_and_a_lost_one_loses_it() {
         let now = sys::now();
-        assert!(take_off(now, usize::MAX));
-        assert!(is_holder());
+        assert!(take_turn(now, usize::MAX));
+        assert!(has_turn());
         let other = std::thread::spawn(move || {
-            (take_off(now, usize::MAX), is_holder(), take_off(now + LOST + 1, usize::MAX), is_holder())
+            (take_turn(now, usize::MAX), has_turn(), take_turn(now + LOST + 1, usize::MAX), has_turn())
         });
         assert_eq!(other.join().unwrap(), (false, false, true, true));
-        land();
+        end_turn();
         assert!(RECLAIMING.turn.is_taken(), "the thread that was taken for lost must not free what another one holds");
     }
 }

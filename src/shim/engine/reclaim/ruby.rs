@@ -134,7 +134,7 @@ extern "C" fn start(asked: *mut c_void) -> *mut c_void {
                 && has_lock
                 && let Some(jump) = ruby.jump
             {
-                super::leave();
+                super::thread_ends();
                 jump(state);
             }
             let Some((_, again)) = AGAIN.iter().find(|(ended, _)| *ended == state) else { break };

@@ -158,7 +158,7 @@ fn wait(listener: c_int, patience: &mut Patience) -> Turn {
             return Turn::Go;
         }
         let time = until_admitted().min(LOOK).min(patience.milliseconds as u32 as u64 * 1_000_000);
-        return if wait::sleep(seen, time) || !patience.is_interrupted() { Turn::Ask } else { Turn::Interrupted };
+        return if wait::sleep_until_close(seen, time) || !patience.is_interrupted() { Turn::Ask } else { Turn::Interrupted };
     }
     if !has_clients(listener) {
         return Turn::Later;
@@ -272,7 +272,7 @@ pub extern "C" fn done(fd: c_int) {
 
 /// Before the first accept(2): a limit that can never be reached is said to be none.
 pub fn check() {
-    let top = limit::look().map_or(u64::MAX, limit::ceiling);
+    let top = limit::read().map_or(u64::MAX, limit::ceiling);
     if most() > top {
         log::warn!("TIDEOVER_MAX_CLIENTS={} has no effect: the limit on descriptors is {top}", most());
     }

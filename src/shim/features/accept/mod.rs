@@ -130,7 +130,7 @@ pub static LAST_RESORT: LastResortFunctions = LastResortFunctions {
     slow_down: |listener| {
         pace(listener);
     },
-    says: || if sheds_now() { "clients are turned away" } else { "clients wait until one is free" },
+    describe: || if sheds_now() { "clients are turned away" } else { "clients wait until one is free" },
 };
 
 /// A client waits, and there is no descriptor for it: parks its listener, or turns clients away.
@@ -171,7 +171,7 @@ pub fn pace(listener: c_int) -> bool {
         return true;
     }
     let seen = wait::expect_closes();
-    let slept = wait::sleep(seen, PACE);
+    let slept = wait::sleep_until_close(seen, PACE);
     PACED.store(listener, Relaxed);
     PACED_AT.store(sys::now(), Relaxed);
     slept

@@ -144,7 +144,7 @@ unsafe extern "C" fn write_again(waiting: *mut c_void) -> Tried {
     unsafe {
         let waiting = &mut *waiting.cast::<Waiting>();
         waiting.answer = real_write()(waiting.fd, waiting.data, waiting.count);
-        Tried { wrong: if waiting.answer < 0 { sys::errno() } else { 0 }, descriptor: -1 }
+        Tried { errno: if waiting.answer < 0 { sys::errno() } else { 0 }, descriptor: -1 }
     }
 }
 

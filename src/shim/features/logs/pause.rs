@@ -37,7 +37,7 @@ pub unsafe extern "C" fn carry(call: &'static str, wrong: i32, again: Try, conte
     while pause.sleep(wrong) {
         // SAFETY: promised by the caller.
         let tried = unsafe { again(context) };
-        if tried.wrong != libc::ENOSPC && tried.wrong != libc::EDQUOT {
+        if tried.errno != libc::ENOSPC && tried.errno != libc::EDQUOT {
             let kept = sys::errno();
             pause.end(true);
             sys::set_errno(kept);

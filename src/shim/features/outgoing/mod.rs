@@ -113,7 +113,7 @@ impl Plan {
                 turns::settle(self.fd);
             } else if self.to.is_some() || self.parts && answer == 0 {
                 turns::give_back(self.fd);
-                wait::closed();
+                wait::wake_one();
             }
         });
         sys::set_errno(errno);

@@ -1,4 +1,4 @@
-//! What is said of a call that lacked something: one line that names what is used, what was tried, and the command that helps.
+//! The messages about calls that lacked something: one line that names what is in use, what was tried, and the command that helps.
 
 #![forbid(unsafe_code)]
 
@@ -11,51 +11,53 @@ use crate::engine::reclaim::limit::{self, Remedy};
 use crate::state::report::{ErrnoName, More, Repeated, Seconds};
 use crate::state::{descriptors, usage};
 
-/// The lines so far, by what was lacked.
-struct Told {
+/// The messages so far, to keep back repetitions.
+struct Messages {
+    /// Calls that failed, by [`Lack`].
     gave_up: [Repeated; Lack::COUNT],
+    /// Calls that waited and then succeeded, by [`Lack`].
     recovered: [Repeated; Lack::COUNT],
-    /// Of an accept(2) whose client waits.
+    /// Calls of accept(2) whose clients wait.
     parked: Repeated,
 }
 
-static TOLD: Told = Told {
+static MESSAGES: Messages = Messages {
     gave_up: [const { Repeated::new() }; Lack::COUNT],
     recovered: [const { Repeated::new() }; Lack::COUNT],
     parked: Repeated::new(),
 };
 
-/// A call has waited, and succeeded.
+/// Logs that a call has waited for `waited` nanoseconds and then succeeded, unless one like it was logged a moment ago.
 pub fn recovered(call: &str, lack: Lack, errno: c_int, waited: u64) {
-    if let Some(more) = TOLD.recovered[lack as usize].due() {
-        // A limit that the user set has only done what it is for.
+    if let Some(more) = MESSAGES.recovered[lack as usize].due() {
+        // A limit that the user has set has only done what it is for.
         let level = if lack.is_limit() { log::Level::Info } else { log::Level::Warn };
         let (errno, waited) = (ErrnoName(errno), Seconds(waited));
         log::log!(level, "{call}: {lack} ({errno}), waited {waited} for one{}", More(more));
     }
 }
 
-/// A call that fails, or whose client waits.
+/// A call that fails, or an accept(2) whose client waits.
 pub struct GaveUp {
-    /// Name of the call.
+    /// Name of the call, as in its man page.
     pub call: &'static str,
     /// What it lacked.
     pub lack: Lack,
-    /// Its errno.
+    /// Its errno; EMFILE and ENFILE have different remedies.
     pub errno: c_int,
-    /// What was tried.
+    /// What was tried, in words.
     pub tried: &'static str,
     /// Nanoseconds since its first failure.
     pub waited: u64,
-    /// It is an accept(2) whose client waits.
+    /// It is an accept(2) whose client waits in the listener's queue.
     pub parked: bool,
 }
 
 impl GaveUp {
-    /// Says it, unless one like it was said a moment ago.
-    pub fn say(&self) {
-        let kind = if self.parked { &TOLD.parked } else { &TOLD.gave_up[self.lack as usize] };
-        let Some(more) = kind.due() else { return };
+    /// Logs it, unless one like it was logged a moment ago.
+    pub fn log(&self) {
+        let repeated = if self.parked { &MESSAGES.parked } else { &MESSAGES.gave_up[self.lack as usize] };
+        let Some(more) = repeated.due() else { return };
         if !self.parked {
             descriptors::reconcile(descriptors::CLIENT | descriptors::OUTGOING);
         }
@@ -69,7 +71,7 @@ impl GaveUp {
                 "{call}: the system is out of descriptors ({errno}); {tried} {waited}{more}; to help: `sysctl -w fs.file-max=...`, see /proc/sys/fs/file-nr"
             );
         } else {
-            let limit = limit::look().unwrap_or(rlimit { rlim_cur: 0, rlim_max: 0 });
+            let limit = limit::read().unwrap_or(rlimit { rlim_cur: 0, rlim_max: 0 });
             let used = usage::used(limit.rlim_cur);
             let remedy = Remedy { soft: limit::ceiling(limit), hard: limit.rlim_max };
             log::warn!(
