@@ -157,8 +157,7 @@ fn has_turn() -> bool {
 /// long time. Then its turn ends.
 fn has_left_by_longjmp(stack_pointer: usize) -> bool {
     // A signal handler's own stack may lie anywhere.
-    let is_outer =
-        stack_pointer + FRAMES > RECLAIMING.stack_pointer.load(Relaxed) && sys::alternate_stack().is_none();
+    let is_outer = stack_pointer + FRAMES > RECLAIMING.stack_pointer.load(Relaxed) && sys::alternate_stack().is_none();
     let has_left = is_outer || RECLAIMING.turn.held_for(sys::now()) > LOST;
     if has_left {
         abandon_turn();

@@ -158,7 +158,11 @@ fn wait(listener: c_int, patience: &mut Patience) -> Turn {
             return Turn::Go;
         }
         let time = until_admitted().min(LOOK).min(patience.milliseconds as u32 as u64 * 1_000_000);
-        return if wait::sleep_until_close(seen, time) || !patience.is_interrupted() { Turn::Ask } else { Turn::Interrupted };
+        return if wait::sleep_until_close(seen, time) || !patience.is_interrupted() {
+            Turn::Ask
+        } else {
+            Turn::Interrupted
+        };
     }
     if !has_clients(listener) {
         return Turn::Later;
