@@ -1,12 +1,12 @@
 //! What starts and ends processes and sets their limits. fork(2) is seen by pthread_atfork(3).
 
-use core::arch::naked_asm;
 use core::ffi::{c_char, c_int, c_void};
 use core::sync::atomic::Ordering::Relaxed;
 
 use libc::{pid_t, rlimit};
 
 use super::{Answer, Code, hooks, second_chance, through};
+use crate::arch::vfork_entry;
 use crate::engine::call::Call;
 use crate::engine::reclaim::{limit, limit_for_exec};
 use crate::os::barrier::barrier;
@@ -41,48 +41,9 @@ hooks! {
     quick_exit(status: c_int) -> () = leaving();
 }
 
-/// vfork(2) itself, with a mark on the thread for as long as the child borrows it. It returns twice on one stack, so nothing can be
-/// called around it: as in glibc, the return address waits in a register that the kernel leaves alone.
-macro_rules! vfork_entry {
-    ($name:ident) => {
-        #[unsafe(naked)]
-        #[unsafe(no_mangle)]
-        unsafe extern "C" fn $name() -> pid_t {
-            naked_asm!(
-                ".cfi_startproc",
-                "mov rdx, qword ptr fs:[0]",
-                "add rdx, qword ptr [rip + tideover_thread@GOTTPOFF]",
-                "mov rsi, [rdx]",
-                "or qword ptr [rdx], {mark}",
-                "pop rdi",
-                ".cfi_def_cfa_offset 0",
-                ".cfi_register 16, 5",
-                "mov eax, {vfork}",
-                "syscall",
-                "push rdi",
-                ".cfi_def_cfa_offset 8",
-                ".cfi_offset 16, -8",
-                "test eax, eax",
-                "je 2f",
-                "mov [rdx], rsi",
-                "js 3f",
-                "2:",
-                "ret",
-                "3:",
-                "mov edi, eax",
-                "neg edi",
-                "jmp {failed}",
-                ".cfi_endproc",
-                mark = const thread::IN_VFORK,
-                vfork = const libc::SYS_vfork,
-                failed = sym no_child,
-            )
-        }
-    };
-}
-
-vfork_entry!(vfork);
-vfork_entry!(__vfork);
+// vfork(2) itself, with a mark on the thread for as long as the child borrows it.
+vfork_entry! { vfork: mark = thread::IN_VFORK, failed = no_child }
+vfork_entry! { __vfork: mark = thread::IN_VFORK, failed = no_child }
 
 extern "C" fn no_child(errno: c_int) -> pid_t {
     sys::set_errno(errno);

@@ -1,13 +1,12 @@
 //! Sockets.
 
-use core::arch::naked_asm;
 use core::ffi::{CStr, c_int};
 use core::sync::atomic::{AtomicPtr, Ordering::Relaxed};
 
 use libc::{sockaddr, socklen_t};
 
 use super::{Answer, blocking, descriptor, hooks, pair, second_chance};
-use crate::arch::weak;
+use crate::arch::{accept_entry, weak};
 use crate::engine::call::{Call, LastResort, is_exhaustion};
 use crate::features::accept::clients::{self, Turn};
 use crate::features::accept::{self, Patience, Queue};
@@ -37,49 +36,10 @@ unsafe fn listening(_: impl Fn() -> Call, mut real: impl FnMut() -> c_int, fd: c
 /// accept4(2), and accept(2) with flags that nobody looks at.
 type Accept = unsafe extern "C" fn(c_int, *mut sockaddr, *mut socklen_t, c_int) -> c_int;
 
-/// accept(2) in assembly, as write(2) is and for the same reason: the arguments go to the stack, the real call is made, and what is
-/// to be noted of a client is noted by [`welcome`] when nothing more needs to be kept.
-macro_rules! accept_entry {
+/// accept(2) and accept4(2): the real call, then [`welcome`] or `failed`.
+macro_rules! accepting {
     ($name:ident, $module:ident, $flags:pat => $plain:expr) => {
-        #[unsafe(naked)]
-        #[unsafe(no_mangle)]
-        unsafe extern "C" fn $name(
-            listener: c_int,
-            from: *mut sockaddr,
-            length: *mut socklen_t,
-            flags: c_int,
-        ) -> c_int {
-            naked_asm!(
-                ".cfi_startproc",
-                "sub rsp, 40",
-                ".cfi_def_cfa_offset 48",
-                "mov [rsp], rdi",
-                "mov [rsp + 8], rsi",
-                "mov [rsp + 16], rdx",
-                "mov [rsp + 24], rcx",
-                "call qword ptr [rip + {real}]",
-                "test eax, eax",
-                "js 2f",
-                "mov edi, eax",
-                "add rsp, 40",
-                ".cfi_def_cfa_offset 8",
-                "jmp {welcome}",
-                "2:",
-                ".cfi_def_cfa_offset 48",
-                "mov rdi, [rsp]",
-                "mov rsi, [rsp + 8]",
-                "mov rdx, [rsp + 16]",
-                "mov rcx, [rsp + 24]",
-                "mov r8d, eax",
-                "add rsp, 40",
-                ".cfi_def_cfa_offset 8",
-                "jmp {failed}",
-                ".cfi_endproc",
-                real = sym $module::REAL,
-                welcome = sym welcome,
-                failed = sym $module::failed,
-            )
-        }
+        accept_entry! { $name: real = $module::REAL, welcome = welcome, failed = $module::failed }
 
         mod $module {
             use super::*;
@@ -134,8 +94,8 @@ macro_rules! accept_entry {
     };
 }
 
-accept_entry!(accept, accept_impl, _ => true);
-accept_entry!(accept4, accept4_impl, flags => blocking(flags));
+accepting!(accept, accept_impl, _ => true);
+accepting!(accept4, accept4_impl, flags => blocking(flags));
 
 /// Before the first accept: does the user limit clients?
 extern "C" fn has_limits() -> bool {

@@ -4,6 +4,7 @@ use core::ffi::{c_int, c_long};
 
 use super::sockets::{carry_over, last_resort};
 use super::{hooks, sandbox, second_chance};
+use crate::arch::calls;
 use crate::engine::call::Call;
 use crate::engine::wait;
 use crate::os::sys;
@@ -43,24 +44,24 @@ enum Concern {
 fn concern(number: c_long, [a, b, c, d]: [Argument; 4]) -> Concern {
     use libc as n;
     match number {
-        n::SYS_open
+        calls::OPEN
         | n::SYS_openat
         | n::SYS_openat2
-        | n::SYS_creat
+        | calls::CREAT
         | n::SYS_open_by_handle_at
         | n::SYS_open_tree
         | n::SYS_socket
         | n::SYS_accept
         | n::SYS_accept4
         | n::SYS_dup
-        | n::SYS_epoll_create
+        | calls::EPOLL_CREATE
         | n::SYS_epoll_create1
-        | n::SYS_eventfd
+        | calls::EVENTFD
         | n::SYS_eventfd2
-        | n::SYS_signalfd
+        | calls::SIGNALFD
         | n::SYS_signalfd4
         | n::SYS_timerfd_create
-        | n::SYS_inotify_init
+        | calls::INOTIFY_INIT
         | n::SYS_inotify_init1
         | n::SYS_fanotify_init
         | n::SYS_memfd_create
@@ -75,7 +76,7 @@ fn concern(number: c_long, [a, b, c, d]: [Argument; 4]) -> Concern {
         | n::SYS_fspick
         | n::SYS_mq_open => Concern::Makes,
         n::SYS_fcntl if b == c_long::from(n::F_DUPFD) || b == c_long::from(n::F_DUPFD_CLOEXEC) => Concern::Makes,
-        n::SYS_pipe | n::SYS_pipe2 => Concern::MakesPair(a),
+        calls::PIPE | n::SYS_pipe2 => Concern::MakesPair(a),
         n::SYS_socketpair => Concern::MakesPair(d),
         n::SYS_close => Concern::Frees,
         n::SYS_close_range if c & c_long::from(n::CLOSE_RANGE_CLOEXEC as c_int) == 0 => Concern::FreesMany,
@@ -87,8 +88,8 @@ fn concern(number: c_long, [a, b, c, d]: [Argument; 4]) -> Concern {
             Concern::Sandboxes(b as u64 & n::SECCOMP_FILTER_FLAG_NEW_LISTENER != 0)
         }
         n::SYS_prctl if a == c_long::from(n::PR_SET_SECCOMP) => Concern::Sandboxes(false),
-        n::SYS_epoll_wait | n::SYS_epoll_pwait | n::SYS_epoll_pwait2 => Concern::Loops,
-        n::SYS_poll if b > 1 && c != 0 => Concern::Loops,
+        calls::EPOLL_WAIT | n::SYS_epoll_pwait | n::SYS_epoll_pwait2 => Concern::Loops,
+        calls::POLL if b > 1 && c != 0 => Concern::Loops,
         n::SYS_ppoll if b > 1 => Concern::Loops,
         _ => Concern::None,
     }
@@ -97,7 +98,7 @@ fn concern(number: c_long, [a, b, c, d]: [Argument; 4]) -> Concern {
 /// May this call sleep? Asked only after a failure.
 fn patient(number: c_long, [a, b, c, d]: [Argument; 4]) -> bool {
     let flags = match number {
-        libc::SYS_open
+        calls::OPEN
         | libc::SYS_socket
         | libc::SYS_socketpair
         | libc::SYS_eventfd2
@@ -184,7 +185,7 @@ fn note_made(answer: c_long, what: &Concern, number: c_long, first: c_int) {
         libc::SYS_accept | libc::SYS_accept4 => {
             super::sockets::welcome(answer as c_int);
         }
-        libc::SYS_epoll_create | libc::SYS_epoll_create1 => {
+        calls::EPOLL_CREATE | libc::SYS_epoll_create1 => {
             page::opened(answer as c_int);
             descriptors::classify(answer as c_int, descriptors::EPOLL);
         }

@@ -1,11 +1,11 @@
 //! Writes: of logs, which may go elsewhere when the disk is full; and the calls by which a program shows that a file is data.
 
-use core::arch::naked_asm;
 use core::ffi::{c_int, c_uint, c_void};
 
 use libc::{iovec, off64_t, size_t, ssize_t};
 
 use super::{Answer, hooks, through};
+use crate::arch::write_entry;
 use crate::engine::call::Call;
 use crate::features::logs;
 use crate::features::logs::rule::History;
@@ -40,51 +40,15 @@ hooks! {
     msync(at: *mut c_void, length: size_t, flags: c_int) -> c_int = through();
 }
 
-/// write(2), the most frequent hook of all, in eleven instructions: are any files diverted? The arguments go to the stack, the real
-/// call is made, its answer is compared with what was to be written. A compiler takes twice as many to save registers.
-macro_rules! write_entry {
-    ($name:ident) => {
-        #[unsafe(naked)]
-        #[unsafe(no_mangle)]
-        unsafe extern "C" fn $name(fd: c_int, data: *const c_void, count: size_t) -> ssize_t {
-            naked_asm!(
-                ".cfi_startproc",
-                "cmp dword ptr [rip + {diverted}], 0",
-                "jne 3f",
-                "sub rsp, 24",
-                ".cfi_def_cfa_offset 32",
-                "mov [rsp], rdi",
-                "mov [rsp + 8], rsi",
-                "mov [rsp + 16], rdx",
-                "call qword ptr [rip + {real}]",
-                "cmp rax, [rsp + 16]",
-                "jne 2f",
-                "add rsp, 24",
-                ".cfi_def_cfa_offset 8",
-                "ret",
-                "2:",
-                ".cfi_def_cfa_offset 32",
-                "mov rdi, [rsp]",
-                "mov rsi, [rsp + 8]",
-                "mov rdx, [rsp + 16]",
-                "mov rcx, rax",
-                "add rsp, 24",
-                ".cfi_def_cfa_offset 8",
-                "jmp {short}",
-                "3:",
-                "jmp {care}",
-                ".cfi_endproc",
-                diverted = sym logs::files::COUNT,
-                real = sym logs::calls::REAL_WRITE,
-                short = sym logs::calls::write_fell_short,
-                care = sym logs::calls::write_with_care,
-            )
-        }
-    };
+// write(2) is the most frequent hook of all. Are any files diverted? If not: the real call, and a look at its answer.
+write_entry! {
+    write: diverted = logs::files::COUNT, real = logs::calls::REAL_WRITE, short = logs::calls::write_fell_short,
+        care = logs::calls::write_with_care
 }
-
-write_entry!(write);
-write_entry!(__write);
+write_entry! {
+    __write: diverted = logs::files::COUNT, real = logs::calls::REAL_WRITE, short = logs::calls::write_fell_short,
+        care = logs::calls::write_with_care
+}
 
 /// writev(2).
 #[inline(always)]

@@ -11,3 +11,5 @@ pub mod lossy_lock;
 pub mod real;
 pub mod sys;
 pub mod text;
+#[cfg(not(test))]
+mod unused;

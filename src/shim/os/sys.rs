@@ -1,6 +1,6 @@
 //! The system calls that the library makes itself, all on cold paths. Typed, errno as a value; see [`crate::arch::syscall`].
 
-use crate::arch::syscall;
+use crate::arch::{self, syscall};
 use crate::os::elf;
 use core::ffi::CStr;
 use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed};
@@ -526,13 +526,13 @@ pub fn set_descriptor_limit(pid: c_int, limit: rlimit) -> Result<(), Errno> {
 /// own function in this process, a twentieth of a system call, where there is one.
 pub fn clock(which: libc::clockid_t) -> u64 {
     type Read = unsafe extern "C" fn(libc::clockid_t, *mut timespec) -> c_int;
-    const CLOCK_GETTIME: elf::Name = elf::Name::new(c"__vdso_clock_gettime");
+    const NAME: elf::Name = elf::Name::new(arch::CLOCK_GETTIME);
     const NONE: usize = 1;
     /// Its address; 0: not looked for yet.
     static READ: AtomicUsize = AtomicUsize::new(0);
     let mut read = READ.load(Relaxed);
     if read == 0 {
-        read = elf::of_kernel(&CLOCK_GETTIME).unwrap_or(NONE);
+        read = elf::of_kernel(&NAME).unwrap_or(NONE);
         READ.store(read, Relaxed);
     }
     let mut now = timespec { tv_sec: 0, tv_nsec: 0 };
@@ -589,15 +589,7 @@ pub fn futex_wake(word: &AtomicU32, most: c_int) -> usize {
 
 /// Has this signal a handler that wants blocked calls interrupted (no SA_RESTART)?
 pub fn interrupts(signal: c_int) -> bool {
-    /// The kernel's sigaction, which is not libc's.
-    #[repr(C)]
-    struct Action {
-        handler: usize,
-        flags: u64,
-        restorer: usize,
-        mask: u64,
-    }
-    let mut action = Action { handler: 0, flags: 0, restorer: 0, mask: 0 };
+    let mut action = arch::KernelAction::new();
     call!(SYS_rt_sigaction, signal, 0, &raw mut action, 8).is_ok()
         && action.handler != libc::SIG_DFL
         && action.handler != libc::SIG_IGN

@@ -63,8 +63,7 @@ pub fn add(counter: &AtomicU64, more: u64) {
 
 #[inline(always)]
 fn shard() -> &'static contract::Shard {
-    // Thread control blocks lie a stack and a guard page apart: their page numbers differ in the low bits.
-    &page().shards[(arch::thread_pointer() >> 12) % contract::SHARDS]
+    &page().shards[arch::thread_spread() % contract::SHARDS]
 }
 
 /// A call gave the host a descriptor of this number.

@@ -14,6 +14,7 @@ use libc::{size_t, ssize_t};
 
 use super::calls::{write_all, write_raw};
 use super::files;
+use crate::arch::VaList;
 use crate::os::barrier::barrier;
 use crate::os::elf::{self, Exports, Name};
 use crate::os::real::Real;
@@ -26,20 +27,10 @@ const BUFFER: usize = 2048;
 /// A text that is longer gets the true error.
 const LONGEST: usize = 1 << 20;
 
-/// The System V ABI's va_list is an array of one of these; it is passed as its address.
-#[derive(Clone, Copy)]
-#[repr(C)]
-pub struct Arguments {
-    integers: u32,
-    floats: u32,
-    on_stack: *const c_void,
-    in_registers: *const c_void,
-}
-
-type Format = unsafe extern "C" fn(*mut c_char, size_t, *const c_char, *mut Arguments) -> c_int;
-type FormatChecked = unsafe extern "C" fn(*mut c_char, size_t, c_int, size_t, *const c_char, *mut Arguments) -> c_int;
-type Print = unsafe extern "C" fn(c_int, *const c_char, *mut Arguments) -> c_int;
-type PrintChecked = unsafe extern "C" fn(c_int, c_int, *const c_char, *mut Arguments) -> c_int;
+type Format = unsafe extern "C" fn(*mut c_char, size_t, *const c_char, *mut VaList) -> c_int;
+type FormatChecked = unsafe extern "C" fn(*mut c_char, size_t, c_int, size_t, *const c_char, *mut VaList) -> c_int;
+type Print = unsafe extern "C" fn(c_int, *const c_char, *mut VaList) -> c_int;
+type PrintChecked = unsafe extern "C" fn(c_int, c_int, *const c_char, *mut VaList) -> c_int;
 type Write = unsafe extern "C" fn(c_int, *const c_void, size_t) -> ssize_t;
 
 /// Functions of libc, as it calls them itself: not those that another preload has put before them. One whose write(2) tells what it
@@ -116,7 +107,7 @@ fn is_2_37(version: &[u8]) -> bool {
 ///
 /// # Safety
 /// As it; and [`choose`] has answered with it, or with what calls it.
-pub unsafe extern "C" fn vdprintf(fd: c_int, format: *const c_char, arguments: *mut Arguments) -> c_int {
+pub unsafe extern "C" fn vdprintf(fd: c_int, format: *const c_char, arguments: *mut VaList) -> c_int {
     // SAFETY: the host's own arguments.
     unsafe {
         print(
@@ -132,12 +123,7 @@ pub unsafe extern "C" fn vdprintf(fd: c_int, format: *const c_char, arguments: *
 ///
 /// # Safety
 /// As [`vdprintf`].
-pub unsafe extern "C" fn vdprintf_chk(
-    fd: c_int,
-    flag: c_int,
-    format: *const c_char,
-    arguments: *mut Arguments,
-) -> c_int {
+pub unsafe extern "C" fn vdprintf_chk(fd: c_int, flag: c_int, format: *const c_char, arguments: *mut VaList) -> c_int {
     // SAFETY: the host's own arguments.
     unsafe {
         print(
@@ -153,9 +139,9 @@ pub unsafe extern "C" fn vdprintf_chk(
 #[inline(always)]
 unsafe fn print(
     fd: c_int,
-    arguments: *mut Arguments,
-    format: impl Fn(*mut c_char, usize, *mut Arguments) -> c_int,
-    native: impl Fn(*mut Arguments) -> c_int,
+    arguments: *mut VaList,
+    format: impl Fn(*mut c_char, usize, *mut VaList) -> c_int,
+    native: impl Fn(*mut VaList) -> c_int,
 ) -> c_int {
     // For %m, if the text has to be made again.
     let errno = sys::errno();

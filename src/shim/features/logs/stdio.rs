@@ -11,6 +11,7 @@ use libc::{FILE, off64_t, ssize_t};
 
 use super::calls::{RealWrite, real_write, write_all, write_raw};
 use super::files;
+use crate::arch::symbols::weak_addresses;
 use crate::os::barrier::barrier;
 use crate::os::elf::{self, Name};
 use crate::os::sys;
@@ -33,21 +34,10 @@ const WRITE: usize = 15;
 static SLOTS: [AtomicUsize; 2] = [const { AtomicUsize::new(0) }; 2];
 
 // glibc's names, as weak imports: 0 in a libc without them. The loader fills them in for a fraction of what dlsym(3) costs.
-core::arch::global_asm!(
-    ".weak _IO_file_write",
-    ".weak _IO_wfile_jumps",
-    ".section .data.rel.ro.tideover_stdio, \"aw\", @progbits",
-    ".balign 8",
-    ".hidden tideover_stdio_imports",
-    ".globl tideover_stdio_imports",
-    "tideover_stdio_imports: .quad _IO_file_write, _IO_wfile_jumps",
-    ".previous",
-);
+weak_addresses! { static IMPORTS = "tideover_stdio_imports": "_IO_file_write", "_IO_wfile_jumps" }
 
 unsafe extern "C" {
     static stdout: *mut FILE;
-    #[link_name = "tideover_stdio_imports"]
-    static IMPORTS: [usize; 2];
 }
 
 /// At load: finds the slots, and checks what is in them. False if they are not what they should be.

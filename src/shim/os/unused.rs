@@ -5,97 +5,22 @@
 //! A name must leave this list when the library comes to use it, or to hook it.
 
 use core::alloc::{GlobalAlloc, Layout};
-use core::arch::global_asm;
 
 use libc::{Elf64_Ehdr, Elf64_Phdr};
 
-use crate::arch::syscall;
+use crate::arch::symbols::{hidden, hidden_word};
+use crate::arch::{refuse, syscall};
 
-/// Hidden functions that only return. The answer is each one's way to say "no".
-macro_rules! refuse {
-    ($answer:literal: $($name:literal)*) => {
-        global_asm!(
-            ".pushsection .text.at_load,\"ax\",@progbits",
-            $(concat!(".globl ", $name), concat!(".hidden ", $name), concat!(".type ", $name, ",@function"), concat!($name, ":"),)*
-            concat!("mov rax, ", $answer),
-            "ret",
-            ".popsection",
-        );
-    };
-}
-
-refuse!("-1": "__xpg_strerror_r" "clock_gettime" "fstat64" "lseek64" "munmap" "read" "readlink" "sched_yield"
-    "stat64" "statx");
+// The answer is each one's way to say "no".
+refuse! { "-1": "__xpg_strerror_r" "clock_gettime" "fstat64" "lseek64" "munmap" "read" "readlink" "sched_yield"
+"stat64" "statx" }
 // The unwinder's. Not done, says pthread_once: then it sets up its tables itself.
-refuse!("-1": "__pthread_key_create" "pthread_once");
-refuse!("0": "pthread_mutex_lock" "pthread_mutex_unlock");
-refuse!("0": "calloc" "free" "getcwd" "getenv" "malloc" "posix_memalign" "realloc" "realpath");
-
-// Short copies on cold paths. The kernel clears the direction flag for signal handlers.
-global_asm!(
-    ".pushsection .text.at_load,\"ax\",@progbits",
-    ".globl memcpy, memmove, memset, bcmp, strlen",
-    ".hidden memcpy, memmove, memset, bcmp, strlen",
-    ".type memcpy,@function",
-    "memcpy:",
-    "mov rax, rdi",
-    "mov rcx, rdx",
-    "rep movsb",
-    "ret",
-    ".type memmove,@function",
-    "memmove:",
-    "mov rax, rdi",
-    "mov rcx, rdx",
-    "sub rax, rsi",
-    "cmp rax, rdx",
-    "mov rax, rdi",
-    "jb 2f",
-    "rep movsb",
-    "ret",
-    "2:",
-    "lea rdi, [rdi + rcx - 1]",
-    "lea rsi, [rsi + rcx - 1]",
-    "std",
-    "rep movsb",
-    "cld",
-    "ret",
-    ".type memset,@function",
-    "memset:",
-    "mov r8, rdi",
-    "mov rcx, rdx",
-    "mov eax, esi",
-    "rep stosb",
-    "mov rax, r8",
-    "ret",
-    ".type bcmp,@function",
-    "bcmp:",
-    "mov rcx, rdx",
-    "xor eax, eax",
-    "repe cmpsb",
-    "setne al",
-    "ret",
-    ".type strlen,@function",
-    "strlen:",
-    "xor eax, eax",
-    "2:",
-    "cmp byte ptr [rdi + rax], 0",
-    "je 3f",
-    "inc rax",
-    "jmp 2b",
-    "3:",
-    "ret",
-    ".popsection",
-);
+refuse! { "-1": "__pthread_key_create" "pthread_once" }
+refuse! { "0": "pthread_mutex_lock" "pthread_mutex_unlock" }
+refuse! { "0": "calloc" "free" "getcwd" "getenv" "malloc" "posix_memalign" "realloc" "realpath" }
 
 // What crtbeginS.o would define; pthread_atfork(3) hands it on. Zero: the handlers are never taken back.
-global_asm!(
-    ".pushsection .rodata,\"a\",@progbits",
-    ".p2align 3",
-    ".globl __dso_handle",
-    ".hidden __dso_handle",
-    "__dso_handle: .quad 0",
-    ".popsection",
-);
+hidden_word! { "__dso_handle" = "0" }
 
 /// No backtraces: the panic message is one line of ours (see [`crate::os::barrier`]). In Rust rather than above, so that the
 /// optimiser sees that its callback is never called, and drops the symbolizer.
@@ -104,7 +29,7 @@ extern "C" fn _Unwind_Backtrace(_: *const (), _: *const ()) -> i32 {
     const END_OF_STACK: i32 = 5;
     END_OF_STACK
 }
-global_asm!(".hidden _Unwind_Backtrace");
+hidden! { "_Unwind_Backtrace" }
 
 /// Where a mapped object and its unwind tables are: glibc's `struct dl_find_object`, as far as the unwinder reads it.
 #[repr(C)]
@@ -138,7 +63,7 @@ unsafe extern "C" fn _dl_find_object(_: *const (), found: *mut Object) -> i32 {
     }
     0
 }
-global_asm!(".hidden _dl_find_object");
+hidden! { "_dl_find_object" }
 
 /// Nothing allocates but a panic on its way to the barrier; the host's malloc may be where it happened.
 struct Pages;
