@@ -46,9 +46,9 @@ lint:
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets
 
-# The documentation of the sources, private items, too: target/doc.
+# The documentation of the sources, private items, too (links to them are no mistake): target/doc.
 doc:
-	RUSTDOCFLAGS="-D warnings -D rustdoc::broken_intra_doc_links" $(CARGO) doc --workspace --no-deps --document-private-items
+	RUSTDOCFLAGS="-D warnings -D rustdoc::broken_intra_doc_links -A rustdoc::private_intra_doc_links" $(CARGO) doc --workspace --no-deps --document-private-items
 
 # PART=startup,loads for some of the parts (scripts/bench --list); WRITE=1 puts them into docs/BENCHMARKS.md.
 bench:
