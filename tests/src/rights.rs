@@ -224,7 +224,9 @@ fn run_a_container(place: &Path) -> Result<(), String> {
     podman.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").stdin(Stdio::null()).stdout(Stdio::null());
     podman.arg("--root").arg(place.join("storage")).arg("--runroot").arg(place.join("run"));
     podman.args(["--runtime", "runc", "--cgroup-manager", "cgroupfs", "run", "--rm", "--network=none", "--timeout=60"]);
-    podman.arg("--ulimit=nproc=1024:1024").arg("--rootfs").arg(format!("{}:O", root.display())).arg("/bin/true");
+    // podman's own idea of limits may be above what this machine allows.
+    podman.args(["--ulimit=nproc=1024:1024", "--ulimit=nofile=64:256"]);
+    podman.arg("--rootfs").arg(format!("{}:O", root.display())).arg("/bin/true");
     match podman.output() {
         Ok(told) if !told.status.success() => {
             let said = String::from_utf8_lossy(&told.stderr).lines().last().unwrap_or_default().to_string();
