@@ -89,37 +89,37 @@ fn script(kind: Kind, script: &str, made: &str, like: &str) {
     });
 }
 
-#[needs(images)]
+#[needs(mounts)]
 #[test]
 fn dd_waits() {
     script(Kind::Tmpfs, "dd if=../source/bytes of=copy bs=4k status=none", "copy", "bytes");
 }
 
-#[needs(images)]
+#[needs(mounts)]
 #[test]
 fn dd_waits_on_ext4() {
     script(Kind::Ext4, "dd if=../source/bytes of=copy bs=1000 status=none", "copy", "bytes");
 }
 
-#[needs(images)]
+#[needs(mounts)]
 #[test]
 fn cp_waits() {
     script(Kind::Tmpfs, "cp ../source/bytes copy", "copy", "bytes");
 }
 
-#[needs(images)]
+#[needs(mounts)]
 #[test]
 fn cp_waits_on_ext4() {
     script(Kind::Ext4, "cp ../source/text copy", "copy", "text");
 }
 
-#[needs(images)]
+#[needs(mounts)]
 #[test]
 fn cat_into_a_file_waits() {
     script(Kind::Tmpfs, "cat ../source/text > copy.csv", "copy.csv", "text");
 }
 
-#[needs(images)]
+#[needs(mounts)]
 #[test]
 fn stdio_waits() {
     script(Kind::Tmpfs, "LC_ALL=C sort -s -k9 ../source/text > sorted.txt", "sorted.txt", "text");
@@ -133,19 +133,19 @@ fn tar_waits_on(kind: Kind) {
     });
 }
 
-#[needs(images)]
+#[needs(mounts)]
 #[test]
 fn tar_waits() {
     tar_waits_on(Kind::Tmpfs);
 }
 
-#[needs(images)]
+#[needs(mounts)]
 #[test]
 fn tar_waits_on_an_ext4() {
     tar_waits_on(Kind::Ext4);
 }
 
-#[needs(images)]
+#[needs(mounts)]
 #[test]
 fn python_waits() {
     let text = "out = open('table.csv', 'w')\nfor i in range(3000): out.write(f'{i},{i * i}\\n')\nout.close()\n\
@@ -162,7 +162,7 @@ fn python_waits() {
     );
 }
 
-#[needs(images)]
+#[needs(mounts)]
 #[test]
 fn sqlite_waits() {
     waits(
@@ -179,7 +179,7 @@ fn sqlite_waits() {
     );
 }
 
-#[needs(images)]
+#[needs(mounts)]
 #[test]
 fn calls_that_make_something_wait() {
     // On a full xfs nothing can be made at all.
@@ -196,7 +196,7 @@ fn calls_that_make_something_wait() {
     }
 }
 
-#[needs(images)]
+#[needs(mounts)]
 #[test]
 fn fallocate_waits() {
     waits(Kind::Tmpfs, "fallocate on tmpfs", &nothing, &|disk| sh(disk, "fallocate -l 100K reserved"), &|disk| {
@@ -204,14 +204,14 @@ fn fallocate_waits() {
     });
 }
 
-#[needs(images)]
+#[needs(mounts)]
 #[test]
 fn over_quota_it_waits_too() {
     script(Kind::Quota, "dd if=../../source/bytes of=copy bs=4k status=none", "copy", "bytes");
     script(Kind::Quota, "cp ../../source/bytes copy", "copy", "bytes");
 }
 
-#[needs(images)]
+#[needs(mounts)]
 #[test]
 fn a_wait_has_an_end() {
     let disk = Disk::new(Kind::Tmpfs);
@@ -263,7 +263,7 @@ fn a_program_that_waits_can_be_ended() {
     }
 }
 
-#[needs(images)]
+#[needs(mounts)]
 #[test]
 fn a_handler_for_one_signal_ends_the_wait() {
     // It is gone when it has run: who asks only then finds none.
@@ -284,7 +284,7 @@ fn a_handler_for_one_signal_ends_the_wait() {
     outcome.passes().says("handled").says("failed: Interrupted system call");
 }
 
-#[needs(images)]
+#[needs(mounts)]
 #[test]
 fn signals_that_are_handled_do_not_end_the_wait() {
     // SIGCHLD, SIGWINCH, a profiler's timer: the job has nothing to do with them.
@@ -312,7 +312,7 @@ fn a_log_does_not_wait() {
     assert_eq!(told.logs("full_waits"), 0);
 }
 
-#[needs(images)]
+#[needs(mounts)]
 #[test]
 fn a_non_blocking_pipe_and_dev_full_do_not_wait() {
     let disk = Disk::new(Kind::Tmpfs);
@@ -406,7 +406,7 @@ fn cleanup_leaves_what_belongs_to_others_or_is_open() {
 }
 
 /// Found by reading: of several buffers, the first was written to the file and then sent elsewhere once more.
-#[needs(images)]
+#[needs(mounts)]
 #[test]
 fn several_buffers_are_written_once_when_cleanup_has_made_room() {
     let disk = Disk::new(Kind::Tmpfs);
@@ -469,7 +469,7 @@ fn truncate_cuts_a_big_log_to_its_end_at_a_line() {
 }
 
 /// Found by reading: a writer without O_APPEND goes on where it was, beyond the end, and what is before is zeros.
-#[needs(images)]
+#[needs(mounts)]
 #[test]
 fn truncate_leaves_a_log_that_is_not_appended_to() {
     let disk = Disk::new(Kind::Tmpfs);
