@@ -135,6 +135,16 @@ impl Disk {
         self.path.join(name)
     }
 
+    /// An empty app.log on it.
+    ///
+    /// # Panics
+    /// If there is no space for that.
+    pub fn log(&self) -> PathBuf {
+        let log = self.join("app.log");
+        fs::write(&log, "").expect("there is space");
+        log
+    }
+
     /// Writes to files until not a byte more can be written, nor a file be created where that needs space.
     ///
     /// # Panics

@@ -10,6 +10,28 @@ use std::{fs, process};
 
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
+/// Where fixtures/NAME is.
+///
+/// # Panics
+/// If its path is not UTF-8.
+pub fn fixture_source(name: &str) -> String {
+    let path = crate::workspace().join("tests/fixtures").join(name);
+    path.to_str().expect("UTF-8").to_string()
+}
+
+/// Compiles fixtures/NAME.c by another compiler, or otherwise than usual, into a folder.
+///
+/// # Panics
+/// If it does not compile.
+pub fn fixture_by(compiler: &Path, flags: &[&str], name: &str, into: &Path) -> PathBuf {
+    let built = into.join(name);
+    let mut command = Command::new(compiler);
+    command.args(["-std=gnu11", "-O1", "-w", "-D_GNU_SOURCE", "-pthread"]).args(flags).arg("-I");
+    command.arg(crate::workspace().join("include")).arg("-o").arg(&built).arg(fixture_source(&format!("{name}.c")));
+    crate::programs::passes(&command.output().expect("the compiler runs"));
+    built
+}
+
 /// The program fixtures/NAME.c, compiled.
 ///
 /// # Panics

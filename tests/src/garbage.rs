@@ -5,10 +5,9 @@ use std::{env, fs};
 
 use tideover_contract::collection::{Runtime, Skip};
 
+pub use crate::programs::TOO_MANY;
 use crate::{Outcome, Page, Run, program, workspace};
 
-/// What strerror(3) calls EMFILE.
-pub const TOO_MANY: &str = "Too many open files";
 /// Where nothing can be raised.
 pub const LIMIT: u64 = 64;
 

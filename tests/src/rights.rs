@@ -225,7 +225,11 @@ fn run_a_container(place: &Path) -> Result<(), String> {
     }
     // In a mount namespace: podman leaves its storage mounted.
     let mut podman = Command::new("unshare");
-    podman.args(["-m", "podman"]).env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").stdin(Stdio::null()).stdout(Stdio::null());
+    podman
+        .args(["-m", "podman"])
+        .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null());
     podman.arg("--root").arg(place.join("storage")).arg("--runroot").arg(place.join("run"));
     podman.args(["--runtime", "runc", "--cgroup-manager", "cgroupfs", "run", "--rm", "--network=none", "--timeout=60"]);
     // podman's own idea of limits may be above what this machine allows.

@@ -2,7 +2,6 @@
 //! outside: CPU time, calls to accept, its error log.
 
 use std::fs::{self, Permissions};
-use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -10,6 +9,7 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use crate::load::{Crowd, HTTP, Talk};
+use crate::programs::{compile_java, free_port};
 use crate::{Outcome, Page, Run, Running, Scratch, preload_fixture, program, workspace};
 
 /// When a server comes under the limit.
@@ -193,18 +193,10 @@ fn java(folder: &Path, port: u16, class: &str, jars: &[&str]) -> Result<Run, Str
     }
     let path: Vec<String> =
         std::iter::once(folder).chain(jars.iter().map(PathBuf::as_path)).map(|p| p.display().to_string()).collect();
-    let made = Command::new(program("ecj", "ecj"))
-        .args(["-17", "-nowarn", "-proc:none", "-cp", &path.join(":"), "-d"])
-        .arg(folder)
-        .arg(source(&format!("{class}.java")))
-        .output()
-        .map_err(|e| e.to_string())?;
-    if !made.status.success() {
-        return Err(String::from_utf8_lossy(&made.stderr).into_owned());
-    }
-    Ok(installed("java", "openjdk-17-jre-headless")?
-        .args(["-Xshare:auto", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xmx64m", "-cp", &path.join(":")])
-        .args([class, &port.to_string()]))
+    compile_java(&[source(&format!("{class}.java"))], &path.join(":"), folder);
+    installed("java", "openjdk-17-jre-headless")?;
+    let jars: Vec<String> = jars.iter().map(|jar| jar.display().to_string()).collect();
+    Ok(crate::programs::java(folder, &jars.join(":")).args([class, &port.to_string()]))
 }
 
 fn jetty(folder: &Path, port: u16) -> Result<Run, String> {
@@ -290,7 +282,7 @@ impl Server {
 
     fn launch(&self, limit: u64, preload: bool, change: impl Fn(Run, &Scratch) -> Run) -> Result<Started, String> {
         let folder = Scratch::new();
-        let port = TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a free port").port();
+        let port = free_port();
         // A server's children may be another user's.
         let pages = folder.join("pages");
         fs::create_dir(&pages)

@@ -2,25 +2,12 @@
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use tideover_tests::{Outcome, Run, Scratch, fixture, library, needs, preload_fixture, program, tideover, workspace};
-
-const TOO_MANY: &str = "Too many open files";
-
-fn compiled(name: &str, flags: &[&str], into: &Scratch) -> PathBuf {
-    let (source, built) = (workspace().join(format!("tests/fixtures/{name}.c")), into.join(name));
-    let mut compiler = Command::new(program("cc", "gcc"));
-    compiler
-        .args(["-std=gnu11", "-O1", "-w", "-D_GNU_SOURCE", "-pthread"])
-        .args(flags)
-        .arg("-o")
-        .args([&built, &source]);
-    assert!(compiler.status().expect("cc runs").success());
-    built
-}
+use tideover_tests::programs::{TOO_MANY, bash};
+use tideover_tests::{Outcome, Run, Scratch, fixture, fixture_by, library, needs, preload_fixture, program, tideover};
 
 fn guarded(what: &Path) -> Outcome {
     let run = Run::new(tideover()).args(["run", "--"]).arg(what).arg("200").env("TIDEOVER_LIB", library());
@@ -31,7 +18,7 @@ fn guarded(what: &Path) -> Outcome {
 fn a_static_program_runs_as_without_us_and_run_refuses_it() {
     let scratch = Scratch::new();
     for flag in ["-static", "-static-pie"] {
-        let alone = compiled("limit", &[flag], &scratch);
+        let alone = fixture_by(&program("cc", "gcc"), &[flag], "limit", scratch.path());
         let both = Run::new(&alone).arg("200").soft(64).hard(4096).both();
         both.same().preloaded.fails().says(TOO_MANY);
         let refused = guarded(&alone);
@@ -43,9 +30,9 @@ fn a_static_program_runs_as_without_us_and_run_refuses_it() {
 #[test]
 fn a_static_child_of_a_guarded_shell_runs_as_without_us() {
     let scratch = Scratch::new();
-    let alone = compiled("limit", &["-static"], &scratch);
+    let alone = fixture_by(&program("cc", "gcc"), &["-static"], "limit", scratch.path());
     let script = format!("{} 200; echo $?; ulimit -Sn", alone.display());
-    Run::new(program("bash", "bash")).args(["-c", &script]).soft(64).hard(4096).both().same().preloaded.says(TOO_MANY);
+    bash(&script).soft(64).hard(4096).both().same().preloaded.says(TOO_MANY);
 }
 
 #[needs(setuid)]

@@ -7,11 +7,11 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use tideover_tests::programs::TOO_MANY;
 use tideover_tests::{Rootfs, Scratch, library, needs, program, rootfs, tideover, workspace};
 
 /// Opens more files than its soft limit of 64 allows.
 const GREEDY: &str = "for i in {1..100}; do exec {file}</etc/passwd || exit 1; done; echo opened 100";
-const TOO_MANY: &str = "Too many open files";
 const LIBRARY: &str = "/usr/local/lib/libtideover.so";
 const ENTRYPOINT: &str = "/usr/local/bin/docker-entrypoint.sh";
 

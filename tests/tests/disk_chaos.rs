@@ -1,7 +1,7 @@
 //! Outages in random order, reproducible by their seed (`TIDEOVER_TEST_SEED`): whatever happens, each line is somewhere, once.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -29,12 +29,6 @@ impl Dice {
         self.0 ^= self.0 << 17;
         self.0 % limit
     }
-}
-
-fn log_on(disk: &Disk) -> PathBuf {
-    let log = disk.join("app.log");
-    fs::write(&log, "").expect("there is space");
-    log
 }
 
 /// A disk that is filled and freed at random.
@@ -91,7 +85,7 @@ fn check(name: &str, text: &str, outcomes: &[Outcome], lines: u32, outages: usiz
 fn one_writer(name: &str, kind: Kind, salt: u64, run: impl Fn(&Path) -> Run) {
     let mut dice = Dice::new(salt);
     let disk = Disk::new(kind);
-    let log = log_on(&disk);
+    let log = disk.log();
     let mut fed = Fed::start(&run(&log).preload(true).timeout(Duration::from_secs(60)));
     let mut space = Space { disk: &disk, full: false, outages: 0 };
     let mut next = 1;
@@ -171,7 +165,7 @@ fn one_writer_where_opening_may_fail() {
 fn three_writers() {
     let mut dice = Dice::new(7);
     let disk = Disk::new(Kind::Tmpfs);
-    let log = log_on(&disk);
+    let log = disk.log();
     let over = AtomicBool::new(false);
     let mut space = Space { disk: &disk, full: false, outages: 0 };
     const EACH: u32 = 10_000;

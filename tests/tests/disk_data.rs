@@ -10,6 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use tideover_tests::outage::{Fed, Logger};
+use tideover_tests::programs::{free_port, python};
 use tideover_tests::{Both, Disk, Kind, Outcome, Page, Run, Running, Scratch, fixture, needs, program};
 
 /// What is compared: end, output, and what is on the disk afterwards; with the disk's own path taken out.
@@ -91,12 +92,12 @@ except Exception as e:
 open(os.path.dirname(sys.argv[1]) + '/../put', 'w').write(str(put))
 "#;
 
-fn python(disk: &Disk, script: &str) -> Run {
-    Run::new(program("python3", "python3")).args(["-c", script]).arg(disk.join("level"))
+fn level(disk: &Disk, script: &str) -> Run {
+    python(script).arg(disk.join("level"))
 }
 
 fn level_made(disk: &Disk) {
-    python(disk, "import sys, plyvel; plyvel.DB(sys.argv[1], create_if_missing=True).put(b'x', b'y' * 99)")
+    level(disk, "import sys, plyvel; plyvel.DB(sys.argv[1], create_if_missing=True).put(b'x', b'y' * 99)")
         .output()
         .passes();
 }
@@ -105,7 +106,7 @@ fn level_made(disk: &Disk) {
 fn level_is_sound(disk: &Disk) -> String {
     let count =
         "import sys, plyvel; print(len([k for k, v in plyvel.DB(sys.argv[1]) if k == b'x' or v == b'v' * 200]))";
-    let keys: u32 = python(disk, count).output().passes().stdout.trim().parse().expect("a number");
+    let keys: u32 = level(disk, count).output().passes().stdout.trim().parse().expect("a number");
     let beside = disk.path().parent().expect("in a folder").join("put");
     let put: u32 = fs::read_to_string(beside).expect("written down").parse().expect("a number");
     let least = if put == 0 { 1 } else { (put - 1) / 10 * 10 + 2 };
@@ -121,7 +122,7 @@ fn leveldb() {
             Kind::Ext4,
             room,
             level_made,
-            |disk| python(disk, LEVELDB).env("TIDEOVER_LOGS_EXCEPT", "LOG"),
+            |disk| level(disk, LEVELDB).env("TIDEOVER_LOGS_EXCEPT", "LOG"),
             level_is_sound,
         );
         both.plain.says("No space left on device");
@@ -138,7 +139,7 @@ fn leveldb_sends_nothing_but_its_log_elsewhere() {
         if room > 0 {
             disk.free_some(room);
         }
-        let outcome = python(&disk, LEVELDB).preload(true).output();
+        let outcome = level(&disk, LEVELDB).preload(true).output();
         outcome.says("No space left on device");
         disk.free();
         assert_eq!(level_is_sound(&disk), "sound: true", "{outcome}");
@@ -274,10 +275,6 @@ fn ask(client: &mut BufReader<TcpStream>, command: &str) -> String {
     let asked = client.get_mut().write_all(format!("{command}\r\n").as_bytes()).is_ok()
         && client.read_line(&mut answer).is_ok();
     if asked { answer } else { String::new() }
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a free port").port()
 }
 
 #[needs(mounts)]

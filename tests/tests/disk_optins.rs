@@ -2,12 +2,14 @@
 
 use std::fs;
 use std::os::unix::fs::symlink;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use tideover_tests::loggers::writer;
 use tideover_tests::numbered::Account;
 use tideover_tests::outage::{BACK, Fed, Logger};
+use tideover_tests::programs::python;
 use tideover_tests::{Disk, Kind, Outcome, Page, Run, Running, fixture, needs, program};
 
 // --- TIDEOVER_ON_FULL=wait
@@ -304,8 +306,7 @@ fn signals_that_are_handled_do_not_end_the_wait() {
 fn a_log_does_not_wait() {
     // Waiting is for what can't go elsewhere.
     let disk = Disk::new(Kind::Tmpfs);
-    let log = disk.join("app.log");
-    fs::write(&log, "").expect("there is space");
+    let log = disk.log();
     let run = Run::new(fixture("disk_append")).arg("write").arg(&log).preload(true).env("TIDEOVER_ON_FULL", "wait");
     let told = tideover_tests::outage::outage(&disk, &log, 100, Fed::start(&run));
     tideover_tests::outage::nothing_lost(&told, &told.on_stdout());
@@ -327,8 +328,7 @@ fn a_non_blocking_pipe_and_dev_full_do_not_wait() {
 
 /// A log with rotated siblings of 20 KiB, oldest with the highest number, and other things beside them.
 fn with_siblings(disk: &Disk) -> PathBuf {
-    let log = disk.join("app.log");
-    fs::write(&log, "").expect("there is space");
+    let log = disk.log();
     let old = |name: &str, age_hours: u64| {
         let path = disk.join(name);
         fs::write(&path, "an old line\n".repeat(20 * 1024 / 12)).expect("there is space");
@@ -348,10 +348,6 @@ fn with_siblings(disk: &Disk) -> PathBuf {
 
 fn there(disk: &Disk, name: &str) -> bool {
     fs::symlink_metadata(disk.join(name)).is_ok()
-}
-
-fn writer(log: &Path) -> Run {
-    Run::new(fixture("disk_append")).arg("write").arg(log).preload(true)
 }
 
 #[needs(mounts)]
@@ -442,8 +438,7 @@ fn without_cleanup_nothing_is_removed() {
 #[test]
 fn truncate_cuts_a_big_log_to_its_end_at_a_line() {
     let disk = Disk::new(Kind::Tmpfs);
-    let log = disk.join("app.log");
-    fs::write(&log, "").expect("there is space");
+    let log = disk.log();
     let mut fed = Fed::start(&writer(&log).env("TIDEOVER_TRUNCATE", "20K"));
     fed.log(1..=500);
     disk.fill();
@@ -489,15 +484,14 @@ fn truncate_leaves_a_log_that_is_not_appended_to() {
 #[test]
 fn cleanup_leaves_files_with_a_second_name() {
     let disk = Disk::new(Kind::Tmpfs);
-    let log = disk.join("app.log");
-    fs::write(&log, "").expect("there is space");
+    let log = disk.log();
     for name in ["app.log.1", "app.log.2"] {
         fs::write(disk.join(name), vec![b'x'; 8192]).expect("there is space");
         fs::hard_link(disk.join(name), disk.join(&format!("kept-{name}"))).expect("there is space");
     }
     disk.fill();
     let put = "import os, sys\nos.write(os.open(sys.argv[1], os.O_WRONLY | os.O_APPEND), b'a line\\n')";
-    let run = Run::new(program("python3", "python3")).args(["-c", put]).arg(&log).env("TIDEOVER_CLEANUP", "16K");
+    let run = python(put).arg(&log).env("TIDEOVER_CLEANUP", "16K");
     run.preload(true).output().passes().says("a line");
     assert!(there(&disk, "app.log.1") && there(&disk, "app.log.2"), "they stay");
 }
@@ -506,8 +500,7 @@ fn cleanup_leaves_files_with_a_second_name() {
 #[test]
 fn truncate_leaves_a_small_log() {
     let disk = Disk::new(Kind::Tmpfs);
-    let log = disk.join("app.log");
-    fs::write(&log, "").expect("there is space");
+    let log = disk.log();
     let run = writer(&log).env("TIDEOVER_TRUNCATE", "100K");
     let told = tideover_tests::outage::outage(&disk, &log, 100, Fed::start(&run));
     tideover_tests::outage::nothing_lost(&told, &told.on_stdout());

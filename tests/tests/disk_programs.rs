@@ -7,9 +7,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use tideover_tests::loggers::{EACH, FILE_HANDLER, ONCE, c, node_that, python_that, shell};
 use tideover_tests::numbered::Account;
 use tideover_tests::outage::{Fed, Told, compared, nothing_lost};
-use tideover_tests::{Kind, Run, Scratch, fixture, needs, program};
+use tideover_tests::programs::{compile_java, java};
+use tideover_tests::{Kind, Run, Scratch, fixture_source, needs, program};
 
 fn through(name: &str, kind: Kind, run: impl Fn(&Path) -> Run) -> (Told, Told) {
     // Java's and perl's buffers of 8 KiB keep what did not fit and try again; the outage is longer than that.
@@ -69,31 +71,6 @@ fn told_in_page(told: &Told, account: &Account) {
     assert_eq!(told.logs("degraded"), 0, "it is over");
 }
 
-/// A shell that opens the log for each line.
-const EACH: &str = r#"
-while IFS= read -r line; do
-    case $line in
-    :*) : > "${line#:}" ;;
-    *) echo "$line" >> "$1" ;;
-    esac
-done
-exit 0"#;
-
-/// A shell whose standard output has become the log.
-const ONCE: &str = r#"
-exec >> "$1"
-while IFS= read -r line; do
-    case $line in
-    :*) : > "${line#:}" ;;
-    *) echo "$line" ;;
-    esac
-done
-exit 0"#;
-
-fn shell(name: &str, package: &str, script: &str, log: &Path) -> Run {
-    Run::new(program(name, package)).args(["-c", script, name]).arg(log)
-}
-
 #[needs(mounts)]
 #[test]
 fn bash_appends_line_by_line() {
@@ -130,21 +107,10 @@ fn zsh_with_its_output_in_the_log() {
     survives_in_a_shell("zsh: exec >> log", |log| shell("zsh", "zsh", ONCE, log));
 }
 
-/// The common part of the scripts below: `put` logs one line.
-fn python(put: &str, log: &Path) -> Run {
-    let script = format!(
-        "import sys\nlog = sys.argv[1]\n{put}\nfor line in sys.stdin:\n    line = line.rstrip('\\n')\n    \
-         if line.startswith(':'): open(line[1:], 'w').close()\n    else: put(line)\n"
-    );
-    Run::new(program("python3", "python3")).env("PYTHONUNBUFFERED", "").args(["-c", &script]).arg(log)
-}
-
 #[needs(mounts)]
 #[test]
 fn python_file_handler() {
-    let put =
-        "import logging\nlogging.basicConfig(filename=log, level='INFO', format='%(message)s')\nput = logging.info";
-    survives("python: FileHandler", Kind::Tmpfs, |log| python(put, log));
+    survives("python: FileHandler", Kind::Tmpfs, |log| python_that(FILE_HANDLER, log));
 }
 
 #[needs(mounts)]
@@ -153,7 +119,7 @@ fn python_rotating_file_handler() {
     let put = "import logging, logging.handlers\n\
                handler = logging.handlers.RotatingFileHandler(log, maxBytes=4000, backupCount=20)\n\
                logging.basicConfig(handlers=[handler], level='INFO', format='%(message)s')\nput = logging.info";
-    survives("python: RotatingFileHandler", Kind::Tmpfs, |log| python(put, log));
+    survives("python: RotatingFileHandler", Kind::Tmpfs, |log| python_that(put, log));
 }
 
 #[needs(mounts)]
@@ -161,14 +127,14 @@ fn python_rotating_file_handler() {
 fn python_opens_the_log_for_each_line() {
     let put = "def put(line):\n    try:\n        with open(log, 'a') as f: f.write(line + '\\n')\n    \
                except OSError as e: print(e, file=sys.stderr)";
-    survives("python: open('a')", Kind::Tmpfs, |log| python(put, log));
+    survives("python: open('a')", Kind::Tmpfs, |log| python_that(put, log));
 }
 
 #[needs(mounts)]
 #[test]
 fn python_prints_to_its_redirected_output() {
     let put = "def put(line): print(line, flush=True)";
-    survives_on_stderr("python: print >> log", Kind::Tmpfs, |log| python(put, log));
+    survives_on_stderr("python: print >> log", Kind::Tmpfs, |log| python_that(put, log));
 }
 
 #[needs(mounts)]
@@ -176,7 +142,7 @@ fn python_prints_to_its_redirected_output() {
 fn python_prints_to_a_log_that_was_opened_afresh() {
     // `> log` rather than `>> log`: not O_APPEND, but the file that standard output was at start.
     let put = "def put(line): print(line, flush=True)";
-    survives_on_stderr_with("python: print > log", ">", Kind::Tmpfs, |log| python(put, log));
+    survives_on_stderr_with("python: print > log", ">", Kind::Tmpfs, |log| python_that(put, log));
 }
 
 #[needs(mounts)]
@@ -184,16 +150,9 @@ fn python_prints_to_a_log_that_was_opened_afresh() {
 fn python_prints_unbuffered_to_its_redirected_output() {
     // As in most containers: a write for the text, one for the newline, and what a short write leaves is forgotten.
     let put = "def put(line): print(line, flush=True)";
-    survives_on_stderr("python -u: print >> log", Kind::Tmpfs, |log| python(put, log).env("PYTHONUNBUFFERED", "1"));
-}
-
-fn node(put: &str, log: &Path) -> Run {
-    let script = format!(
-        "const fs = require('fs'), log = process.argv[1];\n{put}\n(async () => {{\n\
-         for await (const line of require('readline').createInterface({{input: process.stdin}})) {{\n\
-           if (line.startsWith(':')) fs.writeFileSync(line.slice(1), ''); else await put(line);\n}} }})();"
-    );
-    Run::new(program("node", "nodejs")).args(["-e", &script]).arg(log)
+    survives_on_stderr("python -u: print >> log", Kind::Tmpfs, |log| {
+        python_that(put, log).env("PYTHONUNBUFFERED", "1")
+    });
 }
 
 #[needs(mounts)]
@@ -201,7 +160,7 @@ fn node(put: &str, log: &Path) -> Run {
 fn node_append_file() {
     let put = "const put = line => new Promise(done => fs.appendFile(log, line + '\\n', error => {\
                  if (error) console.error(error.message); done(); }));";
-    survives("node: fs.appendFile", Kind::Tmpfs, |log| node(put, log));
+    survives("node: fs.appendFile", Kind::Tmpfs, |log| node_that(put, log));
 }
 
 #[needs(mounts)]
@@ -210,18 +169,18 @@ fn node_write_stream() {
     let put = "const stream = fs.createWriteStream(log, {flags: 'a'});\n\
                stream.on('error', error => console.error(error.message));\n\
                const put = line => new Promise(done => stream.write(line + '\\n', () => done()));";
-    survives("node: fs.createWriteStream", Kind::Tmpfs, |log| node(put, log));
+    survives("node: fs.createWriteStream", Kind::Tmpfs, |log| node_that(put, log));
 }
 
 #[needs(mounts)]
 #[test]
 fn node_console_log_to_its_redirected_output() {
     let put = "const put = line => console.log(line);";
-    survives_on_stderr("node: console.log >> log", Kind::Tmpfs, |log| node(put, log));
+    survives_on_stderr("node: console.log >> log", Kind::Tmpfs, |log| node_that(put, log));
 }
 
-/// Compiles a class with whatever compiler is there.
-fn java(folder: &Scratch, class: &str, put: &str) -> Run {
+/// A class that defines `open(path)` and `put(line)`.
+fn java_that(folder: &Scratch, class: &str, put: &str) -> Run {
     let source = folder.write(
         &format!("{class}.java"),
         &format!(
@@ -235,22 +194,15 @@ fn java(folder: &Scratch, class: &str, put: &str) -> Run {
                }}\n}}\n}}\n"
         ),
     );
-    let compiler = Path::new("/usr/bin/javac");
-    let compiler = if compiler.exists() { compiler.into() } else { program("ecj", "ecj") };
-    let made = Command::new(compiler).args(["-d", folder.path().to_str().expect("UTF-8")]).arg(&source).output();
-    let made = made.expect("the compiler runs");
-    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-    Run::new(program("java", "openjdk-17-jre-headless"))
-        .args(["-Xshare:auto", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xmx64m", "-cp"])
-        .arg(folder.path())
-        .arg(class)
+    compile_java(&[source], "", folder.path());
+    java(folder.path(), "").arg(class)
 }
 
 #[needs(mounts)]
 #[test]
 fn java_util_logging() {
     let folder = Scratch::new();
-    let run = java(
+    let run = java_that(
         &folder,
         "Logs",
         "static Logger logger = Logger.getAnonymousLogger();\n\
@@ -268,7 +220,7 @@ fn java_util_logging() {
 #[test]
 fn java_prints_to_its_redirected_output() {
     let folder = Scratch::new();
-    let run = java(
+    let run = java_that(
         &folder,
         "Prints",
         "static void open(String log) {}\nstatic void put(String line) { System.out.println(line); }",
@@ -327,10 +279,6 @@ fn compiled(compiler: &Path, args: &[&str]) {
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
 }
 
-fn source(name: &str) -> String {
-    format!("{}/fixtures/{name}", env!("CARGO_MANIFEST_DIR"))
-}
-
 #[needs(mounts)]
 #[test]
 fn cout_in_a_shared_library() {
@@ -338,8 +286,8 @@ fn cout_in_a_shared_library() {
     let compiler = program("g++", "g++");
     let (library, main) = (folder.join("libdisk_cout.so"), folder.join("main"));
     let (library, main) = (library.to_str().expect("UTF-8"), main.to_str().expect("UTF-8"));
-    compiled(&compiler, &["-shared", "-fPIC", "-O1", &source("disk_cout.cc"), "-o", library]);
-    compiled(&compiler, &["-O1", &source("disk_cout_main.cc"), library, "-o", main]);
+    compiled(&compiler, &["-shared", "-fPIC", "-O1", &fixture_source("disk_cout.cc"), "-o", library]);
+    compiled(&compiler, &["-O1", &fixture_source("disk_cout_main.cc"), library, "-o", main]);
     survives_on_stderr("C++: std::cout in a library", Kind::Tmpfs, |_| Run::new(main));
 }
 
@@ -349,12 +297,8 @@ fn rust_appends() {
     let folder = Scratch::new();
     let main: PathBuf = folder.join("main");
     let rustc = PathBuf::from(std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()));
-    compiled(&rustc, &["-O", "--edition=2021", &source("disk_append.rs"), "-o", main.to_str().expect("UTF-8")]);
+    compiled(&rustc, &["-O", "--edition=2021", &fixture_source("disk_append.rs"), "-o", main.to_str().expect("UTF-8")]);
     survives("Rust: writeln!", Kind::Tmpfs, |log| Run::new(&main).arg(log));
-}
-
-fn c(how: &str, log: &Path) -> Run {
-    Run::new(fixture("disk_append")).arg(how).arg(log)
 }
 
 #[needs(mounts)]
@@ -383,9 +327,7 @@ fn on(kind: Kind) {
     survives("dash: echo >> log", kind, |log| shell("dash", "dash", EACH, log));
     survives("C: fopen, fprintf, fclose", kind, |log| c("reopen", log));
     survives("C: write", kind, |log| c("write", log));
-    let put =
-        "import logging\nlogging.basicConfig(filename=log, level='INFO', format='%(message)s')\nput = logging.info";
-    survives("python: FileHandler", kind, |log| python(put, log));
+    survives("python: FileHandler", kind, |log| python_that(FILE_HANDLER, log));
 }
 
 #[needs(images)]
@@ -418,7 +360,7 @@ fn new_log_on(kind: Kind) {
         let new = log.with_file_name("new.log");
         match how {
             "bash" => shell("bash", "bash", EACH, &new),
-            "python" => python(
+            "python" => python_that(
                 "import logging\nput = None\ndef put(line):\n    global put\n    \
                                 logging.basicConfig(filename=log, level='INFO', format='%(message)s')\n    \
                                 put = logging.info\n    put(line)",

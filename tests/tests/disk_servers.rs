@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::ops::RangeInclusive;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::net::UnixStream;
@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use tideover_tests::numbered::payload;
 use tideover_tests::outage::{Fed, Logger, compared, nothing_lost_in_any_form};
+use tideover_tests::programs::free_port;
 use tideover_tests::{Disk, Kind, Outcome, Run, Running, Scratch, needs, program};
 
 /// A server, and how it is talked to. Killed if the test fails.
@@ -64,10 +65,6 @@ impl<T: Talk> Logger for Server<T> {
     fn end(self) -> Outcome {
         self.stop()
     }
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a free port").port()
 }
 
 /// Waits until `ready` says yes.

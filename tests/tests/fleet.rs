@@ -2,9 +2,10 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Command;
 
 use tideover_contract::page::COUNTERS;
+use tideover_tests::programs::passes;
 use tideover_tests::{Scratch, needs, program, workspace};
 
 fn contrib(name: &str) -> PathBuf {
@@ -13,11 +14,6 @@ fn contrib(name: &str) -> PathBuf {
 
 fn read(path: &Path) -> String {
     fs::read_to_string(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
-}
-
-fn passes(output: &Output) -> String {
-    assert!(output.status.success(), "{output:?}");
-    String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 /// Python with kubernetes-validate, which brings Kubernetes' published schemas: pip installs it once, in /var/tmp.

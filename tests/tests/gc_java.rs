@@ -1,12 +1,12 @@
 //! Java programs that drop files and sockets without closing them: plain they die at their limit, preloaded they go on.
 
 use std::path::PathBuf;
-use std::process::Command;
 use std::sync::OnceLock;
 use std::time::Duration;
 
 use tideover_contract::collection::{Runtime, Skip};
-use tideover_tests::garbage::{LIMIT, TOO_MANY, Told, rescued, source, times};
+use tideover_tests::garbage::{LIMIT, Told, rescued, source, times};
+use tideover_tests::programs::{TOO_MANY, compile_java};
 use tideover_tests::{Run, Scratch, program, workspace};
 
 /// Where the classes of tests/gc are, compiled once.
@@ -14,13 +14,7 @@ fn classes() -> PathBuf {
     static COMPILED: OnceLock<PathBuf> = OnceLock::new();
     let compile = || {
         let into = workspace().join("target/fixtures/classes");
-        let done = Command::new(program("ecj", "ecj"))
-            .args(["-17", "-nowarn", "-proc:none", "-d"])
-            .arg(&into)
-            .args([source("Leak.java"), source("Limit.java")])
-            .output()
-            .expect("ecj runs");
-        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        compile_java(&[source("Leak.java"), source("Limit.java")], "", &into);
         into
     };
     COMPILED.get_or_init(compile).clone()

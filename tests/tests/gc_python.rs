@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use tideover_contract::collection::{Runtime, Skip};
-use tideover_tests::garbage::{LIMIT, TOO_MANY, Told, pythons, pythons_to_embed, rescued, some_pythons, source, times};
+use tideover_tests::garbage::{LIMIT, Told, pythons, pythons_to_embed, rescued, some_pythons, source, times};
+use tideover_tests::programs::TOO_MANY;
 use tideover_tests::{Run, Scratch, fixture, preload_fixture, program};
 
 fn python(name: &str) -> Run {

@@ -1,7 +1,8 @@
 //! Ruby programs that drop files and sockets without closing them: plain they die at their limit, preloaded they go on.
 
 use tideover_contract::collection::Runtime;
-use tideover_tests::garbage::{LIMIT, TOO_MANY, Told, rescued, source};
+use tideover_tests::garbage::{LIMIT, Told, rescued, source};
+use tideover_tests::programs::TOO_MANY;
 use tideover_tests::{Run, program};
 
 fn ruby(kind: &str, count: &str) -> Run {

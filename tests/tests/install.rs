@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use tideover_tests::needs::assert_declared;
+use tideover_tests::programs::passes;
 use tideover_tests::{Rootfs, Scratch, library, needs, program, tideover, workspace};
 
 /// A system to act on: Debian's shells and a few programs, and a library in /usr/lib.
@@ -61,11 +62,6 @@ impl System {
 fn refused(output: &Output, says: &str) {
     let words = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success() && words.contains(says), "should refuse with {says:?}: {output:?}");
-}
-
-fn passes(output: &Output) -> String {
-    assert!(output.status.success(), "{output:?}");
-    String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 /// fixtures/library_that_aborts.c.

@@ -5,24 +5,14 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
-use std::process::Command;
 use std::time::Duration;
 
 use tideover_tests::rights::roots;
-use tideover_tests::{Disk, Kind, Outcome, Run, Scratch, library, needs, program, tideover, workspace};
+use tideover_tests::{Disk, Kind, Outcome, Run, Scratch, fixture_by, library, needs, program, tideover, workspace};
 
 /// A fixture, built by musl's compiler.
 fn musl(name: &str, into: &Scratch) -> PathBuf {
-    let (source, built) = (workspace().join(format!("tests/fixtures/{name}.c")), into.join(name));
-    let output = Command::new(program("musl-gcc", "musl-tools"))
-        .args(["-std=gnu11", "-O1", "-D_GNU_SOURCE", "-pthread", "-I"])
-        .arg(workspace().join("include"))
-        .arg("-o")
-        .args([&built, &source])
-        .output()
-        .expect("musl-gcc runs");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    built
+    fixture_by(&program("musl-gcc", "musl-tools"), &[], name, into.path())
 }
 
 /// What musl calls EMFILE.

@@ -4,9 +4,8 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use tideover_tests::programs::{TOO_MANY, python};
 use tideover_tests::{Run, Scratch, fixture, library, preload_fixture, program, shared_library};
-
-const TOO_MANY: &str = "Too many open files";
 
 /// A program that allocates much, opens more than it may, and has threads.
 const PYTHON: &str = "
@@ -18,8 +17,8 @@ with ThreadPool(8) as pool:
 print(len(files), 'open', sum(lines))
 ";
 
-fn python() -> Run {
-    Run::new(program("python3", "python3")).args(["-c", PYTHON]).soft(64).hard(4096).timeout(Duration::from_secs(60))
+fn python_program() -> Run {
+    python(PYTHON).soft(64).hard(4096).timeout(Duration::from_secs(60))
 }
 
 fn threads(limit: u64) -> Run {
@@ -48,25 +47,25 @@ fn an_allocator_that_opens_a_file_in_its_first_malloc() {
 
 #[test]
 fn jemalloc() {
-    in_both_orders(shared_library("libjemalloc.so.2", "libjemalloc2"), python);
+    in_both_orders(shared_library("libjemalloc.so.2", "libjemalloc2"), python_program);
     in_both_orders(shared_library("libjemalloc.so.2", "libjemalloc2"), crowd);
 }
 
 #[test]
 fn tcmalloc() {
-    in_both_orders(shared_library("libtcmalloc_minimal.so.4", "libtcmalloc-minimal4"), python);
+    in_both_orders(shared_library("libtcmalloc_minimal.so.4", "libtcmalloc-minimal4"), python_program);
     in_both_orders(shared_library("libtcmalloc_minimal.so.4", "libtcmalloc-minimal4"), crowd);
 }
 
 #[test]
 fn mimalloc() {
-    in_both_orders(shared_library("libmimalloc.so.2.0", "libmimalloc2.0"), python);
+    in_both_orders(shared_library("libmimalloc.so.2.0", "libmimalloc2.0"), python_program);
     in_both_orders(shared_library("libmimalloc.so.2.0", "libmimalloc2.0"), crowd);
 }
 
 #[test]
 fn eatmydata() {
-    in_both_orders(shared_library("libeatmydata.so", "libeatmydata1"), python);
+    in_both_orders(shared_library("libeatmydata.so", "libeatmydata1"), python_program);
 }
 
 #[test]
@@ -135,9 +134,9 @@ fn two_copies_of_the_library() {
     let copy = scratch.join("libtideover-copy.so");
     fs::copy(library(), &copy).expect("it can be copied");
     // In the plain run only the copy is there, which is the library: the copy is put in by hand.
-    let plain = python().output();
+    let plain = python_program().output();
     plain.fails().says(TOO_MANY);
-    for run in [python().preload_before(&copy), python().preload_after(&copy)] {
+    for run in [python_program().preload_before(&copy), python_program().preload_after(&copy)] {
         run.preload(true).output().passes().says("200 open");
     }
     threads(64).preload_after(&copy).preload(true).output().passes().says(" 0 refused");

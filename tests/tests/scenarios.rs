@@ -2,35 +2,24 @@
 //! reported, with the library as it was wished.
 
 use std::fs;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::RwLock;
 use std::time::{Duration, Instant};
 
 use tideover_tests::load::{Crowd, HTTP, Then};
+use tideover_tests::programs::{compile_java, free_port, java, python};
 use tideover_tests::server::{Server, Started};
-use tideover_tests::{Outcome, Run, Scratch, fixture, program};
+use tideover_tests::{Outcome, Run, Scratch, fixture, fixture_source, program};
 
 /// Compiles a Java program; gives the folder of its classes.
 fn java_classes(scratch: &Scratch, name: &str, classpath: &str) -> PathBuf {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(format!("{name}.java"));
     let into = scratch.join("classes");
-    let result = Command::new(program("ecj", "ecj"))
-        .args(["-17", "-nowarn", "-proc:none", "-cp", classpath, "-d"])
-        .arg(&into)
-        .arg(&source)
-        .output()
-        .expect("ecj runs");
-    assert!(result.status.success(), "{}", String::from_utf8_lossy(&result.stderr));
+    compile_java(&[fixture_source(&format!("{name}.java")).into()], classpath, &into);
     into
 }
 
-fn java(classes: &Path, classpath: &str) -> Run {
-    Run::new(program("java", "openjdk-17-jre-headless"))
-        .args(["-Xshare:auto", "-XX:TieredStopAtLevel=1", "-Xmx64m", "-cp"])
-        .arg(format!("{}:{classpath}", classes.display()))
-        .timeout(Duration::from_secs(60))
+fn patient_java(classes: &Path, classpath: &str) -> Run {
+    java(classes, classpath).timeout(Duration::from_secs(60))
 }
 
 // redis#246
@@ -89,7 +78,7 @@ fn log4j_logs_on_when_descriptors_were_gone_exactly_during_rollover() {
     let scratch = Scratch::new();
     let classes = java_classes(&scratch, "Rollover", jars);
     // Without the library it logs nothing any more, though there are descriptors again.
-    rolls_over("log4j2", |log| java(&classes, jars).arg("Rollover").arg(log).limit(64))
+    rolls_over("log4j2", |log| patient_java(&classes, jars).arg("Rollover").arg(log).limit(64))
         .says("message 10: org.apache.logging.log4j.core.appender.AppenderLoggingException");
 }
 
@@ -118,7 +107,7 @@ for i in range(1, 11):
     log.warning('message %d', i)
 freeing[0].join()
 "#;
-    let python = |log: &Path| Run::new(program("python3", "python3")).args(["-c", script]).arg(log).limit(64);
+    let python = |log: &Path| python(script).arg(log).limit(64);
     rolls_over("python", python).says("Too many open files");
 }
 
@@ -140,7 +129,7 @@ fn at_the_limit_connect_and_threads_are_what_they_are_without_the_library() {
                   connect to nobody: ECONNREFUSED\ngetaddrinfo: ok\nthread: ok\nsocket: EMFILE\n";
     assert_eq!(in_c.plain.stdout, wanted);
 
-    let python = r#"
+    let script = r#"
 import errno, os, socket, threading
 listener = socket.create_server(('127.0.0.1', 0))
 taken = []
@@ -155,7 +144,7 @@ thread = threading.Thread(target=connects)
 thread.start()
 thread.join()
 "#;
-    let in_python = impatient(Run::new(program("python3", "python3")).args(["-c", python])).both();
+    let in_python = impatient(python(script)).both();
     in_python.same_but_for_messages();
     assert_eq!(in_python.plain.passes().stdout, "connect: EMFILE\nconnect: EMFILE\n");
 
@@ -178,7 +167,7 @@ const server = net.createServer().listen(0, '127.0.0.1', () => {
 
     let scratch = Scratch::new();
     let classes = java_classes(&scratch, "Connects", "");
-    let in_java = impatient(java(&classes, "").arg("Connects")).both();
+    let in_java = impatient(patient_java(&classes, "").arg("Connects")).both();
     in_java.same_but_for_messages();
     in_java.plain.passes().says("connect: Too many open files\nthread: ok");
 }
@@ -274,7 +263,7 @@ fn node_reads_files_at_its_limit_as_soon_as_without_the_library() {
 fn libuv_is_not_told_of_errors_while_other_threads_take_its_spare_descriptor() {
     let _others_may = ALONE.read();
     let errors = |preload: bool| -> u64 {
-        let port = TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a free port").port();
+        let port = free_port();
         let run = Run::new(fixture("uv_storm")).args([&port.to_string(), "61", "3"]).limit(64).preload(preload);
         let mut running = run.start();
         running.wait_for("at the limit");

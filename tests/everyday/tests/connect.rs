@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use tideover_tests::programs::python;
 use tideover_tests::{Both, Page, Run, Scratch, fixture, preload_fixture, program, tideover};
 
 /// A case of fixtures/connects.c, with short waits: what is hopeless is over in some 300 ms.
@@ -164,7 +165,7 @@ fn a_library_that_takes_connect_itself_is_not_passed_by() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let port = listener.local_addr().expect("it has one").port().to_string();
     let script = "import socket; c = socket.create_connection(('127.0.0.1', 9)); print('went to', c.getpeername()[1])";
-    let client = Run::new(program("python3", "python3")).args(["-c", script]).env("PROXY_PORT", &port);
+    let client = python(script).env("PROXY_PORT", &port);
     let settings = client.env("TIDEOVER_CONNECT_TIMEOUT", "5s").env("TIDEOVER_MAX_CONNECTIONS", "5");
     settings.clone().preload(true).output().fails().says("refused");
     settings.preload_after(preload_fixture("proxy")).both().same().preloaded.passes().says(&format!("went to {port}"));
@@ -274,7 +275,7 @@ listener.listen(200)
 print('port', sys.argv[1] if sys.argv[1:] else listener.getsockname()[1], flush=True)
 ";
     let script = format!("{head}{}", if how == "epoll" { EPOLL } else { THREADED });
-    Run::new(program("python3", "python3")).args(["-c", &script]).limit(32).env("TIDEOVER_IDLE_TIMEOUT", "500ms")
+    python(&script).limit(32).env("TIDEOVER_IDLE_TIMEOUT", "500ms")
 }
 
 /// Connects and is echoed, or says why not.
@@ -470,7 +471,7 @@ clients = [listener.accept() for _ in range(2)]
 print('port', listener.getsockname()[1], flush=True)
 sys.stdin.read()
 ";
-    let process = Run::new(program("python3", "python3")).args(["-c", script]);
+    let process = python(script);
     let mut process = process.env("TIDEOVER_MAX_CONNECTIONS", "3").preload(true).start();
     let port = process.wait_for("port").split(' ').nth(1).expect("a number").to_string();
     let (pid, pages) = (process.pid().to_string(), process.page_dir().display().to_string());

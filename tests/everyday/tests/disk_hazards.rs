@@ -7,32 +7,20 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use tideover_tests::loggers::{bash_that, python_that, writer};
 use tideover_tests::numbered::Account;
 use tideover_tests::outage::{BACK, Fed, Logger, ended, log_with_siblings, nothing_lost, outage};
+use tideover_tests::programs::python;
 use tideover_tests::{Disk, Kind, Outcome, Run, Scratch, fixture, needs, program};
 
-fn log_on(disk: &Disk) -> PathBuf {
-    let log = disk.join("app.log");
-    fs::write(&log, "").expect("there is space");
-    log
-}
-
-fn python(put: &str, log: &Path) -> Run {
-    let script = format!(
-        "import sys\nlog = sys.argv[1]\n{put}\nfor line in sys.stdin:\n    line = line.rstrip('\\n')\n    \
-         if line.startswith(':'): open(line[1:], 'w').close()\n    else: put(line)\n"
-    );
-    Run::new(program("python3", "python3")).env("PYTHONUNBUFFERED", "").args(["-c", &script]).arg(log).preload(true)
+fn preloaded_python(put: &str, log: &Path) -> Run {
+    python_that(put, log).preload(true)
 }
 
 /// A handler that opens its log anew when another file is in its place, as logrotate expects it.
 const WATCHED: &str = "import logging, logging.handlers\n\
      logging.basicConfig(handlers=[logging.handlers.WatchedFileHandler(log)], level='INFO', format='%(message)s')\n\
      put = logging.info";
-
-fn writer(log: &Path) -> Run {
-    Run::new(fixture("disk_append")).arg("write").arg(log).preload(true)
-}
 
 fn logrotate(folder: &Scratch, log: &Path, how: &str) -> String {
     let configuration = folder.write("rotate.conf", &format!("{} {{\n rotate 5\n {how}\n}}\n", log.display()));
@@ -58,8 +46,8 @@ struct Watched {
 impl Watched {
     fn filled(kind: Kind) -> Watched {
         let (disk, folder) = (Disk::new(kind), Scratch::new());
-        let log = log_on(&disk);
-        let mut fed = Fed::start(&python(WATCHED, &log));
+        let log = disk.log();
+        let mut fed = Fed::start(&preloaded_python(WATCHED, &log));
         fed.log(1..=100);
         disk.fill();
         fed.log(101..=200);
@@ -141,7 +129,7 @@ fn two_rotations_while_the_disk_is_full_end_in_one_note() {
 fn logrotate_copies_and_truncates_the_log_while_the_disk_is_full() {
     // The copy goes to another disk; cutting the log makes room for the next lines.
     let (disk, folder) = (Disk::new(Kind::Tmpfs), Scratch::new());
-    let log = log_on(&disk);
+    let log = disk.log();
     let mut fed = Fed::start(&writer(&log));
     fed.log(1..=200);
     disk.fill();
@@ -165,7 +153,7 @@ fn logrotate_copies_and_truncates_the_log_while_the_disk_is_full() {
 #[test]
 fn logrotate_that_fails_to_copy_on_the_full_disk_changes_nothing() {
     let (disk, folder) = (Disk::new(Kind::Tmpfs), Scratch::new());
-    let log = log_on(&disk);
+    let log = disk.log();
     let mut fed = Fed::start(&writer(&log));
     fed.log(1..=200);
     disk.fill();
@@ -188,8 +176,8 @@ fn logrotate_that_fails_to_copy_on_the_full_disk_changes_nothing() {
 fn a_log_that_is_removed_while_the_disk_is_full() {
     // As after `rm app.log` in a hurry: the program goes on, its lines are elsewhere until it opens the log anew.
     let disk = Disk::new(Kind::Tmpfs);
-    let log = log_on(&disk);
-    let mut fed = Fed::start(&python(WATCHED, &log));
+    let log = disk.log();
+    let mut fed = Fed::start(&preloaded_python(WATCHED, &log));
     fed.log(1..=100);
     disk.fill();
     fed.log(101..=200);
@@ -210,7 +198,7 @@ fn a_log_that_is_removed_while_the_disk_is_full() {
 #[test]
 fn space_that_comes_and_goes_each_second() {
     let disk = Disk::new(Kind::Tmpfs);
-    let log = log_on(&disk);
+    let log = disk.log();
     let mut fed = Fed::start(&writer(&log).timeout(Duration::from_secs(60)));
     let mut next = 1;
     let mut feed_for = |fed: &mut Fed, time: Duration| {
@@ -245,7 +233,7 @@ fn space_that_comes_and_goes_each_second() {
 fn a_little_space_is_no_space() {
     // 4 KiB on a disk of 256 KiB is below the mark: going back for 40 lines would tear another one.
     let disk = Disk::new(Kind::Tmpfs);
-    let log = log_on(&disk);
+    let log = disk.log();
     let mut fed = Fed::start(&writer(&log));
     fed.log(1..=100);
     disk.fill();
@@ -273,7 +261,7 @@ fn a_little_space_is_no_space() {
 #[test]
 fn the_mark_can_be_set() {
     let disk = Disk::new(Kind::Tmpfs);
-    let log = log_on(&disk);
+    let log = disk.log();
     let mut fed = Fed::start(&writer(&log).env("TIDEOVER_RECOVERY_FREE", "4K"));
     fed.log(1..=100);
     disk.fill();
@@ -293,7 +281,7 @@ fn the_mark_can_be_set() {
 fn sixteen_threads_write_one_log() {
     for how in ["shared", "own", "stdio"] {
         let disk = Disk::new(Kind::Tmpfs);
-        let log = log_on(&disk);
+        let log = disk.log();
         let run = Run::new(fixture("disk_threads")).arg(how).arg(&log);
         let told = outage(&disk, &log, 400, Fed::start(&run.preload(true)));
         let account = told.on_stdout();
@@ -309,7 +297,7 @@ fn sixteen_threads_write_one_log() {
 #[test]
 fn killed_in_the_middle() {
     let disk = Disk::new(Kind::Tmpfs);
-    let log = log_on(&disk);
+    let log = disk.log();
     let mut fed = Fed::start(&writer(&log));
     fed.log(1..=100);
     disk.fill();
@@ -356,8 +344,8 @@ exit 0"#;
 
 fn log_inherited_on(kind: Kind) {
     let disk = Disk::new(kind);
-    let log = log_on(&disk);
-    let run = Run::new(program("bash", "bash")).args(["-c", INHERITED, "bash"]).arg(&log).preload(true);
+    let log = disk.log();
+    let run = bash_that(INHERITED, &log).preload(true);
     let told = outage(&disk, &log, 60, Fed::start(&run));
     // What /bin/echo's own output was at its start is the log, so its lines are on standard error.
     let account = told.account(&(told.outcome.stdout.clone() + &theirs(&told.outcome)));
@@ -384,7 +372,7 @@ fn stand_in_inherited_on(kind: Kind) {
     let disk = Disk::new(kind);
     disk.fill();
     let log = disk.join("new.log");
-    let run = Run::new(program("bash", "bash")).args(["-c", INHERITED, "bash"]).arg(&log).preload(true);
+    let run = bash_that(INHERITED, &log).preload(true);
     let mut fed = Fed::start(&run);
     fed.log(1..=50);
     disk.free();
@@ -415,7 +403,7 @@ fn a_stand_in_over_quota_inherited_over_dup_fork_and_exec() {
 #[test]
 fn two_processes_write_one_log() {
     let disk = Disk::new(Kind::Tmpfs);
-    let log = log_on(&disk);
+    let log = disk.log();
     let (mut one, mut two) = (Fed::start(&writer(&log)), Fed::start(&writer(&log)));
     let mut next = 1;
     let mut turns = |one: &mut Fed, two: &mut Fed, count: u32| {
@@ -455,7 +443,7 @@ fn each_outage_tears_at_most_a_line_on_ext4() {
 
 fn outages_tear_a_line_each_on(kind: Kind) {
     let disk = Disk::new(kind);
-    let log = log_on(&disk);
+    let log = disk.log();
     let mut fed = Fed::start(&writer(&log));
     for k in 0..3 {
         fed.log(k * 200 + 1..=k * 200 + 100);
@@ -478,8 +466,8 @@ fn json_lines_parse_after_an_outage() {
     let put = "import json\nout = open(log, 'a', buffering=1)\n\
                def put(line): out.write(json.dumps({'message': line, 'level': 'info'}) + '\\n')";
     let disk = Disk::new(Kind::Tmpfs);
-    let log = log_on(&disk);
-    let told = outage(&disk, &log, 100, Fed::start(&python(put, &log)));
+    let log = disk.log();
+    let told = outage(&disk, &log, 100, Fed::start(&preloaded_python(put, &log)));
     told.outcome.passes();
     let account = told.on_stdout();
     account.complete(told.all(), 1).in_order().markers_tell_all();
@@ -497,8 +485,8 @@ fn blocks_of_lines_on(kind: Kind) {
                for line in sys.stdin:\n    line = line.rstrip('\\n')\n    \
                if line.startswith(':'): flush(); open(line[1:], 'w').close()\n    else: put(line)";
     let disk = Disk::new(kind);
-    let log = log_on(&disk);
-    let told = outage(&disk, &log, 100, Fed::start(&python(put, &log)));
+    let log = disk.log();
+    let told = outage(&disk, &log, 100, Fed::start(&preloaded_python(put, &log)));
     told.outcome.passes();
     let account = told.on_stdout();
     nothing_lost(&told, &account);
@@ -521,7 +509,7 @@ fn blocks_of_lines_are_cut_at_most_once_on_ext4() {
 #[test]
 fn a_number_that_was_a_log_and_is_data_now_gets_the_true_error() {
     let disk = Disk::new(Kind::Tmpfs);
-    let log = log_on(&disk);
+    let log = disk.log();
     fs::write(disk.join("table.csv"), "").expect("there is space");
     for change in [
         "os.close(log); data = os.open('table.csv', os.O_WRONLY | os.O_APPEND)",
@@ -554,7 +542,7 @@ fn a_number_that_was_a_log_and_is_data_now_gets_the_true_error() {
 fn what_a_program_puts_at_a_number_unseen_gets_what_is_its_own() {
     // Go's runtime, io_uring, and a program's own assembly change descriptors where no hook is.
     let disk = Disk::new(Kind::Tmpfs);
-    let log = log_on(&disk);
+    let log = disk.log();
     disk.fill();
     let elsewhere = Scratch::new();
     let after = |how: &str, data: &Path| {
@@ -580,7 +568,7 @@ fn what_a_program_puts_at_a_number_unseen_gets_what_is_its_own() {
 #[test]
 fn the_child_of_a_vfork_writes_to_something_else_at_the_logs_number() {
     let disk = Disk::new(Kind::Tmpfs);
-    let log = log_on(&disk);
+    let log = disk.log();
     let outcome = Run::new(fixture("disk_vfork")).arg(&log).arg(disk.join("filler")).preload(true).output();
     outcome.passes().says("full 0").says("recovered");
     let text = fs::read_to_string(&log).expect("it is there");
@@ -592,7 +580,7 @@ fn the_child_of_a_vfork_writes_to_something_else_at_the_logs_number() {
 #[test]
 fn a_small_stack_is_enough_for_a_line_or_for_the_true_error() {
     let disk = Disk::new(Kind::Tmpfs);
-    let (log, elsewhere) = (log_on(&disk), Scratch::new());
+    let (log, elsewhere) = (disk.log(), Scratch::new());
     disk.fill();
     let other =
         || OpenOptions::new().append(true).create(true).open(elsewhere.join("other.log")).expect("there is space");
@@ -613,7 +601,7 @@ fn a_small_stack_is_enough_for_a_line_or_for_the_true_error() {
 #[test]
 fn a_thread_with_descriptors_of_its_own() {
     let disk = Disk::new(Kind::Tmpfs);
-    let (log, data) = (log_on(&disk), disk.join("table.csv"));
+    let (log, data) = (disk.log(), disk.join("table.csv"));
     fs::write(&data, "").expect("there is space");
     disk.fill();
     Run::new(fixture("disk_own_table")).arg(&log).arg(&data).both().same().preloaded.says("data: ENOSPC");
@@ -624,7 +612,7 @@ fn a_thread_with_descriptors_of_its_own() {
 #[test]
 fn in_a_pid_namespace_that_sees_the_outer_proc() {
     let disk = Disk::new(Kind::Tmpfs);
-    let log = log_on(&disk);
+    let log = disk.log();
     disk.fill();
     let put = "import os, sys; os.write(os.open(sys.argv[1], os.O_WRONLY | os.O_APPEND), b'a line\\n')";
     let outcome = Run::new("unshare").args(["--pid", "--fork", "python3", "-c", put]).arg(&log).preload(true).output();
@@ -639,7 +627,7 @@ fn no_page_where_the_disk_can_take_it_away() {
     let pages = disk.join("pages");
     fs::create_dir(&pages).expect("there is space");
     let script = "import os; print([os.open('/dev/null', 0) for _ in range(20)][-1] > 0)";
-    let run = Run::new(program("python3", "python3")).args(["-c", script]).page_dir(&pages).preload(true);
+    let run = python(script).page_dir(&pages).preload(true);
     run.output().passes().says("True").says("no shared page");
 }
 
@@ -655,8 +643,8 @@ fn no_descriptor_is_needed() {
                for line in sys.stdin:\n    line = line.rstrip('\\n')\n    \
                if line.startswith(':'): os.close(taken.pop()); open(line[1:], 'w').close(); take()\n    else: put(line)";
     let disk = Disk::new(Kind::Tmpfs);
-    let log = log_on(&disk);
-    let told = outage(&disk, &log, 100, Fed::start(&python(put, &log).limit(40)));
+    let log = disk.log();
+    let told = outage(&disk, &log, 100, Fed::start(&preloaded_python(put, &log).limit(40)));
     told.outcome.passes();
     nothing_lost(&told, &told.on_stdout());
 }
@@ -665,7 +653,7 @@ fn no_descriptor_is_needed() {
 #[test]
 fn a_signal_handler_that_logs() {
     let disk = Disk::new(Kind::Tmpfs);
-    let log = log_on(&disk);
+    let log = disk.log();
     let run = Run::new(fixture("disk_signals")).arg(&log).preload(true).timeout(Duration::from_secs(20));
     let mut fed = Fed::start(&run);
     fed.log(1..=50);
@@ -694,7 +682,7 @@ fn a_signal_handler_that_logs() {
 #[test]
 fn children_forked_while_threads_log() {
     let disk = Disk::new(Kind::Tmpfs);
-    let log = log_on(&disk);
+    let log = disk.log();
     disk.fill();
     let run = Run::new(fixture("disk_forks")).arg(&log).timeout(Duration::from_secs(60));
     let outcome = run.preload(true).env("TIDEOVER_FALLBACK_LIMIT", "10G/min").output();
@@ -707,7 +695,7 @@ fn children_forked_while_threads_log() {
 fn a_page_that_has_no_room() {
     // prometheus#16785: /dev/shm is full before the program starts, or becomes so.
     let (disk, pages) = (Disk::new(Kind::Tmpfs), Disk::new(Kind::Tmpfs));
-    let log = log_on(&disk);
+    let log = disk.log();
     for early in [true, false] {
         if early {
             pages.fill();
@@ -739,7 +727,7 @@ fn a_limit_on_the_size_of_files_stays_what_it_is() {
          for i in range(20):\n    \
          try: print(os.write(log, b'x' * 89 + b'\\n'), file=sys.stderr)\n    except OSError as e: print(e, file=sys.stderr)";
     let once = |preload| {
-        log_on(&disk);
+        disk.log();
         Run::new(program("python3", "python3")).folder(disk.path()).args(["-c", script]).preload(preload).output()
     };
     let both = tideover_tests::Both { plain: once(false), preloaded: once(true) };
@@ -750,7 +738,7 @@ fn a_limit_on_the_size_of_files_stays_what_it_is() {
 #[test]
 fn a_limit_on_the_size_of_files_that_is_far_away_changes_nothing() {
     let disk = Disk::new(Kind::Tmpfs);
-    let log = log_on(&disk);
+    let log = disk.log();
     let shell = Run::new(program("sh", "dash")).args(["-c", "ulimit -f 20000; exec \"$@\"", "sh"]);
     let told = outage(&disk, &log, 100, Fed::start(&shell.args(writer(&log).command()).preload(true)));
     told.outcome.passes();
@@ -762,7 +750,7 @@ fn a_limit_on_the_size_of_files_that_is_far_away_changes_nothing() {
 fn the_rule_holds_with_a_log_that_is_never_full() {
     let told = {
         let disk = Disk::new(Kind::Tmpfs);
-        let log = log_on(&disk);
+        let log = disk.log();
         let mut fed = Fed::start(&writer(&log));
         fed.log(1..=300);
         let outcome = fed.end();
@@ -785,7 +773,7 @@ fn a_marker_is_parsed() {
 fn nothing_lost_notices_loss() {
     // The oracle itself, on what a program without the library leaves behind.
     let disk = Disk::new(Kind::Tmpfs);
-    let log = log_on(&disk);
+    let log = disk.log();
     let told = outage(&disk, &log, 100, Fed::start(&writer(&log).preload(false)));
     let account = told.on_stdout();
     assert!(account.lost(told.all()).len() > 50, "{account}");

@@ -7,29 +7,19 @@ use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
+use tideover_tests::loggers::writer;
 use tideover_tests::numbered::{Account, OURS, line};
 use tideover_tests::outage::{Fed, Told, nothing_lost, outage};
+use tideover_tests::programs::python;
 use tideover_tests::{Both, Disk, Kind, Run, Scratch, fixture, needs, program};
-
-/// fixtures/disk_append.c, one write(2) for each line.
-fn writer(log: &Path) -> Run {
-    Run::new(fixture("disk_append")).arg("write").arg(log).preload(true)
-}
-
-fn log_on(disk: &Disk) -> PathBuf {
-    let log = disk.join("app.log");
-    fs::write(&log, "").expect("there is space");
-    log
-}
 
 /// A preloaded writer through an outage on a small tmpfs.
 fn through(prepare: impl Fn(Run, &Disk) -> Run) -> Told {
     let disk = Disk::new(Kind::Tmpfs);
-    let log = log_on(&disk);
+    let log = disk.log();
     let run = prepare(writer(&log), &disk);
     outage(&disk, &log, 100, Fed::start(&run))
 }
@@ -150,8 +140,8 @@ fn meddles(how: &str) -> Told {
          os._exit(0)"
     );
     let disk = Disk::new(Kind::Tmpfs);
-    let log = log_on(&disk);
-    let run = Run::new(program("python3", "python3")).args(["-c", &script]).arg(&log).preload(true);
+    let log = disk.log();
+    let run = python(&script).arg(&log).preload(true);
     outage(&disk, &log, 100, Fed::start(&run))
 }
 
@@ -187,7 +177,7 @@ fn what_the_program_opens_at_the_number_of_our_copy_is_its_own() {
          got = [fcntl.fcntl(null, fcntl.F_DUPFD, 900) for i in range(200)]\nfor fd in got: os.close(fd)\n\
          left = [fd for fd in os.listdir('/proc/self/fd') if int(fd) >= 900]\nos.write(2, b'left: %d\\n' % len(left))";
     for (before, preloaded) in [("True", "left: 0"), ("False", "left: 1")] {
-        let run = Run::new(program("python3", "python3")).args(["-c", &script.replace("BEFORE", before)]).soft(2048);
+        let run = python(&script.replace("BEFORE", before)).soft(2048);
         run.clone().preload(false).output().passes().says("left: 0");
         // The control: where it was left alone, it is there.
         run.preload(true).output().passes().says(preloaded);
@@ -226,7 +216,7 @@ fn the_true_error_when_there_is_nowhere_left_to_go() {
 fn the_end_of_standard_output_comes_when_a_daemon_lets_go_of_it() {
     // `$(daemon)`: the parent ends, the child has pointed its output elsewhere and goes on; the reader must not wait for it.
     let disk = Disk::new(Kind::Tmpfs);
-    let log = log_on(&disk);
+    let log = disk.log();
     disk.fill();
     let script = "import os, sys, time\nlog = os.open(sys.argv[1], os.O_WRONLY | os.O_APPEND)\nos.write(log, b'before\\n')\n\
          if os.fork(): os._exit(0)\nos.setsid()\nnull = os.open('/dev/null', os.O_RDWR)\n\
@@ -278,7 +268,7 @@ fn a_stalled_reader_never_blocks_the_program() {
 /// Everything that a program that logs as fast as it can sends elsewhere, and a reader that does nothing else has read.
 fn read_of_a_fast_program(socket: bool) -> Account {
     let disk = Disk::new(Kind::Tmpfs);
-    let log = log_on(&disk);
+    let log = disk.log();
     disk.fill();
     let text: String = (1..=20_000).map(|n| line(n) + "\n").collect();
     let run = writer(&log).stdin(text);
@@ -450,7 +440,7 @@ fn a_program_that_appends_until_the_disk_is_full_ends() {
 #[test]
 fn a_prefix_before_each_line() {
     let disk = Disk::new(Kind::Tmpfs);
-    let log = log_on(&disk);
+    let log = disk.log();
     let run = writer(&log).env("TIDEOVER_FALLBACK_PREFIX", "[{name} {pid} {path}] ");
     let fed = Fed::start(&run);
     let pid = tideover_tests::outage::Logger::writer(&fed).pid();
@@ -536,7 +526,7 @@ fn without_proc_the_true_error() {
 
 fn page_and_messages_tell_of_an_outage(kind: Kind) {
     let disk = Disk::new(kind);
-    let log = log_on(&disk);
+    let log = disk.log();
     let mut fed = Fed::start(&writer(&log));
     use tideover_tests::outage::Logger;
     fed.log(1..=10);
@@ -580,7 +570,7 @@ fn the_page_and_the_messages_tell_of_a_quota() {
 #[test]
 fn an_empty_disk_leaves_no_trace() {
     let disk = Disk::new(Kind::Tmpfs);
-    let log = log_on(&disk);
+    let log = disk.log();
     let text: String = (1..=100).map(|n| line(n) + "\n").collect();
     let mut file = OpenOptions::new().append(true).open(&log).expect("it is there");
     let outcome = writer(&log).stdin(&text).output();
@@ -594,13 +584,13 @@ fn an_empty_disk_leaves_no_trace() {
 #[test]
 fn the_c_api_says_whether_a_log_is_degraded() {
     let disk = Disk::new(Kind::Tmpfs);
-    let log = log_on(&disk);
+    let log = disk.log();
     let script = "import ctypes, os, sys\nlog = os.open(sys.argv[1], os.O_WRONLY | os.O_APPEND)\n\
          degraded = ctypes.CDLL(None).tideover_log_degraded\n\
          for line in sys.stdin:\n    \
          if line.startswith(':'): print(degraded(log), degraded(0), degraded(-1), file=sys.stderr); open(line[1:-1], 'w').close()\n    \
          else: os.write(log, line.encode())";
-    let run = Run::new(program("python3", "python3")).args(["-c", script]).arg(&log).preload(true);
+    let run = python(script).arg(&log).preload(true);
     let told = outage(&disk, &log, 100, Fed::start(&run));
     told.outcome.passes();
     assert_eq!(told.outcome.theirs(), ["0 0 0", "1 0 0", "0 0 0"], "{}", told.outcome);

@@ -3,9 +3,8 @@
 use std::time::Duration;
 
 use tideover_tests::page::Event;
+use tideover_tests::programs::TOO_MANY;
 use tideover_tests::{Both, Outcome, Page, Run, Scratch, fixture, program, shared_library, workspace};
-
-const TOO_MANY: &str = "Too many open files";
 
 /// Runs a fixture that says `done` and then waits: its page as it was then, and how it ended.
 fn done(run: &Run) -> (Page, Outcome) {

@@ -1,17 +1,10 @@
 //! Real programs at a soft limit that bites: each fails without the library, saying so in its own words, and does its work with it.
 
 use std::fs;
-use std::net::TcpListener;
 use std::time::Duration;
 
+use tideover_tests::programs::{TOO_MANY, free_port, python};
 use tideover_tests::{Outcome, Run, Running, Scratch, fixture, program};
-
-/// What strerror(3) calls EMFILE.
-const TOO_MANY: &str = "Too many open files";
-
-fn python(script: &str) -> Run {
-    Run::new(program("python3", "python3")).args(["-c", script])
-}
 
 #[test]
 fn python_keeps_200_files_open_past_a_soft_limit_of_64() {
@@ -176,7 +169,7 @@ fn git_clones_past_a_soft_limit_of_7() {
 
 /// A redis-server on a port of its own, ready.
 fn redis(scratch: &Scratch, prepare: impl Fn(Run) -> Run) -> (Running, String) {
-    let port = TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a free port").port().to_string();
+    let port = free_port().to_string();
     let server = Run::new(program("redis-server", "redis-server"))
         .folder(scratch.path())
         .args(["--port", &port, "--bind", "127.0.0.1", "--save", "", "--daemonize", "no"])

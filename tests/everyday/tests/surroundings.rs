@@ -8,9 +8,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use tideover_tests::disk::own_mounts;
+use tideover_tests::programs::TOO_MANY;
 use tideover_tests::{Outcome, Page, Run, Scratch, fixture, library, needs, preload_fixture, program};
-
-const TOO_MANY: &str = "Too many open files";
 
 /// A program that is rescued, and stays so that its page can be looked for.
 fn greedy() -> Run {

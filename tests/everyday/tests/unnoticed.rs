@@ -3,10 +3,11 @@
 use std::fs;
 use std::time::Duration;
 
+use tideover_tests::programs::{bash, python};
 use tideover_tests::{Run, Scratch, fixture, program, tideover, workspace};
 
 fn sh(script: &str) -> Run {
-    Run::new(program("bash", "bash")).args(["-c", script])
+    bash(script)
 }
 
 #[test]
@@ -38,7 +39,7 @@ print(len([l for l in open('/proc/self/limits') if 'open files' in l]))
 import resource; print(resource.getrlimit(resource.RLIMIT_NOFILE))
 import threading; print(threading.active_count(), len(os.listdir('/proc/self/task')))
 "#;
-    Run::new(program("python3", "python3")).args(["-c", script]).soft(512).hard(2048).both().same();
+    python(script).soft(512).hard(2048).both().same();
 }
 
 #[test]
@@ -66,7 +67,7 @@ asyncio.run(main())
 print(subprocess.run(['sh', '-c', 'cat; ulimit -Sn; exit 4'], input=b'in', capture_output=True))
 print(os.WEXITSTATUS(os.system('exit 5')), os.popen('echo popen').read())
 "#;
-    let both = Run::new(program("python3", "python3")).args(["-c", script]).soft(512).hard(2048).both();
+    let both = python(script).soft(512).hard(2048).both();
     both.same().preloaded.passes();
 }
 
@@ -119,7 +120,7 @@ fn copied(before: &str) -> u32 {
          os.memfd_create('x'); os.eventfd(0); os.pipe(); os.dup(0)\n    \
          print(copied() - at_first, flush=True)\n    os._exit(0)\nos.wait()"
     );
-    let outcome = Run::new(program("python3", "python3")).args(["-c", &script]).preload(true).output();
+    let outcome = python(&script).preload(true).output();
     outcome.passes().stdout.trim().parse().expect("a number")
 }
 
