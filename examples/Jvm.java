@@ -8,8 +8,8 @@ import java.util.concurrent.Executors;
 import java.util.concurrent.Future;
 
 /**
- * A pool of 150 threads, each of which holds a file for a moment, where 128 descriptors are to be had. The JVM has raised its soft limit
- * to the hard one by itself: there is nothing left but to wait for another thread's close.
+ * A pool of 150 threads, each of which holds a file for a moment, under a hard limit of 128 descriptors. The JVM raises its soft limit to
+ * the hard limit by itself, so that all the library can do is wait for another thread's close.
  *
  * <p>usage: sh -c 'ulimit -n 128; exec tideover run -- java -cp CLASSES Jvm'
  */

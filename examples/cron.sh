@@ -2,7 +2,7 @@
 # A nightly export whose disk is full for a while: it waits instead of leaving half a file.  usage: examples/cron.sh [without]
 # Needs root, or `unshare -rm`, for a disk of its own.
 #
-# The crontab's line, and cron's environment:
+# The line in the crontab; the job below runs in cron's environment:
 #   30 2 * * *  tideover run --on-full wait --full-wait 2h -- /usr/local/bin/export /srv/backup/export.csv
 set -eu
 if [ "${NAMESPACE:-}" != own ]; then

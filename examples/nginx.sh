@@ -17,8 +17,8 @@ events { worker_connections 1024; }
 http { access_log off; $temporary server { listen 127.0.0.1:$port backlog=512; location / { return 200 "well\n"; } } }
 CONF
 
-# As in its unit:  Environment=LD_PRELOAD=/usr/local/lib/libtideover.so  and  LimitNOFILE=64:4096
-# shellcheck disable=SC2086,SC3045 # a command or nothing; dash and busybox have -S
+# In its systemd unit:  Environment=LD_PRELOAD=/usr/local/lib/libtideover.so  and  LimitNOFILE=64:4096
+# shellcheck disable=SC2086,SC3045 # $guard is several words or none; dash and busybox have -S
 (ulimit -Sn 64 && exec $guard nginx -e "$work/error.log" -c "$work/nginx.conf") &
 server=$!
 

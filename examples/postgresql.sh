@@ -26,9 +26,9 @@ as_postgres() { (cd "$work" && exec setpriv --reuid=postgres --regid=postgres --
 stop() { as_postgres "$bin/pg_ctl" -D "$work/data" -m fast -s stop && wait "$server"; }
 as_postgres "$bin/initdb" -A trust --no-sync -D "$work/data" >/dev/null
 
-# As in its unit:  Environment=LD_PRELOAD=/usr/local/lib/libtideover.so  and  StandardOutput=journal
-# The collector starts with standard output on /dev/null; the library knows what it was before.
-# shellcheck disable=SC2086 # a command or nothing
+# In its systemd unit:  Environment=LD_PRELOAD=/usr/local/lib/libtideover.so  and  StandardOutput=journal
+# The log collector runs with standard output on /dev/null; the library knows what the server's was.
+# shellcheck disable=SC2086 # $guard is several words or none
 as_postgres $guard "$bin/postgres" -D "$work/data" -c listen_addresses= -c "unix_socket_directories=$work" -c fsync=off \
     -c logging_collector=on -c log_statement=all -c "log_directory=$work/log" -c log_filename=postgresql.log >"$work/journal.log" 2>"$work/errors" &
 server=$!
@@ -45,13 +45,13 @@ lines() { seq "$1" "$2" | while read -r n; do line "$n"; done; }
 lines 1 100 | ask
 dd if=/dev/zero of="$work/log/filler" bs=1k 2>/dev/null || true # another program fills the disk
 lines 101 200 | ask
-sleep 2 # the collector is behind the server
+sleep 2 # the log collector writes later than the server
 rm "$work/log/filler"
 lines 201 300 | ask
 stop
 server=
 
-# A line may have begun in the file and ended on standard output; the file says where it was left.
+# A line may begin in the file and end on standard output; the note in the file says where.
 log=$work/log/postgresql.log
 elsewhere=$(wc -l <"$work/journal.log")
 there=$({

@@ -1,7 +1,7 @@
-"""A worker with 100 threads, each of which holds a file for a moment, where only 64 descriptors are to be had.
+"""A worker with 100 threads, each of which holds a file for a moment, under a hard limit of 64 descriptors.
 
 usage: sh -c 'ulimit -n 64; exec tideover run -- python3 examples/python-worker.py'
-As in its unit:  Environment=LD_PRELOAD=/usr/local/lib/libtideover.so
+In its systemd unit:  Environment=LD_PRELOAD=/usr/local/lib/libtideover.so
 """
 
 import sys
@@ -16,7 +16,7 @@ together = threading.Barrier(THREADS)
 
 
 def job(number):
-    """Writes a result, looks at it again, and forgets it."""
+    """Write a result to a file, read it back, and close the file."""
     if number < THREADS:
         together.wait()
     try:

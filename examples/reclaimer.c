@@ -1,7 +1,7 @@
-/* A program with a cache of open files that it can do without: it registers a reclaimer, and never hears of EMFILE.
+/* A program with a cache of open files: it registers a reclaimer, which closes the oldest, and no open fails with EMFILE.
  *
  *   cc -Iinclude examples/reclaimer.c -o /tmp/reclaimer
- *   (ulimit -n 64; /tmp/reclaimer)                                           dies at its limit
+ *   (ulimit -n 64; /tmp/reclaimer)                                           fails at its limit
  *   (ulimit -n 64; LD_PRELOAD=target/release/libtideover.so /tmp/reclaimer)  goes on
  */
 #include "tideover.h"
@@ -29,7 +29,7 @@ static long drop_oldest(void *context, const struct tideover_pressure *pressure)
 
 int main(void)
 {
-    if (tideover_register_reclaimer) /* weak: NULL when the library is not there */
+    if (tideover_register_reclaimer) /* weak: NULL if the library is not loaded */
         tideover_register_reclaimer("file cache", drop_oldest, NULL, 0);
     else
         puts("libtideover.so is not loaded");

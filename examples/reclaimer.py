@@ -1,6 +1,6 @@
-"""The same from Python, through ctypes: a cache of open files that gives some back when descriptors run out.
+"""examples/reclaimer.c in Python, through ctypes: a cache of open files that closes the oldest when descriptors run out.
 
-    (ulimit -n 64; python3 examples/reclaimer.py)                                           # dies at its limit
+    (ulimit -n 64; python3 examples/reclaimer.py)                                           # fails at its limit
     (ulimit -n 64; LD_PRELOAD=target/release/libtideover.so python3 examples/reclaimer.py)  # goes on
 """
 
@@ -30,7 +30,7 @@ cache = collections.deque()
 
 @RECLAIMER
 def drop_oldest(_context, pressure):
-    """Close the eight oldest files. Python's open() lets go of the interpreter lock, so this may run Python code."""
+    """Close the eight oldest files. os.open() releases the interpreter's lock (GIL), so this may run Python code."""
     now = pressure.contents
     print(f"{now.call.decode()}: {now.used} of {now.soft} in use, closing the oldest", file=sys.stderr)
     victims = [cache.popleft() for _ in range(min(8, len(cache)))]

@@ -1,13 +1,13 @@
 /* tideover.h: the C API of libtideover.so, and the layout of its shared page. C99 and C++.
  *
- * Two ways to use it:
- *   link with it:          cc prog.c -ltideover
- *   use it if it is there: all functions are declared weak, so a program that was linked without the library runs, and
- *                          finds them NULL unless the library was preloaded:  if (tideover_version) ...
- * A linker that is run with --as-needed drops a library that is only referred to weakly; define TIDEOVER_STRONG before
- * including this file for ordinary declarations.
+ * There are two ways to use it:
+ *   link with it:           cc prog.c -ltideover
+ *   use it if it is loaded: all functions are declared weak, so a program that was linked without the library runs, and the
+ *                           functions are NULL unless the library was preloaded:  if (tideover_version) ...
+ * A linker that is run with --as-needed drops a library that is referred to by weak symbols only; define TIDEOVER_STRONG
+ * before including this file for ordinary declarations.
  *
- * All functions may be called from any thread. None sets errno unless it is said here.
+ * All functions may be called from any thread. None sets errno unless its comment says so.
  */
 #ifndef TIDEOVER_H
 #define TIDEOVER_H
@@ -26,7 +26,7 @@
 extern "C" {
 #endif
 
-/* Version of the library that is loaded: "0.1.0". */
+/* Version of the library that is loaded, such as "0.1.0". Never NULL; valid for the life of the process. */
 TIDEOVER_API const char *tideover_version(void);
 
 /* ---- Descriptors in use ------------------------------------------------------------------------------------------- */
@@ -35,58 +35,60 @@ struct tideover_fd_usage {
     uint64_t used;      /* descriptors open now */
     uint64_t soft;      /* RLIMIT_NOFILE, soft */
     uint64_t hard;      /* RLIMIT_NOFILE, hard */
-    double percent;     /* used of soft, 0 to 100 and above */
-    uint64_t available; /* soft - used, at least 0 */
+    double percent;     /* 100 * used / soft; above 100 if the limit was lowered */
+    uint64_t available; /* soft - used, or 0 if that is negative */
 };
 
-/* Fills in *to. 0, or -1 if the limits can't be read. Needs no descriptor. */
+/* Fills in *to. Returns 0, or -1 if the limits can't be read. Needs no descriptor. */
 TIDEOVER_API int tideover_fd_usage(struct tideover_fd_usage *to);
 
 /* ---- Reclaimers --------------------------------------------------------------------------------------------------- */
 
-/* What a reclaimer is told. `size` is that of the struct in the library's version; read no further. */
+/* What a reclaimer is told. */
 struct tideover_pressure {
-    uint32_t size;
+    uint32_t size;    /* of this struct in the library's version, in bytes: read no further */
     int32_t error;    /* EMFILE or ENFILE */
-    const char *call; /* the call that found no descriptor: "open", "accept4" ... valid during the call */
-    uint64_t used, soft, hard;
+    const char *call; /* the call that found no descriptor: "open", "accept4" ...; valid while the reclaimer runs */
+    uint64_t used, soft, hard; /* as in struct tideover_fd_usage */
 };
 
-/* Frees descriptors that can be done without, and returns how many it freed; 0 or less: none.
+/* Closes descriptors that the program can do without, and returns how many it closed; 0 or less means none.
  *
- * It runs on the thread that needs the descriptor, inside its open(2), accept(2) ...: it must not take a lock that such
- * a thread may hold, must not throw, and must return. One thread at a time runs reclaimers. A descriptor that it opens
- * itself gets the plain error when there is none. Thread cancellation is off meanwhile. */
+ * It runs on the thread that needs the descriptor, inside that thread's open(2), accept(2) ...: it must not take a lock that
+ * such a thread may hold, must not throw, and must return. One thread at a time runs reclaimers. If a reclaimer opens a
+ * descriptor itself and none is free, it gets the original error. Thread cancellation is disabled while it runs. */
 typedef long (*tideover_reclaim_fn)(void *context, const struct tideover_pressure *pressure);
 
-/* Adds a reclaimer. Higher priorities run first, and the first that frees something ends the round. `name` is for the
- * caller's own reading. 0, or -1 when there are 32 already or `function` is NULL. */
+/* Adds a reclaimer. Reclaimers of higher priority run first; after one that closed something, no further one runs. The library
+ * does not use `name`. Returns 0, or -1 if 32 are registered already or `function` is NULL. */
 TIDEOVER_API int tideover_register_reclaimer(const char *name, tideover_reclaim_fn function, void *context, int priority);
 
-/* Removes it. 0, or -1 if there is none of this function and context. It may be running on another thread still. */
+/* Removes a reclaimer. Returns 0, or -1 if none has this function and context. It may still be running on another thread when
+ * this returns. */
 TIDEOVER_API int tideover_unregister_reclaimer(tideover_reclaim_fn function, void *context);
 
 /* ---- Retrying ----------------------------------------------------------------------------------------------------- */
 
-/* How long to wait, where waiting can help. NULL instead of a policy means the settings (TIDEOVER_MAX_RETRIES ...). */
+/* How long to wait, where waiting can help. NULL instead of a policy: as the settings say (TIDEOVER_MAX_RETRIES ...). */
 struct tideover_retry_policy {
-    uint32_t max_retries;     /* waits before giving up; 0: only reclaim */
-    uint32_t initial_wait_ms; /* first wait, milliseconds; any close in the process ends a wait at once */
-    uint32_t max_wait_ms;     /* no wait is longer */
-    uint32_t reserved;        /* 0 */
-    double multiplier;        /* each wait is this many times the one before, at least 1.0 */
-    double jitter;            /* and varies by this part of itself, 0.0 to 1.0 */
+    uint32_t max_retries;     /* waits before giving up; 0: reclaim, but never wait */
+    uint32_t initial_wait_ms; /* longest first wait, in milliseconds; any close in the process ends a wait at once */
+    uint32_t max_wait_ms;     /* longest of all waits, in milliseconds */
+    uint32_t reserved;        /* must be 0 */
+    double multiplier;        /* each wait is this many times as long as the one before; at least 1.0 */
+    double jitter;            /* and varies at random by up to this part of itself; 0.0 to 1.0 */
 };
 
-/* Returns less than 0 and sets errno on failure. */
+/* An operation that tideover_retry repeats. On failure it returns less than 0 and sets errno. */
 typedef long (*tideover_operation)(void *context);
 
-/* Calls operation(context), and calls it again after whatever helps while it fails with EMFILE or ENFILE. What it calls does
- * not wait by itself meanwhile, so it must return, not longjmp. Returns its last answer, and leaves errno as it set it; when
- * nothing helped, the first failure's errno. NULL instead of an operation: -1, EINVAL. */
+/* Calls operation(context). While that fails with EMFILE or ENFILE, frees descriptors or waits, and calls it again. Calls that the
+ * operation makes do not wait by themselves meanwhile; the operation must return, not longjmp. Returns the operation's last
+ * result, with errno as the operation set it; if nothing helped, errno is that of the first failure. If operation is NULL,
+ * returns -1 and sets errno to EINVAL. */
 TIDEOVER_API long tideover_retry(tideover_operation operation, void *context, const struct tideover_retry_policy *policy);
 
-/* open(2) and fopen(3) with a policy of their own. errno as theirs. */
+/* open(2) and fopen(3) with a policy of their own. They return, and set errno, as those do. */
 TIDEOVER_API int tideover_open(const char *path, int flags, unsigned mode, const struct tideover_retry_policy *policy);
 TIDEOVER_API FILE *tideover_fopen(const char *path, const char *mode, const struct tideover_retry_policy *policy);
 
@@ -118,31 +120,34 @@ enum tideover_outcome {
 };
 
 struct tideover_event {
-    uint32_t size;      /* of this struct in the library's version */
+    uint32_t size;      /* of this struct in the library's version, in bytes */
     uint32_t kind;      /* enum tideover_event_kind */
     int32_t error;      /* errno of the first failure, or 0 */
-    int32_t fd;         /* descriptor, or -1 */
+    int32_t fd;         /* descriptor, or what the kind says, or -1 */
     uint32_t outcome;   /* enum tideover_outcome */
-    uint32_t tries;     /* retries */
-    uint64_t waited_ns; /* since the first failure */
+    uint32_t tries;     /* how often the call was made again */
+    uint64_t waited_ns; /* nanoseconds since the first failure */
 };
 
-/* Called on the thread that the event happened on, inside the hooked call: async-signal-safe code only, no locks that
- * such a thread may hold. */
+/* Called on the thread on which the event happened, inside the intercepted call: it must be async-signal-safe
+ * (signal-safety(7)) and take no lock that such a thread may hold. `event` is valid while it runs. */
 typedef void (*tideover_event_fn)(const struct tideover_event *event, void *context);
 
-/* Adds a listener, for good. 0, or -1 when there are 8 already or `function` is NULL. */
+/* Adds a function that is called for each event; it can't be removed. Returns 0, or -1 if there are 8 already or `function` is
+ * NULL. */
 TIDEOVER_API int tideover_on_event(tideover_event_fn function, void *context);
 
 /* ---- Logs --------------------------------------------------------------------------------------------------------- */
 
-/* 1 if this descriptor's file is a log whose disk is full, so that its lines go elsewhere; else 0. */
+/* Returns 1 if the descriptor's file is a log whose disk is full, so that its lines go elsewhere; else 0. */
 TIDEOVER_API int tideover_log_degraded(int fd);
 
 /* ---- The shared page ---------------------------------------------------------------------------------------------- */
 
-/* Each guarded process keeps its counters in a file of 4 KiB, <TIDEOVER_PAGE_DIR>/tideover.<uid>/<pid>. Native byte order.
- * The file is empty until the process has something to count. Every field is written atomically by itself; read(2) the file rather than map it, and believe nothing in it. */
+/* Each guarded process (one that has the library loaded) keeps its counters in a file of 4 KiB, its page:
+ * <TIDEOVER_PAGE_DIR>/tideover.<uid>/<pid>, in native byte order. The file is empty, or missing, until the process has
+ * something to count. Every field is written atomically by itself, the page as a whole is not. Read the file by read(2)
+ * rather than mmap(2), and trust nothing in it: its owner may have written anything. */
 
 #define TIDEOVER_PAGE_MAGIC "TIDEOVER" /* the first eight bytes */
 #define TIDEOVER_PAGE_LAYOUT 1
@@ -151,7 +156,8 @@ TIDEOVER_API int tideover_log_degraded(int fd);
 #define TIDEOVER_PAGE_EVENTS 16
 #define TIDEOVER_PAGE_SETTINGS 48
 
-/* In this order, one uint64_t each. Sections and names are those of `tideover stat --json`. */
+/* In this order, one uint64_t each. Sections and names are those of `tideover stat --json`; docs/counters.md says what each
+ * means. */
 struct tideover_counters {
     /* descriptors */
     uint64_t soft_limit, hard_limit, high_water, raised_from;
@@ -170,26 +176,26 @@ struct tideover_counters {
 
 struct tideover_page_event {
     uint64_t sequence; /* number of the event from 1; 0 while it is being written */
-    uint64_t at_ns;    /* CLOCK_REALTIME */
-    uint64_t waited_ns;
+    uint64_t at_ns;    /* CLOCK_REALTIME, in nanoseconds */
+    uint64_t waited_ns; /* from here on as in struct tideover_event */
     uint32_t kind;
     int32_t error;
     int32_t fd;
     uint32_t tries;
     uint32_t outcome;
-    char call[20]; /* zero-padded */
+    char call[20]; /* name of the call, padded with zero bytes */
 };
 
 struct tideover_page {
     uint64_t magic;
     uint32_t layout, size;
     uint32_t pid;
-    uint32_t state;           /* 0 being filled in, 1 live */
-    uint64_t started_boot_ns; /* CLOCK_BOOTTIME when the page was made */
-    uint64_t started_ns;      /* CLOCK_REALTIME */
+    uint32_t state;           /* 0: being filled in, 1: complete */
+    uint64_t started_boot_ns; /* when the page was made: CLOCK_BOOTTIME, in nanoseconds */
+    uint64_t started_ns;      /* when the page was made: CLOCK_REALTIME, in nanoseconds */
     uint32_t uid, reserved;
-    char version[16]; /* zero-padded, as is program */
-    char program[64];
+    char version[16]; /* of the library, padded with zero bytes */
+    char program[64]; /* name of the program, padded with zero bytes */
     struct tideover_counters counters;
     uint64_t unused[7];
     struct {
@@ -200,15 +206,16 @@ struct tideover_page {
     uint32_t settings_count, reserved2;
     uint64_t last_event;
     struct tideover_page_event events[TIDEOVER_PAGE_EVENTS]; /* number n is at (n - 1) % TIDEOVER_PAGE_EVENTS */
-    uint64_t refusals[64];    /* why files were not taken for logs; names in docs/counters.md */
+    uint64_t refusals[64];    /* why files were not taken for logs, in the order of docs/counters.md */
     struct {
         uint64_t runs, ns, freed, skipped;
-    } collectors[8];    /* garbage collected: python, jvm, ruby, guile, php */
-    uint64_t skips[24]; /* why none was; names in docs/counters.md */
+    } collectors[8];    /* garbage collections: python, jvm, ruby, guile, php; ns: nanoseconds spent in them */
+    uint64_t skips[24]; /* why none was run, in the order of docs/counters.md */
     uint64_t rest[80];
 };
 
-/* The live page of this process, to be read only. Never NULL: without a shared page it is a private one. */
+/* The page of this process, which goes on changing; only to be read. Never NULL: without a shared page it is one in the
+ * process's own memory. */
 TIDEOVER_API const struct tideover_page *tideover_page_self(void);
 
 #if defined(__cplusplus) && __cplusplus >= 201103L
