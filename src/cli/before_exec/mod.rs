@@ -1,4 +1,4 @@
-//! What a child process does between fork(2) and execve(2). The only folder of the command with unsafe code.
+//! What the command does before Rust's start-up and between fork(2) and execve(2). No other folder has unsafe code.
 #![allow(unsafe_code)]
 
 pub mod chroot;

@@ -14,7 +14,7 @@ __attribute__((section(\".go.buildinfo\"), used)) const char built_by_go[16] = \
 int main(void) { return 0; }
 ";
 
-/// A program in a directory of its own.
+/// A compiled program in a directory of its own, which is removed with it.
 pub struct Program {
     directory: tempfile::TempDir,
 }
@@ -30,13 +30,13 @@ impl Program {
         cc.status().is_ok_and(|status| status.success()).then_some(program)
     }
 
-    /// The executable.
+    /// Path of the executable.
     pub fn path(&self) -> PathBuf {
         self.directory.path().join("program")
     }
 }
 
-/// An open file.
+/// Opens a file that must be there.
 pub fn open(path: impl AsRef<Path>) -> File {
     File::open(path.as_ref()).unwrap()
 }

@@ -1,6 +1,6 @@
-//! What an ELF file says about who can preload into it: class, machine, loader, needed libraries, symbols.
+//! What an ELF file says about what can be preloaded into it: class, machine, loader, needed libraries, symbols.
 //!
-//! Reads only the ranges it needs: a Java or Node binary of 100 MB costs its start nothing.
+//! Only the ranges that are needed are read, so that a Java or Node binary of 100 MB does not take longer to start.
 #![forbid(unsafe_code)]
 
 use object::elf::{self, FileHeader32, FileHeader64};
@@ -11,14 +11,14 @@ use std::fs::File;
 /// The C library that a file was built for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Libc {
-    /// The GNU one.
+    /// The GNU C library.
     Glibc,
-    /// musl (Alpine).
+    /// musl, the C library of Alpine Linux.
     Musl,
 }
 
 impl Libc {
-    /// By the path of its loader or of itself.
+    /// Recognises a C library by the path of its loader, or by its own.
     fn by_file(path: &str) -> Option<Libc> {
         let name = path.rsplit('/').next().unwrap_or(path);
         let starts = |prefixes: &[&str]| prefixes.iter().any(|prefix| name.starts_with(prefix));
@@ -31,7 +31,7 @@ impl Libc {
         }
     }
 
-    /// As its users call it.
+    /// Its name for messages.
     pub fn name(self) -> &'static str {
         match self {
             Libc::Glibc => "glibc",
@@ -40,28 +40,28 @@ impl Libc {
     }
 }
 
-/// The parts of an ELF file that decide.
+/// The parts of an ELF file that decide whether a library can be preloaded into it.
 #[derive(Clone, Debug, Default)]
 pub struct Elf {
-    /// 32 or 64.
+    /// Its class in bits, 32 or 64.
     pub bits: u8,
-    /// Little-endian?
+    /// Is it little-endian?
     pub little: bool,
-    /// e_machine.
+    /// Its machine (e_machine).
     pub machine: u16,
-    /// Type ET_DYN: a shared library, or a program that may be loaded anywhere.
+    /// Is its type ET_DYN: a shared library, or a program that may be loaded at any address?
     pub relocatable: bool,
-    /// PT_INTERP: the loader, which is who reads LD_PRELOAD. None in static programs and in most libraries.
+    /// Path of its loader (PT_INTERP), which reads LD_PRELOAD. None in static programs and in most libraries.
     pub interpreter: Option<String>,
-    /// DT_NEEDED.
+    /// Names of the libraries that it needs (DT_NEEDED).
     pub needed: Vec<String>,
-    /// DT_SONAME.
+    /// Its own name as a library (DT_SONAME).
     pub soname: Option<String>,
-    /// Built by the Go toolchain.
+    /// Was it built by the Go toolchain?
     pub go: bool,
-    /// Names that must be found elsewhere; only from [`Elf::read_with_symbols`].
+    /// Symbols that it imports; filled in by [`Elf::read_with_symbols`] alone.
     pub undefined: Vec<String>,
-    /// Names that it has for others; only from [`Elf::read_with_symbols`].
+    /// Symbols that it exports; filled in by [`Elf::read_with_symbols`] alone.
     pub defined: Vec<String>,
 }
 
@@ -72,18 +72,18 @@ impl Elf {
         read::<FileHeader64<Endianness>>(&cache, false).or_else(|| read::<FileHeader32<Endianness>>(&cache, false))
     }
 
-    /// The same, and its dynamic symbols (Node exports 100,000: not for every start).
+    /// Reads a file with its dynamic symbols. Node exports 100,000 of them, so `run` reads those of the library alone.
     pub fn read_with_symbols(file: File) -> Option<Elf> {
         let cache = ReadCache::new(file);
         read::<FileHeader64<Endianness>>(&cache, true).or_else(|| read::<FileHeader32<Endianness>>(&cache, true))
     }
 
-    /// By the loader of a program, by the needed libraries of a library.
+    /// Its C library: that of a program by its loader, that of a library by the libraries that it needs.
     pub fn libc(&self) -> Option<Libc> {
         self.interpreter.iter().chain(&self.needed).find_map(|path| Libc::by_file(path))
     }
 
-    /// `64-bit x86-64`.
+    /// Its architecture for messages: `64-bit x86-64`.
     pub fn architecture(&self) -> String {
         let name = match elf::Machine(self.machine) {
             elf::EM_X86_64 => "x86-64",
@@ -101,7 +101,7 @@ impl Elf {
         format!("{}-bit {name}{order}", self.bits)
     }
 
-    /// Can one process hold both?
+    /// Can one process load both files?
     pub fn same_architecture(&self, other: &Elf) -> bool {
         (self.bits, self.little, self.machine) == (other.bits, other.little, other.machine)
     }
@@ -129,7 +129,7 @@ fn read<Header: FileHeader<Endian = Endianness>>(data: &ReadCache<File>, with_sy
             found.interpreter = Some(text(path));
         }
     }
-    // Section headers may be stripped; the rest is then unknown and the program gets the benefit of the doubt.
+    // Section headers may be stripped. The rest is then not known, and the program is taken for one that can be guarded.
     let Ok(sections) = header.sections(endian, data) else { return Some(found) };
     found.go = sections.section_by_name(endian, b".go.buildinfo").is_some();
     if let Ok(dynamic) = sections.dynamic_table(endian, data) {

@@ -1,4 +1,4 @@
-//! A program's file: ELF, script, or something that the shell will read.
+//! The format of a program's file: ELF, a script, or something else that the shell will read.
 #![forbid(unsafe_code)]
 
 use crate::executables::elf::Elf;
@@ -7,27 +7,27 @@ use std::fs::File;
 use std::io::{self, Read, Seek};
 use std::path::Path;
 
-/// What execve(2) will make of a file.
+/// The format of a file, as execve(2) and execvp(3) see it.
 #[derive(Debug)]
 pub enum Executable {
-    /// A program.
+    /// An ELF file.
     Elf(Box<Elf>),
-    /// Another program reads it.
+    /// A script: another program reads it.
     Script(Script),
     /// No known format: execvp(3) hands it to /bin/sh.
     Other,
-    /// It may be run but not read (mode 0711): nothing is known about it.
+    /// The file may be executed but not read (mode 0711), so that its format is not known.
     Unreadable,
 }
 
 impl Executable {
-    /// Looks into a file.
+    /// Reads the format of a file. The error is that of open(2) or read(2).
     pub fn read(path: &Path) -> io::Result<Executable> {
         let mut file = match File::open(path) {
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Ok(Executable::Unreadable),
             opened => opened?,
         };
-        // The kernel, too, looks at the first 256 bytes only (BINPRM_BUF_SIZE).
+        // The kernel looks at the first 256 bytes, too (BINPRM_BUF_SIZE).
         let mut head = Vec::new();
         (&file).take(256).read_to_end(&mut head)?;
         if let Some(script) = Script::read(&head) {

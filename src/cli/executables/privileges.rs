@@ -9,7 +9,7 @@ use rustix::process::{getegid, geteuid, getgid, getuid};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-/// Who runs the file.
+/// The ids of the process that executes a file.
 #[derive(Clone, Copy, Debug)]
 pub struct Caller {
     /// Real and effective user.
@@ -21,7 +21,7 @@ pub struct Caller {
 }
 
 impl Caller {
-    /// This process.
+    /// The ids of this process.
     pub fn me() -> Caller {
         let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
         Caller {
@@ -63,8 +63,8 @@ fn judge((mode, owner, group): (u32, u32, u32), trusted: bool, capabilities: &[u
     (trusted && caller.users.0 != 0 && grants(capabilities)).then(|| "it has file capabilities".to_string())
 }
 
-/// struct vfs_cap_data, little-endian: a word whose lowest bit is "effective", then permitted and inheritable, once or
-/// twice.
+/// Does the attribute grant a capability? It is a struct vfs_cap_data, little-endian: a word whose lowest bit is
+/// "effective", then the words "permitted" and "inheritable", once or twice.
 fn grants(data: &[u8]) -> bool {
     let word = |i: usize| data.get(i * 4..i * 4 + 4).and_then(|b| b.try_into().ok()).map_or(0, u32::from_le_bytes);
     word(0) & 1 != 0 || word(1) != 0 || word(3) != 0

@@ -1,4 +1,4 @@
-//! The first line of a script: who will really run.
+//! The first line of a script, which says what program will read it.
 #![forbid(unsafe_code)]
 
 /// A `#!` line as the kernel reads it.
@@ -6,7 +6,7 @@
 pub struct Script {
     /// Path of the interpreter.
     pub interpreter: String,
-    /// The rest of the line: one argument to the kernel, whatever blanks it holds.
+    /// The rest of the line. The kernel takes it for one argument, whatever blanks it holds.
     pub argument: String,
 }
 

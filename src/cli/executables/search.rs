@@ -1,4 +1,4 @@
-//! Finds CMD as execvp(3) does.
+//! Finds a program in PATH, as execvp(3) does.
 #![forbid(unsafe_code)]
 
 use crate::show::failure::{Failure, cause};
@@ -31,7 +31,7 @@ pub fn find(name: &OsStr, path: Option<OsString>) -> Result<PathBuf, Failure> {
         let file = directory.join(name);
         match runnable(&file) {
             Ok(()) => return Ok(file),
-            // As execvp: go on, but remember that something was there.
+            // execvp(3) goes on, and fails with EACCES instead of ENOENT in the end.
             Err(why) if file.symlink_metadata().is_ok_and(|m| !m.is_dir()) => denied = denied.or(Some((file, why))),
             Err(_) => {}
         }
@@ -50,7 +50,7 @@ fn runnable(file: &Path) -> Result<(), &'static str> {
     match file.metadata() {
         Ok(m) if m.is_dir() => Err("it is a directory; name a program"),
         Ok(m) if !m.is_file() => Err("it is not a regular file; name a program"),
-        // With the effective ids, which are those that execve(2) checks.
+        // AT_EACCESS: execve(2) checks the effective ids, too.
         Ok(_) if accessat(CWD, file, Access::EXEC_OK, AtFlags::EACCESS).is_err() => {
             Err("it may not be executed; chmod +x it, or look at the noexec option of its filesystem")
         }

@@ -1,4 +1,4 @@
-//! A page's events, as JSON and as lines.
+//! The events of a page, as JSON and as lines of text.
 #![forbid(unsafe_code)]
 
 use crate::show::output::safe;
@@ -41,7 +41,7 @@ pub fn lines(page: View) -> String {
     table.render(80, 1, 4)
 }
 
-/// In UTC, with milliseconds; the day instead of them where it is not today.
+/// The time of day in UTC with milliseconds; if the day is not today, month and day, and the time without seconds.
 fn time_of_day(ns: u64) -> String {
     let (at, now) = (rfc3339(ns), rfc3339(now_ns()));
     if at.get(..10) == now.get(..10) { at.get(11..23) } else { at.get(5..16) }.unwrap_or_default().replace('T', " ")

@@ -1,7 +1,7 @@
-//! The folders of pages: finding, reading and removing pages, in folders that anyone may have made.
+//! The folders of pages: finding, reading and removing pages, in folders that any user may have made.
 //!
-//! /dev/shm is everybody's, so a folder counts only if its owner is the user in its name and it is no symbolic link;
-//! all work in it goes through a descriptor of the folder. Pages are read(2), never mapped.
+//! Everybody may write to /dev/shm, so a folder counts only if its owner is the user in its name and it is no symbolic link;
+//! all work in it goes through a descriptor of the folder. Pages are read by read(2), never mapped.
 #![forbid(unsafe_code)]
 
 use crate::pages::lifetime::{Life, judge};
@@ -16,15 +16,15 @@ use std::path::{Path, PathBuf};
 use tideover_contract::page::{LAYOUT, NotAPage, SIZE, View, uncounted};
 use tideover_contract::settings::{Id, SETTINGS};
 
-/// A page, as it was when it was read.
+/// The content of a page at the moment when it was read.
 pub struct Page {
-    /// Process, by the file's name and by the page.
+    /// Process id, which the name of the file and the page agree on.
     pub pid: u32,
     bytes: Box<[u8; SIZE]>,
 }
 
 impl Page {
-    /// The content; checked when it was read.
+    /// The content; None if it is not that of a page.
     pub fn view(&self) -> Option<View<'_>> {
         View::new(&*self.bytes).ok()
     }
@@ -35,25 +35,25 @@ impl Page {
     }
 }
 
-/// What a walk through the folders found, and removed.
+/// What a walk through the folders has found and removed.
 #[derive(Default)]
 pub struct Found {
     /// Pages of guarded processes, by pid.
     pub pages: Vec<Page>,
-    /// Pids whose pages were removed.
+    /// Process ids whose pages were removed.
     pub removed: Vec<u32>,
-    /// Pids whose pages should have been removed, and why they were not.
+    /// Process ids whose pages should have been removed, and why they were not.
     pub kept: Vec<(u32, String)>,
 }
 
-/// Where pages are: the flag, else TIDEOVER_PAGE_DIR, else /dev/shm.
+/// The folder that holds the folders of pages: that of the flag, else TIDEOVER_PAGE_DIR, else /dev/shm.
 pub fn base(flag: Option<&PathBuf>) -> PathBuf {
     let setting = &SETTINGS[Id::PageDir as usize];
     let inherited = || std::env::var_os(setting.env).filter(|dir| !dir.is_empty()).map(PathBuf::from);
     flag.cloned().or_else(inherited).unwrap_or_else(|| setting.default.into())
 }
 
-/// Reads all pages that this user may see (root: everybody's) and removes those whose process is gone.
+/// Reads all pages that this user may see (root sees those of all users), and removes those whose process has ended.
 pub fn walk(base: &Path) -> Result<Found, Failure> {
     let me = geteuid().as_raw();
     let unreadable = |e: std::io::Error| {
@@ -114,10 +114,10 @@ fn walk_folder(folder: &OwnedFd, user: u32, found: &mut Found) {
         let Some((stat, bytes)) = read(folder, entry.file_name(), user) else { continue };
         let process = alive(pid);
         let life = match View::new(&*bytes) {
-            // A page can't speak of another process than its name does: forged, or of another pid namespace.
+            // A page with another process id than its file's name is forged, or of another pid namespace.
             Ok(view) if view.pid() != pid => continue,
             Ok(view) => judge(view, process, tick_ns()),
-            // Unfinished, or of another version of the library: only its name speaks.
+            // The page is not filled in yet, or of another version of the library: only the file's name can be believed.
             Err(NotAPage::New | NotAPage::Layout(_)) if process.is_none() => Life::Gone,
             Err(NotAPage::Magic) if process.is_none() && bytes.iter().all(|&b| b == 0) => Life::Gone,
             Err(NotAPage::Layout(other)) => {
@@ -139,9 +139,9 @@ fn walk_folder(folder: &OwnedFd, user: u32, found: &mut Found) {
     }
 }
 
-/// The whole page in one read(2), if the file is one: regular, of the user or of root, of exactly a page's size.
+/// Reads a page by one read(2). None if the file can't be one: not regular, of a third user, or not of a page's size.
 fn read(folder: &OwnedFd, name: &CStr, user: u32) -> Option<(Stat, Box<[u8; SIZE]>)> {
-    // O_NONBLOCK: a FIFO of that name must not hold us.
+    // O_NONBLOCK: open(2) of a FIFO of that name would wait for a writer.
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let file = openat(folder, name, flags, Mode::empty()).ok()?;
     let stat = fstat(&file).ok()?;
@@ -159,33 +159,33 @@ fn read(folder: &OwnedFd, name: &CStr, user: u32) -> Option<(Stat, Box<[u8; SIZE
     (rustix::io::read(&file, &mut bytes[..]) == Ok(SIZE)).then_some((stat, bytes))
 }
 
-/// A process makes its file when it starts, and fills it when it has something to count.
+/// The page that an empty file stands for: the process has made it, and had nothing to count yet.
 fn uncounted_page(name: &CStr, user: u32, stat: &Stat) -> [u8; SIZE] {
     let pid = name.to_str().ok().and_then(number).unwrap_or(0);
     let made = (stat.st_ctime as u64).saturating_mul(1_000_000_000).saturating_add(stat.st_ctime_nsec);
     uncounted(pid, user, made.saturating_sub(boot_time_ns()), made, crate::processes::process::name(pid).as_bytes())
 }
 
-/// Removes what was read, unless a new process of that number has put its own page there meanwhile.
+/// Removes the file that was read, unless a new process of that number has put its own page there meanwhile.
 fn remove(folder: &OwnedFd, name: &CStr, read: &Stat) -> rustix::io::Result<bool> {
     match statat(folder, name, AtFlags::SYMLINK_NOFOLLOW) {
         Ok(now) if (now.st_dev, now.st_ino) == (read.st_dev, read.st_ino) => {}
         _ => return Ok(false),
     }
     match unlinkat(folder, name, AtFlags::empty()) {
-        // Another reader was faster.
+        // Another reader has removed it.
         Err(rustix::io::Errno::NOENT) => Ok(false),
         done => done.map(|()| true),
     }
 }
 
-/// Decimal digits as the library writes them: no sign, no leading zero.
+/// Reads a number as the library writes it into names: decimal digits without a sign or leading zeros.
 fn number(text: &str) -> Option<u32> {
     let plain = text.bytes().all(|b| b.is_ascii_digit()) && (text == "0" || !text.starts_with('0'));
     if plain { text.parse().ok() } else { None }
 }
 
-/// Bytes of a page, for the tests.
+/// Makes the bytes of a page, for tests.
 #[cfg(test)]
 pub fn forge(pid: u32, page_state: u32, started_boot_ns: u64) -> [u8; SIZE] {
     use tideover_contract::page::{FIELDS, MAGIC};

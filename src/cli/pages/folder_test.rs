@@ -1,4 +1,4 @@
-//! Folders of pages as they are found in the wild, and as an attacker would lay them out.
+//! Folders of pages as programs leave them, and as an attacker would lay them out.
 #![forbid(unsafe_code)]
 
 use super::*;
@@ -98,7 +98,7 @@ fn what_is_not_a_page_is_neither_read_nor_removed() {
     fs::write(&elsewhere, page).unwrap();
     symlink(&elsewhere, folder.path().join(&name)).unwrap();
     fs::create_dir(folder.path().join("99999996")).unwrap();
-    // A page that speaks of somebody else.
+    // A page with the id of another process.
     let liar = folder.put("99999995", &forge(me, state::LIVE, MUCH_LATER));
     kept.extend([other, short, long, elsewhere, folder.path().join(&name), folder.path().join("99999996"), liar]);
     let found = folder.walk();

@@ -1,23 +1,23 @@
-//! Whose page is this: a living process's, or one that is gone?
+//! Does the process that made a page still run?
 #![forbid(unsafe_code)]
 
 use crate::processes::process::Alive;
 use tideover_contract::page::View;
 
-/// A process can't make its page before it starts; start times in /proc are whole ticks, clocks are read a moment
-/// apart.
+/// How much later than its page a process may seem to have started, in nanoseconds: start times in /proc are whole ticks,
+/// and the two clocks are not read at the same moment.
 const SLACK_NS: u64 = 20_000_000;
 
-/// The verdict on a page.
+/// Whether the process that made a page still runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Life {
-    /// Its process runs.
+    /// It runs.
     Live,
-    /// Its process is gone; the number may be another's by now.
+    /// It has ended. Another process may have its number by now.
     Gone,
 }
 
-/// Judges a page by the process that has its number now.
+/// Compares a page with the process that has its number now: one that started later than the page was made is another.
 pub fn judge(page: View, process: Option<Alive>, tick_ns: u64) -> Life {
     let Some(process) = process else { return Life::Gone };
     let latest = page.started_boot_ns().saturating_add(tick_ns).saturating_add(SLACK_NS);

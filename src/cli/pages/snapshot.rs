@@ -1,4 +1,4 @@
-//! A guarded process at one moment: its page, and what the kernel says now. The JSON of `stat` and `ps`.
+//! A guarded process at one moment: its page, and what the kernel says of it. Its JSON is that of `stat` and `ps`.
 #![forbid(unsafe_code)]
 
 use crate::pages::Page;
@@ -12,22 +12,22 @@ use tideover_contract::page::{COUNTERS, Shape, View};
 use tideover_contract::select;
 use tideover_contract::settings::{Id, default_value, raise};
 
-/// The page and the kernel's numbers.
+/// A page, and the kernel's numbers for its process.
 pub struct Snapshot<'a> {
-    /// What the library counted.
+    /// The page, with what the library has counted.
     pub page: View<'a>,
-    /// Process.
+    /// Process id.
     pub pid: u32,
-    /// Open descriptors.
+    /// How many descriptors are open.
     pub used: u64,
-    /// Soft limit.
+    /// Soft limit on open descriptors.
     pub soft: u64,
-    /// Hard limit.
+    /// Hard limit on open descriptors.
     pub hard: u64,
 }
 
 impl<'a> Snapshot<'a> {
-    /// The kernel's numbers where it tells them, else the library's last.
+    /// Takes the kernel's numbers, or those in the page if the kernel does not tell them to this user.
     pub fn take(page: &'a Page) -> Option<Snapshot<'a>> {
         let view = page.view()?;
         let (soft, hard) = process::limits(page.pid)
@@ -36,20 +36,20 @@ impl<'a> Snapshot<'a> {
         Some(Snapshot { page: view, pid: page.pid, used, soft, hard })
     }
 
-    /// Name, safe to print.
+    /// Name of the program, safe to print.
     pub fn program(&self) -> String {
         safe(self.page.program())
     }
 
-    /// When the process started, nanoseconds of CLOCK_REALTIME; where the kernel hides that, when it made its page.
+    /// When the process started, in nanoseconds of CLOCK_REALTIME. If the kernel hides that, when it made its page.
     pub fn started_ns(&self) -> u64 {
         let started = process::alive(self.pid).and_then(|process| process.started_ns);
         let made = (self.page.started_boot_ns(), self.page.started_ns());
         started.map_or(made.1, |started| made.1.saturating_sub(made.0.saturating_sub(started)))
     }
 
-    /// Part of the soft limit in use, in percent with one decimal. More than 100 is possible where the limit was
-    /// lowered; said as 100.
+    /// Part of the soft limit that is in use, in percent with one decimal, at most 100: a program may have lowered its limit
+    /// below what it has open.
     pub fn percent(&self) -> f64 {
         if self.soft == 0 {
             return 100.0;
@@ -57,12 +57,12 @@ impl<'a> Snapshot<'a> {
         (self.used as f64 * 1000.0 / self.soft as f64).round().min(1000.0) / 10.0
     }
 
-    /// Descriptors that can be had before the soft limit.
+    /// How many descriptors can be opened before the soft limit is reached.
     pub fn available(&self) -> u64 {
         self.soft.saturating_sub(self.used)
     }
 
-    /// A counter; the limits are the kernel's.
+    /// Value of a counter of the page. The limits are taken from the kernel.
     pub fn counter(&self, section: &str, name: &str) -> u64 {
         match (section, name) {
             ("descriptors", "soft_limit") => self.soft,
@@ -71,7 +71,7 @@ impl<'a> Snapshot<'a> {
         }
     }
 
-    /// Keys and order of interface.md; a counter that the table gains is in it by itself.
+    /// The JSON of `tideover stat`. Every row of [`COUNTERS`] is in it.
     pub fn json(&self) -> Value {
         let mut object = Map::new();
         object.insert("pid".into(), json!(self.pid));
@@ -92,7 +92,7 @@ impl<'a> Snapshot<'a> {
         Value::Object(object)
     }
 
-    /// What a section holds besides the table's counters, in its place.
+    /// What a section holds besides the counters of the table.
     fn section(&self, name: &str) -> Value {
         match name {
             "descriptors" => {
@@ -122,7 +122,7 @@ impl<'a> Snapshot<'a> {
 /// program itself may be raised, see [`select::end`].
 pub fn ceiling(view: View, soft: u64, hard: u64, end: u64) -> u64 {
     let value = |id: Id| view.setting(id as usize).map(|(value, _)| value);
-    // Not filled in yet: what an untouched library does.
+    // A page that is not filled in yet is that of a library with its default settings.
     let mode = value(Id::Raise).unwrap_or(raise::AUTO);
     let cap = value(Id::RaiseCap).unwrap_or(default_value(Id::RaiseCap as usize));
     select::ceiling(soft, hard, mode, cap, || end)
@@ -135,8 +135,7 @@ mod tests {
     use std::collections::BTreeSet;
     use tideover_contract::page::{EVENT_FIELDS, FIELDS, state};
 
-    /// interface.md, "--json keys of stat", and the additions: logs.refused, exhaustion.collectors and .not_collected,
-    /// connections.endpoints and counters.
+    /// The keys that users of `tideover stat --json` rely on.
     const KEYS: &str = "pid program version started events \
         descriptors.{used,soft_limit,hard_limit,percent,available,high_water,raised_from} \
         exhaustion.{emfile,enfile,recovered,gave_up,waits,wait_ns,reclaims,reclaimed,gc_runs,gc_ns,breaker_trips,breaker_open,collectors,not_collected} \

@@ -1,5 +1,5 @@
-//! Guarded processes that have no page yet: the library makes one with the first event, or after a few descriptors. What
-//! they have mapped and the environment they were started with tell that they are guarded.
+//! Guarded processes that have no page yet: the library makes one with the first event, or after a few descriptors. That they
+//! are guarded is seen from what they have mapped, and from the environment that they were started with.
 #![forbid(unsafe_code)]
 
 use crate::processes::process::{Environment, alive, boot_time_ns, name};
@@ -13,13 +13,13 @@ use tideover_contract::glob;
 use tideover_contract::page::{SIZE, uncounted};
 use tideover_contract::settings::{Id, SETTINGS, default_value, parse};
 
-/// As the loader maps it, also from a build folder, and when it was replaced since.
+/// End of the library's path in a list of mappings, also if it was loaded from a build folder or replaced since.
 const LIBRARY: &str = "/libtideover.so";
 /// Why a process that has the library may have no page.
 pub const WITHOUT_PAGE: &str =
     "loaded, but without a page: TIDEOVER_PAGE=0, TIDEOVER_DISABLE=1, TIDEOVER_EXCEPT, or another page folder";
 
-/// The pages that they would have in this folder, without counts: pid and content. `known` have one.
+/// Finds such processes, except those in `known`, and returns their ids and the pages without counts that they would have.
 pub fn find(base: &Path, known: &BTreeSet<u32>) -> Vec<(u32, [u8; SIZE])> {
     let Ok(folder) = fs::metadata(base) else { return Vec::new() };
     let pids = fs::read_dir("/proc").into_iter().flatten().flatten();
@@ -29,27 +29,27 @@ pub fn find(base: &Path, known: &BTreeSet<u32>) -> Vec<(u32, [u8; SIZE])> {
         .collect()
 }
 
-/// Has it mapped the library, and would its page be in this folder?
+/// Has a process mapped the library, and would its page be in this folder?
 fn is_guarded(pid: u32, base: &Path, folder: (u64, u64)) -> bool {
-    // A container has another folder of this name.
+    // In a container, the same path is another folder.
     let same_folder = || {
         let inside = format!("/proc/{pid}/root{}", base.display());
         fs::metadata(inside).is_ok_and(|there| (there.dev(), there.ino()) == folder)
     };
     let Some(environment) = Environment::of(pid) else { return false };
-    // The list of mappings last: the kernel takes longer to make it than for all the rest.
+    // The list of mappings comes last, since the kernel takes longer to make it than all the rest takes.
     preloads(pid, &environment)
         && has_page_in(|name| environment.get(name), base, &name(pid))
         && same_folder()
         && has_loaded(pid)
 }
 
-/// Has it mapped the library?
+/// Has a process mapped the library?
 pub fn has_loaded(pid: u32) -> bool {
     fs::read(format!("/proc/{pid}/maps")).is_ok_and(|maps| String::from_utf8_lossy(&maps).contains(LIBRARY))
 }
 
-/// May a loader have been told to preload something, by its environment or by the file of its root?
+/// May the loader have been told to preload something, by LD_PRELOAD or by the /etc/ld.so.preload of the process's root?
 fn preloads(pid: u32, environment: &Environment) -> bool {
     environment.is_overwritten()
         || environment.get("LD_PRELOAD").is_some()

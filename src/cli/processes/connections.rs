@@ -1,4 +1,4 @@
-//! Which TCP connections a process has open, and with whom, as the kernel knows it.
+//! Which TCP connections a process has open, and to which peers, as the kernel knows it.
 #![forbid(unsafe_code)]
 
 use crate::processes::sockets::Sockets;
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use std::collections::{BTreeMap, HashSet};
 use std::fs;
 
-/// Endpoints that are shown.
+/// At most so many endpoints are shown.
 const SHOWN: usize = 10;
 
 /// Open connections by endpoint.
@@ -17,7 +17,7 @@ pub struct Connections {
 }
 
 impl Connections {
-    /// Of a process whose /proc/PID/fd this user may read.
+    /// The connections of a process; None if this user may not read /proc/PID/fd.
     pub fn of(pid: u32) -> Option<Connections> {
         let links =
             fs::read_dir(format!("/proc/{pid}/fd")).ok()?.flatten().filter_map(|fd| fs::read_link(fd.path()).ok());
@@ -45,18 +45,18 @@ impl Connections {
         }
     }
 
-    /// How many this process has made.
+    /// How many outgoing connections are open.
     pub fn outgoing(&self) -> u64 {
         self.outgoing.values().sum()
     }
 
-    /// The busiest endpoints, as (`to 10.0.0.7:6379` or `of port 80`, count).
+    /// The endpoints with most connections, as (`to 10.0.0.7:6379` or `of port 80`, count).
     pub fn lines(&self) -> Vec<(String, u64)> {
         let shown = |word: &'static str, map| top(map).into_iter().map(move |(name, n)| (format!("{word} {name}"), n));
         shown("to", &self.outgoing).chain(shown("of", &self.clients)).collect()
     }
 
-    /// `{"outgoing": {"10.0.0.7:6379": 12}, "clients": {"port 80": 3}}`, the busiest first.
+    /// `{"outgoing": {"10.0.0.7:6379": 12}, "clients": {"port 80": 3}}`, those with most connections first.
     pub fn json(&self) -> Value {
         let object = |map| Value::Object(top(map).into_iter().map(|(name, n)| (name.clone(), json!(n))).collect());
         json!({ "outgoing": object(&self.outgoing), "clients": object(&self.clients) })

@@ -1,4 +1,4 @@
-//! A census of a process's descriptors: of what kind each is, and what it is open on.
+//! The open descriptors of a process: how many there are of each kind, and what they are open on.
 #![forbid(unsafe_code)]
 
 use crate::processes::sockets::Sockets;
@@ -10,49 +10,49 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use tideover_contract::log_name;
 
-/// What a process has open.
+/// The open descriptors of a process, counted.
 #[derive(Default)]
 pub struct OpenDescriptors {
-    /// All descriptors.
+    /// How many descriptors are open.
     pub used: u64,
-    /// How many of each kind.
+    /// How many there are of each kind: `file`, `tcp`, `pipe` ...
     pub kinds: BTreeMap<&'static str, u64>,
-    /// How many of each kind and target; a file counts for its path and for its folder, `/var/spool/*`.
+    /// How many are open on each target. A file counts twice: for its path, and for its folder, `/var/spool/*`.
     pub targets: HashMap<Target, u64>,
-    /// TCP sockets by state.
+    /// How many TCP sockets there are in each state.
     pub tcp: BTreeMap<&'static str, u64>,
-    /// inotify watches, all instances.
+    /// How many inotify watches there are, in all instances.
     pub watches: u64,
-    /// Regular files that are open for writing and are logs by their name, or deleted.
+    /// Regular files that are open for writing, and are deleted or named like a log.
     pub written: Vec<WrittenFile>,
 }
 
-/// A kind, and what it is open on.
+/// A kind of descriptor, and what it is open on.
 pub type Target = (&'static str, String);
 
-/// A file that the process may write to.
+/// A file that the process has open for writing.
 #[derive(Clone, Debug)]
 pub struct WrittenFile {
-    /// /proc/PID/fd/N: reaches the file also when it is deleted, or in another mount namespace.
+    /// /proc/PID/fd/N, by which the file is reached also when it is deleted, or in another mount namespace.
     pub by: PathBuf,
     /// Its path as the process knows it.
     pub path: String,
-    /// Is it gone from its folder?
+    /// Was it deleted?
     pub deleted: bool,
-    /// Is it open for appending?
+    /// Is it open for appending (O_APPEND)?
     pub appends: bool,
     /// Does its name say that it is a log?
     pub log: bool,
-    /// Bytes.
+    /// Its size in bytes.
     pub size: u64,
-    /// Bytes that it takes on its disk.
+    /// Bytes that it takes on its disk, fewer if it has holes.
     pub taken: u64,
-    /// Device and inode.
+    /// Major and minor number of its device, and its inode.
     pub id: (u32, u32, u64),
 }
 
 impl OpenDescriptors {
-    /// Of a process whose /proc/PID/fd this user may read.
+    /// Counts the descriptors of a process. The error is that of reading /proc/PID/fd.
     pub fn of(pid: u32) -> io::Result<OpenDescriptors> {
         let folder = format!("/proc/{pid}/fd");
         let links: Vec<(u32, PathBuf)> = fs::read_dir(&folder)?
@@ -92,7 +92,7 @@ impl OpenDescriptors {
     fn socket(&mut self, link: &str, by: &Path, sockets: &Sockets) -> (&'static str, Vec<String>) {
         let inode = link.trim_start_matches("socket:[").trim_end_matches(']').parse().unwrap_or(0);
         let Some(socket) = sockets.get(inode) else {
-            // In no table: neither bound nor connected, closed by its peer, or of another network namespace.
+            // A socket in no table is neither bound nor connected, or closed by its peer, or of another network namespace.
             let kind = protocol(by);
             if kind == "tcp" {
                 *self.tcp.entry("CLOSE").or_default() += 1;
@@ -141,10 +141,11 @@ impl OpenDescriptors {
         (kind, std::iter::once(path.to_string()).chain(folder).collect())
     }
 
-    /// The targets that most descriptors are open on; a folder only where it says more than its files.
+    /// The targets that most descriptors are open on. A folder is left out if one file explains its count, and so is a file that
+    /// occurs once in a folder that is listed.
     pub fn top(&self, count: usize) -> Vec<(&Target, u64)> {
         let mut all: Vec<(&Target, u64)> = self.targets.iter().map(|(target, &n)| (target, n)).collect();
-        // A folder before a file of the same count, so that it can be left out, or the file can.
+        // Of equal counts a folder sorts before its file, so that one of the two can be left out.
         all.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(b.0)));
         let mut top: Vec<(&Target, u64)> = Vec::new();
         for (target, n) in all {
@@ -167,7 +168,7 @@ impl OpenDescriptors {
     }
 }
 
-/// `anon_inode:[eventpoll]`, `anon_inode:inotify`: what the kernel calls them, as their users do.
+/// The usual name for what the kernel calls `anon_inode:[eventpoll]`, `anon_inode:inotify` ...
 fn anonymous(link: &str) -> &'static str {
     match link.trim_start_matches("anon_inode:").trim_matches(['[', ']']) {
         "eventpoll" => "epoll",
@@ -187,7 +188,7 @@ fn anonymous(link: &str) -> &'static str {
     }
 }
 
-/// The kernel keeps a socket's protocol in an attribute, which can be asked for through the link.
+/// The protocol of a socket, which the kernel tells as an extended attribute of the link in /proc/PID/fd.
 fn protocol(by: &Path) -> &'static str {
     let mut name = [0u8; 32];
     let length = getxattr(by, "system.sockprotoname", &mut name).unwrap_or(0);
@@ -217,12 +218,12 @@ fn open_flags(pid: u32, number: u32) -> u32 {
     flags.and_then(|text| u32::from_str_radix(text.trim(), 8).ok()).unwrap_or(0)
 }
 
-/// By its path alone, whatever the case of its letters: the library's rule, which also looks at flags and content, is stricter.
+/// Is a file named like a log, in letters of either case? The library is stricter: it also looks at flags and content.
 pub fn is_log(path: &str) -> bool {
     log_name::is_like_a_log(path.as_bytes()) || log_name::is_like_a_log(path.to_ascii_lowercase().as_bytes())
 }
 
-/// How many inotify instances a process has, and watches in them, without looking at what else it has open.
+/// How many inotify instances a process has, and how many watches there are in them.
 pub fn inotify(pid: u32) -> (u64, u64) {
     let Ok(entries) = fs::read_dir(format!("/proc/{pid}/fd")) else { return (0, 0) };
     let is_inotify = |path: &PathBuf| fs::read_link(path).is_ok_and(|link| link.as_os_str() == "anon_inode:inotify");

@@ -1,4 +1,4 @@
-//! All processes at a glance: how near each is to its limit, and who leaves zombies behind.
+//! The list of all processes: how near each is to its limit, and which ones leave zombies behind.
 #![forbid(unsafe_code)]
 
 use crate::processes::process;
@@ -9,15 +9,15 @@ use std::fs;
 /// A process as it is listed in /proc.
 #[derive(Clone, Debug)]
 pub struct ListedProcess {
-    /// Its number.
+    /// Process id.
     pub pid: u32,
     /// Its name, safe to print.
     pub name: String,
-    /// Open descriptors; None where they may not be counted, or it is a zombie.
+    /// Number of open descriptors; None if this user may not count them, or it is a zombie.
     pub used: Option<u64>,
-    /// Soft and hard limit.
+    /// Soft and hard limit on open descriptors.
     pub limits: Option<(u64, u64)>,
-    /// When it started, in ticks since boot: with the number, who it is.
+    /// When it started, in ticks since boot. Together with the process id it identifies a process.
     pub started: u64,
     zombie: bool,
     parent: u32,
@@ -66,7 +66,7 @@ fn parse(pid: u32, stat: &[u8]) -> Option<ListedProcess> {
     })
 }
 
-/// Parents of zombies, with the zombies.
+/// Process ids of zombies, by the process ids of their parents.
 pub fn zombies(all: &[ListedProcess]) -> BTreeMap<u32, Vec<u32>> {
     let mut parents: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
     for process in all.iter().filter(|process| process.zombie) {

@@ -1,4 +1,4 @@
-//! What /proc says about a process. Every answer may be missing: processes end, and other users' are hidden.
+//! What /proc says about a process. Every answer may be missing: a process may end, and those of other users may be hidden.
 #![forbid(unsafe_code)]
 
 use rustix::fs::{Mode, OFlags, open};
@@ -10,7 +10,7 @@ use std::io::Read;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use tideover_contract::settings::SECOND;
 
-/// Nanoseconds of CLOCK_REALTIME at which CLOCK_BOOTTIME was 0.
+/// When the system was booted: the nanoseconds of CLOCK_REALTIME at which CLOCK_BOOTTIME was 0.
 pub fn boot_time_ns() -> u64 {
     use rustix::time::{ClockId, clock_gettime};
     let now = |clock| {
@@ -25,8 +25,8 @@ pub fn tick_ns() -> u64 {
     SECOND / clock_ticks_per_second().max(1)
 }
 
-/// A file of a page or less in /proc/PID, by one read(2): std's own way takes eight for a file whose size /proc does not tell, and
-/// `ps` and `top` read some of each process.
+/// Reads a file of at most 4096 bytes in /proc/PID by one read(2). std::fs::read would make eight system calls, since /proc does
+/// not tell the size; and `ps` and `top` read several such files of each process.
 pub fn file(pid: u32, name: &str) -> Option<Vec<u8>> {
     let file = open(format!("/proc/{pid}/{name}"), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()?;
     let mut buffer = [0; 4096];
@@ -38,19 +38,19 @@ fn text(pid: u32, name: &str) -> Option<String> {
     file(pid, name).map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
 }
 
-/// A process that runs, or is about to.
+/// A process that has not ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Alive {
     /// Nanoseconds since boot, rounded down to a tick; None if /proc does not show it.
     pub started_ns: Option<u64>,
 }
 
-/// None if there is no such process, or only its zombie.
+/// Is there a process of this number? None if there is none, or only its zombie.
 pub fn alive(pid: u32) -> Option<Alive> {
     if let Some(stat) = file(pid, "stat") {
         return parse_stat(&stat);
     }
-    // Where /proc does not show it, kill(2) decides: hidepid= hides what lives.
+    // A process that /proc does not show may be hidden by its mount option hidepid=; kill(2) tells.
     let id = i32::try_from(pid).ok().and_then(Pid::from_raw)?;
     (test_kill_process(id) != Err(rustix::io::Errno::SRCH)).then_some(Alive { started_ns: None })
 }
@@ -68,7 +68,7 @@ fn parse_stat(stat: &[u8]) -> Option<Alive> {
     Some(Alive { started_ns: ticks.map(|ticks| ticks.saturating_mul(tick_ns())) })
 }
 
-/// Open descriptors.
+/// How many descriptors a process has open.
 pub fn descriptors(pid: u32) -> Option<u64> {
     let folder = format!("/proc/{pid}/fd");
     // Since Linux 6.2 the folder's size is their number, without a walk over a million entries, and for anyone.
@@ -79,7 +79,7 @@ pub fn descriptors(pid: u32) -> Option<u64> {
     std::fs::read_dir(folder).ok().map(|entries| entries.count() as u64)
 }
 
-/// Soft and hard limit on open descriptors.
+/// Soft and hard limit on open descriptors (RLIMIT_NOFILE); u64::MAX for unlimited.
 pub fn limits(pid: u32) -> Option<(u64, u64)> {
     parse_limits(&text(pid, "limits")?)
 }
@@ -91,7 +91,7 @@ fn parse_limits(text: &str) -> Option<(u64, u64)> {
     Some((values.next()??, values.next()??))
 }
 
-/// Resident memory in bytes.
+/// Resident memory of a process in bytes.
 pub fn resident(pid: u32) -> Option<u64> {
     let status = text(pid, "status")?;
     let kib: u64 =
@@ -103,7 +103,7 @@ pub fn resident(pid: u32) -> Option<u64> {
 pub struct Environment(Vec<u8>);
 
 impl Environment {
-    /// Of another process; None where it may not be read.
+    /// Reads the environment of a process; None if this user may not.
     pub fn of(pid: u32) -> Option<Environment> {
         let mut file = std::fs::File::open(format!("/proc/{pid}/environ")).ok()?;
         let mut bytes = Vec::with_capacity(8192);
@@ -111,12 +111,12 @@ impl Environment {
         Some(Environment(bytes))
     }
 
-    /// Has the program put something else in its place (setproctitle)? Then nothing can be said of what it was.
+    /// Has the program written something else over it (setproctitle)? Then nothing is known of what it was.
     pub fn is_overwritten(&self) -> bool {
         !self.0.is_empty() && !self.0.split(|&b| b == 0).next().unwrap_or_default().contains(&b'=')
     }
 
-    /// Value of a variable; the first, as getenv(3) finds it.
+    /// Value of a variable: of several of this name the first, which is the one that getenv(3) finds.
     pub fn get(&self, name: &str) -> Option<OsString> {
         let mut variables = self.0.split(|&b| b == 0);
         let value = variables.find_map(|v| v.strip_prefix(name.as_bytes())?.strip_prefix(b"="))?;
@@ -130,7 +130,7 @@ pub fn name(pid: u32) -> String {
     crate::show::output::safe(OsStr::from_bytes(&name).as_bytes().trim_ascii_end())
 }
 
-/// Its real user.
+/// Real user id of a process.
 pub fn owner(pid: u32) -> Option<u32> {
     let status = text(pid, "status")?;
     status.lines().find_map(|line| line.strip_prefix("Uid:"))?.split_whitespace().next()?.parse().ok()

@@ -1,4 +1,4 @@
-//! The program that a process runs, by its file: can the library act in it, how far may its limit go?
+//! The program that a process runs, by its file: can the library act in it, and how far may its soft limit be raised?
 #![forbid(unsafe_code)]
 
 use crate::executables::elf::Elf;
@@ -6,10 +6,10 @@ use std::fs::File;
 use std::os::unix::ffi::OsStrExt;
 use tideover_contract::select;
 
-/// Word of the auxiliary vector that says whether the loader ignored LD_PRELOAD.
+/// Entry of the auxiliary vector that says whether the loader ignored LD_PRELOAD.
 const AT_SECURE: u64 = 23;
 
-/// What is known of it; nothing where /proc does not let us look.
+/// What is known of a program; nothing, if this user may not look into the process.
 pub struct Program {
     name: Vec<u8>,
     elf: Option<Elf>,
@@ -17,7 +17,7 @@ pub struct Program {
 }
 
 impl Program {
-    /// Of a running process.
+    /// The program of a running process.
     pub fn of(pid: u32) -> Program {
         let exe = format!("/proc/{pid}/exe");
         let path = std::fs::read_link(&exe).unwrap_or_default();
@@ -26,7 +26,7 @@ impl Program {
         Program { name, elf, secure: is_secure(&std::fs::read(format!("/proc/{pid}/auxv")).unwrap_or_default()) }
     }
 
-    /// How far its soft limit may be raised, as far as it is concerned: see [`select::end`].
+    /// The soft limit up to which the program may be raised: see [`select::end`].
     pub fn end(&self) -> u64 {
         select::end(&self.name, |calls| {
             let imports = |name: &String| calls.iter().any(|call| call.to_bytes() == name.as_bytes());
@@ -49,7 +49,7 @@ impl Program {
     }
 }
 
-/// The vector is pairs of words, the number and the value.
+/// Does the auxiliary vector, pairs of a number and a value, say that LD_PRELOAD was ignored?
 fn is_secure(auxv: &[u8]) -> bool {
     let word = |bytes: &[u8]| bytes.try_into().map_or(0, usize::from_ne_bytes) as u64;
     let (pairs, _) = auxv.as_chunks::<{ 2 * size_of::<usize>() }>();

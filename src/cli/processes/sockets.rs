@@ -1,18 +1,18 @@
-//! The socket tables of a process's network namespace, /proc/PID/net: what is behind `socket:[INODE]`.
+//! The socket tables of a process's network namespace (/proc/PID/net), in which the `socket:[INODE]` of a descriptor is found.
 #![forbid(unsafe_code)]
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-/// One socket.
+/// A row of the tables.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Socket {
-    /// `tcp`, `udp`, `unix` ...
+    /// Its protocol: `tcp`, `udp`, `unix` ...
     pub kind: &'static str,
-    /// Of a tcp socket, as ss(8) and netstat(8) call it.
+    /// State of a tcp socket, by the name that ss(8) and netstat(8) use.
     pub state: Option<&'static str>,
-    /// What it is for: `to 10.0.0.7:6379`, `clients of port 8080`, a path.
+    /// What it is connected to or bound to: `to 10.0.0.7:6379`, `clients of port 8080`, a path.
     pub target: String,
 }
 
@@ -20,7 +20,7 @@ pub struct Socket {
 #[derive(Default)]
 pub struct Sockets(HashMap<u64, Socket>);
 
-/// File in /proc/PID/net, kind, the column of the inode.
+/// File in /proc/PID/net, protocol, and the column of the inode.
 const TABLES: &[(&str, &str, usize)] = &[
     ("tcp", "tcp", 9),
     ("tcp6", "tcp", 9),
@@ -33,7 +33,7 @@ const TABLES: &[(&str, &str, usize)] = &[
     ("packet", "packet", 8),
 ];
 
-/// By number, from 1 (include/net/tcp_states.h).
+/// States of TCP by number, from 1 (include/net/tcp_states.h).
 const STATES: [&str; 12] = [
     "ESTABLISHED",
     "SYN_SENT",
@@ -50,7 +50,7 @@ const STATES: [&str; 12] = [
 ];
 
 impl Sockets {
-    /// Of the namespace that a process is in. A table that can't be read is empty.
+    /// The sockets of the network namespace that a process is in. A table that can't be read counts as empty.
     pub fn seen_by(pid: u32) -> Sockets {
         let read = |file: &str| fs::read(format!("/proc/{pid}/net/{file}")).unwrap_or_default();
         let tables: Vec<String> = TABLES.iter().map(|t| String::from_utf8_lossy(&read(t.0)).into_owned()).collect();
@@ -63,14 +63,14 @@ impl Sockets {
     }
 }
 
-/// The tables in the order of [`TABLES`].
+/// Reads the texts of the tables, which are in the order of [`TABLES`].
 fn parse(tables: &[String]) -> Sockets {
     let rows = || {
         TABLES.iter().zip(tables).flat_map(|(&(_, kind, inode), text)| {
             text.lines().skip(1).map(move |line| (kind, inode, line.split_whitespace().collect::<Vec<&str>>()))
         })
     };
-    // Whoever is connected to a port that somebody listens on is a client.
+    // A connection whose local port is one that a socket listens on is that of a client.
     let listening: HashSet<u16> = rows()
         .filter(|(kind, _, row)| *kind == "tcp" && state(row) == Some("LISTEN"))
         .filter_map(|(_, _, row)| Some(address(row.get(1)?)?.port()))
@@ -108,7 +108,7 @@ fn udp_target(row: &[&str]) -> Option<String> {
     Some(if remote.port() == 0 { format!("on {local}") } else { format!("to {remote}") })
 }
 
-/// `0100007F:1F90`: words of 32 bits as this machine stores them, and the port.
+/// Reads `0100007F:1F90`: the address in words of 32 bits in this machine's byte order, and the port, all in hex digits.
 fn address(text: &str) -> Option<SocketAddr> {
     let (host, port) = text.split_once(':')?;
     let word = |i: usize| host.get(i * 8..i * 8 + 8).and_then(|digits| u32::from_str_radix(digits, 16).ok());

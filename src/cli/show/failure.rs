@@ -1,30 +1,31 @@
-//! How a command ends badly: one text for stderr and an exit status.
+//! How a command fails: one text for stderr, and an exit status.
 #![forbid(unsafe_code)]
 
 use std::fmt;
 
-/// The statuses are those of env(1) and nohup(1), so that a script can tell tideover's refusal from its program's
-/// failure.
+/// The reason for an exit status. The numbers are those of env(1) and nohup(1), so that a script can tell a refusal of
+/// tideover from a failure of the program that it started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Status {
-    /// The command could not do what it is for.
+    /// The command could not do what was asked.
     Failed,
-    /// The command line, a file or a variable says something that is not accepted; nothing was started.
+    /// The command line, a file or a variable holds a value that is not accepted; nothing was started.
     Usage,
     /// `tideover doctor`: the worst that it found is a warning.
     Warning,
     /// `tideover doctor`: the worst that it found is critical.
     Critical,
-    /// `tideover doctor`: it could not look.
+    /// `tideover doctor`: the checks could not be made.
     Unknown,
-    /// The program was found and must not be started.
+    /// `tideover run`: the program was found, and can't be started with the library.
     Refused,
-    /// The program was not found.
+    /// `tideover run`: the program was not found.
     NotFound,
 }
 
 impl Status {
-    /// The number for exit(3). Those of `doctor` are the convention of monitoring plugins, whose 2 is not ours.
+    /// The number for exit(3). `doctor` follows the convention of monitoring plugins, where 2 means critical; in all other
+    /// commands 2 means a usage error.
     pub fn code(self) -> u8 {
         match self {
             Status::Failed | Status::Warning => 1,
@@ -39,39 +40,39 @@ impl Status {
 /// A failure; its text names the cause and the remedy.
 #[derive(Debug)]
 pub struct Failure {
-    /// Becomes the exit status.
+    /// The reason for the exit status.
     pub status: Status,
-    /// Without prefix and newline; empty where nothing is left to say.
+    /// Text for stderr without prefix and newline; empty if stdout has said everything.
     pub text: String,
 }
 
 impl Failure {
-    /// Exit status 1.
+    /// A failure with exit status 1.
     pub fn failed(text: impl Into<String>) -> Failure {
         Failure { status: Status::Failed, text: text.into() }
     }
 
-    /// The status alone: what there is to say was said on stdout.
+    /// A failure without text: stdout has said everything.
     pub fn told(status: Status) -> Failure {
         Failure { status, text: String::new() }
     }
 
-    /// The same text with another status.
+    /// Returns this text with another status.
     pub fn with(self, status: Status) -> Failure {
         Failure { status, ..self }
     }
 
-    /// Exit status 2.
+    /// A failure with exit status 2.
     pub fn usage(text: impl Into<String>) -> Failure {
         Failure { status: Status::Usage, text: text.into() }
     }
 
-    /// Exit status 126.
+    /// A failure with exit status 126.
     pub fn refused(text: impl Into<String>) -> Failure {
         Failure { status: Status::Refused, text: text.into() }
     }
 
-    /// Exit status 127.
+    /// A failure with exit status 127.
     pub fn not_found(text: impl Into<String>) -> Failure {
         Failure { status: Status::NotFound, text: text.into() }
     }
@@ -83,7 +84,7 @@ impl fmt::Display for Failure {
     }
 }
 
-/// The system's words for an error, without Rust's `(os error 2)`.
+/// The text of an error in lower case, without the number that Rust adds, `(os error 2)`.
 pub fn cause(error: &std::io::Error) -> String {
     let text = error.to_string();
     text.split(" (os error").next().unwrap_or(&text).to_lowercase()

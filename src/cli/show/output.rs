@@ -20,12 +20,12 @@ pub fn print_json(value: &serde_json::Value) -> Result<(), Failure> {
     print(&format!("{value:#}\n"))
 }
 
-/// Writes a line to stderr after the command's name. Where stderr is closed there is nobody left to tell.
+/// Writes a line to stderr after the command's name. An error is ignored: if stderr is closed, nobody can be told.
 pub fn complain(text: &str) {
     let _ = writeln!(io::stderr(), "tideover: {}", text.trim_end());
 }
 
-/// Writes a text of several lines to stderr as it is.
+/// Writes a text of several lines to stderr, without a prefix.
 pub fn explain(text: &str) {
     let _ = io::stderr().write_all(text.as_bytes());
 }
@@ -35,8 +35,8 @@ pub fn safe(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).chars().map(|c| if c.is_control() { '?' } else { c }).collect()
 }
 
-/// The CLI's own diagnostics, at the level that TIDEOVER_LOG asks the library for; not RUST_LOG, which is the
-/// program's.
+/// Sets up the command's own diagnostics. Their level is that of TIDEOVER_LOG, as for the library; RUST_LOG is left to the
+/// program that `run` starts.
 pub fn start_log() {
     let level = std::env::var("TIDEOVER_LOG").ok().and_then(|level| level.parse().ok());
     env_logger::Builder::new()

@@ -1,28 +1,28 @@
-//! Aligned columns.
+//! Tables of aligned columns, as text.
 #![forbid(unsafe_code)]
 
-/// Which side the blanks go.
+/// The side of a column at which its cells are aligned.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Align {
-    /// Text.
+    /// At the left, for text.
     Left,
-    /// Numbers.
+    /// At the right, for numbers.
     Right,
 }
 
-/// Lines of cells under headings, one blank between columns.
+/// Lines of cells under headings.
 pub struct Table {
     columns: Vec<(&'static str, Align)>,
     rows: Vec<Vec<String>>,
 }
 
 impl Table {
-    /// A table without rows. Empty headings print no heading line.
+    /// Makes a table without rows. If all headings are empty, no heading line is printed.
     pub fn new(columns: &[(&'static str, Align)]) -> Table {
         Table { columns: columns.to_vec(), rows: Vec::new() }
     }
 
-    /// Adds a row; missing cells are empty.
+    /// Adds a row. Cells that it lacks are printed empty.
     pub fn row(&mut self, cells: impl IntoIterator<Item = String>) {
         self.rows.push(cells.into_iter().collect());
     }
@@ -60,7 +60,7 @@ impl Table {
         text
     }
 
-    /// Prints a table without headings; what does not fit the last column goes on below it.
+    /// Prints the table without its headings; text that is too wide for the last column is continued on the next line.
     pub fn wrapped(mut self, width: usize, gap: usize) -> String {
         let last = self.columns.len().saturating_sub(1);
         let widest = |i: usize| self.rows.iter().filter_map(|row| row.get(i)).map(|cell| cell.chars().count()).max();
@@ -76,7 +76,7 @@ impl Table {
     }
 }
 
-/// Words in lines of at most `room` characters; at least one line.
+/// Breaks a text into lines of at most `room` characters; returns at least one line.
 fn lines(text: &str, room: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
     for word in text.split(' ') {

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// `0 B`, `512 B`, `1.5 KiB`, `64.0 MiB`.
+/// Prints a number of bytes: `0 B`, `512 B`, `1.5 KiB`, `64.0 MiB`.
 pub fn bytes(n: u64) -> String {
     match scaled(n, 1024.0, &["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"]) {
         Some((value, unit)) => format!("{value:.1} {unit}"),
@@ -11,7 +11,7 @@ pub fn bytes(n: u64) -> String {
     }
 }
 
-/// At most six characters: `512`, `1.5K`, `64.0M`, in powers of 1024.
+/// Prints a number of bytes in at most six characters: `512`, `1.5K`, `64.0M`, in powers of 1024.
 pub fn short_bytes(n: u64) -> String {
     match scaled(n, 1024.0, &["K", "M", "G", "T", "P", "E"]) {
         Some((value, unit)) => format!("{value:.1}{unit}"),
@@ -19,7 +19,7 @@ pub fn short_bytes(n: u64) -> String {
     }
 }
 
-/// A count in at most seven characters: all digits up to 9999999, then `10.0M`.
+/// Prints a count in at most seven characters: all digits up to 9999999, then `10.0M`.
 pub fn short_count(n: u64) -> String {
     if n < 10_000_000 {
         return n.to_string();
@@ -42,7 +42,7 @@ fn scaled(n: u64, step: f64, units: &[&'static str]) -> Option<(f64, &'static st
     unit.map(|unit| (value, unit))
 }
 
-/// Nanoseconds as `0`, `850 ns`, `12.3 us`, `4.0 ms`, `1.50 s`, `3m 20s`, `2h 5m`, `3d 4h`.
+/// Prints nanoseconds as `0`, `850 ns`, `12.3 us`, `4.0 ms`, `1.50 s`, `3m 20s`, `2h 5m`, `3d 4h`.
 pub fn duration(ns: u64) -> String {
     let seconds = ns / 1_000_000_000;
     match ns {
@@ -57,17 +57,17 @@ pub fn duration(ns: u64) -> String {
     }
 }
 
-/// Nanoseconds of CLOCK_REALTIME as RFC 3339 in UTC, with milliseconds. Every u64 is before the year 2555.
+/// Prints nanoseconds of CLOCK_REALTIME as RFC 3339 in UTC, with milliseconds. No u64 is beyond the year 2554.
 pub fn rfc3339(ns: u64) -> String {
     humantime::format_rfc3339_millis(UNIX_EPOCH + Duration::from_nanos(ns)).to_string()
 }
 
-/// Nanoseconds of CLOCK_REALTIME.
+/// The time now, in nanoseconds of CLOCK_REALTIME.
 pub fn now_ns() -> u64 {
     u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// How long before now a time in nanoseconds of CLOCK_REALTIME was: `3m 20s ago`, `just now`.
+/// Prints how long ago a time in nanoseconds of CLOCK_REALTIME was: `3m 20s ago`, `just now`.
 pub fn ago(ns: u64) -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     match now.saturating_sub(Duration::from_nanos(ns)).as_secs() {
@@ -76,7 +76,7 @@ pub fn ago(ns: u64) -> String {
     }
 }
 
-/// `1 page`, `2 pages`.
+/// Prints a number with a noun, which gets an s unless the number is 1: `1 page`, `2 pages`.
 pub fn counted(n: u64, noun: &str) -> String {
     format!("{n} {noun}{}", if n == 1 { "" } else { "s" })
 }

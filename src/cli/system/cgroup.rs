@@ -1,11 +1,11 @@
-//! The limits of the container or unit that a process is in: cgroup v2, and v1 where that is what is mounted.
+//! The limits of the container or systemd unit that a process is in: cgroup v2, and v1 where v1 is mounted.
 #![forbid(unsafe_code)]
 
 use crate::system::Share;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Controller, what it limits.
+/// The files of one controller.
 struct Files {
     controller: &'static str,
     used: &'static str,
@@ -23,20 +23,20 @@ const MEMORY: Files = Files {
 };
 const TASKS: Files =
     Files { controller: "pids", used: "pids.current", max: "pids.max", used_v1: "pids.current", max_v1: "pids.max" };
-/// v1 says "no limit" as the highest multiple of a page.
+/// v1 writes the highest multiple of a page for "no limit"; from this value on a limit is taken for none.
 const NO_LIMIT_V1: u64 = 1 << 60;
 
-/// Memory in bytes, without the file cache that would be given up first.
+/// Memory of the control group in bytes, without the file cache that would be given up first; None without a limit.
 pub fn memory(pid: u32) -> Option<Share> {
     tightest(pid, &MEMORY)
 }
 
-/// Threads and processes.
+/// Threads and processes of the control group; None without a limit.
 pub fn tasks(pid: u32) -> Option<Share> {
     tightest(pid, &TASKS)
 }
 
-/// Of the group and those above it, the limit of which most is used. None without any limit.
+/// Of the limits of the group and of those above it, the one of which the largest part is in use.
 fn tightest(pid: u32, files: &Files) -> Option<Share> {
     let groups = fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
     folders(&groups, files.controller, Path::new("/sys/fs/cgroup"))

@@ -1,4 +1,4 @@
-//! What the kernel has for all processes together, and how much of it is used.
+//! What all processes of the system share (open files, memory, tasks), how much there is and how much is in use.
 #![forbid(unsafe_code)]
 
 pub mod cgroup;
@@ -7,12 +7,12 @@ pub mod replace;
 
 use std::fs;
 
-/// Something of which so much is used, and so much can be had.
+/// Use of something that is limited.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Share {
-    /// In use.
+    /// How much is in use.
     pub used: u64,
-    /// All there is.
+    /// The limit.
     pub max: u64,
 }
 
@@ -23,12 +23,12 @@ impl Share {
     }
 }
 
-/// A number in /proc/sys, by its name as sysctl(8) writes it.
+/// A number in /proc/sys, by its name as sysctl(8) writes it; None if it can't be read.
 pub fn sysctl(name: &str) -> Option<u64> {
     fs::read_to_string(format!("/proc/sys/{}", name.replace('.', "/"))).ok()?.trim().parse().ok()
 }
 
-/// Open files of the whole system against fs.file-max: what ENFILE is about.
+/// Open files of the whole system, and fs.file-max, beyond which calls fail with ENFILE.
 pub fn files() -> Option<Share> {
     parse_file_nr(&fs::read_to_string("/proc/sys/fs/file-nr").ok()?)
 }
@@ -39,7 +39,7 @@ fn parse_file_nr(text: &str) -> Option<Share> {
     Some(Share { used: allocated.saturating_sub(free), max })
 }
 
-/// Memory in bytes; used is what is not available.
+/// Memory in bytes. In use is what is not available (MemAvailable).
 pub fn memory() -> Option<Share> {
     parse_meminfo(&fs::read_to_string("/proc/meminfo").ok()?)
 }
@@ -52,14 +52,14 @@ fn parse_meminfo(text: &str) -> Option<Share> {
     Some(Share { used: total.saturating_sub(available).saturating_mul(1024), max: total.saturating_mul(1024) })
 }
 
-/// Threads and processes of the whole system against the lower of kernel.pid_max and kernel.threads-max.
+/// Threads and processes of the whole system; the limit is the lower of kernel.pid_max and kernel.threads-max.
 pub fn tasks() -> Option<Share> {
     let text = fs::read_to_string("/proc/loadavg").ok()?;
     let used = text.split_whitespace().nth(3)?.split_once('/')?.1.parse().ok()?;
     Some(Share { used, max: sysctl("kernel.pid_max")?.min(sysctl("kernel.threads-max")?) })
 }
 
-/// A number in /proc/net/sockstat: `TCP`, `orphan`.
+/// A number in /proc/net/sockstat, by its protocol and its name: `TCP`, `orphan`.
 pub fn sockstat(protocol: &str, name: &str) -> Option<u64> {
     let text = fs::read_to_string("/proc/net/sockstat").ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix(protocol)?.strip_prefix(':'))?;
