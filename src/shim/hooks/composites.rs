@@ -153,7 +153,7 @@ unsafe fn reopening(call: impl Fn() -> Call, real: impl FnMut() -> *mut FILE, ol
     // SAFETY: the host's stream, which it is about to reopen.
     unsafe {
         let fd = if old.is_null() { -1 } else { libc::fileno(old) };
-        crate::features::logs::sink::before_replacing(fd);
+        crate::features::logs::copies::before_replacing(fd);
         let (_, history) = crate::state::descriptors::forget_after_flush(fd);
         let new = with_room(call, real);
         crate::state::descriptors::flushed(fd, history);

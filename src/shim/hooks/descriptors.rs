@@ -6,7 +6,7 @@ use libc::{sigset_t, termios, winsize};
 
 use super::{blocking, descriptor, hooks, pair, through};
 use crate::engine::call::Call;
-use crate::features::logs::sink;
+use crate::features::logs::copies;
 use crate::state::{descriptors, page};
 
 hooks! {
@@ -48,7 +48,7 @@ unsafe fn onto(_: impl Fn() -> Call, mut real: impl FnMut() -> c_int, from: c_in
     if from == to {
         return real();
     }
-    sink::before_replacing(to);
+    copies::before_replacing(to);
     let replaced = descriptors::take(to);
     let fd = real();
     if fd >= 0 {

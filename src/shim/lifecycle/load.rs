@@ -46,7 +46,7 @@ fn begin() {
     }
     process::adopt();
     // First: messages go to stderr only if it is what it was.
-    let to_file = crate::features::logs::sink::start();
+    let to_file = crate::features::logs::streams::remember();
     report::start();
     #[cfg(not(test))]
     crate::os::barrier::start();

@@ -3,7 +3,7 @@
 use crate::engine::reclaim::limit;
 use crate::engine::{breaker, reclaim, reserve, wait};
 use crate::features::accept::{self, listeners};
-use crate::features::logs::{self, sink, stdio};
+use crate::features::logs::{self, pipe, stdio};
 use crate::features::outgoing::{self, turns};
 use crate::state::descriptors::{EPOLL, LISTENER, OUTGOING, PIPE};
 use crate::state::handlers::Handlers;
@@ -11,7 +11,7 @@ use crate::state::{descriptors, page, process, thread};
 
 /// What lower layers call of upper ones.
 pub static HANDLERS: Handlers = Handlers {
-    on_close: &[(PIPE, sink_changes), (LISTENER | EPOLL, listeners::closing)],
+    on_close: &[(PIPE, pipe_changes), (LISTENER | EPOLL, listeners::closing)],
     on_close_undone: &[(LISTENER | EPOLL, listeners::doubt)],
     on_copy: &[(OUTGOING, turns::copied)],
     on_new_descriptor: &[descriptors::reach, install_stdio],
@@ -20,8 +20,8 @@ pub static HANDLERS: Handlers = Handlers {
     on_awaited_close: accept::closed,
 };
 
-fn sink_changes(_: i32, _: u32) {
-    sink::changes();
+fn pipe_changes(_: i32, _: u32) {
+    pipe::changes();
 }
 
 fn install_stdio(_: i32) {

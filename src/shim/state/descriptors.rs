@@ -36,7 +36,7 @@ pub const LISTENER: u32 = 0x2000;
 pub const EPOLL: u32 = 0x4000;
 /// A client that has been counted before its hook comes to it: where clients are limited.
 pub const FRESH: u32 = 0x8000;
-/// Standard output or error, and a pipe: looked at a moment ago (see [`crate::features::logs::sink`]).
+/// Standard output or error, and a pipe: looked at a moment ago (see [`crate::features::logs::pipe`]).
 pub const PIPE: u32 = 0x1_0000;
 /// Its history ends when its stream is closed ([`forget_after_flush`]).
 const FLUSHING: u32 = 0x2_0000;
@@ -187,7 +187,7 @@ extern "C" fn one_more(clients: &AtomicU64) {
 #[unsafe(link_section = ".text.on_success")]
 extern "C" fn forget_known(fd: i32) -> bool {
     barrier(false, || {
-        crate::features::logs::sink::is_ours(fd) || {
+        crate::features::logs::copies::is_ours(fd) || {
             taken(fd);
             false
         }
@@ -213,7 +213,7 @@ pub fn flushed(fd: i32, history: u32) {
         forget_flush(fd, history);
     }
     if fd == 1 || fd == 2 {
-        crate::features::logs::sink::changed();
+        crate::features::logs::pipe::changed();
     }
 }
 

@@ -11,7 +11,7 @@ use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use log::{LevelFilter, Log, Metadata, Record};
 use tideover_contract::settings::{Id, SECOND};
 
-use crate::features::logs::sink;
+use crate::features::logs::streams;
 use crate::os::sys;
 use crate::os::text::Text;
 use crate::state::process;
@@ -61,9 +61,9 @@ fn deliver(line: &[u8]) {
     }
     let Ok(status) = sys::fstat(STDERR) else { return };
     let kind = status.st_mode & libc::S_IFMT;
-    let same = sink::is_stderr(&status);
+    let same = streams::STDERR.is_file(&status);
     let appended = || {
-        sink::had_stderr()
+        streams::STDERR.was_open()
             && kind == libc::S_IFREG
             && sys::status_flags(STDERR).is_ok_and(|flags| flags & libc::O_APPEND != 0)
     };

@@ -11,8 +11,8 @@ use super::calls::Written;
 use super::files::{self, File};
 use super::opened::Log;
 use super::payload::{self, Payload};
-use super::sink::{self, AT_ONCE, Sink};
-use super::{cap, space};
+use super::sink::{ONE_WRITE, Sink};
+use super::{cap, pipe, space};
 use crate::os::sys;
 use crate::os::text::Text;
 use crate::state::descriptors::{self, LOG};
@@ -250,11 +250,11 @@ impl Log<'_> {
 pub(super) fn pass_on(file: &File, buffer: &iovec) -> Option<Written> {
     let count = buffer.iov_len;
     let now = sys::now();
-    let plain = (1..=AT_ONCE).contains(&count) && SETTINGS.fallback_prefix().is_empty();
+    let plain = (1..=ONE_WRITE).contains(&count) && SETTINGS.fallback_prefix().is_empty();
     if !plain || OLD_KERNEL.load(Relaxed) || file.mid_line.load(Relaxed) || file.is_look_due(now) {
         return None;
     }
-    let pipe = sink::pipe(now)?;
+    let fd = pipe::descriptor(now)?;
     if cap::admit(count as u64, now).is_err() {
         return None;
     }
@@ -263,7 +263,7 @@ pub(super) fn pass_on(file: &File, buffer: &iovec) -> Option<Written> {
         return None;
     }
     // Less than all only if the rest of the buffer can't be read.
-    let sent = sys::write_now(pipe, buffer.iov_base, count);
+    let sent = sys::write_now(fd, buffer.iov_base, count);
     let answer = sent.unwrap_or(0);
     if answer > 0 {
         // SAFETY: the kernel has just read it.

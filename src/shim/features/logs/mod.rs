@@ -10,6 +10,7 @@
 pub mod calls;
 mod cap;
 mod cleanup;
+pub mod copies;
 mod decide;
 mod divert;
 pub mod dprintf;
@@ -17,11 +18,13 @@ pub mod files;
 mod opened;
 pub mod pause;
 pub mod payload;
+pub mod pipe;
 pub mod rule;
 pub mod sink;
 pub mod space;
 pub mod standin;
 pub mod stdio;
+pub mod streams;
 
 use once_cell::race::OnceBool;
 use tideover_contract::glob;
@@ -75,7 +78,8 @@ fn may_divert_or_wait() -> bool {
 /// In the child of a fork.
 pub fn forked() {
     files::forked();
-    sink::forked();
+    pipe::changed();
+    copies::forked();
 }
 
 /// Is this descriptor's file diverted now?

@@ -9,6 +9,7 @@ use super::files::Key;
 use super::payload::Payload;
 use super::rule::{self, Facts, History, Refusal};
 use super::sink::{self, Sink};
+use super::streams;
 use crate::os::sys;
 use crate::os::text::Text;
 use crate::state::descriptors;
@@ -72,8 +73,8 @@ impl<'a> Log<'a> {
             path: self.path(),
             flags: sys::status_flags(self.fd).unwrap_or(0),
             regular: true,
-            standard: sink::is_standard(self.status) && !super::is_filter(),
-            stderr: sink::is_stderr(self.status),
+            standard: streams::is_either(self.status) && !super::is_filter(),
+            stderr: streams::STDERR.is_file(self.status),
             history: History::from_bits(descriptors::marks(self.fd) as u8),
             positioned: false,
             payload: payload.first(),

@@ -1,0 +1,59 @@
+//! What standard output and standard error were when the program started: the files that they were open on, by device and inode.
+//! Later in the program's life the numbers 1 and 2 may be open on something else.
+#![forbid(unsafe_code)]
+
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+
+use crate::os::sys;
+
+/// A standard stream as it was when the library was loaded.
+pub struct Stream {
+    /// Its descriptor: 1 or 2.
+    pub number: i32,
+    /// Was the descriptor open?
+    open: AtomicBool,
+    /// st_dev of its file.
+    device: AtomicU64,
+    /// st_ino of its file.
+    inode: AtomicU64,
+}
+
+/// Standard output.
+pub static STDOUT: Stream = Stream::new(libc::STDOUT_FILENO);
+/// Standard error.
+pub static STDERR: Stream = Stream::new(libc::STDERR_FILENO);
+
+/// At load: remembers both. Returns whether one of them is a regular file.
+pub fn remember() -> bool {
+    let mut to_file = false;
+    for stream in [&STDOUT, &STDERR] {
+        if let Ok(status) = sys::fstat(stream.number) {
+            stream.device.store(status.st_dev, Relaxed);
+            stream.inode.store(status.st_ino, Relaxed);
+            stream.open.store(true, Relaxed);
+            to_file |= status.st_mode & libc::S_IFMT == libc::S_IFREG;
+        }
+    }
+    to_file
+}
+
+/// Is this the file that standard output or standard error was at start?
+pub fn is_either(status: &libc::stat) -> bool {
+    STDOUT.is_file(status) || STDERR.is_file(status)
+}
+
+impl Stream {
+    const fn new(number: i32) -> Stream {
+        Stream { number, open: AtomicBool::new(false), device: AtomicU64::new(0), inode: AtomicU64::new(0) }
+    }
+
+    /// Was the descriptor open at start?
+    pub fn was_open(&self) -> bool {
+        self.open.load(Relaxed)
+    }
+
+    /// Is this, from fstat(2) or stat(2), the file that the stream was open on at start?
+    pub fn is_file(&self, status: &libc::stat) -> bool {
+        self.was_open() && status.st_dev == self.device.load(Relaxed) && status.st_ino == self.inode.load(Relaxed)
+    }
+}
