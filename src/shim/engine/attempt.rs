@@ -12,11 +12,12 @@ use tideover_contract::page::{EventKind, Outcome};
 use crate::arch;
 use crate::engine::backoff::Backoff;
 use crate::engine::call::{Call, Instead, Lack, Role, Tried, Try, is_exhaustion};
+use crate::engine::line::Next;
 use crate::engine::messages::{self, GaveUp};
 use crate::engine::reclaim::collect::{self, Collection};
 use crate::engine::reclaim::{self, FailedCall, Reclaimed};
-use crate::engine::wait::{self, Candidate, Next, NoWait, Waiting};
-use crate::engine::{breaker, reserve};
+use crate::engine::wait::{self, Candidate, NoWait, Waiting};
+use crate::engine::{breaker, evidence, reserve};
 use crate::os::barrier::barrier;
 use crate::os::sys;
 use crate::state::events::{self, Event};
@@ -56,6 +57,8 @@ struct Attempt {
     waiting: Waiting,
     /// The call has waited.
     has_waited: bool,
+    /// It waits because the user or the program has asked for that, or for what other processes close.
+    asked: bool,
     /// For accept(2): what is done with its client. Asked once, when there is nothing more to free.
     instead: Option<Instead>,
     /// What the call is in its language runtime.
@@ -139,6 +142,7 @@ impl Attempt {
             may_wait: MayWait::NotAsked,
             waiting: Waiting::new(call.backoff.unwrap_or_else(Backoff::from_settings), call.needs_several),
             has_waited: false,
+            asked: false,
             instead: None,
             role: collect::role(),
             collection: None,
@@ -270,13 +274,21 @@ impl Attempt {
     fn wait(&mut self) -> Result<bool, Outcome> {
         if let MayWait::NotAsked = self.may_wait {
             let candidate = Candidate {
+                lack: self.lack,
                 is_process_limit: self.errno == libc::EMFILE || self.lack.is_limit(),
                 may_block: self.call.may_block,
                 has_waits: self.waiting.has_any(),
-                breaker: breaker::of(self.lack),
+                asked: self.call.backoff.is_some() || Backoff::is_set(),
                 role: self.role,
             };
-            self.may_wait = wait::reason_not_to_wait(&candidate).map_or(MayWait::Yes, MayWait::No);
+            self.may_wait = match wait::may_wait(&candidate) {
+                Ok(patience) => {
+                    self.asked = candidate.asked || !candidate.is_process_limit;
+                    self.waiting.begin(&candidate, patience);
+                    MayWait::Yes
+                }
+                Err(reason) => MayWait::No(reason),
+            };
         }
         if let MayWait::No(reason) = self.may_wait {
             return Err(reason.outcome);
@@ -304,12 +316,12 @@ impl Attempt {
     extern "C" fn ended(&mut self, tried: &Tried) {
         barrier((), || match tried.errno {
             0 => self.recovered(tried.descriptor),
-            _ => self.emit(EventKind::Recovered, -1, self.end(), Outcome::OtherError),
+            _ => self.emit(EventKind::Recovered, -1, self.end(false), Outcome::OtherError),
         });
     }
 
     fn recovered(&self, fd: c_int) {
-        let waited = self.end();
+        let waited = self.end(true);
         if let (Some(resort), Some(_)) = (self.call.last_resort, self.instead) {
             (resort.functions.succeeded)();
         }
@@ -318,13 +330,16 @@ impl Attempt {
         }
         if self.has_waited {
             breaker::of(self.lack).succeeded();
+            if self.lack == Lack::Descriptor {
+                evidence::helped(waited);
+            }
             messages::recovered(self.call.name, self.lack, self.errno, waited);
         }
         self.emit(EventKind::Recovered, fd, waited, self.outcome);
     }
 
     fn failed(&mut self, outcome: Outcome) {
-        let waited = self.end();
+        let waited = self.end(false);
         if let (Some(resort), Some(Instead { paced: true, .. })) = (self.call.last_resort, self.instead) {
             (resort.functions.slow_down)(resort.listener);
         }
@@ -342,7 +357,7 @@ impl Attempt {
         if self.lack == Lack::Descriptor {
             page::add(&page::counters().gave_up, 1);
         }
-        if outcome == Outcome::GaveUp {
+        if outcome == Outcome::GaveUp && (self.asked || self.lack != Lack::Descriptor) {
             breaker::of(self.lack).gave_up();
         }
         self.emit(EventKind::Exhausted, -1, waited, outcome);
@@ -360,9 +375,9 @@ impl Attempt {
     }
 
     /// The last try is made. Returns the nanoseconds since the first failure.
-    fn end(&self) -> u64 {
+    fn end(&self, succeeded: bool) -> u64 {
         if self.has_waited {
-            wait::pass_wakeup_on();
+            self.waiting.end(succeeded);
         }
         wait::end();
         sys::now().saturating_sub(self.begun)

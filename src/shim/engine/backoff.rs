@@ -2,7 +2,7 @@
 
 #![forbid(unsafe_code)]
 
-use tideover_contract::settings::{Id, MILLION};
+use tideover_contract::settings::{Id, MILLION, Source};
 
 use crate::arch;
 use crate::state::settings::SETTINGS;
@@ -23,6 +23,12 @@ pub struct Backoff {
 }
 
 impl Backoff {
+    /// Has the user set any of it? Then waits last as long as that says.
+    pub fn is_set() -> bool {
+        let ids = [Id::MaxRetries, Id::InitialWait, Id::BackoffMultiplier, Id::MaxWait, Id::Jitter];
+        ids.into_iter().any(|id| SETTINGS.source(id as usize) != Source::Default as u8)
+    }
+
     /// The backoff that the settings say.
     pub fn from_settings() -> Backoff {
         Backoff {

@@ -85,6 +85,27 @@ impl Breaker {
     }
 }
 
+impl Breaker {
+    /// A wait has seen nothing that would end it: no call waits until there is a sign that waiting helps.
+    pub fn trip(&self) {
+        if SETTINGS.get(Id::BreakerFailures) == 0 {
+            return;
+        }
+        if self.open_until.swap(sys::now() + SETTINGS.get(Id::BreakerCooldown), Relaxed) == 0 {
+            page::add(&page::counters().breaker_trips, 1);
+            publish();
+        }
+    }
+
+    /// There is such a sign.
+    pub fn close(&self) {
+        if self.open_until.load(Relaxed) != 0 {
+            self.open_until.store(0, Relaxed);
+            publish();
+        }
+    }
+}
+
 /// Notes in the page whether any breaker is open.
 fn publish() {
     let open = BREAKERS.iter().any(|breaker| breaker.open_until.load(Relaxed) != 0);

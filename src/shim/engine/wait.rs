@@ -1,42 +1,43 @@
 //! Which calls may sleep until a descriptor is free, for how long, and who wakes them.
 //!
-//! A sleeping thread is woken by our own close hooks, in microseconds (`tickets`). Closes that no hook sees (raw system calls, other
-//! processes under ENFILE) are found by trying the call every 100 ms. The backoff of the settings bounds the whole wait.
+//! Threads that wait for a descriptor stand in a queue (`queue`), and are woken by our own close hooks, in microseconds, first come first
+//! served. One of them looks every 100 ms after closes that no hook sees (raw system calls, other processes under ENFILE), and after
+//! whether descriptors are closed at all (`evidence`): if not, it makes one thread fail. The backoff of the settings bounds the whole
+//! wait. What waits for something else (a local port, a turn to connect, finalizers) sleeps on the count of closes (`tickets`).
 //!
 //! Nothing is held across the real call, so a thread that is cancelled in it or leaves it by longjmp(3) leaves nothing behind.
 
 #![forbid(unsafe_code)]
 
-use core::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicI32, AtomicU32, Ordering};
 
 use once_cell::race::OnceBool;
 use tideover_contract::page::Outcome;
-use tideover_contract::settings::SECOND;
 
 use crate::engine::backoff::Backoff;
-use crate::engine::breaker::Breaker;
-use crate::engine::call::Role;
-use crate::engine::tickets::Tickets;
+use crate::engine::call::{Lack, Role};
+use crate::engine::closes::{self, LONGEST_SLEEP, TICKETS};
+use crate::engine::line::{self, Next, Queued};
+use crate::engine::{breaker, evidence};
 use crate::os::{elf, sys};
 use crate::state::handlers::handlers;
 use crate::state::process::{self, Phase};
 use crate::state::{page, thread};
 
-/// Longest sleep before the call is tried again, nanoseconds.
-const LONGEST_SLEEP: u64 = SECOND / 10;
-
-static TICKETS: Tickets = Tickets { closes: AtomicU32::new(0), last: AtomicU64::new(0), next: AtomicU64::new(1) };
+pub use crate::engine::closes::{expect_closes, handlers_interrupt, sleep_until, sleep_until_close};
 
 /// What is known of a call that would wait.
 pub struct Candidate {
+    /// What it lacks.
+    pub lack: Lack,
     /// Only this process can free what the call lacks (EMFILE, a limit of the settings; not ENFILE).
     pub is_process_limit: bool,
     /// May the call block? Not if the program asked for a non-blocking descriptor.
     pub may_block: bool,
     /// The call's backoff has at least one wait.
     pub has_waits: bool,
-    /// The circuit breaker for what the call lacks.
-    pub breaker: &'static Breaker,
+    /// Has the user or the program asked for waits, by a setting or by a policy of the call's own?
+    pub asked: bool,
     /// What the call is in its language runtime.
     pub role: Role,
 }
@@ -50,9 +51,9 @@ pub struct NoWait {
     pub why: &'static str,
 }
 
-/// Why this call must not wait; None if it may.
-pub fn reason_not_to_wait(candidate: &Candidate) -> Option<NoWait> {
-    let hopeless = |why| Some(NoWait { outcome: Outcome::Hopeless, why });
+/// For how long this call may wait without seeing a close, nanoseconds; or why it must not wait.
+pub fn may_wait(candidate: &Candidate) -> Result<u64, NoWait> {
+    let hopeless = |why| Err(NoWait { outcome: Outcome::Hopeless, why });
     if !candidate.has_waits {
         hopeless("nothing to free, and waits are switched off")
     } else if !candidate.may_block {
@@ -63,14 +64,20 @@ pub fn reason_not_to_wait(candidate: &Candidate) -> Option<NoWait> {
         hopeless("nothing to free, and the program is ending")
     } else if candidate.role != Role::Usual {
         hopeless("nothing to free, and the call would hold up its interpreter")
-    } else if candidate.is_process_limit && libuv_needs(sys::gettid()) {
-        hopeless("nothing to free, and libuv's threads are needed to close some")
     } else if candidate.is_process_limit && thread::count() <= 1 {
         hopeless("nothing to free, and no other thread that could close one")
-    } else if candidate.breaker.is_open() {
-        Some(NoWait { outcome: Outcome::BreakerOpen, why: "not waited, since so many waits were in vain" })
+    } else if candidate.is_process_limit && libuv_needs(sys::gettid()) {
+        hopeless("nothing to free, and libuv's threads are needed to close some")
+    } else if candidate.asked || !candidate.is_process_limit || candidate.lack != Lack::Descriptor {
+        if breaker::of(candidate.lack).is_open() {
+            return Err(NoWait { outcome: Outcome::BreakerOpen, why: "not waited, since so many waits were in vain" });
+        }
+        Ok(u64::MAX)
     } else {
-        None
+        let none = NoWait { outcome: Outcome::BreakerOpen, why: "not waited, since no other thread closes any" };
+        let patience = evidence::patience(sys::now()).ok_or(none)?;
+        breaker::of(Lack::Descriptor).close();
+        Ok(patience)
     }
 }
 
@@ -112,23 +119,14 @@ pub struct Waiting {
     deadline: u64,
     /// The call needs more than one descriptor.
     needs_several: bool,
-}
-
-/// What the caller does after [`Waiting::advance`].
-#[derive(Debug, PartialEq, Eq)]
-pub enum Next {
-    /// It makes the call again, and then waits on.
-    Try,
-    /// One wait of the backoff is over: it frees what can be freed by now, as after the first failure.
-    StartOver,
-    /// It gives up.
-    End(Outcome),
+    /// What it waits for in the queue of threads that wait for a descriptor; None: it sleeps on the count of closes.
+    queued: Option<Queued>,
 }
 
 impl Waiting {
     /// A call that has not waited yet.
     pub fn new(backoff: Backoff, needs_several: bool) -> Waiting {
-        Waiting { backoff, seen: 0, ends: 0, deadline: 0, needs_several }
+        Waiting { backoff, seen: 0, ends: 0, deadline: 0, needs_several, queued: None }
     }
 
     /// Does the backoff of this call have any wait?
@@ -136,76 +134,73 @@ impl Waiting {
         self.backoff.tries > 0
     }
 
-    /// Announces that the thread waits, when a wait of the backoff begins; after that sleeps until the next close, or for
-    /// [`LONGEST_SLEEP`] at most.
+    /// The call may wait; `patience` is what [`may_wait`] has answered.
+    pub fn begin(&mut self, candidate: &Candidate, patience: u64) {
+        if candidate.lack == Lack::Descriptor {
+            let Candidate { asked, is_process_limit, .. } = *candidate;
+            self.queued = Queued::new(asked || !is_process_limit, patience, is_process_limit);
+        }
+    }
+
+    /// Announces that the thread waits, when a wait of the backoff begins; after that sleeps until the call is worth another try.
     pub fn advance(&mut self) -> Next {
         let now = sys::now();
         if self.ends == 0 {
-            if self.deadline == 0 {
-                self.deadline = now.saturating_add(self.backoff.total());
-            }
-            let Some(next) = self.backoff.next(now) else { return Next::End(Outcome::GaveUp) };
-            self.ends = (now + next).min(self.deadline);
-            page::add(&page::counters().waits, 1);
-            self.seen = expect_closes();
-            return Next::Try;
+            return self.begin_wait(now);
         }
+        let next = match &mut self.queued {
+            Some(queued) => queued.advance(self.ends),
+            None => self.sleep_on_count(now),
+        };
+        page::add(&page::counters().wait_ns, sys::now().saturating_sub(now));
+        next.unwrap_or_else(|| {
+            self.ends = 0;
+            if sys::now() >= self.deadline { Next::End(Outcome::GaveUp) } else { Next::StartOver }
+        })
+    }
+
+    fn begin_wait(&mut self, now: u64) -> Next {
+        if self.deadline == 0 {
+            self.deadline = now.saturating_add(self.backoff.total());
+        }
+        let Some(next) = self.backoff.next(now) else { return Next::End(Outcome::GaveUp) };
+        self.ends = (now + next).min(self.deadline);
+        page::add(&page::counters().waits, 1);
+        if let Some(queued) = &mut self.queued
+            && !queued.enter(self.deadline, now)
+        {
+            return Next::End(Outcome::GaveUp);
+        }
+        self.seen = expect_closes();
+        Next::Try
+    }
+
+    /// None: the present wait is over.
+    fn sleep_on_count(&mut self, now: u64) -> Option<Next> {
         let left = self.ends.saturating_sub(now);
         if left == 0 {
-            self.ends = 0;
-            return if now >= self.deadline { Next::End(Outcome::GaveUp) } else { Next::StartOver };
+            return None;
         }
         let slept = sys::futex_wait(&TICKETS.closes, self.seen, left.min(LONGEST_SLEEP));
-        page::add(&page::counters().wait_ns, sys::now().saturating_sub(now));
         if slept == Err(libc::EINTR) && handlers_interrupt() {
-            return Next::End(Outcome::Interrupted);
+            return Some(Next::End(Outcome::Interrupted));
         }
         let before = self.seen;
         self.seen = expect_closes();
         if self.needs_several && self.seen != before {
-            // One descriptor may be too few for this call, and enough for another thread's.
-            wake(1);
+            // One may be too few for this call, and enough for another thread's.
+            closes::wake_sleeping(1);
         }
-        Next::Try
+        Some(Next::Try)
     }
-}
 
-/// Sleeps until `is_done` answers true, which is asked after each close and every 100 ms; at most for `longest` nanoseconds.
-pub fn sleep_until(is_done: impl Fn() -> bool, longest: u64) {
-    let end = sys::now() + longest;
-    loop {
-        let seen = expect_closes();
-        let left = end.saturating_sub(sys::now());
-        if is_done() || left == 0 {
-            return pass_wakeup_on();
+    /// The call has made its last try, with a descriptor or without.
+    pub fn end(&self, succeeded: bool) {
+        match &self.queued {
+            Some(queued) => queued.leave(succeeded),
+            None => closes::pass_wakeup_on(),
         }
-        let _ = sys::futex_wait(&TICKETS.closes, seen, left.min(LONGEST_SLEEP));
     }
-}
-
-/// Announces that the calling thread waits: from here on closes are counted, no close is missed, and
-/// [`Handlers::on_awaited_close`](crate::state::handlers::Handlers::on_awaited_close) is called for each. Returns the count of closes so far, for
-/// [`sleep_until_close`].
-pub fn expect_closes() -> u32 {
-    TICKETS.announce()
-}
-
-/// Sleeps until more than `seen` closes have been counted, at most for so many nanoseconds. False: a signal handler has run that
-/// interrupts blocked calls.
-pub fn sleep_until_close(seen: u32, nanoseconds: u64) -> bool {
-    sys::futex_wait(&TICKETS.closes, seen, nanoseconds) != Err(libc::EINTR) || !handlers_interrupt()
-}
-
-/// Wakes another thread, since this one may have been woken by a close that it has no use for.
-pub fn pass_wakeup_on() {
-    wake(1);
-}
-
-/// Does a signal have a handler without SA_RESTART? Such a handler asks for blocked calls to be interrupted. Those of profilers' timers and
-/// the like have SA_RESTART, and must not cut waits short.
-pub fn handlers_interrupt() -> bool {
-    // All but the two by which libc cancels threads and sets their ids.
-    (1..=64).filter(|signal| !(32..=33).contains(signal)).any(sys::interrupts)
 }
 
 /// The program has closed a descriptor: wakes one thread that waits for it. One load when nobody waits.
@@ -223,7 +218,15 @@ extern "C" fn closed(ticket: u64) {
     if process::phase() == Phase::Sandboxed {
         return;
     }
-    TICKETS.closed(ticket, |closes| sys::futex_wake(closes, 1), tell_handler);
+    let mut woken = None;
+    let wake = |closes: &AtomicU32| {
+        woken = line::wake_first(0);
+        usize::from(woken.is_some()) + sys::futex_wake(closes, 1)
+    };
+    TICKETS.closed(ticket, wake, tell_handler);
+    if let Some(woken) = woken {
+        line::hand_over(woken);
+    }
 }
 
 /// Tells the handler for closes that are waited for without sleeping. Returns whether it wants to hear of the next one, too.
@@ -249,17 +252,16 @@ extern "C" fn closed_several() {
         return;
     }
     TICKETS.closes.fetch_add(1, Ordering::SeqCst);
-    wake(i32::MAX);
+    line::wake_all();
+    closes::wake_sleeping(i32::MAX);
     tell_handler();
-}
-
-fn wake(most: i32) -> usize {
-    sys::futex_wake(&TICKETS.closes, most)
 }
 
 /// In the child of a fork: no thread sleeps.
 pub fn forked() {
     TICKETS.forget();
+    line::forked();
+    evidence::forked();
     LIBUV.waiting.store(0, Ordering::Relaxed);
 }
 

@@ -32,6 +32,11 @@ pub fn has_room(soft: u64) -> bool {
     counted != 0 && counted < soft || soft <= FEW && count_by_poll(soft) < soft
 }
 
+/// Is a number below the soft limit free? As far as the kernel can tell it by one call.
+pub fn has_free_number() -> bool {
+    sys::descriptor_limit(0).is_ok_and(|limit| !is_full(limit.rlim_cur) && has_room(limit.rlim_cur))
+}
+
 fn count_by_poll(soft: u64) -> u64 {
     // poll(2) refuses more entries than the soft limit; and a limit of 2^30 must not take minutes.
     let batch = BATCH.min(soft as usize);

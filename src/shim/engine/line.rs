@@ -1,0 +1,265 @@
+//! Waiting for a descriptor in the queue: which thread is woken by a close, and what the one that looks after all does.
+
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
+
+use tideover_contract::page::Outcome;
+use tideover_contract::settings::SECOND;
+
+use crate::engine::call::Lack;
+use crate::engine::closes::{self, LONGEST_SLEEP, expect_closes, handlers_interrupt};
+use crate::engine::queue::{Place, Queue, Word};
+use crate::engine::{breaker, evidence};
+use crate::os::sys;
+use crate::state::{thread, usage};
+
+/// What the caller does after `Waiting::advance` (engine/wait.rs).
+#[derive(Debug, PartialEq, Eq)]
+pub enum Next {
+    /// It makes the call again, and then waits on.
+    Try,
+    /// One wait of the backoff is over: it frees what can be freed by now, as after the first failure.
+    StartOver,
+    /// It gives up.
+    End(Outcome),
+}
+
+/// A call's place in the queue of threads that wait for a descriptor.
+pub struct Queued {
+    /// Its ticket; 0: it has none yet.
+    ticket: u64,
+    /// The user or the program has asked for waits: it is not refused before these are over.
+    asked: bool,
+    /// For how long it waits without seeing a close, nanoseconds.
+    patience: u64,
+    /// It was woken, and has made its call.
+    tried: bool,
+    /// Only this process can free a descriptor (not ENFILE).
+    is_process_limit: bool,
+}
+
+/// The queue of threads that wait for a descriptor, and what the one that looks after all has seen. Times are nanoseconds of
+/// CLOCK_MONOTONIC.
+struct Line {
+    queue: Queue,
+    /// Mapped when the first thread waits.
+    places: AtomicPtr<Places>,
+    /// Closes counted when more were seen last.
+    closes: AtomicU32,
+    /// When that was, or when the first thread began to wait.
+    progress: AtomicU64,
+    /// When a thread looked last.
+    looked: AtomicU64,
+    /// A thread was refused since more closes were seen last.
+    refused: AtomicBool,
+    /// A thread that was woken found its descriptor taken by one that had not waited: whoever closes one lets the next have it.
+    stolen: AtomicBool,
+    /// Threads that have closed a descriptor, and wait until the thread that they have woken has made its call.
+    closers: AtomicU32,
+}
+
+/// Threads that can wait at once; one more gets its error.
+const PLACES: usize = 4096;
+type Places = [Place; PLACES];
+/// When all threads of the process wait for a descriptor, or one was refused for lack of closes, the next is after this time.
+const DEADLOCK: u64 = SECOND / 100;
+/// A thread that does not look wakes up so often to see whether another one does.
+const CHECK: u64 = 5 * SECOND;
+/// Whoever has closed a descriptor waits for so long at most until the thread that it has woken has made its call.
+const HAND_OVER: u64 = SECOND / 500;
+
+static LINE: Line = Line {
+    queue: Queue::new(),
+    places: AtomicPtr::new(core::ptr::null_mut()),
+    closes: AtomicU32::new(0),
+    progress: AtomicU64::new(0),
+    looked: AtomicU64::new(0),
+    refused: AtomicBool::new(false),
+    stolen: AtomicBool::new(false),
+    closers: AtomicU32::new(0),
+};
+
+fn places() -> Option<&'static Places> {
+    // SAFETY: null, or a mapping of this size that is never unmapped. All zeros are a valid `Places`: nothing but atomics.
+    unsafe { LINE.places.load(Ordering::Acquire).as_ref() }
+}
+
+fn places_or_map() -> Option<&'static Places> {
+    if places().is_none() {
+        let fresh = sys::map_private(size_of::<Places>()).ok()?;
+        if LINE
+            .places
+            .compare_exchange(core::ptr::null_mut(), fresh.cast(), Ordering::AcqRel, Ordering::Relaxed)
+            .is_err()
+        {
+            sys::unmap(fresh, size_of::<Places>());
+        }
+    }
+    places()
+}
+
+fn wake_place(word: &AtomicU32) {
+    sys::futex_wake(word, 1);
+}
+
+/// Wakes the first thread in the queue that waits.
+pub fn wake_first(after: u64) -> Option<u64> {
+    if LINE.queue.is_empty() { None } else { LINE.queue.wake(places()?, after, wake_place) }
+}
+
+impl Queued {
+    /// Not in the queue yet; None: there is no memory for one. `asked`: the user or the program has asked for waits. `patience`: for how
+    /// long it waits without seeing a close, nanoseconds. `is_process_limit`: only this process can free a descriptor.
+    pub fn new(asked: bool, patience: u64, is_process_limit: bool) -> Option<Queued> {
+        places_or_map().map(|_| Queued { ticket: 0, asked, patience, tried: false, is_process_limit })
+    }
+
+    /// Takes a place at the end, if it has none. False: there is no room.
+    pub fn enter(&mut self, deadline: u64, now: u64) -> bool {
+        if self.ticket != 0 {
+            return true;
+        }
+        let Some(places) = places() else { return false };
+        if LINE.queue.is_empty() {
+            LINE.progress.store(now, Ordering::Relaxed);
+            LINE.closes.store(closes::count(), Ordering::Relaxed);
+            LINE.refused.store(false, Ordering::Relaxed);
+        }
+        self.ticket = LINE.queue.enter(places, deadline.saturating_add(SECOND), self.asked).unwrap_or(0);
+        self.ticket != 0
+    }
+
+    /// Sleeps until the call is to be made again. None: it is `ends` o'clock.
+    pub fn advance(&mut self, ends: u64) -> Option<Next> {
+        let places = places()?;
+        loop {
+            let now = sys::now();
+            match LINE.queue.read(places, self.ticket) {
+                Word::Fail => return Some(Next::End(Outcome::GaveUp)),
+                Word::Try if self.tried => {
+                    self.wait_on(places);
+                    return Some(Next::Try);
+                }
+                Word::Try => {
+                    self.tried = true;
+                    return Some(Next::Try);
+                }
+                Word::Sleep(_) if now >= ends => return None,
+                Word::Sleep(word) => {
+                    let looks = LINE.queue.looks(self.ticket);
+                    let time = (ends - now).min(if looks { self.until_look(now) } else { CHECK });
+                    let slept = sys::futex_wait(LINE.queue.futex(places, self.ticket), word, time);
+                    if slept == Err(libc::EINTR) && handlers_interrupt() {
+                        return Some(Next::End(Outcome::Interrupted));
+                    }
+                    self.look(places, looks);
+                }
+            }
+        }
+    }
+
+    /// It was woken, and another thread has taken the descriptor.
+    fn wait_on(&mut self, places: &Places) {
+        self.tried = false;
+        LINE.stolen.store(true, Ordering::Relaxed);
+        LINE.queue.wait_on(places, self.ticket);
+        expect_closes();
+        self.let_closers_go(places);
+    }
+
+    fn let_closers_go(&self, places: &Places) {
+        if LINE.closers.load(Ordering::SeqCst) != 0 {
+            sys::futex_wake(LINE.queue.futex(places, self.ticket), i32::MAX);
+        }
+    }
+
+    /// Nanoseconds until the thread that looks after all has something to do.
+    fn until_look(&self, now: u64) -> u64 {
+        let progress = LINE.progress.load(Ordering::Relaxed);
+        let soon = progress.saturating_add(DEADLOCK);
+        let next = if soon > now { soon } else { progress.saturating_add(self.patience) };
+        next.saturating_sub(now).clamp(SECOND / 1000, LONGEST_SLEEP)
+    }
+
+    /// What the thread that looks after all does, when it has slept.
+    fn look(&self, places: &Places, looks: bool) {
+        let now = sys::now();
+        if !looks {
+            if now.saturating_sub(LINE.looked.load(Ordering::Relaxed)) > CHECK {
+                LINE.queue.take_over_looks(self.ticket);
+            }
+            return;
+        }
+        let since = now.saturating_sub(LINE.looked.swap(now, Ordering::Relaxed));
+        let closes = closes::count();
+        if LINE.closes.swap(closes, Ordering::Relaxed) != closes {
+            LINE.progress.store(now, Ordering::Relaxed);
+            LINE.refused.store(false, Ordering::Relaxed);
+        }
+        if since >= LONGEST_SLEEP / 2 {
+            LINE.queue.sweep(places, now);
+            if !self.is_process_limit || usage::has_free_number() {
+                LINE.queue.wake(places, 0, wake_place);
+                return;
+            }
+        }
+        self.refuse_if_in_vain(places, now);
+    }
+
+    /// If no close was seen for as long as one may be waited for, or none can come: one thread gets its error. It may close what it holds
+    /// then.
+    fn refuse_if_in_vain(&self, places: &Places, now: u64) {
+        let without = now.saturating_sub(LINE.progress.load(Ordering::Relaxed));
+        let refused = LINE.refused.load(Ordering::Relaxed);
+        let is_deadlock = without >= DEADLOCK && (refused || thread::count() <= LINE.queue.waiting(places));
+        if !(is_deadlock || without >= self.patience) || !LINE.queue.refuse_last(places, wake_place) {
+            return;
+        }
+        LINE.progress.store(now, Ordering::Relaxed);
+        LINE.refused.store(true, Ordering::Relaxed);
+        evidence::in_vain(without);
+        if !refused {
+            breaker::of(Lack::Descriptor).trip();
+        }
+    }
+
+    pub fn leave(&self, succeeded: bool) {
+        let Some(places) = places() else { return };
+        LINE.queue.hand_looks_on(places, self.ticket, wake_place);
+        if succeeded && self.tried {
+            LINE.stolen.store(false, Ordering::Relaxed);
+        }
+        if LINE.queue.leave(places, self.ticket, succeeded && self.tried) {
+            wake_first(self.ticket);
+        }
+        self.let_closers_go(places);
+    }
+}
+
+/// Waits until the thread that was woken has made its call: else the caller, which may open the next file at once, would have its own
+/// descriptor again, and threads that wait would go without. Only after that has happened; not in an event loop.
+pub fn hand_over(woken: u64) {
+    if !LINE.stolen.load(Ordering::Relaxed) {
+        return;
+    }
+    let Some(places) = places().filter(|_| !thread::is_event_loop()) else { return };
+    LINE.closers.fetch_add(1, Ordering::SeqCst);
+    if let Some(word) = LINE.queue.is_trying(places, woken) {
+        let _ = sys::futex_wait(LINE.queue.futex(places, woken), word, HAND_OVER);
+    }
+    LINE.closers.fetch_sub(1, Ordering::SeqCst);
+}
+
+/// Wakes all threads that wait: many descriptors have come free.
+pub fn wake_all() {
+    let mut after = 0;
+    while let Some(woken) = wake_first(after) {
+        after = woken;
+    }
+}
+
+/// In the child of a fork: nobody waits.
+pub fn forked() {
+    LINE.queue.forked();
+    LINE.stolen.store(false, Ordering::Relaxed);
+    LINE.closers.store(0, Ordering::Relaxed);
+}
