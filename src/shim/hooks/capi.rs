@@ -6,11 +6,12 @@ use libc::FILE;
 use tideover_contract::page::Page;
 use tideover_contract::settings::{MILLION, SECOND};
 
+use super::kinds::{descriptor, named, stream, whole};
+use super::{composites, files};
 use crate::arch;
 use crate::engine::backoff::Backoff;
 use crate::engine::call::Call;
 use crate::engine::reclaim::callbacks::{self, Reclaimer};
-use crate::hooks::{descriptor, stream, whole};
 use crate::os::barrier::barrier;
 use crate::os::sys;
 use crate::state::events::{self, Listener};
@@ -134,21 +135,21 @@ impl RetryPolicy {
     }
 }
 
-/// The engine's view of a call with its own policy. NULL means the settings.
+/// A call with its own policy, or by the settings if that is NULL.
 ///
 /// # Safety
-/// NULL, or a policy.
+/// `policy` is NULL or points to a policy.
 unsafe fn call(name: &'static str, policy: *const RetryPolicy) -> Call {
     // SAFETY: promised by the caller.
     let backoff = unsafe { policy.as_ref() }.map(RetryPolicy::backoff);
-    Call { name, may_block: true, needs_several: false, backoff, last_resort: None }
+    Call { backoff, ..named(name, true) }
 }
 
-/// Calls `operation(context)`, again while it answers less than 0 with errno EMFILE or ENFILE. Returns its last answer and
-/// leaves its errno. A NULL policy means the settings.
+/// Calls `operation(context)`, again while it returns less than 0 with errno EMFILE or ENFILE. Returns its last answer and
+/// leaves its errno. With no operation: -1 and EINVAL. A NULL policy means the settings.
 ///
 /// # Safety
-/// `operation` may be called repeatedly with `context`.
+/// `operation` may be called repeatedly with `context`; `policy` is NULL or points to a policy.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn tideover_retry(
     operation: Option<Operation>,
@@ -159,7 +160,7 @@ pub unsafe extern "C" fn tideover_retry(
         sys::set_errno(libc::EINVAL);
         return -1;
     };
-    let tried = || {
+    let once = || {
         let outer = thread::set_retry(arch::stack_pointer());
         // SAFETY: promised by the caller.
         let answer = unsafe { operation(context) };
@@ -167,13 +168,13 @@ pub unsafe extern "C" fn tideover_retry(
         answer
     };
     // SAFETY: promised by the caller.
-    unsafe { whole(|| call("tideover_retry", policy), tried) }
+    whole(|| unsafe { call("tideover_retry", policy) }, once)
 }
 
-/// open(2) with its own policy.
+/// open(2) with its own policy. A NULL policy means the settings.
 ///
 /// # Safety
-/// As open(2).
+/// `path` is a C string; `policy` is NULL or points to a policy.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn tideover_open(
     path: *const c_char,
@@ -181,22 +182,22 @@ pub unsafe extern "C" fn tideover_open(
     mode: c_uint,
     policy: *const RetryPolicy,
 ) -> c_int {
-    let real = crate::hooks::real_open64();
+    let real = files::real_open64();
     // SAFETY: promised by the caller.
-    unsafe { descriptor(|| call("tideover_open", policy), || real(path, flags, mode)) }
+    descriptor(|| unsafe { call("tideover_open", policy) }, || unsafe { real(path, flags, mode) })
 }
 
-/// fopen(3) with its own policy.
+/// fopen(3) with its own policy. A NULL policy means the settings.
 ///
 /// # Safety
-/// As fopen(3).
+/// `path` and `mode` are C strings; `policy` is NULL or points to a policy.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn tideover_fopen(
     path: *const c_char,
     mode: *const c_char,
     policy: *const RetryPolicy,
 ) -> *mut FILE {
-    let real = crate::hooks::real_fopen64();
-    // SAFETY: promised by the caller.
+    let real = composites::real_fopen64();
+    // SAFETY: promised by the caller; fopen(3) returns NULL or an open stream.
     unsafe { stream(|| call("tideover_fopen", policy), || real(path, mode)) }
 }

@@ -1,10 +1,11 @@
-//! Everything that frees descriptors.
+//! Functions that close descriptors.
 
 use core::ffi::{c_int, c_uint};
 
 use libc::{DIR, FILE};
 
-use super::{closing, closing_many, closing_stream, hooks};
+use super::hooks;
+use super::kinds::{closing, closing_many, closing_stream};
 use crate::engine::call::Call;
 use crate::os::sys;
 
@@ -23,11 +24,15 @@ hooks! {
     closelog() -> () = closing_many(c_uint::MAX, c_uint::MAX);
 }
 
-/// Descriptor of a stream, or -1 (memory streams have none, and fclose(NULL) is the host's own crash).
+/// Descriptor of a stream, or -1 for one that has none (a memory stream) and for NULL (whose fclose(3) is the program's own crash).
+/// Leaves errno as it was.
+///
+/// # Safety
+/// `stream` is NULL or an open stream.
 #[inline(always)]
 unsafe fn number(stream: *mut FILE) -> c_int {
     let errno = sys::errno();
-    // SAFETY: the host's stream, which it is about to close.
+    // SAFETY: the caller promises an open stream where it is not NULL.
     let fd = if stream.is_null() { -1 } else { unsafe { libc::fileno(stream) } };
     if fd < 0 {
         sys::set_errno(errno);
@@ -35,9 +40,9 @@ unsafe fn number(stream: *mut FILE) -> c_int {
     fd
 }
 
-/// close_range(2): with CLOSE_RANGE_CLOEXEC nothing is closed yet.
+/// close_range(2). With CLOSE_RANGE_CLOEXEC it closes nothing yet.
 #[inline(always)]
-unsafe fn closing_range(
+fn closing_range(
     call: impl Fn() -> Call,
     mut real: impl FnMut() -> c_int,
     first: c_uint,
@@ -47,6 +52,5 @@ unsafe fn closing_range(
     if flags & libc::CLOSE_RANGE_CLOEXEC as c_int != 0 || first > last {
         return real();
     }
-    // SAFETY: as the caller promised.
-    unsafe { closing_many(call, real, first, last) }
+    closing_many(call, real, first, last)
 }

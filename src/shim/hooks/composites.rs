@@ -1,15 +1,19 @@
-//! Calls that open something inside libc, where no hook of ours is asked: each needs one of its own.
+//! Functions that open something inside libc, where no hook is reached: each needs a hook of its own.
 
-use core::ffi::{c_char, c_int, c_void};
+use core::ffi::{CStr, c_char, c_int, c_void};
 
 use libc::{DIR, FILE, addrinfo};
 
+use super::answer::{Answer, Catalogue};
+use super::hooks;
+use super::kinds::{descriptor, directory, lasting, stream, whole};
 use super::processes::with_original_limit;
-use super::{Answer, directory, hooks, lasting, stream, whole};
+use super::retry::when_there_is_space;
 use crate::engine::call::{Call, is_exhaustion};
+use crate::features::logs::{copies, standin, stdio};
 use crate::os::barrier::barrier;
 use crate::os::sys::{self, errno, set_errno};
-use crate::state::{process, usage};
+use crate::state::{descriptors, process, usage};
 
 type Callback = *const c_void;
 type Mode = *const c_char;
@@ -56,7 +60,10 @@ hooks! {
     __vsyslog_chk(priority: c_int, fortified: c_int, format: Name, arguments: *mut c_void) -> () = with_room();
 }
 
-/// mkstemp(3) and its kin leave their last try in the template: it must end in XXXXXX again before the next call.
+/// mkstemp(3) and its variants leave the name that they tried last in the template: it must end in XXXXXX again before the next call.
+///
+/// # Safety
+/// `template` and `suffix` are what `real` passes on.
 #[inline(always)]
 unsafe fn temporary(
     call: impl Fn() -> Call,
@@ -67,20 +74,20 @@ unsafe fn temporary(
     let mut first = true;
     let restoring = move || {
         if !first {
-            // SAFETY: the first call has found the six characters there, or it would have failed with EINVAL.
+            // SAFETY: the first call failed for lack of descriptors, so it has found the six characters there, before a suffix of
+            // this length, in a string that it may write to; else it would have failed with EINVAL.
             unsafe { core::ptr::write_bytes(template.add(libc::strlen(template) - suffix as usize - 6), b'X', 6) };
         }
         first = false;
         real()
     };
-    // SAFETY: as the caller promised.
-    unsafe { super::descriptor(call, restoring) }
+    descriptor(call, restoring)
 }
 
-/// Calls that destroy something, visit half a tree or stay silent when they find no descriptor: they can't be tried again, so
-/// there must be one before. Asked only in a process that is at its limit, or has been.
+/// Functions that destroy something, visit half a tree or say nothing when there is no descriptor for them: they can't be called
+/// again, so a descriptor must be free before. Looked after only in a process that is at its limit, or has been.
 #[inline(always)]
-unsafe fn with_room<R: Answer>(call: impl Fn() -> Call, mut real: impl FnMut() -> R) -> R {
+fn with_room<R: Answer>(call: impl Fn() -> Call, mut real: impl FnMut() -> R) -> R {
     if usage::is_tight() {
         make_room(call());
     }
@@ -88,6 +95,9 @@ unsafe fn with_room<R: Answer>(call: impl Fn() -> Call, mut real: impl FnMut() -
 }
 
 /// fopen(3): a log that can't be created for want of space gets a stand-in.
+///
+/// # Safety
+/// `path` and `mode` are what `real` passes to fopen(3), whose answer it returns.
 #[inline(always)]
 unsafe fn opening(
     call: impl Fn() -> Call + Copy,
@@ -95,73 +105,76 @@ unsafe fn opening(
     path: Name,
     mode: Mode,
 ) -> *mut FILE {
-    // SAFETY: as the caller promised.
+    // SAFETY: promised by the caller.
     unsafe {
         let file = stream(call, real);
         if file.is_null() { without_space(call, real, path, mode) } else { file }
     }
 }
 
-/// fopen(3) failed: if for want of space, the file gets a stand-in, or the call waits.
+/// fopen(3) has failed. If that was for want of space, the file gets a stand-in, or the call waits for space.
+///
+/// # Safety
+/// fopen(3) has just failed with this path and mode.
 #[cold]
 #[inline(never)]
 unsafe fn without_space(call: impl Fn() -> Call, real: impl FnMut() -> *mut FILE, path: Name, mode: Mode) -> *mut FILE {
-    let file = stand_in(path, mode);
-    // SAFETY: as the caller promised; the errno is fopen's.
-    if file.is_null() { unsafe { super::when_there_is_space(file, call().name, real) } } else { file }
+    // SAFETY: promised by the caller.
+    let file = unsafe { stand_in(path, mode) };
+    if file.is_null() { when_there_is_space(file, call().name, real) } else { file }
 }
 
+/// A stream that takes the lines of a log that can't be created now, or NULL with errno as it was.
+///
+/// # Safety
+/// fopen(3) has just failed with this path and mode.
 #[cold]
 #[inline(never)]
-extern "C" fn stand_in(path: Name, mode: Mode) -> *mut FILE {
-    /// What fopen(3) gives a file that it makes, before the umask.
+unsafe extern "C" fn stand_in(path: Name, mode: Mode) -> *mut FILE {
+    /// What fopen(3) gives a file that it creates, before the umask.
     const MODE: u32 = 0o666;
     let errno = errno();
     if errno != libc::ENOSPC && errno != libc::EDQUOT {
         return core::ptr::null_mut();
     }
-    // SAFETY: a C string of the host's, which fopen(3) has read.
-    let letters = unsafe { core::ffi::CStr::from_ptr(mode) }.to_bytes();
+    // SAFETY: fopen(3) has read the mode before it failed for want of space, so it is a C string.
+    let letters = unsafe { CStr::from_ptr(mode) }.to_bytes();
     if letters.first() != Some(&b'a') {
         return core::ptr::null_mut();
     }
     let access = if letters.contains(&b'+') { libc::O_RDWR } else { libc::O_WRONLY };
     let close = if letters.contains(&b'e') { libc::O_CLOEXEC } else { 0 };
-    let fd = crate::features::logs::standin::open(
-        libc::AT_FDCWD,
-        path,
-        access | close | libc::O_CREAT | libc::O_APPEND,
-        MODE,
-    );
+    let fd = standin::open(libc::AT_FDCWD, path, access | close | libc::O_CREAT | libc::O_APPEND, MODE);
     if fd < 0 {
         return core::ptr::null_mut();
     }
-    // SAFETY: a descriptor that was just made, and the host's mode.
+    // SAFETY: a descriptor that was just made and that nobody else has, and a C string.
     unsafe { libc::fdopen(fd, mode) }
 }
 
-/// fdopen(3): makes no descriptor, but stdio may write to an inherited one from here on.
+/// fdopen(3): makes no descriptor, but from here on stdio may write to one that was inherited.
 #[inline(always)]
-unsafe fn adopting(_: impl Fn() -> Call, mut real: impl FnMut() -> *mut FILE) -> *mut FILE {
-    crate::features::logs::stdio::install();
+fn adopting(_: impl Fn() -> Call, mut real: impl FnMut() -> *mut FILE) -> *mut FILE {
+    stdio::install();
     real()
 }
 
-/// freopen(3): the old file's number gets a new file.
+/// freopen(3): the number of the old file gets a new file.
+///
+/// # Safety
+/// `old` is NULL or the open stream that `real` reopens.
 #[inline(always)]
 unsafe fn reopening(call: impl Fn() -> Call, real: impl FnMut() -> *mut FILE, old: *mut FILE) -> *mut FILE {
-    // SAFETY: the host's stream, which it is about to reopen.
-    unsafe {
-        let fd = if old.is_null() { -1 } else { libc::fileno(old) };
-        crate::features::logs::copies::before_replacing(fd);
-        let (_, history) = crate::state::descriptors::forget_after_flush(fd);
-        let new = with_room(call, real);
-        crate::state::descriptors::flushed(fd, history);
-        new
-    }
+    // SAFETY: the caller promises an open stream where it is not NULL.
+    let fd = if old.is_null() { -1 } else { unsafe { libc::fileno(old) } };
+    copies::before_replacing(fd);
+    let (_, history) = descriptors::forget_after_flush(fd);
+    let new = with_room(call, real);
+    descriptors::flushed(fd, history);
+    new
 }
 
-/// Tries whether a descriptor can be had, with all the engine's help, and lets it go.
+/// Finds out whether a descriptor can be had, with all the engine's help, and lets it go again.
 #[cold]
 #[inline(never)]
 #[allow(improper_ctypes_definitions, reason = "extern \"C\" only so that it can't unwind")]
@@ -178,35 +191,35 @@ pub(super) extern "C" fn make_room(call: Call) {
                     |()| 0,
                 )
             };
-            // SAFETY: the probe leaves its errno.
-            unsafe { whole::<c_int>(|| call, probe) };
+            whole::<c_int>(|| call, probe);
         }
     });
     set_errno(saved);
 }
 
-/// Can a descriptor be had now?
+/// Can a descriptor be had now? Else the errno.
 fn has_room() -> Result<(), c_int> {
     let flags = libc::O_PATH | libc::O_DIRECTORY | libc::O_CLOEXEC;
     sys::open(c"/", flags, 0).map(sys::close)
 }
 
 /// popen(3): a stream, and a child that gets the original soft limit.
+///
+/// # Safety
+/// `real` returns NULL or an open stream.
 #[inline(always)]
 unsafe fn piped(call: impl Fn() -> Call, mut real: impl FnMut() -> *mut FILE) -> *mut FILE {
-    // SAFETY: as the caller promised.
-    unsafe {
-        let mut first = Some(with_original_limit(&call, &mut real));
-        stream(call, move || first.take().unwrap_or_else(&mut real))
-    }
+    let mut first = Some(with_original_limit(&call, &mut real));
+    // SAFETY: both are answers of `real`.
+    unsafe { stream(call, move || first.take().unwrap_or_else(&mut real)) }
 }
 
-/// getaddrinfo(3) answers EAI_SYSTEM with EMFILE, or, with no descriptor free, that the name does not exist.
+/// The return value of getaddrinfo(3): EAI_SYSTEM with EMFILE, or, with no descriptor free, that the name does not exist.
 #[derive(Clone, Copy)]
 struct Resolved(c_int);
 
 impl Answer for Resolved {
-    unsafe fn failure(self) -> Option<c_int> {
+    fn failure(self) -> Option<c_int> {
         match self.0 {
             0 => None,
             libc::EAI_SYSTEM => Some(errno()),
@@ -222,24 +235,20 @@ impl Answer for Resolved {
     }
 }
 
+/// getaddrinfo(3).
 #[inline(always)]
-unsafe fn resolving(call: impl Fn() -> Call, mut real: impl FnMut() -> c_int) -> c_int {
-    // SAFETY: as the caller promised.
-    unsafe { with_room(&call, || whole(&call, || Resolved(real())).0) }
+fn resolving(call: impl Fn() -> Call, mut real: impl FnMut() -> c_int) -> c_int {
+    with_room(&call, || whole(&call, || Resolved(real())).0)
 }
 
-/// catopen(3) answers -1 as a pointer.
-#[derive(Clone, Copy)]
-struct Catalogue(*mut c_void);
-
-impl Answer for Catalogue {
-    unsafe fn failure(self) -> Option<c_int> {
-        (self.0 as isize == -1).then(errno)
-    }
+/// catopen(3).
+#[inline(always)]
+fn catalogue(call: impl Fn() -> Call, mut real: impl FnMut() -> *mut c_void) -> *mut c_void {
+    whole(call, || Catalogue(real())).0
 }
 
-#[inline(always)]
-unsafe fn catalogue(call: impl Fn() -> Call, mut real: impl FnMut() -> *mut c_void) -> *mut c_void {
-    // SAFETY: as the caller promised.
-    unsafe { whole(call, || Catalogue(real())).0 }
+/// fopen64(3) without the hook, for the C API's own retry.
+pub fn real_fopen64() -> unsafe extern "C" fn(Name, Mode) -> *mut FILE {
+    // SAFETY: the function of this name has this type.
+    unsafe { core::mem::transmute(fopen64::real()) }
 }

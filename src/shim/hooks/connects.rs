@@ -4,11 +4,13 @@ use core::ffi::{c_int, c_void};
 
 use libc::{sockaddr, socklen_t};
 
-use super::loops::real_poll;
-use super::{Whole, hooks, second_chance_for};
+use super::answer::NoDescriptor;
+use super::cancellation::{poll_one, real_poll};
+use super::hooks;
+use super::retry::second_chance_for;
 use crate::engine::attempt::retry_for;
 use crate::engine::call::{Call, Lack, Tried};
-use crate::features::outgoing::timer::{Stands, Timer};
+use crate::features::outgoing::timer::{Progress, Timer};
 use crate::features::outgoing::{self, Plan, ports};
 use crate::os::sys::{errno, set_errno};
 
@@ -19,6 +21,8 @@ hooks! {
     __connect(fd: c_int, address: Address, length: socklen_t) -> c_int = connecting(fd, address, length);
 }
 
+/// # Safety
+/// The arguments are what `real` passes to connect(2).
 #[inline(always)]
 unsafe fn connecting(
     call: impl Fn() -> Call,
@@ -28,18 +32,21 @@ unsafe fn connecting(
     length: socklen_t,
 ) -> c_int {
     if outgoing::is_governed() {
-        // SAFETY: as the caller promised.
+        // SAFETY: promised by the caller.
         return unsafe { governed(call, real, fd, address, length) };
     }
     let answer = real();
     if answer < 0 && errno() == libc::EADDRNOTAVAIL {
-        // SAFETY: as the caller promised; right after the call.
+        // SAFETY: promised by the caller.
         return unsafe { with_a_port(answer, call, real, fd, address, length) };
     }
     answer
 }
 
-/// A limit or a time is set.
+/// connect(2) under a limit or a timeout that the user has set.
+///
+/// # Safety
+/// The arguments are what `real` passes to connect(2).
 #[cold]
 #[inline(never)]
 unsafe fn governed(
@@ -49,38 +56,46 @@ unsafe fn governed(
     address: Address,
     length: socklen_t,
 ) -> c_int {
-    let plan = outgoing::plan(fd, address, length);
+    // SAFETY: promised by the caller.
+    let plan = unsafe { outgoing::plan(fd, address, length) };
     if let Some(lack) = plan.take_turn() {
-        // One close may end a wait that is for something else: passed on, as for calls that need several descriptors.
-        let call = Call { may_block: plan.patient, needs_several: true, ..call() };
-        // SAFETY: `turn` gets what it is for.
-        if !unsafe { retry_for(lack, call, libc::EAGAIN, turn, (&raw const plan).cast_mut().cast()) } {
+        // `needs_several`: a close may wake this call although it frees nothing of use to it; then it passes the wake-up on.
+        let call = Call { may_block: plan.blocks, needs_several: true, ..call() };
+        // SAFETY: `ask_again` is given the plan, which lives until `retry_for` returns and is only read meanwhile.
+        if !unsafe { retry_for(lack, call, libc::EAGAIN, ask_again, (&raw const plan).cast_mut().cast()) } {
             set_errno(libc::EAGAIN);
             return -1;
         }
     }
     let mut attempt = || {
-        // SAFETY: the host's own arguments.
-        if plan.within == 0 || !is_libcs() { real() } else { unsafe { in_time(&plan, &mut real, fd, address, length) } }
+        if plan.timeout == 0 || !is_libcs() {
+            real()
+        } else {
+            // SAFETY: promised by the caller.
+            unsafe { in_time(&plan, &mut real, fd, address, length) }
+        }
     };
     let mut answer = attempt();
     if answer < 0 && errno() == libc::EADDRNOTAVAIL {
-        // SAFETY: as the caller promised; right after the call.
+        // SAFETY: promised by the caller.
         answer = unsafe { with_a_port(answer, call, attempt, fd, address, length) };
     }
     plan.ended(answer);
     answer
 }
 
-/// Is the next connect(2) the libc's own? A time can be set for that only: a library in between (torsocks, proxychains) must not be
-/// passed by with a system call. It takes one of the two names.
+/// Is the next connect(2) the libc's own? A timeout works for that only: a library in between (torsocks, proxychains) must not be passed
+/// by with a system call of our own. Such a library replaces one of the two names.
 fn is_libcs() -> bool {
     connect::real() == __connect::real()
 }
 
-/// Asks once more for a turn. The wait for it is a cancellation point, as connect(2) is.
-unsafe extern "C" fn turn(plan: *mut c_void) -> Tried {
-    // SAFETY: `governed` passes its own; poll(2) of nothing, without waiting.
+/// Asks once more for a turn. A cancellation point, as connect(2) is.
+///
+/// # Safety
+/// `plan` points to a [`Plan`].
+unsafe extern "C" fn ask_again(plan: *mut c_void) -> Tried {
+    // SAFETY: poll(2) of nothing, without waiting; the caller promises a plan.
     unsafe {
         real_poll(core::ptr::null_mut(), 0, 0);
         let lacks = (*plan.cast::<Plan>()).take_turn().is_some();
@@ -88,7 +103,10 @@ unsafe extern "C" fn turn(plan: *mut c_void) -> Tried {
     }
 }
 
-/// A blocking connect that ends by a time.
+/// A blocking connect(2) that ends after a timeout.
+///
+/// # Safety
+/// The arguments are what `real` passes to connect(2).
 unsafe fn in_time(
     plan: &Plan,
     real: &mut impl FnMut() -> c_int,
@@ -96,23 +114,27 @@ unsafe fn in_time(
     address: Address,
     length: socklen_t,
 ) -> c_int {
-    // SAFETY: as above. The connect is begun by a system call of our own, which no cancellation would end.
+    // A cancellation point: the connect is begun by a system call of our own, which no cancellation would end.
+    // SAFETY: poll(2) of nothing, without waiting.
     unsafe { real_poll(core::ptr::null_mut(), 0, 0) };
-    let mut timer = Timer::begin(fd, address, length, plan.within);
+    // SAFETY: promised by the caller.
+    let mut timer = unsafe { Timer::begin(fd, address, length, plan.timeout) };
     while timer.goes_on {
         let left = timer.left();
-        // SAFETY: one pollfd.
-        let ready = unsafe { real_poll(&raw mut timer.waits_for, 1, left) };
+        let ready = poll_one(&mut timer.waits_for, left);
         match timer.judge(ready) {
-            Stands::Waiting => {}
-            Stands::Answered => return real(),
-            Stands::Ended => return -1,
+            Progress::Waiting => {}
+            Progress::Answered => return real(),
+            Progress::Failed => return -1,
         }
     }
     timer.answer
 }
 
-/// A connect failed with EADDRNOTAVAIL. If that was for lack of a local port, it waits for one where it may.
+/// A connect has failed with EADDRNOTAVAIL. If that was for lack of a local port, it waits for one, where it may.
+///
+/// # Safety
+/// The arguments are what `real` passes to connect(2).
 #[cold]
 #[inline(never)]
 unsafe fn with_a_port<F: FnMut() -> c_int>(
@@ -123,10 +145,10 @@ unsafe fn with_a_port<F: FnMut() -> c_int>(
     address: Address,
     length: socklen_t,
 ) -> c_int {
-    if !ports::are_gone(fd, address, length) {
+    // SAFETY: promised by the caller.
+    if !unsafe { ports::are_exhausted(fd, address, length) } {
         return first;
     }
     let call = || Call { may_block: ports::may_wait(fd), needs_several: true, ..call() };
-    // SAFETY: as the caller promised.
-    unsafe { second_chance_for(Lack::Port, Whole(first), libc::EADDRNOTAVAIL, call, || Whole(real())).0 }
+    second_chance_for(Lack::Port, NoDescriptor(first), libc::EADDRNOTAVAIL, call, || NoDescriptor(real())).0
 }

@@ -4,7 +4,9 @@ use core::ffi::{c_char, c_int, c_long, c_uint};
 
 use libc::{sigset_t, termios, winsize};
 
-use super::{blocking, descriptor, hooks, pair, through};
+use super::hooks;
+use super::kinds::{blocking, descriptor, pair, through, whole};
+use super::sandbox;
 use crate::engine::call::Call;
 use crate::features::logs::copies;
 use crate::state::{descriptors, page};
@@ -42,9 +44,9 @@ hooks! {
     prctl(option: c_int, a: c_long, b: c_long, c: c_long, d: c_long) -> c_int = process_control(option);
 }
 
-/// dup2(2) and dup3(2): the host names the number, so that EMFILE and EBADF from them mean "too high", which no waiting mends.
+/// dup2(2) and dup3(2): the program names the number, so EMFILE and EBADF from them mean "too high", which no waiting mends.
 #[inline(always)]
-unsafe fn onto(_: impl Fn() -> Call, mut real: impl FnMut() -> c_int, from: c_int, to: c_int) -> c_int {
+fn onto(_: impl Fn() -> Call, mut real: impl FnMut() -> c_int, from: c_int, to: c_int) -> c_int {
     if from == to {
         return real();
     }
@@ -60,39 +62,39 @@ unsafe fn onto(_: impl Fn() -> Call, mut real: impl FnMut() -> c_int, from: c_in
     fd
 }
 
-/// A copy at a number of the kernel's choice.
+/// A copy of `from` at a number that the kernel chooses.
 #[inline(always)]
-unsafe fn copying(call: impl Fn() -> Call, real: impl FnMut() -> c_int, from: c_int) -> c_int {
-    // SAFETY: as the caller promised.
-    let fd = unsafe { descriptor(call, real) };
+fn copying(call: impl Fn() -> Call, real: impl FnMut() -> c_int, from: c_int) -> c_int {
+    let fd = descriptor(call, real);
     if fd >= 0 {
         descriptors::copy(from, fd);
     }
     fd
 }
 
-/// An epoll set.
+/// A new epoll set.
 #[inline(always)]
-unsafe fn set(call: impl Fn() -> Call, real: impl FnMut() -> c_int) -> c_int {
-    // SAFETY: as the caller promised.
-    let fd = unsafe { descriptor(call, real) };
+fn set(call: impl Fn() -> Call, real: impl FnMut() -> c_int) -> c_int {
+    let fd = descriptor(call, real);
     if fd >= 0 {
         descriptors::classify(fd, descriptors::EPOLL);
     }
     fd
 }
 
-/// fcntl(2): only the commands that make a copy.
+/// fcntl(2), of which only the commands that make a copy matter.
 #[inline(always)]
-unsafe fn control(call: impl Fn() -> Call, mut real: impl FnMut() -> c_int, fd: c_int, command: c_int) -> c_int {
+fn control(call: impl Fn() -> Call, mut real: impl FnMut() -> c_int, fd: c_int, command: c_int) -> c_int {
     match command {
-        // SAFETY: as the caller promised.
-        libc::F_DUPFD | libc::F_DUPFD_CLOEXEC => unsafe { copying(call, real, fd) },
+        libc::F_DUPFD | libc::F_DUPFD_CLOEXEC => copying(call, real, fd),
         _ => real(),
     }
 }
 
 /// openpty(3): two descriptors, at two addresses.
+///
+/// # Safety
+/// Once `real` has returned 0, a number can be read at both.
 #[inline(always)]
 unsafe fn terminal(
     call: impl Fn() -> Call,
@@ -100,40 +102,40 @@ unsafe fn terminal(
     master: *mut c_int,
     slave: *mut c_int,
 ) -> c_int {
-    // SAFETY: as the caller promised; on success both are filled in.
-    unsafe {
-        let answer = super::whole(|| Call { needs_several: true, ..call() }, real);
-        if answer == 0 {
+    let answer = whole(|| Call { needs_several: true, ..call() }, real);
+    if answer == 0 {
+        // SAFETY: `real` has succeeded, so the caller promises both.
+        unsafe {
             page::opened(*master);
             page::opened(*slave);
         }
-        answer
     }
+    answer
 }
 
-/// forkpty(3): fails before it forks; the parent gets one descriptor.
+/// forkpty(3): when it fails for lack of descriptors, it has not forked yet. The parent gets one descriptor.
+///
+/// # Safety
+/// Once `real` has returned more than 0, a number can be read at `master`.
 #[inline(always)]
 unsafe fn forked(call: impl Fn() -> Call, real: impl FnMut() -> c_int, master: *mut c_int) -> c_int {
-    // SAFETY: as the caller promised; on success the parent's is filled in.
-    unsafe {
-        let answer = super::whole(|| Call { needs_several: true, ..call() }, real);
-        if answer > 0 {
-            page::opened(*master);
-        }
-        answer
+    let answer = whole(|| Call { needs_several: true, ..call() }, real);
+    if answer > 0 {
+        // SAFETY: `real` has succeeded in the parent, so the caller promises it.
+        page::opened(unsafe { *master });
     }
+    answer
 }
 
-/// prctl(2): a host that installs a seccomp filter has counted its own system calls, not ours.
+/// prctl(2): a program that installs a seccomp filter has allowed for its own system calls, not for the library's.
 #[inline(always)]
-unsafe fn process_control(call: impl Fn() -> Call, real: impl FnMut() -> c_int, option: c_int) -> c_int {
+fn process_control(call: impl Fn() -> Call, real: impl FnMut() -> c_int, option: c_int) -> c_int {
     if option == libc::PR_SET_SECCOMP {
-        super::sandbox::before();
+        sandbox::before();
     }
-    // SAFETY: as the caller promised.
-    let answer = unsafe { through(call, real) };
+    let answer = through(call, real);
     if option == libc::PR_SET_SECCOMP {
-        super::sandbox::after(answer == 0);
+        sandbox::after(answer == 0);
     }
     answer
 }

@@ -4,7 +4,9 @@ use core::ffi::{c_char, c_int, c_void};
 
 use libc::mode_t;
 
-use super::{blocking, descriptor, hooks, lasting};
+use super::hooks;
+use super::kinds::{blocking, descriptor, lasting};
+use super::retry::when_there_is_space;
 use crate::engine::call::Call;
 use crate::features::logs::standin;
 
@@ -35,6 +37,9 @@ hooks! {
 }
 
 /// open(2) of a name: a log that can't be created for want of space gets a stand-in.
+///
+/// # Safety
+/// `path` is the path that `real` opens.
 #[inline(always)]
 unsafe fn opening(
     call: impl Fn() -> Call + Copy,
@@ -44,14 +49,15 @@ unsafe fn opening(
     flags: c_int,
     mode: mode_t,
 ) -> c_int {
-    // SAFETY: as the caller promised.
-    unsafe {
-        let fd = descriptor(call, real);
-        if fd >= 0 { fd } else { without_space(call, real, (at, path, flags, mode)) }
-    }
+    let fd = descriptor(call, real);
+    // SAFETY: promised by the caller.
+    if fd >= 0 { fd } else { unsafe { without_space(call, real, (at, path, flags, mode)) } }
 }
 
-/// open(2) failed: if for want of space, the file gets a stand-in, or the call waits.
+/// open(2) has failed. If that was for want of space, the file gets a stand-in, or the call waits for space.
+///
+/// # Safety
+/// The path is the one that `real` opens.
 #[cold]
 #[inline(never)]
 unsafe fn without_space(
@@ -60,6 +66,11 @@ unsafe fn without_space(
     (at, path, flags, mode): (c_int, *const c_char, c_int, mode_t),
 ) -> c_int {
     let fd = standin::open(at, path, flags, mode);
-    // SAFETY: as the caller promised; the errno is open's.
-    if fd >= 0 { fd } else { unsafe { super::when_there_is_space(-1, call().name, real) } }
+    if fd >= 0 { fd } else { when_there_is_space(-1, call().name, real) }
+}
+
+/// open64(3) without the hook, for the C API's own retry.
+pub fn real_open64() -> unsafe extern "C" fn(*const c_char, c_int, mode_t) -> c_int {
+    // SAFETY: the function of this name has this type; it ignores the third argument unless it creates a file.
+    unsafe { core::mem::transmute(open64::real()) }
 }

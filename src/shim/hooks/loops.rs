@@ -1,5 +1,5 @@
-//! Waits for several descriptors: they mark the thread as an event loop, which must never sleep for a descriptor. A glance
-//! without waiting does not (Rust's start-up polls the three standard descriptors).
+//! Functions that wait for several descriptors. They mark the thread as an event loop, which must never sleep for a descriptor. A look
+//! without waiting does not mark it (Rust's start-up polls the three standard descriptors).
 
 use core::ffi::{c_int, c_ulong, c_void};
 
@@ -7,10 +7,10 @@ use libc::{epoll_event, fd_set, pollfd, sigset_t, timespec, timeval};
 
 use tideover_contract::select::FD_SETSIZE;
 
+use super::cancellation::test_cancel;
 use super::hooks;
-use super::sockets::test_cancel;
 use crate::engine::call::Call;
-use crate::features::accept::listeners;
+use crate::features::accept::{parking, register, upkeep};
 use crate::os::barrier::barrier;
 use crate::os::sys;
 use crate::state::process::{self, Phase};
@@ -41,15 +41,19 @@ hooks! {
         mask: *const c_void) -> c_int = looping(several(end, [read, write, except]));
 }
 
+/// select(2) and pselect(2); `several`: for more than one descriptor.
 #[inline(always)]
-unsafe fn looping(_: impl Fn() -> Call, mut real: impl FnMut() -> c_int, several: bool) -> c_int {
+fn looping(_: impl Fn() -> Call, mut real: impl FnMut() -> c_int, several: bool) -> c_int {
     if several {
         thread::mark_event_loop();
     }
     real()
 }
 
-/// poll(2) and ppoll(2).
+/// poll(2) and ppoll(2), which wait `within` nanoseconds, or for ever.
+///
+/// # Safety
+/// The pointers are what `real` passes to ppoll(2) or poll(2).
 #[inline(always)]
 unsafe fn polling(
     call: impl Fn() -> Call,
@@ -60,15 +64,17 @@ unsafe fn polling(
     within: impl Fn() -> Option<u64>,
     mask: *const sigset_t,
 ) -> c_int {
-    if listeners::is_alert() && waits && count > 0 {
-        // SAFETY: the host's own arguments.
+    if parking::is_alert() && waits && count > 0 {
+        // SAFETY: promised by the caller.
         return unsafe { polling_in_parts(fds, count, within(), mask) };
     }
-    // SAFETY: as the caller promised.
-    unsafe { looping(call, real, count > 1 && waits) }
+    looping(call, real, count > 1 && waits)
 }
 
-/// One of its descriptors may be an epoll set.
+/// One of its descriptors may be an epoll set with a parked listener in it.
+///
+/// # Safety
+/// As ppoll(2): `fds` points to `count` entries, and `mask` is NULL or points to a mask.
 #[cold]
 #[inline(never)]
 unsafe fn polling_in_parts(fds: *mut pollfd, count: c_ulong, within: Option<u64>, mask: *const sigset_t) -> c_int {
@@ -80,22 +86,16 @@ unsafe fn polling_in_parts(fds: *mut pollfd, count: c_ulong, within: Option<u64>
         let time =
             time.map(|ns| timespec { tv_sec: (ns / 1_000_000_000) as i64, tv_nsec: (ns % 1_000_000_000) as i64 });
         let time = time.as_ref().map_or(core::ptr::null(), core::ptr::from_ref);
-        // SAFETY: ppoll(2) has this type; the host's own arguments, a time and a mask.
+        // SAFETY: the function of this name has this type; the time is NULL or our own, the mask is ours or the caller's, and the caller
+        // promises the rest.
         unsafe { core::mem::transmute::<usize, Wait>(ppoll::real())(fds, count, time, mask) }
     })
 }
 
-/// The real poll(2), for calls that wait by it: a cancellation point, as they are.
+/// epoll_wait(2) and its variants, which wait `within` nanoseconds, or for ever.
 ///
 /// # Safety
-/// As poll(2).
-pub(super) unsafe fn real_poll(fds: *mut pollfd, count: c_ulong, timeout: c_int) -> c_int {
-    type Poll = unsafe extern "C" fn(*mut pollfd, c_ulong, c_int) -> c_int;
-    // SAFETY: that is its type; the arguments are as the caller promises.
-    unsafe { core::mem::transmute::<usize, Poll>(poll::real())(fds, count, timeout) }
-}
-
-/// epoll_wait(2) and its kin.
+/// The pointers are what `real` passes to epoll_pwait(2) or its variants.
 #[inline(always)]
 unsafe fn watching(
     _: impl Fn() -> Call,
@@ -107,14 +107,18 @@ unsafe fn watching(
     mask: *const sigset_t,
 ) -> c_int {
     thread::mark_event_loop();
-    if listeners::is_alert() {
-        // SAFETY: the host's own arguments.
+    if parking::is_alert() {
+        // SAFETY: promised by the caller.
         unsafe { watching_in_parts(epoll, events, most, within(), mask) }
     } else {
         real()
     }
 }
 
+/// The set may have a parked listener in it.
+///
+/// # Safety
+/// As epoll_pwait(2): `events` has room for `most` entries, and `mask` is NULL or points to a mask.
 #[cold]
 #[inline(never)]
 unsafe fn watching_in_parts(
@@ -127,13 +131,14 @@ unsafe fn watching_in_parts(
     type Wait = unsafe extern "C" fn(c_int, *mut epoll_event, c_int, c_int, *const sigset_t) -> c_int;
     in_parts(within, mask, |time, mask| {
         let time = time.map_or(-1, |ns| c_int::try_from(ns.div_ceil(1_000_000)).unwrap_or(c_int::MAX));
-        // SAFETY: epoll_pwait(2) has this type; the host's own arguments, a time and a mask.
+        // SAFETY: the function of this name has this type; the mask is ours or the caller's, and the caller promises the rest.
         unsafe { core::mem::transmute::<usize, Wait>(epoll_pwait::real())(epoll, events, most, time, mask) }
     })
 }
 
-/// While a listener is parked, nobody sleeps long without a look after it. Signals come only while the real call waits, as they
-/// would if it waited all the time: it ends with EINTR, none is missed.
+/// Waits by several calls of `wait`, which is told for how many nanoseconds and with which signal mask: while a listener is parked, no
+/// thread sleeps long without looking after it. Signals are delivered only inside the real call, as they would be if that waited all the
+/// time: it ends with EINTR, and none is missed.
 #[inline(always)]
 fn in_parts(within: Option<u64>, mask: *const sigset_t, wait: impl Fn(Option<u64>, *const sigset_t) -> c_int) -> c_int {
     if within == Some(INVALID) {
@@ -141,13 +146,13 @@ fn in_parts(within: Option<u64>, mask: *const sigset_t, wait: impl Fn(Option<u64
         return -1;
     }
     let end = within.map(|time| sys::now().saturating_add(time));
-    // Here, so that what a cancelled thread runs finds its own signal mask.
+    // Before signals are blocked, so that the cleanup handlers of a cancelled thread run with its own signal mask.
     test_cancel();
     let own = if may_look() { sys::block_signals().ok() } else { None };
     let Some(own) = own else { return wait(within, mask) };
     // SAFETY: a sigset_t is bits, of which the kernel looks at the first 64.
     let mut inside: sigset_t = unsafe { core::mem::zeroed() };
-    // SAFETY: it is at least as large.
+    // SAFETY: a sigset_t is 128 bytes long.
     unsafe { (&raw mut inside).cast::<u64>().write_unaligned(own) };
     let inside = if mask.is_null() { &raw const inside } else { mask };
     let answer = loop {
@@ -163,20 +168,21 @@ fn in_parts(within: Option<u64>, mask: *const sigset_t, wait: impl Fn(Option<u64
     answer
 }
 
-/// Not in the child of a vfork(2), or of a program that allows no system calls of ours.
+/// May the library make system calls here? Not in the child of a vfork(2), and not in a program with a seccomp filter.
 extern "C" fn may_look() -> bool {
     barrier(false, process::may_act)
 }
 
-/// For how many nanoseconds a wait may last until the next look.
+/// Puts parked listeners back if that is due. Returns for how many nanoseconds the wait may last until the next look.
 extern "C" fn look_after_listeners() -> u64 {
-    // Another thread may have put all of them into a sandbox since.
-    barrier(u64::MAX, || {
-        if process::phase() == Phase::Sandboxed { None } else { listeners::look() }.unwrap_or(u64::MAX)
-    })
+    // Another thread may have installed a seccomp filter for all of them since.
+    barrier(u64::MAX, || if process::phase() == Phase::Sandboxed { None } else { upkeep::look() }.unwrap_or(u64::MAX))
 }
 
-/// epoll_ctl(2): what concerns listeners is noted.
+/// epoll_ctl(2), of which the calls for listeners are noted.
+///
+/// # Safety
+/// The arguments are what `real` passes to epoll_ctl(2).
 #[inline(always)]
 unsafe fn registering(
     _: impl Fn() -> Call,
@@ -189,8 +195,8 @@ unsafe fn registering(
     if descriptors::marks(fd) & descriptors::LISTENER == 0 {
         return real();
     }
-    // SAFETY: the host's own arguments.
-    unsafe { listeners::control(epoll_ctl::real(), epoll, operation, fd, event) }
+    // SAFETY: the first is the address of epoll_ctl(2); the caller promises the rest.
+    unsafe { register::control(epoll_ctl::real(), epoll, operation, fd, event) }
 }
 
 /// A timeout in milliseconds as nanoseconds; None: for ever.
@@ -198,12 +204,15 @@ fn within(milliseconds: c_int) -> Option<u64> {
     u64::try_from(milliseconds).ok().map(|time| time * 1_000_000)
 }
 
-/// What is no time: the call fails with EINVAL.
+/// In the place of a number of nanoseconds: the program's timespec is not a time, and the call fails with EINVAL.
 const INVALID: u64 = u64::MAX;
 
 /// A timeout as nanoseconds; None: for ever.
+///
+/// # Safety
+/// `timeout` is NULL or points to a timespec.
 unsafe fn nanoseconds(timeout: *const timespec) -> Option<u64> {
-    // SAFETY: NULL, or the host's own, which ppoll(2) and epoll_pwait2(2) read too.
+    // SAFETY: promised by the caller.
     unsafe { timeout.as_ref() }.map(|time| {
         if time.tv_sec < 0 || !(0..1_000_000_000).contains(&time.tv_nsec) {
             return INVALID;
@@ -212,13 +221,16 @@ unsafe fn nanoseconds(timeout: *const timespec) -> Option<u64> {
     })
 }
 
-/// Are there more than one descriptor in these sets? Programs sleep with select(2) on none, and wait for one.
+/// Is there more than one descriptor in these sets? Programs sleep by select(2) with none, and wait for one.
+///
+/// # Safety
+/// Each set is NULL or as long as select(2) with this `end` needs it.
 #[inline(always)]
 unsafe fn several(end: c_int, sets: [*mut fd_set; 3]) -> bool {
     if end < 2 || thread::is_event_loop() {
         return false;
     }
-    // Whatever the program says, the kernel reads no further than there are descriptors, and a set may be as short as that.
+    // Whatever `end` says, the kernel reads no further than there are descriptors, and a set may be as short as that.
     let known = (page::high_water() as usize)
         .next_multiple_of(u64::BITS as usize)
         .clamp(u64::BITS as usize, FD_SETSIZE as usize);
@@ -226,16 +238,19 @@ unsafe fn several(end: c_int, sets: [*mut fd_set; 3]) -> bool {
     let mut found = 0;
     for set in sets.iter().filter(|set| !set.is_null()) {
         for word in 0..words {
-            // SAFETY: within an fd_set.
+            // SAFETY: within the part that select(2) reads, which the caller promises.
             found += unsafe { *set.cast::<u64>().add(word) }.count_ones();
         }
     }
     found > 1
 }
 
-/// Does ppoll(2) not wait? NULL is for ever.
+/// Does ppoll(2) return without waiting? With NULL it waits for ever.
+///
+/// # Safety
+/// `timeout` is NULL or points to a timespec.
 #[inline(always)]
 unsafe fn is_zero(timeout: *const timespec) -> bool {
-    // SAFETY: NULL, or the host's own, which ppoll(2) reads too.
+    // SAFETY: promised by the caller.
     unsafe { timeout.as_ref() }.is_some_and(|t| t.tv_sec == 0 && t.tv_nsec == 0)
 }

@@ -1,20 +1,23 @@
-//! What starts and ends processes and sets their limits. fork(2) is seen by pthread_atfork(3).
+//! Functions that start and end processes and set their limits. fork(2) has no hook: pthread_atfork(3) tells of it.
 
 use core::ffi::{c_char, c_int, c_void};
 use core::sync::atomic::Ordering::Relaxed;
 
 use libc::{pid_t, rlimit};
 
-use super::{Answer, Code, hooks, second_chance, through};
+use super::answer::{Answer, Code};
+use super::hooks;
+use super::kinds::through;
+use super::retry::second_chance;
 use crate::arch::vfork_entry;
 use crate::engine::call::Call;
 use crate::engine::reclaim::{limit, limit_for_exec};
 use crate::os::barrier::barrier;
 use crate::os::sys;
 use crate::state::process::{self, Phase};
-use crate::state::{page, thread};
+use crate::state::{page, thread, usage};
 
-/// Descriptors that popen(3) needs for a moment, and two to spare.
+/// How many descriptors popen(3) needs for a moment, and two to spare.
 const SPAWN_NEEDS: u64 = 4;
 
 type Strings = *const *const c_char;
@@ -45,21 +48,23 @@ hooks! {
 vfork_entry! { vfork: mark = thread::IN_VFORK, failed = no_child }
 vfork_entry! { __vfork: mark = thread::IN_VFORK, failed = no_child }
 
+/// vfork(2) has failed with this errno.
 extern "C" fn no_child(errno: c_int) -> pid_t {
     sys::set_errno(errno);
     -1
 }
 
-/// The program that is executed gets the soft limit that this one was started with. In a vfork child, too: limits are the
-/// child's own there, though its memory is not.
+/// execve(2) and its variants: the program that is executed gets the soft limit that this one was started with. In the child of a
+/// vfork(2), too: its limits are its own, though its memory is not.
 #[inline(always)]
-unsafe fn executing(_: impl Fn() -> Call, mut real: impl FnMut() -> c_int) -> c_int {
+fn executing(_: impl Fn() -> Call, mut real: impl FnMut() -> c_int) -> c_int {
     let limit = before_exec();
     let answer = real();
     after_failed_exec(&limit);
     answer
 }
 
+/// Gives the original soft limit back. Returns the raised one, if there was one.
 #[allow(improper_ctypes_definitions, reason = "extern \"C\" only so that it can't unwind")]
 extern "C" fn before_exec() -> Option<rlimit> {
     barrier(None, || {
@@ -73,6 +78,7 @@ extern "C" fn before_exec() -> Option<rlimit> {
     })
 }
 
+/// Raises the soft limit again; errno stays that of the exec.
 #[allow(improper_ctypes_definitions, reason = "extern \"C\" only so that it can't unwind")]
 extern "C" fn after_failed_exec(limit: &Option<rlimit>) {
     let errno = sys::errno();
@@ -84,21 +90,22 @@ extern "C" fn after_failed_exec(limit: &Option<rlimit>) {
     sys::set_errno(errno);
 }
 
-/// posix_spawn(3): the answer is an errno. The child starts with the original soft limit; where other threads would miss the
-/// raised one meanwhile, it is given the original as soon as it is known.
+/// posix_spawn(3), which returns an errno. Its child starts with the original soft limit. Where other threads would miss the raised limit
+/// meanwhile, the child is given the original one as soon as its number is known.
+///
+/// # Safety
+/// Once `real` has returned 0, a number can be read at `pid`, unless that is NULL.
 #[inline(always)]
 unsafe fn spawning(call: impl Fn() -> Call, mut real: impl FnMut() -> c_int, pid: *mut pid_t) -> c_int {
-    let limit = lend();
+    let limit = lower_for_child();
     let mut answer = Code(real());
-    lent(&limit);
-    // SAFETY: right after the call; the pid is filled in on success.
-    unsafe {
-        if answer.failure().is_some() {
-            answer = second_chance(answer, call, || Code(real()));
-        }
-        if answer.0 == 0 && !pid.is_null() && limit.is_none() {
-            spawned(*pid);
-        }
+    raise_again(&limit);
+    if answer.failure().is_some() {
+        answer = second_chance(answer, call, || Code(real()));
+    }
+    if answer.0 == 0 && !pid.is_null() && limit.is_none() {
+        // SAFETY: `real` has succeeded, so the caller promises a number.
+        spawned(unsafe { *pid });
     }
     answer.0
 }
@@ -111,66 +118,68 @@ extern "C" fn spawned(pid: pid_t) {
     });
 }
 
-/// system(3) and popen(3): their child can't be named afterwards. With one thread nobody can miss the higher limit meanwhile;
-/// with more threads, or more descriptors than the original limit, the child keeps it.
+/// system(3) and popen(3), whose child can't be named afterwards. In a program with one thread nobody can miss the higher limit
+/// meanwhile; with more threads, or more descriptors than the original limit, the child keeps the higher one.
 #[inline(always)]
-pub(super) unsafe fn with_original_limit<R: Answer>(_: impl Fn() -> Call, mut real: impl FnMut() -> R) -> R {
-    let limit = lend();
+pub fn with_original_limit<R: Answer>(_: impl Fn() -> Call, mut real: impl FnMut() -> R) -> R {
+    let limit = lower_for_child();
     let answer = real();
-    lent(&limit);
+    raise_again(&limit);
     answer
 }
 
+/// Lowers the soft limit to the original one, if nobody can miss the raised one. Returns that, if so.
 #[allow(improper_ctypes_definitions, reason = "extern \"C\" only so that it can't unwind")]
-extern "C" fn lend() -> Option<rlimit> {
+extern "C" fn lower_for_child() -> Option<rlimit> {
     barrier(None, || {
         let original = limit::original()?;
-        let spare = || crate::state::usage::used(page::counters().soft_limit.load(Relaxed)) + SPAWN_NEEDS <= original;
+        let spare = || usage::used(page::counters().soft_limit.load(Relaxed)) + SPAWN_NEEDS <= original;
         if process::may_act() && thread::count() <= 1 && spare() { limit_for_exec::set() } else { None }
     })
 }
 
+/// Undoes [`lower_for_child`].
 #[allow(improper_ctypes_definitions, reason = "extern \"C\" only so that it can't unwind")]
-extern "C" fn lent(limit: &Option<rlimit>) {
+extern "C" fn raise_again(limit: &Option<rlimit>) {
     if let Some(limit) = limit {
         limit_for_exec::undo(*limit);
     }
 }
 
-/// setrlimit(2) and prlimit(2): a program that sets its own limit on descriptors has taken it over.
+/// setrlimit(2) and prlimit(2): a program that sets its own limit on descriptors decides about it from then on.
 #[inline(always)]
-unsafe fn limiting(
+fn limiting(
     call: impl Fn() -> Call,
     real: impl FnMut() -> c_int,
     resource: c_int,
     pid: pid_t,
     new: *const rlimit,
 ) -> c_int {
-    // SAFETY: as the caller promised.
-    let answer = unsafe { through(call, real) };
+    let answer = through(call, real);
     note_limit(answer, resource, pid, new);
     answer
 }
 
-/// See [`limiting`]; also for the same system calls made by number.
+/// Notes that the program has set a limit on descriptors; for [`limiting`], and for system calls by number. `pid` 0 is this process; a
+/// `new` of NULL sets nothing.
 #[inline(always)]
-pub(super) fn note_limit(answer: c_int, resource: c_int, pid: pid_t, new: *const rlimit) {
+pub fn note_limit(answer: c_int, resource: c_int, pid: pid_t, new: *const rlimit) {
     if answer == 0 && resource == libc::RLIMIT_NOFILE as c_int && !new.is_null() && (pid == 0 || pid == process::pid())
     {
         limit::program_has_set_it();
     }
 }
 
-/// exit(3): from here on nobody waits for descriptors. (A return from main is not seen.)
+/// exit(3): from here on no call waits for descriptors. (A return from main is not seen.)
 #[inline(always)]
-unsafe fn ending(_: impl Fn() -> Call, mut real: impl FnMut()) {
+fn ending(_: impl Fn() -> Call, mut real: impl FnMut()) {
     process::set_phase_ending();
     real();
 }
 
-/// Ends the process without destructors.
+/// _exit(2) and its variants, which run no destructors.
 #[inline(always)]
-unsafe fn leaving(_: impl Fn() -> Call, mut real: impl FnMut()) {
+fn leaving(_: impl Fn() -> Call, mut real: impl FnMut()) {
     page::leave();
     real();
 }

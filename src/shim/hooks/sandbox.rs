@@ -4,7 +4,7 @@
 
 use crate::engine::reclaim::limit;
 use crate::engine::reserve;
-use crate::features::accept::listeners;
+use crate::features::accept::parking;
 use crate::os::barrier::barrier;
 use crate::state::process::{self, Phase};
 use crate::state::thread;
@@ -15,7 +15,7 @@ use crate::state::thread;
 pub extern "C" fn before() {
     barrier((), || {
         if process::may_act() {
-            listeners::put_back();
+            parking::put_back();
             reserve::release_for_good();
         }
     });

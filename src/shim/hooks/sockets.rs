@@ -5,14 +5,18 @@ use core::sync::atomic::{AtomicPtr, Ordering::Relaxed};
 
 use libc::{sockaddr, socklen_t};
 
-use super::{Answer, blocking, descriptor, hooks, pair, second_chance};
-use crate::arch::{accept_entry, weak};
-use crate::engine::call::{Call, LastResort, is_exhaustion};
-use crate::features::accept::clients::{self, Turn};
-use crate::features::accept::{self, Patience, Queue};
-use crate::os::barrier::barrier;
+use super::answer::{Answer, is_exhausted};
+use super::cancellation::{poll_one, test_cancel};
+use super::hooks;
+use super::kinds::{blocking, descriptor, named, pair};
+use super::retry::second_chance;
+use crate::arch::accept_entry;
+use crate::engine::call::{Call, LastResort};
+use crate::features::accept::request::{Next, Request};
+use crate::features::accept::{self, admission, failed};
 use crate::os::real::Real;
 use crate::os::sys;
+use crate::state::process::{self, Phase};
 use crate::state::{descriptors, page};
 
 hooks! {
@@ -21,9 +25,10 @@ hooks! {
     listen(fd: c_int, backlog: c_int) -> c_int = listening(fd);
 }
 
-/// listen(2): from here on its epoll sets are noted. Clients may come all at once.
+/// listen(2): from here on it is noted which epoll sets watch the socket. Many clients may come at once, so what a server needs is made
+/// ready.
 #[inline(always)]
-unsafe fn listening(_: impl Fn() -> Call, mut real: impl FnMut() -> c_int, fd: c_int) -> c_int {
+fn listening(_: impl Fn() -> Call, mut real: impl FnMut() -> c_int, fd: c_int) -> c_int {
     let answer = real();
     if answer == 0 {
         descriptors::classify(fd, descriptors::LISTENER);
@@ -36,39 +41,47 @@ unsafe fn listening(_: impl Fn() -> Call, mut real: impl FnMut() -> c_int, fd: c
 /// accept4(2), and accept(2) with flags that nobody looks at.
 type Accept = unsafe extern "C" fn(c_int, *mut sockaddr, *mut socklen_t, c_int) -> c_int;
 
-/// accept(2) and accept4(2): the real call, then [`welcome`] or `failed`.
+/// accept(2) and accept4(2): the real call, then [`client_accepted`] or `failed`.
 macro_rules! accepting {
     ($name:ident, $module:ident, $flags:pat => $plain:expr) => {
-        accept_entry! { $name: real = $module::REAL, welcome = welcome, failed = $module::failed }
+        accept_entry! { $name: real = $module::REAL, welcome = client_accepted, failed = $module::failed }
 
         mod $module {
             use super::*;
 
-            /// The real function; at first, one that finds it; with limits, one that asks them first.
+            /// The real function; until the first call, one that finds it; where there are limits, one that asks them first.
             pub static REAL: AtomicPtr<()> = AtomicPtr::new(find as *mut ());
 
             fn found() -> Accept {
                 #[unsafe(link_section = ".tables")]
                 static NAMED: Real = Real::new();
-                // SAFETY: ends with a NUL, and C identifiers hold none; found by its name, it has this type.
+                // SAFETY: the name ends with a NUL, and a C identifier holds none; the function of this name has this type.
                 unsafe {
                     let name = CStr::from_bytes_with_nul_unchecked(concat!(stringify!($name), "\0").as_bytes());
                     core::mem::transmute(NAMED.address(name, false))
                 }
             }
 
+            /// # Safety
+            /// As accept4(2).
             unsafe extern "C" fn find(l: c_int, from: *mut sockaddr, length: *mut socklen_t, flags: c_int) -> c_int {
-                let real: Accept = if has_limits() { limited } else { found() };
+                let real: Accept = if accept::begin() { limited } else { found() };
                 REAL.store(real as *mut (), Relaxed);
-                // SAFETY: the host's own arguments.
+                // SAFETY: promised by the caller.
                 unsafe { real(l, from, length, flags) }
             }
 
+            /// # Safety
+            /// As accept4(2).
             unsafe extern "C" fn limited(l: c_int, from: *mut sockaddr, length: *mut socklen_t, flags: c_int) -> c_int {
-                // SAFETY: the host's own arguments.
-                unsafe { in_turn(l, || found()(l, from, length, flags)) }
+                // SAFETY: promised by the caller.
+                accept_under_limits(l, || unsafe { found()(l, from, length, flags) })
             }
 
+            /// The real call has answered less than 0.
+            ///
+            /// # Safety
+            /// As accept4(2).
             pub unsafe extern "C" fn failed(
                 listener: c_int,
                 from: *mut sockaddr,
@@ -77,18 +90,12 @@ macro_rules! accepting {
                 answer: c_int,
             ) -> c_int {
                 let $flags = flags;
-                let call = || Call {
-                    name: stringify!($name),
-                    may_block: $plain && waits(listener),
-                    needs_several: false,
-                    backoff: None,
-                    last_resort: last_resort(listener),
-                };
-                // SAFETY: never anything but a function of this type.
+                let call = || named(stringify!($name), $plain && may_sleep_at(listener));
+                // SAFETY: `REAL` holds nothing but functions of this type.
                 let real: Accept = unsafe { core::mem::transmute(REAL.load(Relaxed)) };
-                // SAFETY: the host's own arguments; right after the call.
-                let fd = unsafe { carry_over(answer, listener, call, || real(listener, from, length, flags)) };
-                if fd < 0 { fd } else { welcome(fd) }
+                // SAFETY: promised by the caller.
+                let fd = accept_failed(answer, listener, call, || unsafe { real(listener, from, length, flags) });
+                if fd < 0 { fd } else { client_accepted(fd) }
             }
         }
     };
@@ -97,122 +104,86 @@ macro_rules! accepting {
 accepting!(accept, accept_impl, _ => true);
 accepting!(accept4, accept4_impl, flags => blocking(flags));
 
-/// Before the first accept: does the user limit clients?
-extern "C" fn has_limits() -> bool {
-    barrier(false, || {
-        let limited = clients::is_limited();
-        if limited {
-            clients::check();
-        }
-        accept::begin();
-        limited
-    })
+/// accept(2) under the limits that the user has set.
+fn accept_under_limits(listener: c_int, real: impl Fn() -> c_int) -> c_int {
+    let in_turn = || {
+        let fd = real();
+        let errno = sys::errno();
+        admission::done(fd);
+        sys::set_errno(errno);
+        fd
+    };
+    until_answered(&mut Request::new(listener), admission::ask, -1, in_turn, |answer| answer)
 }
 
-/// accept(2) under the limits of the user.
-unsafe fn in_turn(listener: c_int, real: impl Fn() -> c_int) -> c_int {
-    let mut patience = Patience::new();
-    loop {
-        match clients::ask(listener, &mut patience) {
-            Turn::Go => {
-                let fd = real();
-                let errno = sys::errno();
-                clients::done(fd);
-                sys::set_errno(errno);
-                return fd;
-            }
-            Turn::Ask => test_cancel(),
-            Turn::Poll => match wait_for_client(listener, &patience) {
-                0 => {}
-                wrong => return fail(wrong),
-            },
-            Turn::Later => return fail(libc::EAGAIN),
-            Turn::Interrupted => return fail(libc::EINTR),
-        }
+/// accept(2) has returned `first`, less than 0. If that was for lack of descriptors, does what `features/accept` decides.
+pub fn accept_failed<R: Answer>(first: R, listener: c_int, call: impl Fn() -> Call, mut real: impl FnMut() -> R) -> R {
+    if !is_exhausted(first) {
+        return first;
     }
+    let last_resort = Some(LastResort { listener, functions: &failed::LAST_RESORT });
+    let call = || Call { last_resort, ..call() };
+    let real = core::cell::RefCell::new(&mut real);
+    let once = || (*real.borrow_mut())();
+    until_answered(&mut Request::new(listener), failed::next, first, once, |answer| second_chance(answer, call, once))
 }
 
-/// A cancellation point. Before glibc 2.34 it is in libpthread, which a program that can be cancelled has loaded.
+/// Does what `decide` says until the call has an answer. `answer` is the answer so far; `retry` has the engine make the real call again
+/// after such an answer.
 #[inline(always)]
-pub(super) fn test_cancel() {
-    let address = weak!("pthread_testcancel");
-    if address != 0 {
-        // SAFETY: pthread_testcancel(3); nothing is held here.
-        unsafe { core::mem::transmute::<usize, extern "C" fn()>(address)() };
-    }
-}
-
-fn fail(errno: c_int) -> c_int {
-    sys::set_errno(errno);
-    -1
-}
-
-/// accept(2) failed. For lack of descriptors, and nobody waits: EAGAIN, or it waits for a client as it would have. Else as every
-/// call that makes one.
-pub(super) unsafe fn carry_over<R: Answer>(
-    first: R,
-    listener: c_int,
-    call: impl Fn() -> Call,
+fn until_answered<R: Answer>(
+    request: &mut Request,
+    decide: extern "C" fn(&mut Request) -> Next,
+    mut answer: R,
     mut real: impl FnMut() -> R,
+    mut retry: impl FnMut(R) -> R,
 ) -> R {
-    let mut answer = first;
-    let mut patience = Patience::new();
     loop {
-        // SAFETY: right after the call.
-        if !unsafe { answer.failure() }.is_some_and(is_exhaustion) {
-            return answer;
-        }
-        match accept::queue(listener, &mut patience) {
-            Queue::Pass => {
-                // SAFETY: as the caller promised.
-                answer = unsafe { second_chance(answer, &call, &mut real) };
-                // SAFETY: right after the call.
-                let exhausted = unsafe { answer.failure() }.is_some_and(is_exhaustion);
-                if !(exhausted && accept::has_shed(listener, &mut patience)) {
+        match decide(request) {
+            Next::Call => answer = real(),
+            Next::Retry => answer = retry(answer),
+            Next::AwaitClient => match wait_for_client(request) {
+                0 => continue,
+                errno => {
+                    sys::set_errno(errno);
                     return answer;
                 }
+            },
+            Next::AskAgain => {
+                test_cancel();
+                continue;
             }
-            Queue::Empty => {
-                sys::set_errno(libc::EAGAIN);
+            Next::Fail(errno) => {
+                sys::set_errno(errno);
                 return answer;
             }
-            Queue::Wait => match wait_for_client(listener, &patience) {
-                0 => answer = real(),
-                wrong => {
-                    sys::set_errno(wrong);
-                    return answer;
-                }
-            },
+            Next::Answer => return answer,
+        }
+        if !is_exhausted(answer) {
+            return answer;
         }
     }
 }
 
-/// What the engine does with the client that waits at this listener, when nothing can be freed for it.
-pub(super) fn last_resort(listener: c_int) -> Option<LastResort> {
-    Some(LastResort { listener, functions: &accept::LAST_RESORT })
-}
-
-/// Sleeps until a client comes: 0, or the errno that accept(2) would give. A cancellation point, as accept(2) is.
-fn wait_for_client(listener: c_int, patience: &Patience) -> c_int {
-    let mut ready = sys::pollfd(listener, libc::POLLIN);
-    // SAFETY: one pollfd.
-    match unsafe { super::loops::real_poll(&raw mut ready, 1, patience.milliseconds) } {
+/// Sleeps until a client comes: 0, or the errno that accept(2) would set. A cancellation point, as accept(2) is.
+fn wait_for_client(request: &Request) -> c_int {
+    let mut ready = sys::pollfd(request.listener, libc::POLLIN);
+    match poll_one(&mut ready, request.timeout) {
         0 => libc::EAGAIN,
-        -1 if sys::errno() == libc::EINTR && patience.is_interrupted() => libc::EINTR,
+        -1 if sys::errno() == libc::EINTR && request.is_interrupted() => libc::EINTR,
         _ => 0,
     }
 }
 
-/// A client has come.
-pub(super) extern "C" fn welcome(fd: c_int) -> c_int {
+/// accept(2) has returned this descriptor: counts it. Returns it, too.
+pub extern "C" fn client_accepted(fd: c_int) -> c_int {
     page::opened(fd);
     page::add(&page::counters().accepted, 1);
     descriptors::accepted(fd);
     fd
 }
 
-/// Is this listener in blocking mode? Asked only after a failure.
-pub(super) fn waits(listener: c_int) -> bool {
-    crate::state::process::phase() != crate::state::process::Phase::Sandboxed
-        && sys::status_flags(listener).is_ok_and(blocking)
+/// May accept(2) on this listener sleep for a descriptor? Only in blocking mode. Asked after it has failed for lack of one.
+pub fn may_sleep_at(listener: c_int) -> bool {
+    process::phase() != Phase::Sandboxed && sys::status_flags(listener).is_ok_and(blocking)
 }

@@ -4,7 +4,9 @@ use core::ffi::{c_char, c_int, c_uint, c_void};
 
 use libc::{mode_t, off64_t, size_t, ssize_t};
 
-use super::{hooks, spacious};
+use super::hooks;
+use super::kinds::spacious;
+use super::retry::when_there_is_space;
 use crate::engine::call::Call;
 use crate::features::logs;
 
@@ -33,11 +35,10 @@ hooks! {
 
 /// Copies into a descriptor: only of files is space waited for.
 #[inline(always)]
-unsafe fn into_file(call: impl Fn() -> Call, mut real: impl FnMut() -> ssize_t, to: c_int) -> ssize_t {
+fn into_file(call: impl Fn() -> Call, mut real: impl FnMut() -> ssize_t, to: c_int) -> ssize_t {
     let answer = real();
     if answer >= 0 {
         return answer;
     }
-    // SAFETY: as the caller promised.
-    if logs::calls::is_full(to) { unsafe { super::when_there_is_space(answer, call().name, real) } } else { answer }
+    if logs::calls::is_full(to) { when_there_is_space(answer, call().name, real) } else { answer }
 }

@@ -1,23 +1,27 @@
-//! syscall(2): the descriptor-making numbers, and the few others that the hooks above would have seen.
+//! syscall(2): the system calls that make or close descriptors, and the few others whose own functions have hooks.
 
 use core::ffi::{c_int, c_long};
 
-use super::sockets::{carry_over, last_resort};
-use super::{hooks, sandbox, second_chance};
+use super::hooks;
+use super::kinds::blocking;
+use super::processes::note_limit;
+use super::retry::second_chance;
+use super::sandbox;
+use super::sockets::{accept_failed, client_accepted, may_sleep_at};
 use crate::arch::calls;
 use crate::engine::call::Call;
 use crate::engine::wait;
 use crate::os::sys;
-use crate::state::{descriptors, page};
+use crate::state::{descriptors, page, thread};
 
 type Argument = c_long;
 
 hooks! {
     syscall(number: c_long, a: Argument, b: Argument, c: Argument, d: Argument, e: Argument, f: Argument) -> c_long
-        = by_number(number, [a, b, c, d]) if patient(number, [a, b, c, d]);
+        = by_number(number, [a, b, c, d]) if may_sleep(number, [a, b, c, d]);
 }
 
-/// How a system call concerns us.
+/// What a system call does, as far as the library is concerned.
 enum Concern {
     /// Makes a descriptor.
     Makes,
@@ -31,8 +35,7 @@ enum Concern {
     Exits,
     /// Sets a limit: resource, pid, new value.
     Limits(Argument, Argument, Argument),
-    /// Installs a seccomp filter.
-    /// Does it answer with a descriptor?
+    /// Installs a seccomp filter. True: on success it returns a descriptor.
     Sandboxes(bool),
     /// Waits for several descriptors.
     Loops,
@@ -84,7 +87,7 @@ fn concern(number: c_long, [a, b, c, d]: [Argument; 4]) -> Concern {
         n::SYS_setrlimit => Concern::Limits(a, 0, b),
         n::SYS_prlimit64 => Concern::Limits(b, a, c),
         n::SYS_seccomp if a as u32 == n::SECCOMP_SET_MODE_STRICT || a as u32 == n::SECCOMP_SET_MODE_FILTER => {
-            // With this flag it answers with a descriptor; else, a number above 0 is that of a thread that is in its way.
+            // With this flag it returns a descriptor; else a number above 0 is that of a thread that it failed for.
             Concern::Sandboxes(b as u64 & n::SECCOMP_FILTER_FLAG_NEW_LISTENER != 0)
         }
         n::SYS_prctl if a == c_long::from(n::PR_SET_SECCOMP) => Concern::Sandboxes(false),
@@ -95,8 +98,8 @@ fn concern(number: c_long, [a, b, c, d]: [Argument; 4]) -> Concern {
     }
 }
 
-/// May this call sleep? Asked only after a failure.
-fn patient(number: c_long, [a, b, c, d]: [Argument; 4]) -> bool {
+/// May this call sleep for a descriptor? Asked after it has failed for lack of one.
+fn may_sleep(number: c_long, [a, b, c, d]: [Argument; 4]) -> bool {
     let flags = match number {
         calls::OPEN
         | libc::SYS_socket
@@ -109,13 +112,15 @@ fn patient(number: c_long, [a, b, c, d]: [Argument; 4]) -> bool {
         libc::SYS_signalfd4 => d,
         libc::SYS_inotify_init1 => a,
         libc::SYS_accept | libc::SYS_accept4 => {
-            return super::sockets::waits(a as c_int) && (number == libc::SYS_accept || super::blocking(d as c_int));
+            return may_sleep_at(a as c_int) && (number == libc::SYS_accept || blocking(d as c_int));
         }
         _ => 0,
     };
-    super::blocking(flags as c_int)
+    blocking(flags as c_int)
 }
 
+/// # Safety
+/// The arguments are what `real` passes to the system call `number`.
 #[inline(always)]
 unsafe fn by_number(
     call: impl Fn() -> Call,
@@ -128,7 +133,7 @@ unsafe fn by_number(
         Concern::None => return real(),
         Concern::Exits => page::leave(),
         Concern::Sandboxes(_) => sandbox::before(),
-        Concern::Loops => crate::state::thread::mark_event_loop(),
+        Concern::Loops => thread::mark_event_loop(),
         Concern::Frees if descriptors::forget(arguments[0] as c_int) => {
             sys::set_errno(libc::EBADF);
             return -1;
@@ -143,17 +148,14 @@ unsafe fn by_number(
                 answer = match number {
                     libc::SYS_accept | libc::SYS_accept4 => {
                         let listener = arguments[0] as c_int;
-                        // SAFETY: right after the call.
-                        unsafe {
-                            carry_over(answer, listener, || Call { last_resort: last_resort(listener), ..call() }, real)
-                        }
+                        accept_failed(answer, listener, call, real)
                     }
-                    // SAFETY: right after the call.
-                    _ => unsafe { second_chance(answer, call, real) },
+                    _ => second_chance(answer, call, real),
                 };
             }
             if answer >= 0 {
-                note_made(answer, &what, number, arguments[0] as c_int);
+                // SAFETY: the call has succeeded, and the caller promises its arguments.
+                unsafe { note_made(answer, &what, number, arguments[0] as c_int) };
             }
         }
         Concern::Frees => {
@@ -162,7 +164,7 @@ unsafe fn by_number(
         }
         Concern::FreesMany => wait::wake_all(),
         Concern::Limits(resource, pid, new) => {
-            super::processes::note_limit(answer as c_int, resource as c_int, pid as c_int, new as *const libc::rlimit);
+            note_limit(answer as c_int, resource as c_int, pid as c_int, new as *const libc::rlimit);
         }
         Concern::Sandboxes(listens) => sandbox::after(answer == 0 || answer > 0 && listens),
         _ => {}
@@ -170,11 +172,15 @@ unsafe fn by_number(
     answer
 }
 
+/// Notes the descriptors that a system call has made; `first` is its first argument.
+///
+/// # Safety
+/// The call has succeeded: where it makes a pair, two numbers can be read at its array.
 #[inline(always)]
-fn note_made(answer: c_long, what: &Concern, number: c_long, first: c_int) {
+unsafe fn note_made(answer: c_long, what: &Concern, number: c_long, first: c_int) {
     if let Concern::MakesPair(fds) = what {
         let fds = *fds as *const c_int;
-        // SAFETY: the call succeeded, so the kernel has filled in both.
+        // SAFETY: promised by the caller.
         unsafe {
             page::opened(*fds);
             page::opened(*fds.add(1));
@@ -183,7 +189,7 @@ fn note_made(answer: c_long, what: &Concern, number: c_long, first: c_int) {
     }
     match number {
         libc::SYS_accept | libc::SYS_accept4 => {
-            super::sockets::welcome(answer as c_int);
+            client_accepted(answer as c_int);
         }
         calls::EPOLL_CREATE | libc::SYS_epoll_create1 => {
             page::opened(answer as c_int);

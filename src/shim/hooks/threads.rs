@@ -16,11 +16,13 @@ use crate::os::real::Real;
 use crate::os::sys;
 use crate::state::{process, usage};
 
-/// For so long: other threads may take what was free a moment ago, and a program that is ending will soon have ended.
-const PATIENCE: u64 = 10 * SECOND;
+/// How long loading the unwinder is tried, nanoseconds: other threads may take what was free a moment ago, but a program that is ending
+/// will soon have ended.
+const TRY_FOR: u64 = 10 * SECOND;
+/// Nanoseconds between two tries.
 const PAUSE: u64 = SECOND / 1000;
 
-/// The unwinder is there, and stays; to ask again, the loader's lock would be waited for.
+/// The unwinder is loaded, and stays. Kept here, because to ask again would wait for the loader's lock.
 #[unsafe(link_section = ".tables")]
 static LOADED: AtomicBool = AtomicBool::new(false);
 
@@ -29,38 +31,39 @@ hooks! {
     pthread_cancel(thread: libc::pthread_t) -> c_int = unwinding();
 }
 
+/// pthread_exit(3).
 #[inline(always)]
-unsafe fn ending(call: impl Fn() -> Call, real: impl FnMut()) {
+fn ending(call: impl Fn() -> Call, real: impl FnMut()) {
     reclaim::thread_ends();
     if !usage::is_tight() {
-        // Loaded by the real function now, or the process ends.
+        // The real function loads it now, or ends the process.
         LOADED.store(true, Relaxed);
     }
-    // SAFETY: as the caller promised.
-    unsafe { unwinding(call, real) };
+    unwinding(call, real);
 }
 
+/// The real function unwinds this thread or another.
 #[inline(always)]
-unsafe fn unwinding<R>(call: impl Fn() -> Call, mut real: impl FnMut() -> R) -> R {
+fn unwinding<R>(call: impl Fn() -> Call, mut real: impl FnMut() -> R) -> R {
     if !LOADED.load(Relaxed) && usage::is_tight() {
         load_unwinder(call());
     }
     real()
 }
 
-/// What the real function does first, but not just once. This thread is about to wait for the loader in any case.
+/// Loads the unwinder as the real function would, but tries it more than once. This thread is about to wait for the loader in any case.
 #[cold]
 #[inline(never)]
 #[allow(improper_ctypes_definitions, reason = "extern \"C\" only so that it can't unwind")]
 extern "C" fn load_unwinder(call: Call) {
-    // glibc alone has its unwinder elsewhere.
+    // Only glibc has its unwinder in another library.
     if weak!("__register_atfork") == 0 {
         return;
     }
     barrier((), || {
-        let end = sys::now() + PATIENCE;
+        let end = sys::now() + TRY_FOR;
         while process::may_act() && sys::now() < end {
-            if is_loaded() {
+            if load() {
                 LOADED.store(true, Relaxed);
                 break;
             }
@@ -72,11 +75,12 @@ extern "C" fn load_unwinder(call: Call) {
     });
 }
 
-fn is_loaded() -> bool {
+/// Loads the unwinder; false if that failed.
+fn load() -> bool {
     #[unsafe(link_section = ".tables")]
     static DLOPEN: Real = Real::new();
     type Dlopen = unsafe extern "C" fn(*const c_char, c_int) -> *mut c_void;
-    // SAFETY: the function of this name has this type; what it loads stays.
+    // SAFETY: the function of this name has this type, and the name is a C string. The library runs no code of its own when it is loaded.
     unsafe {
         let dlopen = core::mem::transmute::<usize, Dlopen>(DLOPEN.address(c"dlopen", true));
         !dlopen(c"libgcc_s.so.1".as_ptr(), libc::RTLD_NOW).is_null()

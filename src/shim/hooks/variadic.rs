@@ -5,9 +5,9 @@ use core::ffi::{CStr, c_char, c_int};
 use core::sync::atomic::AtomicUsize;
 
 use super::composites::make_room;
+use super::kinds::named;
 use super::processes::{execve, execvp};
 use crate::arch::{exec_list, listed, prepared};
-use crate::engine::call::Call;
 use crate::features::logs::dprintf;
 use crate::os::real::Real;
 use crate::state::usage;
@@ -64,7 +64,7 @@ extern "C" fn prepare_syslog_chk() -> usize {
 
 fn prepare(name: &'static str) {
     if usage::is_tight() {
-        make_room(Call { name, may_block: true, needs_several: false, backoff: None, last_resort: None });
+        make_room(named(name, true));
     }
 }
 

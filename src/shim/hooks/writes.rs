@@ -4,7 +4,10 @@ use core::ffi::{c_int, c_uint, c_void};
 
 use libc::{iovec, off64_t, size_t, ssize_t};
 
-use super::{Answer, hooks, through};
+use super::answer::{Answer, Code};
+use super::hooks;
+use super::kinds::through;
+use super::retry::when_there_is_space;
 use crate::arch::write_entry;
 use crate::engine::call::Call;
 use crate::features::logs;
@@ -66,12 +69,7 @@ unsafe fn gathering(
         }
     }
     let answer = logs::calls::vector_fell_short(fd, buffers, count, real());
-    if answer < 0 && logs::calls::is_full(fd) {
-        // SAFETY: as the caller promised; the errno is writev's.
-        unsafe { super::when_there_is_space(answer, "writev", real) }
-    } else {
-        answer
-    }
+    if answer < 0 && logs::calls::is_full(fd) { when_there_is_space(answer, "writev", real) } else { answer }
 }
 
 /// A call that shows something of its descriptor's file.
@@ -95,7 +93,7 @@ unsafe fn placing<R: Answer>(call: impl Fn() -> Call, mut real: impl FnMut() -> 
                 if standin::true_error(fd, wrong) != wrong {
                     set_errno(libc::ENOSPC);
                 }
-                super::when_there_is_space(answer, call().name, real)
+                when_there_is_space(answer, call().name, real)
             }
         }
     }
@@ -105,7 +103,7 @@ unsafe fn placing<R: Answer>(call: impl Fn() -> Call, mut real: impl FnMut() -> 
 #[inline(always)]
 unsafe fn allocating(call: impl Fn() -> Call, mut real: impl FnMut() -> c_int, fd: c_int, done: History) -> c_int {
     // SAFETY: as the caller promised.
-    let code = unsafe { placing(call, || super::Code(real()), fd, done).0 };
+    let code = unsafe { placing(call, || Code(real()), fd, done).0 };
     if code == 0 { 0 } else { standin::true_error(fd, code) }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::engine::reclaim::limit;
 use crate::engine::{breaker, reclaim, reserve, wait};
-use crate::features::accept::{self, listeners};
+use crate::features::accept::{self, parking};
 use crate::features::logs::{self, pipe, stdio};
 use crate::features::outgoing::{self, turns};
 use crate::state::descriptors::{EPOLL, LISTENER, OUTGOING, PIPE};
@@ -11,8 +11,8 @@ use crate::state::{descriptors, page, process, thread};
 
 /// What lower layers call of upper ones.
 pub static HANDLERS: Handlers = Handlers {
-    on_close: &[(PIPE, pipe_changes), (LISTENER | EPOLL, listeners::closing)],
-    on_close_undone: &[(LISTENER | EPOLL, listeners::doubt)],
+    on_close: &[(PIPE, pipe_changes), (LISTENER | EPOLL, parking::closing)],
+    on_close_undone: &[(LISTENER | EPOLL, parking::close_undone)],
     on_copy: &[(OUTGOING, turns::copied)],
     on_new_descriptor: &[descriptors::reach, install_stdio],
     on_highest: &[limit_reached],

@@ -1,4 +1,5 @@
-//! Clients that are turned away: accepted and closed at once, so that they know, instead of waiting in a queue that does not move.
+//! Turning clients away: they are accepted and closed at once, so that they know, instead of waiting in a queue that does not move.
+#![forbid(unsafe_code)]
 
 use core::ffi::c_int;
 use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -6,7 +7,7 @@ use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use tideover_contract::page::{EventKind, Outcome};
 use tideover_contract::settings::{Id, SECOND, shed_close};
 
-use super::has_clients;
+use super::listener::has_clients;
 use crate::engine::{reserve, wait};
 use crate::os::lock::Lock;
 use crate::os::sys;
@@ -15,12 +16,12 @@ use crate::state::page;
 use crate::state::report::{More, Repeated};
 use crate::state::settings::SETTINGS;
 
-/// At most so many at a time: the program has other things to do.
+/// So many clients are turned away at a time: the program has others to serve.
 const BATCH: u32 = 64;
 
-/// One thread at a time borrows the reserve, accepts, closes, and brings it back.
-static TURN: Lock<()> = Lock::new(());
-/// The reserve is not whole.
+/// Taken by the thread that turns clients away: it borrows from the reserve, accepts, closes, and brings back what it borrowed.
+static TURNING_AWAY: Lock<()> = Lock::new(());
+/// Is a descriptor missing in the reserve?
 static LACKS: AtomicBool = AtomicBool::new(false);
 static TOLD: [Repeated; 2] = [const { Repeated::new() }; 2];
 
@@ -33,9 +34,9 @@ pub enum Reason {
     Limit,
 }
 
-/// Turns away who waits at a listener, at most a batch. Returns how many those were; None: another thread is at it.
+/// Turns away the clients that wait at a listener, at most a batch. Returns how many those were; None: another thread is doing that.
 pub fn turn_away(listener: c_int, reason: Reason) -> Option<u32> {
-    let _turn = TURN.try_enter()?;
+    let _lock = TURNING_AWAY.try_enter()?;
     let loan = if reason == Reason::Exhausted { reserve::lend_one() } else { None };
     let counters = page::counters();
     let counter = if reason == Reason::Exhausted { &counters.shed } else { &counters.refused };
@@ -57,12 +58,12 @@ pub fn turn_away(listener: c_int, reason: Reason) -> Option<u32> {
         replenish();
     }
     if gone > 0 {
-        tell(listener, reason, gone);
+        report(listener, reason, gone);
     }
     Some(gone)
 }
 
-/// The reserve is made whole, now or with the next closes: another thread may have taken what was lent.
+/// Fills the reserve, now or with the next closes: another thread may have taken what was borrowed from it.
 pub fn replenish() {
     reserve::fill();
     let lacks = !reserve::is_full();
@@ -72,27 +73,26 @@ pub fn replenish() {
     LACKS.store(lacks, Relaxed);
 }
 
-/// Is the next descriptor that comes free for the reserve? One load.
+/// Does the next descriptor that comes free belong into the reserve? One load.
 pub fn lacks_reserve() -> bool {
     LACKS.load(Relaxed)
 }
 
-/// Where clients may be turned away, nobody accepts while another thread does that with a borrowed descriptor: he would take
-/// it.
+/// Waits until no other thread turns clients away with a borrowed descriptor: an accept(2) meanwhile would take that descriptor.
 pub fn let_finish() {
-    /// It may be waiting for a client itself, where another process was faster.
+    /// How often it is looked whether that is over: that thread may sleep in accept(2) where another process took the client.
     const ROUNDS: u32 = 100;
-    /// It may not have a processor.
+    /// Sleep between two looks of the second half, nanoseconds: that thread may not have a processor.
     const REST: u64 = SECOND / 10_000;
     for round in 0..ROUNDS {
-        if !TURN.is_taken() {
+        if !TURNING_AWAY.is_taken() {
             break;
         }
         if round < ROUNDS / 2 { sys::yield_now() } else { sys::sleep(REST) }
     }
 }
 
-fn tell(listener: c_int, reason: Reason, gone: u32) {
+fn report(listener: c_int, reason: Reason, gone: u32) {
     let why = match reason {
         Reason::Exhausted => "no descriptor is free",
         Reason::Limit => "TIDEOVER_MAX_CLIENTS or TIDEOVER_ACCEPT_RATE is reached",
@@ -106,5 +106,5 @@ fn tell(listener: c_int, reason: Reason, gone: u32) {
 
 /// In the child of a fork.
 pub fn forked() {
-    TURN.forked();
+    TURNING_AWAY.forked();
 }

@@ -1,24 +1,24 @@
-//! What the kernel knows of epoll sets: /proc/self/fdinfo lists who is in one, with its events and data.
+//! What the kernel knows of epoll sets: /proc/self/fdinfo lists what is watched in one, with its events and data.
 //!
 //! Asked when the program may have registered a listener where no hook saw it: before listen(2), by a system call of its own, or
-//! through one of two numbers of a set. Costs a descriptor for a moment.
+//! through one of two descriptors of a set. Needs a descriptor for a moment.
 
 use core::ffi::c_int;
 use core::fmt::Write;
 
 use libc::epoll_event;
 
-use super::listeners::Watch;
+use super::watch::Watch;
 use crate::engine::reserve;
 use crate::os::sys;
 use crate::os::text::Text;
 use crate::state::descriptors::{self, CLIENT, EPOLL, LISTENER, OUTGOING};
 use crate::state::page;
 
-/// Longest line of interest: ` tfd:`, ` events:`, ` data:`, ` ino:` and their numbers.
+/// Bytes of the longest line of interest: ` tfd:`, ` events:`, ` data:`, ` ino:` and their numbers.
 const LINE: usize = 160;
 
-/// Tells of every listener in every epoll set of this process. False: not all could be asked.
+/// Calls `tell` for every listener in every epoll set of this process. False: not all sets could be asked.
 pub fn run(mut tell: impl FnMut(Watch)) -> bool {
     /// Sets that no hook has seen (made by a system call of the program's own, or inherited) are looked for up to this number.
     const LOW: c_int = 1024;
@@ -43,6 +43,7 @@ fn is_set(fd: c_int) -> bool {
     sys::read_link(path.as_c_str(), &mut link).is_ok_and(|link| link == b"anon_inode:[eventpoll]")
 }
 
+/// Calls `tell` for every listener in one set. False: it could not be asked.
 fn one_set(epoll: c_int, tell: &mut impl FnMut(Watch)) -> bool {
     let mut path = Text::<64>::new();
     let _ = write!(path, "/proc/self/fdinfo/{epoll}");
@@ -86,7 +87,7 @@ fn read_lines(file: c_int, mut with: impl FnMut(&[u8])) -> bool {
     }
 }
 
-/// `tfd:        5 events: 80000019 data:                5  pos:0 ino:832fab sdev:9`, if that is a listener.
+/// Reads a line like `tfd:        5 events: 80000019 data:                5  pos:0 ino:832fab sdev:9`. None: not a listener, or no such line.
 fn parse(epoll: c_int, line: &[u8]) -> Option<Watch> {
     let mut words = line.split(|b| b.is_ascii_whitespace() || *b == b':').filter(|word| !word.is_empty());
     let mut field = |name: &[u8], radix| {
@@ -100,11 +101,11 @@ fn parse(epoll: c_int, line: &[u8]) -> Option<Watch> {
     let events = u32::try_from(field(b"events", 16)?).ok()?;
     let data = field(b"data", 16)?;
     let inode = field(b"ino", 16)?;
-    // The number may have been closed, while the socket lives on elsewhere; then there is nothing to be masked.
+    // The descriptor may have been closed while the socket lives on elsewhere; then there is nothing that could be masked.
     let is_it = sys::is_listening(fd) && sys::fstat(fd).is_ok_and(|status| status.st_ino == inode);
     is_it.then(|| {
         descriptors::add(fd, LISTENER);
-        Watch::told(epoll, fd, inode, epoll_event { events, u64: data })
+        Watch::open(epoll, fd, inode, epoll_event { events, u64: data })
     })
 }
 
@@ -125,7 +126,7 @@ mod tests {
             sys::epoll_control(epoll, libc::EPOLL_CTL_ADD, fd, Some(&event)).unwrap();
         }
         let mut told = vec![];
-        assert!(one_set(epoll, &mut |watch: Watch| told.push(watch.asked())));
+        assert!(one_set(epoll, &mut |watch: Watch| told.push((watch.epoll, watch.listener, { watch.event.u64 }))));
         assert_eq!(told, [(epoll, listener.as_raw_fd(), 0x1234_5678_9abc)]);
         sys::close(epoll);
     }

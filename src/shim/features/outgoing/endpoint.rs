@@ -7,21 +7,24 @@ use libc::{sockaddr, sockaddr_in, sockaddr_in6, socklen_t};
 
 use crate::os::sys;
 
-/// A digest of address and port, an even number. Two endpoints that happen to share one share their limit, which harms nobody.
+/// A hash of address and port, an even number. Two endpoints that happen to have the same share their limit, which does no harm.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Endpoint(u32);
 
-/// Length of an IPv6 address without its scope, which connect(2) accepts.
+/// Bytes of a sockaddr_in6 without its scope, which connect(2) accepts.
 const SHORT_IN6: usize = 24;
 
 /// The family of an address that connect(2) was given: AF_INET, AF_INET6 or AF_UNSPEC; None for any other, or one that can't be
 /// read.
-pub fn family(address: *const sockaddr, length: socklen_t) -> Option<c_int> {
+///
+/// # Safety
+/// What can be read of the address stays so during the call.
+pub unsafe fn family(address: *const sockaddr, length: socklen_t) -> Option<c_int> {
     let length = length as usize;
     if length < 2 || !sys::is_readable(address.cast(), length.min(size_of::<sockaddr_in6>())) {
         return None;
     }
-    // SAFETY: two bytes of it can be read.
+    // SAFETY: the kernel has just said that these two bytes can be read, and the caller promises that they stay so.
     let family = c_int::from(unsafe { address.cast::<u16>().read_unaligned() });
     match family {
         libc::AF_UNSPEC => Some(family),
@@ -32,12 +35,16 @@ pub fn family(address: *const sockaddr, length: socklen_t) -> Option<c_int> {
 }
 
 impl Endpoint {
-    /// Of an address with a [`family`].
-    pub fn of(address: *const sockaddr, length: socklen_t) -> Option<Endpoint> {
+    /// Of an address that connect(2) was given; None where [`family`] gives none.
+    ///
+    /// # Safety
+    /// What can be read of the address stays so during the call.
+    pub unsafe fn of(address: *const sockaddr, length: socklen_t) -> Option<Endpoint> {
         let mut bytes = [0u8; size_of::<sockaddr_in6>()];
-        let family = family(address, length)?;
+        // SAFETY: promised by the caller.
+        let family = unsafe { family(address, length) }?;
         let length = (length as usize).min(bytes.len());
-        // SAFETY: `family` has made sure that as many can be read.
+        // SAFETY: `family` has made sure that as many bytes can be read; the array is at least as long.
         unsafe { core::ptr::copy_nonoverlapping(address.cast(), bytes.as_mut_ptr(), length) };
         let port = [bytes[2], bytes[3]];
         let (mut host, mut scope) = ([0u8; 16], [0u8; 4]);
@@ -50,7 +57,7 @@ impl Endpoint {
                 scope.copy_from_slice(&bytes[24..28]);
             }
         }
-        // To connect to no address is to connect to oneself.
+        // A connect to 0.0.0.0 or :: goes to this machine.
         if host == [0; 16] {
             host[15] = 1;
         } else if host == *b"\0\0\0\0\0\0\0\0\0\0\xff\xff\0\0\0\0" {
@@ -60,7 +67,7 @@ impl Endpoint {
         Some(Endpoint(((hash >> 32) ^ hash) as u32 & !1))
     }
 
-    /// For a table, which has a use for the lowest bit.
+    /// The hash, whose lowest bit a table may use for something else.
     pub fn bits(self) -> u32 {
         self.0
     }
@@ -75,7 +82,8 @@ mod tests {
         bytes[..2].copy_from_slice(&(libc::AF_INET as u16).to_ne_bytes());
         bytes[2..4].copy_from_slice(&port.to_be_bytes());
         bytes[4..8].copy_from_slice(&host);
-        Endpoint::of(bytes.as_ptr().cast(), 16).unwrap()
+        // SAFETY: as many bytes as are said.
+        unsafe { Endpoint::of(bytes.as_ptr().cast(), 16) }.unwrap()
     }
 
     fn v6(host: &str, port: u16, scope: u32, length: u32) -> Endpoint {
@@ -85,11 +93,12 @@ mod tests {
         bytes[4..8].copy_from_slice(&[1, 2, 3, 4]);
         bytes[8..24].copy_from_slice(&host.parse::<std::net::Ipv6Addr>().unwrap().octets());
         bytes[24..28].copy_from_slice(&scope.to_ne_bytes());
-        Endpoint::of(bytes.as_ptr().cast(), length).unwrap()
+        // SAFETY: at least as many bytes as are said.
+        unsafe { Endpoint::of(bytes.as_ptr().cast(), length) }.unwrap()
     }
 
     #[test]
-    fn one_endpoint_has_one_digest_however_it_is_written() {
+    fn one_endpoint_has_one_hash_however_it_is_written() {
         assert_eq!(v4([10, 0, 0, 7], 80), v6("::ffff:10.0.0.7", 80, 0, 28));
         assert_eq!(v4([0, 0, 0, 0], 80), v4([127, 0, 0, 1], 80));
         assert_eq!(v6("::", 80, 0, 28), v6("::1", 80, 0, 24));
@@ -100,7 +109,9 @@ mod tests {
     }
 
     #[test]
-    fn addresses_that_are_none_are_left_to_the_kernel() {
+    fn what_is_no_internet_address_is_left_to_the_kernel() {
+        // SAFETY: the addresses are this test's own, or none that can be read.
+        let family = |address: *const sockaddr, length| unsafe { family(address, length) };
         let unix = libc::sockaddr_un { sun_family: libc::AF_UNIX as u16, sun_path: [0; 108] };
         assert_eq!(family((&raw const unix).cast(), 110), None);
         assert_eq!(family(core::ptr::null(), 16), None);

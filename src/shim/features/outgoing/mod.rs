@@ -1,8 +1,10 @@
 //! Outgoing TCP connections: at most so many at once, made within a time, and tried again when no local port was free.
 //!
 //! The way of a connect(2): hooks/connects.rs makes a [`Plan`], waits for its turn ([`turns`]), makes the real call, if need be
-//! within a time ([`timer`]) and once more when there is a port ([`ports`]), and [`ended`] gives the turn back if it failed.
+//! with a timeout ([`timer`]) and once more when a port is free ([`ports`]), and [`Plan::ended`] gives the turn back if it failed.
 //! With no limit and no timeout set, all this is one load before the real call, and one comparison after a failed one.
+//!
+//! Inside this folder, `turns` and `ports` use `endpoint`, and this file uses all.
 
 pub mod endpoint;
 pub mod ports;
@@ -23,16 +25,16 @@ use crate::state::settings::SETTINGS;
 use crate::state::{descriptors, process};
 use endpoint::Endpoint;
 
-/// Is a limit on connections set, or a time?
+/// Is TIDEOVER_MAX_CONNECTIONS, TIDEOVER_MAX_PER_ENDPOINT or TIDEOVER_CONNECT_TIMEOUT set?
 static GOVERNED: AtomicBool = AtomicBool::new(false);
 
-/// See [`GOVERNED`].
+/// Is a limit on connections set, or a timeout? One load.
 #[inline(always)]
 pub fn is_governed() -> bool {
     GOVERNED.load(Relaxed)
 }
 
-/// At load.
+/// At load: looks at the settings, and says so if a limit can never be reached.
 pub fn start() {
     let limits = [Id::MaxConnections, Id::MaxPerEndpoint];
     GOVERNED.store(limits.iter().chain(&[Id::ConnectTimeout]).any(|&id| SETTINGS.get(id) != 0), Relaxed);
@@ -55,40 +57,46 @@ pub fn forked() {
 
 /// What a connect(2) is about to do, as far as the settings concern it.
 pub struct Plan {
+    /// The socket.
     fd: c_int,
-    /// Where it goes; None: not a TCP connection, or not one that is ours to count.
+    /// Where it is connected to; None: not a TCP connection, or not one to be counted.
     to: Option<Endpoint>,
-    /// The host takes the socket back from its peer (AF_UNSPEC).
-    parts: bool,
-    /// The socket is in blocking mode.
-    pub patient: bool,
-    /// Nanoseconds until it fails with ETIMEDOUT; 0: the kernel's own time.
-    pub within: u64,
+    /// Does the program dissolve the socket's association (AF_UNSPEC)?
+    dissolves: bool,
+    /// Is the socket in blocking mode?
+    pub blocks: bool,
+    /// Nanoseconds until it fails with ETIMEDOUT; 0: the kernel's own timeout.
+    pub timeout: u64,
 }
 
 /// Looks at a connect(2) before it is made.
+///
+/// # Safety
+/// `address` and `length` are what the program gave connect(2): what can be read of them stays so during the call.
 #[cold]
 #[inline(never)]
 #[allow(improper_ctypes_definitions, reason = "extern \"C\" only so that it can't unwind")]
-pub extern "C" fn plan(fd: c_int, address: *const sockaddr, length: socklen_t) -> Plan {
-    let nothing = || Plan { fd, to: None, parts: false, patient: false, within: 0 };
+pub unsafe extern "C" fn plan(fd: c_int, address: *const sockaddr, length: socklen_t) -> Plan {
+    let nothing = || Plan { fd, to: None, dissolves: false, blocks: false, timeout: 0 };
     barrier(nothing(), || {
         if !process::may_act() || !sys::is_tcp(fd) || is_taken(fd) {
             return nothing();
         }
-        match endpoint::family(address, length) {
-            Some(libc::AF_UNSPEC) => Plan { parts: true, ..nothing() },
+        // SAFETY: promised by the caller.
+        match unsafe { endpoint::family(address, length) } {
+            Some(libc::AF_UNSPEC) => Plan { dissolves: true, ..nothing() },
             Some(_) => {
-                let patient = sys::status_flags(fd).is_ok_and(|flags| flags & libc::O_NONBLOCK == 0);
-                let within = if patient { timer::limit(fd) } else { 0 };
-                Plan { to: Endpoint::of(address, length), patient, within, ..nothing() }
+                let blocks = sys::status_flags(fd).is_ok_and(|flags| flags & libc::O_NONBLOCK == 0);
+                let timeout = if blocks { timer::limit(fd) } else { 0 };
+                // SAFETY: promised by the caller.
+                Plan { to: unsafe { Endpoint::of(address, length) }, blocks, timeout, ..nothing() }
             }
             None => nothing(),
         }
     })
 }
 
-/// Is this socket a listener or a client's? The mark of a client may be left from one that was closed unseen.
+/// Is this socket a listener, or one that accept(2) gave? The mark of such a one may be left from one that was closed unseen.
 fn is_taken(fd: c_int) -> bool {
     let state = sys::tcp_info(fd).map_or(turns::CLOSE, |info| info.tcpi_state);
     state == turns::LISTEN || state != turns::CLOSE && descriptors::marks(fd) & descriptors::CLIENT != 0
@@ -101,7 +109,7 @@ impl Plan {
         barrier(None, || turns::take(self.fd, self.to?))
     }
 
-    /// The call has answered; errno as it left it.
+    /// The call has returned `answer`. Leaves errno as it is.
     #[cold]
     #[inline(never)]
     pub extern "C" fn ended(&self, answer: c_int) {
@@ -111,8 +119,8 @@ impl Plan {
         barrier((), || {
             if self.to.is_some() && !failed {
                 turns::settle(self.fd);
-            } else if self.to.is_some() || self.parts && answer == 0 {
-                turns::give_back(self.fd);
+            } else if self.to.is_some() || self.dissolves && answer == 0 {
+                turns::end(self.fd);
                 wait::wake_one();
             }
         });

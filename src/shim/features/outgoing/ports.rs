@@ -1,4 +1,4 @@
-//! EADDRNOTAVAIL from connect(2): are the ephemeral ports gone, or is there no address to connect from?
+//! EADDRNOTAVAIL from connect(2): are all ephemeral ports in use, or is there no address to connect from?
 
 use core::ffi::c_int;
 
@@ -9,17 +9,21 @@ use crate::os::barrier::barrier;
 use crate::os::sys;
 use crate::state::process;
 
-/// A connect(2) failed with EADDRNOTAVAIL: for lack of a port, so that waiting can help? Not if the host chose the port itself, and
-/// not if this machine has no address that leads there (`connect to ::1` in a container without IPv6 is frequent).
+/// A connect(2) has failed with EADDRNOTAVAIL. Was that for lack of a port, so that waiting can help? Not if the program has bound the
+/// socket to a port itself, and not if this machine has no address that leads there (frequent with ::1 in a container without IPv6).
+///
+/// # Safety
+/// `address` and `length` are what the program gave connect(2): what can be read of them stays so during the call.
 #[cold]
 #[inline(never)]
-pub extern "C" fn are_gone(fd: c_int, address: *const sockaddr, length: socklen_t) -> bool {
+pub unsafe extern "C" fn are_exhausted(fd: c_int, address: *const sockaddr, length: socklen_t) -> bool {
     barrier(false, || {
         if !process::may_act() || !sys::is_tcp(fd) || sys::local_port(fd) != Ok(0) {
             return false;
         }
-        match endpoint::family(address, length) {
-            // The routing of IPv4 has other errors for that.
+        // SAFETY: promised by the caller.
+        match unsafe { endpoint::family(address, length) } {
+            // With IPv4, connect(2) fails with another error where no address leads there.
             Some(libc::AF_INET) => true,
             Some(libc::AF_INET6) => sys::has_source_for(address, length),
             _ => false,
@@ -27,7 +31,7 @@ pub extern "C" fn are_gone(fd: c_int, address: *const sockaddr, length: socklen_
     })
 }
 
-/// Is this socket in blocking mode?
+/// May a connect of this socket sleep for a port? Only in blocking mode.
 pub extern "C" fn may_wait(fd: c_int) -> bool {
     sys::status_flags(fd).is_ok_and(|flags| flags & libc::O_NONBLOCK == 0)
 }

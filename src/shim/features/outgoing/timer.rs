@@ -1,8 +1,8 @@
-//! TIDEOVER_CONNECT_TIMEOUT: a blocking connect(2) that fails with ETIMEDOUT sooner than the kernel would let it.
+//! TIDEOVER_CONNECT_TIMEOUT: a blocking connect(2) fails with ETIMEDOUT sooner than by the kernel's own timeout.
 //!
-//! The connect is begun with a send timeout of one tick, which is put back at once, and then waited for with poll(2). So nothing of
-//! ours is in the socket while the thread sleeps, when it may be cancelled or jump away. (O_NONBLOCK instead would be seen by
-//! whoever shares the socket; a send timeout for the whole time would stay behind.)
+//! The connect is begun with a send timeout of one clock tick, which is put back at once, and then waited for with poll(2). So the socket
+//! is as the program knows it while the thread sleeps, when it may be cancelled or jump away. (O_NONBLOCK instead would be seen by
+//! every process that shares the socket; a send timeout for the whole time would stay behind.)
 
 use core::ffi::c_int;
 
@@ -18,7 +18,7 @@ use crate::state::settings::SETTINGS;
 
 static TIMED_OUT: Repeated = Repeated::new();
 
-/// How long a connect of this socket may take; 0 where the host's own send timeout ends it sooner, or nothing is set.
+/// How long a connect of this socket may take, nanoseconds; 0 where the program's own send timeout ends it sooner, or nothing is set.
 pub fn limit(fd: c_int) -> u64 {
     let limit = SETTINGS.get(Id::ConnectTimeout);
     match sys::send_timeout(fd) {
@@ -29,32 +29,37 @@ pub fn limit(fd: c_int) -> u64 {
 
 /// A connect that was begun.
 pub struct Timer {
+    /// How long it may take, nanoseconds.
     limit: u64,
+    /// When it fails, nanoseconds of CLOCK_MONOTONIC.
     deadline: u64,
     /// What poll(2) waits for.
     pub waits_for: libc::pollfd,
-    /// It goes on. Else `answer` is the connect's own.
+    /// Is it under way? Else `answer` is its answer.
     pub goes_on: bool,
-    /// As connect(2) answers, errno set.
+    /// What connect(2) returns, with errno set.
     pub answer: c_int,
 }
 
 /// How it stands after a poll(2).
 #[derive(PartialEq, Eq)]
 #[repr(C)]
-pub enum Stands {
-    /// Nothing has come: poll again.
+pub enum Progress {
+    /// A signal handler has run: poll again.
     Waiting,
     /// The real connect(2) has an answer now.
     Answered,
-    /// -1, with errno set.
-    Ended,
+    /// It has failed, and errno is set.
+    Failed,
 }
 
 impl Timer {
-    /// Begins.
+    /// Begins a connect that may take `limit` nanoseconds.
+    ///
+    /// # Safety
+    /// `address` points to `length` bytes.
     #[allow(improper_ctypes_definitions, reason = "extern \"C\" only so that it can't unwind")]
-    pub extern "C" fn begin(fd: c_int, address: *const sockaddr, length: socklen_t, limit: u64) -> Timer {
+    pub unsafe extern "C" fn begin(fd: c_int, address: *const sockaddr, length: socklen_t, limit: u64) -> Timer {
         let begun = sys::connect_briefly(fd, address, length);
         let wrong = begun.err().unwrap_or(0);
         if wrong != 0 {
@@ -76,23 +81,23 @@ impl Timer {
         c_int::try_from(left).unwrap_or(c_int::MAX)
     }
 
-    /// poll(2) has answered.
-    pub extern "C" fn judge(&mut self, ready: c_int) -> Stands {
-        barrier(Stands::Answered, || match ready {
+    /// How it stands after poll(2) has returned `ready`.
+    pub extern "C" fn judge(&mut self, ready: c_int) -> Progress {
+        barrier(Progress::Answered, || match ready {
             0 => {
                 sys::disconnect(self.waits_for.fd);
-                self.tell();
+                self.report();
                 sys::set_errno(libc::ETIMEDOUT);
-                Stands::Ended
+                Progress::Failed
             }
-            // As after a connect(2) that was interrupted, it goes on without the thread.
-            -1 if sys::errno() == libc::EINTR && wait::handlers_interrupt() => Stands::Ended,
-            -1 if sys::errno() == libc::EINTR => Stands::Waiting,
-            _ => Stands::Answered,
+            // The connect goes on without this thread, as after a connect(2) that was interrupted.
+            -1 if sys::errno() == libc::EINTR && wait::handlers_interrupt() => Progress::Failed,
+            -1 if sys::errno() == libc::EINTR => Progress::Waiting,
+            _ => Progress::Answered,
         })
     }
 
-    fn tell(&self) {
+    fn report(&self) {
         page::ensure();
         page::add(&page::counters().connect_timeouts, 1);
         if let Some(more) = TIMED_OUT.due() {

@@ -1,6 +1,6 @@
-//! Whose turn it is to connect: TIDEOVER_MAX_CONNECTIONS and TIDEOVER_MAX_PER_ENDPOINT.
+//! TIDEOVER_MAX_CONNECTIONS and TIDEOVER_MAX_PER_ENDPOINT: a connect(2) waits for its turn while as many connections are open.
 //!
-//! What is open is counted anew from the marks each time (descriptors.rs), rather than kept in a counter that could go
+//! Open connections are counted anew from the marks of the descriptors each time, rather than kept in a counter that could go
 //! wrong. A socket is marked before its connect, so that a thread that is cancelled in it leaves nothing behind: the mark ends
 //! with the descriptor.
 
@@ -16,44 +16,57 @@ use crate::state::descriptors::{self, NUMBERS, OUTGOING, SHARED};
 use crate::state::page;
 use crate::state::settings::SETTINGS;
 
-/// Where a marked socket leads (lower half), with [`SETTLED`], and which socket it was (upper half: the inode's number, which the kernel
-/// counts in 32 bits). By descriptor; without meaning where there is no mark.
+/// By descriptor, for those that are marked: where the socket is connected to (lower half, whose lowest bit is [`SETTLED`]), and which
+/// socket that was (upper half: its inode number, which the kernel counts in 32 bits).
 type Peers = [AtomicU64; NUMBERS];
 
-/// Its connect has answered. Before that, a socket without a connection is one that is about to have it.
+/// The connect has returned. Before that, a socket without a connection is one that is about to have it.
 const SETTLED: u64 = 1;
 
-/// Mapped with the first turn.
-static PEERS: AtomicPtr<Peers> = AtomicPtr::new(core::ptr::null_mut());
-/// Sockets closed unseen are looked for at most so often.
-const LOOK: u64 = SECOND / 10;
-static LOOKED: AtomicU64 = AtomicU64::new(0);
+/// Sockets that were closed unseen are looked for at most once in this time, nanoseconds.
+const LOOK_INTERVAL: u64 = SECOND / 10;
 
-fn peers() -> Option<&'static Peers> {
-    // SAFETY: null, or a mapping of this size, zeroed, that is never unmapped.
-    unsafe { PEERS.load(Acquire).as_ref() }
+/// What is kept beside the marks.
+struct State {
+    /// The table, mapped with the first turn; until then NULL.
+    peers: AtomicPtr<Peers>,
+    /// When sockets that were closed unseen were looked for last, nanoseconds of CLOCK_MONOTONIC.
+    looked_at: AtomicU64,
+    /// By how much the number that readers see was wrong at that time.
+    wrong_by: AtomicU64,
 }
 
+static STATE: State =
+    State { peers: AtomicPtr::new(core::ptr::null_mut()), looked_at: AtomicU64::new(0), wrong_by: AtomicU64::new(0) };
+
+/// The table, if there is one.
+fn peers() -> Option<&'static Peers> {
+    // SAFETY: null, or a mapping of this size, zeroed, that is never unmapped.
+    unsafe { STATE.peers.load(Acquire).as_ref() }
+}
+
+/// The table; None: it can't be mapped.
 fn peers_or_map() -> Option<&'static Peers> {
     if peers().is_none() {
         let fresh = sys::map_private(size_of::<Peers>()).ok()?;
-        if PEERS.compare_exchange(core::ptr::null_mut(), fresh.cast(), AcqRel, Relaxed).is_err() {
+        if STATE.peers.compare_exchange(core::ptr::null_mut(), fresh.cast(), AcqRel, Relaxed).is_err() {
             sys::unmap(fresh, size_of::<Peers>());
         }
     }
     peers()
 }
 
-/// The word of a descriptor, or 0.
+/// The entry of a descriptor, or 0.
 fn peer(fd: i32) -> u64 {
     peers().and_then(|peers| peers.get(fd as usize)).map_or(0, |peer| peer.load(Relaxed))
 }
 
+/// Inode number of a descriptor's socket.
 fn socket(fd: i32) -> Option<u32> {
     sys::fstat(fd).ok().map(|status| status.st_ino as u32)
 }
 
-/// Takes a turn for this socket, or says which limit is reached. What can't be counted goes ahead.
+/// Takes a turn for this socket, or says which limit is reached. A connection that can't be counted needs no turn.
 pub fn take(fd: i32, to: Endpoint) -> Option<Lack> {
     let (most, most_there) = (SETTINGS.get(Id::MaxConnections), SETTINGS.get(Id::MaxPerEndpoint));
     if most == 0 && most_there == 0 {
@@ -63,7 +76,7 @@ pub fn take(fd: i32, to: Endpoint) -> Option<Lack> {
     let word = peers_or_map()?.get(fd as usize)?;
     let wanted = u64::from(own) << 32 | u64::from(to.bits());
     if descriptors::marks(fd) & OUTGOING != 0 && word.load(Relaxed) & !SETTLED == wanted {
-        // Asks how its connect went, or tries once more: it has its turn.
+        // It has its turn: the program asks how its connect went, or tries once more.
         return None;
     }
     let try_once = || {
@@ -85,7 +98,7 @@ pub fn take(fd: i32, to: Endpoint) -> Option<Lack> {
     if exclusively(forget_closed) { exclusively(try_once) } else { Some(lack) }
 }
 
-/// The connect of this socket has answered, and not failed.
+/// The connect of this socket has returned, and has not failed.
 pub fn settle(fd: i32) {
     if descriptors::marks(fd) & OUTGOING != 0
         && let Some(word) = peers().and_then(|peers| peers.get(fd as usize))
@@ -94,8 +107,8 @@ pub fn settle(fd: i32) {
     }
 }
 
-/// The socket is no connection any more.
-pub fn give_back(fd: i32) {
+/// Ends the turn of a socket that has no connection any more.
+pub fn end(fd: i32) {
     if descriptors::marks(fd) & OUTGOING != 0 {
         descriptors::take(fd);
     }
@@ -117,15 +130,17 @@ fn exclusively<T>(work: impl FnOnce() -> T) -> T {
     work()
 }
 
-/// Connections that are open.
+/// How many connections are open.
 #[derive(Default)]
 struct Open {
+    /// In all.
     all: u64,
+    /// To one endpoint.
     there: u64,
 }
 
 impl Open {
-    /// Beside a socket's own.
+    /// Beside that of the socket with inode number `own`, and of them to `to`.
     fn beside(own: u32, to: Endpoint) -> Open {
         let mut open = Open::default();
         for fd in descriptors::marked(OUTGOING) {
@@ -140,7 +155,7 @@ impl Open {
     }
 }
 
-/// Has this socket a lower number, under which it was counted?
+/// Is this a copy of a descriptor with a lower number, under which its socket was counted?
 fn is_copy(fd: i32, word: u64) -> bool {
     descriptors::marks(fd) & SHARED != 0
         && descriptors::marked(SHARED)
@@ -148,10 +163,12 @@ fn is_copy(fd: i32, word: u64) -> bool {
             .any(|other| descriptors::marks(other) & OUTGOING != 0 && peer(other) >> 32 == word >> 32)
 }
 
-/// Takes the marks of sockets that were closed, or lost their connection, where no hook could see it. True if any was.
+/// Forgets sockets that were closed, or lost their connection, where no hook could see it. True if there was any.
 fn forget_closed() -> bool {
-    let (now, looked) = (sys::now(), LOOKED.load(Relaxed));
-    if now.saturating_sub(looked) < LOOK || LOOKED.compare_exchange(looked, now, Relaxed, Relaxed).is_err() {
+    let (now, looked) = (sys::now(), STATE.looked_at.load(Relaxed));
+    if now.saturating_sub(looked) < LOOK_INTERVAL
+        || STATE.looked_at.compare_exchange(looked, now, Relaxed, Relaxed).is_err()
+    {
         return false;
     }
     let mut any = false;
@@ -164,19 +181,18 @@ fn forget_closed() -> bool {
             any = true;
         }
     }
-    set_right();
+    correct_gauge();
     any
 }
 
-/// The number that readers see is wrong for good after closes of two copies at once. It is set right when it was wrong by as much at
-/// the look before: a close that is half done looks wrong, too.
-fn set_right() {
-    static WRONG_BY: AtomicU64 = AtomicU64::new(0);
+/// Corrects the number of open connections that readers see, which closes of two copies at once leave wrong for good. Only when it was
+/// wrong by as much at the look before: it is also wrong while a close is half done.
+fn correct_gauge() {
     let gauge = &page::counters().outgoing;
     let shown = gauge.load(SeqCst);
     let open = descriptors::marked(OUTGOING).filter(|&fd| !is_copy(fd, peer(fd))).count() as u64;
     let wrong_by = open.wrapping_sub(shown);
-    if WRONG_BY.swap(wrong_by, Relaxed) == wrong_by && wrong_by != 0 {
+    if STATE.wrong_by.swap(wrong_by, Relaxed) == wrong_by && wrong_by != 0 {
         let _ = gauge.compare_exchange(shown, open, SeqCst, Relaxed);
     }
 }

@@ -1,0 +1,165 @@
+//! accept(2) under the limits of `limits`: a client over a limit waits in the backlog, or is refused (TIDEOVER_OVER_LIMIT).
+#![forbid(unsafe_code)]
+
+use core::ffi::c_int;
+
+use tideover_contract::settings::{Id, SECOND, over_limit};
+
+use super::listener::{has_clients, is_blocking};
+use super::parking::{self, Parking};
+use super::request::{Next, Request};
+use super::{limits, pace, shed};
+use crate::engine::wait;
+use crate::os::barrier::barrier;
+use crate::os::sys;
+use crate::state::report::{More, Repeated};
+use crate::state::settings::SETTINGS;
+use crate::state::{descriptors, page, process};
+
+/// A thread that waits for room looks at least so often, nanoseconds.
+const LOOK_INTERVAL: u64 = SECOND / 10;
+/// So many batches of clients are refused in one accept(2).
+const BATCHES: u32 = 8;
+
+static TOLD: Repeated = Repeated::new();
+
+/// May this thread accept a client now? After [`Next::Call`], [`done`] is to be told of the answer, which stands.
+#[allow(improper_ctypes_definitions, reason = "extern \"C\" only so that it can't unwind")]
+pub extern "C" fn ask(request: &mut Request) -> Next {
+    if request.told == Some(Next::Call) {
+        return Next::Answer;
+    }
+    let next = barrier(Next::Call, || decide(request));
+    request.told = Some(next);
+    next
+}
+
+fn decide(request: &mut Request) -> Next {
+    let listener = request.listener;
+    if !process::may_act() {
+        return Next::Call;
+    }
+    if SETTINGS.may_shed() {
+        shed::let_finish();
+    }
+    // Where there is a rate, no thread has a turn while it waits for a client: that would be the turn of an earlier time.
+    if limits::has_rate() && is_blocking(listener) && !has_clients(listener) {
+        if !sys::is_listening(listener) {
+            return let_through();
+        }
+        return if request.may_wait() { Next::AwaitClient } else { Next::Fail(libc::EAGAIN) };
+    }
+    if limits::take_turn() {
+        return Next::Call;
+    }
+    if !sys::is_listening(listener) {
+        return let_through();
+    }
+    page::ensure();
+    descriptors::reconcile_now_and_then();
+    // Where other threads are about to accept as many as there is room for, it is not certain yet that there is none.
+    if SETTINGS.get(Id::OverLimit) == over_limit::REFUSE && !limits::admit() {
+        refuse(request)
+    } else if is_blocking(listener) {
+        wait_for_room(request)
+    } else {
+        put_off(listener)
+    }
+}
+
+/// Refuses the clients that wait at the listener.
+fn refuse(request: &mut Request) -> Next {
+    let listener = request.listener;
+    if !has_clients(listener) {
+        let waits = is_blocking(listener) && request.may_wait();
+        return if waits { Next::AwaitClient } else { Next::Fail(libc::EAGAIN) };
+    }
+    request.batches += 1;
+    if request.batches > BATCHES && !is_blocking(listener) {
+        // The program has other clients to serve. Putting the listener back makes its loop hear of it again, also an edge-triggered one.
+        parking::park(listener);
+        parking::put_back();
+        return Next::Fail(libc::EAGAIN);
+    }
+    match shed::turn_away(listener, shed::Reason::Limit) {
+        // There was no descriptor for that: accept(2) will find out itself.
+        Some(0) if has_clients(listener) => let_through(),
+        Some(_) => Next::AskAgain,
+        None => {
+            pace::slow_down(listener);
+            Next::AskAgain
+        }
+    }
+}
+
+/// A blocking accept(2) sleeps until there may be room.
+fn wait_for_room(request: &mut Request) -> Next {
+    if !request.may_wait() {
+        return Next::Fail(libc::EAGAIN);
+    }
+    report();
+    let seen = wait::expect_closes();
+    if limits::take_turn() {
+        return Next::Call;
+    }
+    let time = limits::until_admitted().min(LOOK_INTERVAL).min(request.timeout as u32 as u64 * 1_000_000);
+    if wait::sleep_until_close(seen, time) || !request.is_interrupted() {
+        Next::AskAgain
+    } else {
+        Next::Fail(libc::EINTR)
+    }
+}
+
+/// A non-blocking accept(2) leaves its client in the backlog, and parks the listener.
+fn put_off(listener: c_int) -> Next {
+    if !has_clients(listener) {
+        return Next::Fail(libc::EAGAIN);
+    }
+    report();
+    match parking::park(listener) {
+        // A client may have left before closes were noticed.
+        Parking::Parked | Parking::Again if limits::take_turn() => {
+            parking::put_back();
+            Next::Call
+        }
+        Parking::Parked => Next::Fail(libc::EAGAIN),
+        Parking::Again | Parking::Watched => {
+            pace::slow_down(listener);
+            Next::Fail(libc::EAGAIN)
+        }
+        Parking::Unknown => {
+            page::add(&page::counters().bypassed, 1);
+            let_through()
+        }
+    }
+}
+
+fn let_through() -> Next {
+    limits::let_through();
+    Next::Call
+}
+
+fn report() {
+    if let Some(more) = TOLD.due() {
+        log::info!("clients wait: TIDEOVER_MAX_CLIENTS or TIDEOVER_ACCEPT_RATE is reached{}", More(more));
+    }
+}
+
+/// Ends this thread's turn: accept(2) has returned this descriptor, or -1.
+pub extern "C" fn done(fd: c_int) {
+    barrier((), || {
+        if !process::may_act() {
+            return;
+        }
+        if fd >= 0 {
+            // Counted before the turn ends, so that the limit is never passed.
+            descriptors::count_in(fd, descriptors::CLIENT);
+            descriptors::add(fd, descriptors::FRESH);
+        }
+        limits::end_turn(fd);
+        if fd < 0 {
+            // Another thread may have been told that there is no room.
+            wait::wake_all();
+        }
+    });
+}

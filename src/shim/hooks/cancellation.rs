@@ -1,0 +1,34 @@
+//! Cancellation points: where pthread_cancel(3) may end the calling thread, as it may in the real functions. Nothing is held here.
+
+use core::ffi::{c_int, c_ulong};
+
+use libc::pollfd;
+
+use super::loops::poll;
+use crate::arch::weak;
+
+/// pthread_testcancel(3). Before glibc 2.34 it is in libpthread, which a program that can be cancelled has loaded.
+#[inline(always)]
+pub fn test_cancel() {
+    let address = weak!("pthread_testcancel");
+    if address != 0 {
+        // SAFETY: the function of this name takes and returns nothing.
+        unsafe { core::mem::transmute::<usize, extern "C" fn()>(address)() };
+    }
+}
+
+/// The real poll(2), for a hook that waits by it: a cancellation point, as the hook's real function is.
+///
+/// # Safety
+/// `fds` points to `count` entries that poll(2) may read and write; it may be NULL if `count` is 0.
+pub unsafe fn real_poll(fds: *mut pollfd, count: c_ulong, timeout: c_int) -> c_int {
+    type Poll = unsafe extern "C" fn(*mut pollfd, c_ulong, c_int) -> c_int;
+    // SAFETY: the function of this name has this type; the caller promises the rest.
+    unsafe { core::mem::transmute::<usize, Poll>(poll::real())(fds, count, timeout) }
+}
+
+/// poll(2) of one descriptor, for at most so many milliseconds; -1: for ever.
+pub fn poll_one(ready: &mut pollfd, timeout: c_int) -> c_int {
+    // SAFETY: one entry, of which this is the only reference.
+    unsafe { real_poll(ready, 1, timeout) }
+}
