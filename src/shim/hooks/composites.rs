@@ -184,8 +184,8 @@ pub(super) extern "C" fn make_room(call: Call) {
         if process::may_act() {
             let probe = || {
                 has_room().map_or_else(
-                    |wrong| {
-                        set_errno(wrong);
+                    |errno| {
+                        set_errno(errno);
                         -1
                     },
                     |()| 0,
@@ -226,9 +226,9 @@ impl Answer for Resolved {
             libc::EAI_AGAIN | libc::EAI_NONAME | libc::EAI_FAIL => {
                 let saved = errno();
                 let ask = || if process::may_act() { has_room().err() } else { None };
-                let wrong = if is_exhaustion(saved) { Some(saved) } else { ask() };
+                let reason = if is_exhaustion(saved) { Some(saved) } else { ask() };
                 set_errno(saved);
-                Some(wrong.filter(|&e| is_exhaustion(e)).unwrap_or(libc::EIO))
+                Some(reason.filter(|&e| is_exhaustion(e)).unwrap_or(libc::EIO))
             }
             _ => Some(libc::EIO),
         }

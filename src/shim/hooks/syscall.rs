@@ -25,21 +25,21 @@ hooks! {
 enum Concern {
     /// Makes a descriptor.
     Makes,
-    /// Makes two, in an array.
+    /// Makes two, and puts them into the array at this address.
     MakesPair(Argument),
-    /// Frees one.
-    Frees,
-    /// Frees many.
-    FreesMany,
+    /// Closes a descriptor.
+    Closes,
+    /// Closes many.
+    ClosesMany,
     /// Ends the process.
     Exits,
-    /// Sets a limit: resource, pid, new value.
+    /// Sets a limit: the resource, the process, the address of the new limit.
     Limits(Argument, Argument, Argument),
     /// Installs a seccomp filter. True: on success it returns a descriptor.
     Sandboxes(bool),
     /// Waits for several descriptors.
     Loops,
-    /// Not at all.
+    /// Nothing of interest.
     None,
 }
 
@@ -81,8 +81,8 @@ fn concern(number: c_long, [a, b, c, d]: [Argument; 4]) -> Concern {
         n::SYS_fcntl if b == c_long::from(n::F_DUPFD) || b == c_long::from(n::F_DUPFD_CLOEXEC) => Concern::Makes,
         calls::PIPE | n::SYS_pipe2 => Concern::MakesPair(a),
         n::SYS_socketpair => Concern::MakesPair(d),
-        n::SYS_close => Concern::Frees,
-        n::SYS_close_range if c & c_long::from(n::CLOSE_RANGE_CLOEXEC as c_int) == 0 => Concern::FreesMany,
+        n::SYS_close => Concern::Closes,
+        n::SYS_close_range if c & c_long::from(n::CLOSE_RANGE_CLOEXEC as c_int) == 0 => Concern::ClosesMany,
         n::SYS_exit_group => Concern::Exits,
         n::SYS_setrlimit => Concern::Limits(a, 0, b),
         n::SYS_prlimit64 => Concern::Limits(b, a, c),
@@ -134,11 +134,11 @@ unsafe fn by_number(
         Concern::Exits => page::leave(),
         Concern::Sandboxes(_) => sandbox::before(),
         Concern::Loops => thread::mark_event_loop(),
-        Concern::Frees if descriptors::forget(arguments[0] as c_int) => {
+        Concern::Closes if descriptors::forget(arguments[0] as c_int) => {
             sys::set_errno(libc::EBADF);
             return -1;
         }
-        Concern::FreesMany => descriptors::forget_range(arguments[0] as u32, arguments[1] as u32),
+        Concern::ClosesMany => descriptors::forget_range(arguments[0] as u32, arguments[1] as u32),
         _ => {}
     }
     let mut answer = real();
@@ -158,11 +158,11 @@ unsafe fn by_number(
                 unsafe { note_made(answer, &what, number, arguments[0] as c_int) };
             }
         }
-        Concern::Frees => {
+        Concern::Closes => {
             page::closed();
             wait::wake_one();
         }
-        Concern::FreesMany => wait::wake_all(),
+        Concern::ClosesMany => wait::wake_all(),
         Concern::Limits(resource, pid, new) => {
             note_limit(answer as c_int, resource as c_int, pid as c_int, new as *const libc::rlimit);
         }

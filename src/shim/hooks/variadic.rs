@@ -14,7 +14,7 @@ use crate::state::usage;
 
 type Strings = *const *const c_char;
 
-// execl(3) and its kin: the arguments behind the path, laid out as an array, are what the execv kind wants.
+// execl(3) and its variants: the arguments behind the path, laid out as an array, are what execv(3) and its variants take.
 exec_list! { execl => execl_array }
 exec_list! { execlp => execlp_array }
 exec_list! { execle => execle_array }
@@ -23,18 +23,24 @@ unsafe extern "C" {
     static environ: Strings;
 }
 
+/// # Safety
+/// As execv(3).
 unsafe extern "C" fn execl_array(path: *const c_char, arguments: Strings) -> c_int {
-    // SAFETY: the host's own arguments, ended by the NULL that it passed.
+    // SAFETY: promised by the caller; the environment is libc's.
     unsafe { execve::execve::execve(path, arguments, environ) }
 }
 
+/// # Safety
+/// As execvp(3).
 unsafe extern "C" fn execlp_array(file: *const c_char, arguments: Strings) -> c_int {
-    // SAFETY: as above.
+    // SAFETY: promised by the caller.
     unsafe { execvp::execvp::execvp(file, arguments) }
 }
 
+/// # Safety
+/// As execv(3), with one pointer more behind the NULL that ends the arguments: an environment, as execve(2) takes it.
 unsafe extern "C" fn execle_array(path: *const c_char, arguments: Strings) -> c_int {
-    // SAFETY: as above; the environment is the argument behind the NULL.
+    // SAFETY: promised by the caller.
     unsafe {
         let mut end = arguments;
         while !(*end).is_null() {
@@ -68,7 +74,7 @@ fn prepare(name: &'static str) {
     }
 }
 
-/// dprintf(3) and its kin: at the first call, it is known whether this libc's own will do (see [`dprintf`]).
+/// dprintf(3) and its variants: the first call finds out whether this libc's own will do (see [`dprintf`]).
 macro_rules! printing {
     ($($name:ident, $known:ident, $choose:ident => $ours:path;)*) => {
         $(#[unsafe(link_section = ".tables")]
@@ -79,7 +85,7 @@ macro_rules! printing {
         extern "C" fn $choose() -> usize {
             #[unsafe(link_section = ".tables")]
             static REAL: Real = Real::new();
-            // SAFETY: ends with a NUL, and C identifiers hold none.
+            // SAFETY: it ends with a NUL, and a C identifier holds none.
             let name = unsafe { CStr::from_bytes_with_nul_unchecked(concat!(stringify!($name), "\0").as_bytes()) };
             dprintf::choose(&$known, &REAL, name, $ours as *const () as usize)
         })*

@@ -74,9 +74,10 @@ pub enum Parking {
     Parked,
     /// It was parked before.
     Again,
-    /// No epoll set watches it, or one that may not be masked, level-triggered: EAGAIN will do, but the caller must be slowed down.
+    /// No epoll set watches it, or a level-triggered watch could not be masked: accept(2) may answer EAGAIN, but its caller must be slowed
+    /// down.
     Watched,
-    /// Who watches it is not known, or can't be masked and is edge-triggered: after EAGAIN a loop would wait for ever.
+    /// It is not known which sets watch it, or an edge-triggered watch could not be masked: after EAGAIN a loop would wait for ever.
     Unknown,
 }
 

@@ -48,8 +48,8 @@ fn one_set(epoll: c_int, tell: &mut impl FnMut(Watch)) -> bool {
     let mut path = Text::<64>::new();
     let _ = write!(path, "/proc/self/fdinfo/{epoll}");
     let open = || sys::open(path.as_c_str(), libc::O_RDONLY | libc::O_CLOEXEC, 0);
-    let opened = open().or_else(|wrong| {
-        let loan = reserve::lend().ok_or(wrong)?;
+    let opened = open().or_else(|errno| {
+        let loan = reserve::lend().ok_or(errno)?;
         let opened = open();
         loan.restore();
         opened

@@ -61,17 +61,17 @@ impl Timer {
     #[allow(improper_ctypes_definitions, reason = "extern \"C\" only so that it can't unwind")]
     pub unsafe extern "C" fn begin(fd: c_int, address: *const sockaddr, length: socklen_t, limit: u64) -> Timer {
         let begun = sys::connect_briefly(fd, address, length);
-        let wrong = begun.err().unwrap_or(0);
-        if wrong != 0 {
-            sys::set_errno(wrong);
+        let errno = begun.err().unwrap_or(0);
+        if errno != 0 {
+            sys::set_errno(errno);
         }
         Timer {
             limit,
             deadline: sys::now().saturating_add(limit),
             waits_for: sys::pollfd(fd, libc::POLLOUT),
             // EALREADY: begun before, and interrupted.
-            goes_on: matches!(wrong, libc::EINPROGRESS | libc::EALREADY),
-            answer: if wrong == 0 { 0 } else { -1 },
+            goes_on: matches!(errno, libc::EINPROGRESS | libc::EALREADY),
+            answer: if errno == 0 { 0 } else { -1 },
         }
     }
 

@@ -41,7 +41,7 @@ static STATE: State =
 
 /// The table, if there is one.
 fn peers() -> Option<&'static Peers> {
-    // SAFETY: null, or a mapping of this size, zeroed, that is never unmapped.
+    // SAFETY: NULL, or a mapping of this size that was zeroed, holds nothing but atomics and is never unmapped.
     unsafe { STATE.peers.load(Acquire).as_ref() }
 }
 
@@ -121,10 +121,11 @@ pub fn copied(from: i32, to: i32) {
     }
 }
 
-/// Counting and marking are one step: one thread at a time does so.
+/// Held by the thread that counts and marks, which must be one step.
 static COUNTING: Lock<()> = Lock::new(());
 
-/// Runs `work` while no other thread does; all the same where the thread that is at it does not come back.
+/// Runs `work` while no other thread does. If the thread that holds the lock does not come back, `work` runs without it: the count may
+/// then be off by one.
 fn exclusively<T>(work: impl FnOnce() -> T) -> T {
     let _held = COUNTING.enter();
     work()
