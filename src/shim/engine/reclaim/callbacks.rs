@@ -1,7 +1,7 @@
 //! Second reclaim step: functions that the program or a library has registered through the C API to free descriptors (reclaimers).
 
-use core::cell::UnsafeCell;
 use core::ffi::{CStr, c_char, c_int, c_long, c_void};
+use core::sync::atomic::{Ordering::Release, fence};
 
 use parking_lot::Mutex;
 
@@ -18,7 +18,7 @@ pub struct CPressure {
     pub size: u32,
     /// EMFILE or ENFILE.
     pub error: c_int,
-    /// Name of the call that found no descriptor.
+    /// Name of the call that failed, a C string that is valid until the function returns.
     pub call: *const c_char,
     /// Descriptors in use.
     pub used: u64,
@@ -28,54 +28,67 @@ pub struct CPressure {
     pub hard: u64,
 }
 
-/// `tideover_reclaim_fn` of the C header: how many descriptors it freed.
+/// `tideover_reclaim_fn` of the C header: called with the context that it was registered with; returns how many descriptors it freed.
+///
+/// # Safety
+/// The struct is valid until the function returns; the context is the one that it was registered with.
 pub type Reclaimer = unsafe extern "C" fn(*mut c_void, *const CPressure) -> c_long;
 
-/// At most so many reclaimers.
+/// At most so many functions can be registered.
 pub const PLACES: usize = 32;
 
+/// A registered function.
 #[derive(Clone, Copy)]
-struct Place {
+struct Registered {
     function: Reclaimer,
     context: *mut c_void,
+    /// The highest is called first.
     priority: c_int,
-    /// Orders equal priorities: first come, first served.
+    /// Among equal priorities, the lowest is called first: the one that was registered first.
     order: u32,
 }
 
-struct Table(Mutex<UnsafeCell<[Option<Place>; PLACES]>>);
-
-// SAFETY: contexts are the host's pointers, which tideover.h asks to be usable from any thread; the table itself is locked.
-unsafe impl Sync for Table {}
+// SAFETY: the context is a pointer that this library never follows; tideover.h asks for a function and a context that may be used on
+// any thread.
+unsafe impl Send for Registered {}
 
 #[unsafe(link_section = ".tables")]
-static TABLE: Table = Table(Mutex::new(UnsafeCell::new([None; PLACES])));
+static REGISTERED: Mutex<[Option<Registered>; PLACES]> = Mutex::new([None; PLACES]);
 
-/// Runs `change` on the table, waiting for its turn; called from the C API only, never from a hook.
-fn with_table<T>(change: impl FnOnce(&mut [Option<Place>; PLACES]) -> T) -> T {
+/// Runs `change` on the table, and waits for the lock as long as it takes: called from the C API only, never from a hook.
+fn with_table<T>(change: impl FnOnce(&mut [Option<Registered>; PLACES]) -> T) -> T {
     let mut guard = loop {
-        if let Some(guard) = TABLE.0.try_lock() {
+        if let Some(guard) = REGISTERED.try_lock() {
             break guard;
         }
         std::thread::yield_now();
     };
-    change(guard.get_mut())
+    change(&mut guard)
 }
 
-/// Adds a reclaimer; false if all places are taken.
+/// Registers a function with its context; false if [`PLACES`] are registered already.
 pub fn register(function: Reclaimer, context: *mut c_void, priority: c_int) -> bool {
     let added = with_table(|table| {
         let order = table.iter().flatten().map(|place| place.order + 1).max().unwrap_or(0);
         let free = table.iter_mut().find(|place| place.is_none());
-        free.map(|place| *place = Some(Place { function, context, priority, order })).is_some()
+        let Some(free) = free else { return false };
+        // In two steps, so that no thread of a child that is forked meanwhile can find the function beside another context.
+        let registered = free.insert(Registered { function: frees_nothing, context, priority, order });
+        fence(Release);
+        registered.function = function;
+        true
     });
     super::make_all_due();
     added
 }
 
-/// Removes a reclaimer; false if there is none of this function and context.
+unsafe extern "C" fn frees_nothing(_: *mut c_void, _: *const CPressure) -> c_long {
+    0
+}
+
+/// Removes a function that was registered with this context; false if there is none.
 pub fn unregister(function: Reclaimer, context: *mut c_void) -> bool {
-    let same = |place: &Place| core::ptr::fn_addr_eq(place.function, function) && place.context == context;
+    let same = |place: &Registered| core::ptr::fn_addr_eq(place.function, function) && place.context == context;
     with_table(|table| {
         table.iter_mut().find(|place| place.as_ref().is_some_and(same)).map(|place| *place = None).is_some()
     })
@@ -95,17 +108,18 @@ pub fn run(failed: &FailedCall) -> Gain {
     Gain::Nothing
 }
 
-/// The first place after `done` in the order of running. Looked up anew each time, and called without the lock: a reclaimer
-/// may unregister itself or others.
-fn next(done: Option<(c_int, u32)>) -> Option<Place> {
+/// The function that is called after the one of this priority and order; None: the first. It is looked up anew each time, and called
+/// without the lock, since functions may register and remove themselves and others.
+fn next(done: Option<(c_int, u32)>) -> Option<Registered> {
     let rank = |priority: c_int, order: u32| (-i64::from(priority), order);
-    let mut guard = TABLE.0.try_lock()?;
-    let after = |place: &Place| done.is_none_or(|(p, o)| rank(place.priority, place.order) > rank(p, o));
-    let candidates = guard.get_mut().iter().flatten().copied().filter(after);
+    let guard = REGISTERED.try_lock()?;
+    let after = |place: &Registered| done.is_none_or(|(p, o)| rank(place.priority, place.order) > rank(p, o));
+    let candidates = guard.iter().flatten().copied().filter(after);
     candidates.min_by_key(|place| rank(place.priority, place.order))
 }
 
-fn call(place: &Place, failed: &FailedCall) -> u64 {
+/// Calls a registered function. Returns how many descriptors it says that it freed.
+fn call(place: &Registered, failed: &FailedCall) -> u64 {
     let mut name = Text::<32>::new();
     let _ = name.push(failed.name.as_bytes());
     let name: &CStr = name.as_c_str();
@@ -118,16 +132,18 @@ fn call(place: &Place, failed: &FailedCall) -> u64 {
         soft: limit.rlim_cur,
         hard: limit.rlim_max,
     };
-    // SAFETY: registered with the promises of tideover.h: callable from any thread, returns.
+    // SAFETY: the context is the one that the function was registered with, and `shown`, with the name in it, lives until the call has
+    // returned. Whoever registered it has promised by tideover.h that it may be called on any thread.
     let freed = uncancelled(|| unsafe { (place.function)(place.context, &raw const shown) });
     u64::try_from(freed).unwrap_or(0)
 }
 
-/// In the child of a fork: if another thread was registering, its change is whole or not begun.
+/// In the child of a fork: another thread that held the lock does not exist here.
 pub fn forked() {
-    if TABLE.0.is_locked() {
-        // SAFETY: the thread that held it does not exist in this process; places are written last and whole.
-        unsafe { TABLE.0.force_unlock() };
+    if REGISTERED.is_locked() {
+        // SAFETY: the thread that holds the lock does not exist in this process, so no guard of it will be used or dropped; the one that
+        // forked did not hold it, since nothing is called with it held. What that thread was writing is safe to use: see `register`.
+        unsafe { REGISTERED.force_unlock() };
     }
 }
 
@@ -140,7 +156,7 @@ mod tests {
     static CALLS: AtomicI64 = AtomicI64::new(0);
 
     unsafe extern "C" fn append(context: *mut c_void, pressure: *const CPressure) -> c_long {
-        // SAFETY: `call` passes a valid struct.
+        // SAFETY: `call` passes a struct that is valid until this function returns, see `Reclaimer`.
         assert_eq!(unsafe { (*pressure).error }, libc::EMFILE);
         CALLS.store(CALLS.load(SeqCst) * 10 + context as i64, SeqCst);
         if context as i64 == 3 { 7 } else { 0 }

@@ -1,5 +1,5 @@
-//! Guile, on request. Its collector (libgc) finds what is unreachable; Guile's own finalizer thread closes it. The finalizers must not
-//! run on the caller's thread: Guile's thread start-up makes a pipe on a thread that is only half made.
+//! Guile, if TIDEOVER_GC names it. Its collector (libgc) finds what is unreachable; Guile's own finalizer thread closes it. Finalizers must
+//! not run on the calling thread: when Guile starts a thread it makes a pipe on it, and the thread is not ready for Scheme code then.
 
 use core::ffi::c_int;
 
@@ -7,7 +7,7 @@ use tideover_contract::collection::Skip;
 
 use super::collect::Collector;
 use super::functions::functions;
-use super::loaded::{Caller, Home};
+use super::loaded::{Caller, LoadedRuntime};
 use crate::engine::call::Role;
 use crate::state::process;
 
@@ -17,22 +17,31 @@ functions! {
     is_registered: unsafe extern "C" fn() -> c_int = c"GC_thread_is_registered";
 }
 
-pub static COLLECTOR: Collector =
-    Collector { names: NAMES, consider, collect, role: |_, _| Role::Usual, elsewhere: true, lends: true };
+/// See [`Collector`].
+pub static COLLECTOR: Collector = Collector {
+    names: NAMES,
+    may_collect,
+    collect,
+    role: |_, _| Role::Usual,
+    has_finalizer_thread: true,
+    lends_reserve: true,
+};
 
-fn consider(home: &Home, caller: &Caller) -> Result<(), Skip> {
-    let libgc = Functions::of(home);
+/// See [`Collector::may_collect`].
+fn may_collect(loaded: &LoadedRuntime, caller: &Caller) -> Result<(), Skip> {
+    let libgc = Functions::of(loaded);
     let (Some(is_initialised), Some(is_registered)) = (libgc.is_initialised, libgc.is_registered) else {
         return Err(Skip::Unknown);
     };
-    // libgc itself calls with its lock held.
+    // Not for calls of libgc itself, which holds its lock then.
     if !caller.name().starts_with(b"libguile-") {
         return Err(Skip::ForeignCaller);
     }
     if process::is_forked() {
         return Err(Skip::Forked);
     }
-    // SAFETY: both may be asked at any time; the second takes libgc's lock, which Guile does not hold around its own calls.
+    // SAFETY: any thread may call both at any time at which it does not hold libgc's lock, which the second takes. The caller is Guile,
+    // which does not hold that lock around its own calls.
     unsafe {
         if is_initialised() == 0 {
             return Err(Skip::NotRunning);
@@ -44,10 +53,14 @@ fn consider(home: &Home, caller: &Caller) -> Result<(), Skip> {
     Ok(())
 }
 
+/// Collects, see [`Collector::collect`].
+///
+/// # Safety
+/// [`may_collect`] has answered Ok for the same call, on the same thread.
 #[allow(improper_ctypes_definitions, reason = "extern \"C\" only so that it can't unwind")]
-extern "C" fn collect(home: &Home) -> Option<Skip> {
-    match Functions::of(home).collect {
-        // SAFETY: a registered thread that does not hold libgc's lock, as `consider` has seen.
+unsafe extern "C" fn collect(loaded: &LoadedRuntime) -> Option<Skip> {
+    match Functions::of(loaded).collect {
+        // SAFETY: the caller promises that `may_collect` has answered Ok: the thread is registered, and does not hold libgc's lock.
         Some(collect) => unsafe { collect() },
         None => return Some(Skip::Unknown),
     }

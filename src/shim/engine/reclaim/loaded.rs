@@ -1,11 +1,9 @@
-//! Which language runtimes are in this process, and whose code called a hook.
+//! Which language runtimes are in this process, and which object a hook was called from.
 //!
-//! Runtimes are found by a function that each of them exports, in whatever object: the executable, a library, one that was loaded
-//! with RTLD_LOCAL. dl_iterate_phdr(3) holds the loader's lock for microseconds only, even while another thread is in the
-//! constructor of a library that it opens; dlsym(3) and dladdr(3) would wait for that one. What was found is kept until an object
-//! comes or goes.
+//! A runtime is found by a function that it exports, in whatever object: the executable, a library, one that was loaded with
+//! RTLD_LOCAL. dl_iterate_phdr(3) holds the loader's lock for microseconds only; dlsym(3) and dladdr(3) would wait while another thread
+//! is in dlopen(3), running a constructor. What was found is kept until an object is loaded or unloaded.
 
-use core::cell::UnsafeCell;
 use core::ffi::{CStr, c_int, c_void};
 use core::num::NonZeroUsize;
 use core::ops::Range;
@@ -19,26 +17,29 @@ use crate::os::elf::{self, Name, Object};
 use crate::os::sys;
 use crate::os::text::Text;
 
-/// At most so many functions of one runtime.
+/// The library uses at most so many functions of one runtime.
 pub const FUNCTIONS: usize = 28;
 const RUNTIMES: usize = Runtime::ALL.len();
 
-/// The functions of each runtime, by its index.
+/// The names of the functions of each runtime, by [`Runtime`].
 pub type Names = [&'static [Name]; RUNTIMES];
 
-/// Where a runtime is.
+/// A runtime that is loaded, or is not.
 #[derive(Clone, Copy, Debug)]
-pub struct Home {
+pub struct LoadedRuntime {
+    /// Address of the first byte of its object.
     start: usize,
+    /// Address behind the last byte of its object; 0: it is not loaded.
     end: usize,
-    /// Its functions in the order of their names; 0: it has none of that name.
-    pub functions: [usize; FUNCTIONS],
+    /// Addresses of its functions in the order of their names; 0: it has none of that name. Only [`search`] sets them, and `functions!` relies
+    /// on that.
+    pub(super) functions: [usize; FUNCTIONS],
 }
 
-const NOWHERE: Home = Home { start: 0, end: 0, functions: [0; FUNCTIONS] };
+const NOT_LOADED: LoadedRuntime = LoadedRuntime { start: 0, end: 0, functions: [0; FUNCTIONS] };
 
-impl Home {
-    /// Is this object the runtime's own?
+impl LoadedRuntime {
+    /// Is it in the object that lies at these addresses?
     pub fn is(&self, object: &Range<usize>) -> bool {
         self.start == object.start && self.end == object.end
     }
@@ -47,96 +48,112 @@ impl Home {
 /// The object that a call came from.
 #[derive(Debug)]
 pub struct Caller {
-    /// Where it lies.
+    /// The addresses where it lies.
     pub span: Range<usize>,
+    /// See [`Caller::path`].
     path: Text<256>,
 }
 
 impl Caller {
-    /// The file's path; empty for the main executable, and for paths that are too long.
+    /// The path of its file; empty for the main executable, and for paths longer than 255 bytes.
     pub fn path(&self) -> &[u8] {
         self.path.as_bytes()
     }
 
-    /// The file's name.
+    /// The name of its file.
     pub fn name(&self) -> &[u8] {
         self.path().rsplit(|&byte| byte == b'/').next().unwrap_or(&[])
     }
 }
 
-/// What is known, and how many objects had come and gone when it was found out.
+/// What the last look at the loader's list has found.
 struct Known {
+    /// How many objects had been loaded and unloaded then; None: nobody has looked.
     generation: Option<(u64, u64)>,
+    /// Is any runtime loaded?
     any: bool,
-    homes: [Home; RUNTIMES],
+    /// By [`Runtime`].
+    runtimes: [LoadedRuntime; RUNTIMES],
 }
 
-struct Table(Mutex<UnsafeCell<Known>>);
-
-// SAFETY: only touched with the lock held.
-unsafe impl Sync for Table {}
-
 #[unsafe(link_section = ".tables")]
-static TABLE: Table =
-    Table(Mutex::new(UnsafeCell::new(Known { generation: None, any: false, homes: [NOWHERE; RUNTIMES] })));
-/// A thread other than the one that forked was asking the loader: the loader's lock may be held for ever in this child.
-static LOCKED_OUT: AtomicBool = AtomicBool::new(false);
+static KNOWN: Mutex<Known> = Mutex::new(Known { generation: None, any: false, runtimes: [NOT_LOADED; RUNTIMES] });
+
+/// What is known without the lock of [`KNOWN`].
+struct State {
+    /// In the child of a fork: another thread of the parent was in [`look`], so the loader's lock may be held here for ever.
+    loader_is_locked: AtomicBool,
+    /// A runtime has been found at some time. Most processes have none; a load of this keeps them from writing to [`KNOWN`], whose page
+    /// would have to be copied.
+    has_found: AtomicBool,
+    /// Address of dl_iterate_phdr(3).
+    iterate: OnceNonZeroUsize,
+}
+
+static STATE: State = State {
+    loader_is_locked: AtomicBool::new(false),
+    has_found: AtomicBool::new(false),
+    iterate: OnceNonZeroUsize::new(),
+};
 
 /// One look at the loader's list.
 struct Look<'a> {
     known: &'a mut Known,
     names: &'a Names,
+    /// The next object is the first.
     first: bool,
+    /// Objects have been loaded or unloaded since the last look: the runtimes are searched for anew.
     search: bool,
+    /// The address whose object is wanted.
     address: usize,
+    /// That object.
     caller: &'a mut Option<Caller>,
 }
 
-/// Looks for the runtimes, and for the object that holds `address`, unless there is no runtime. `names` are the functions to look
-/// for, the first of which says where a runtime is. False: there is none, or it can't be known now.
+/// Searches for the runtimes, if objects have been loaded or unloaded since the last look. If there is one, stores the object that holds
+/// `address` in `caller`. `names` are the functions of the runtimes; the object that exports the first is the runtime. False: there is
+/// none, or that can't be found out now.
 pub fn look(names: &Names, address: usize, caller: &mut Option<Caller>) -> bool {
-    if LOCKED_OUT.load(Relaxed) {
+    if STATE.loader_is_locked.load(Relaxed) {
         return false;
     }
     let (Some(iterate), Some(mut guard)) = (iterate(), lock()) else { return false };
-    let known = guard.get_mut();
+    let known = &mut *guard;
     let mut look = Look { known, names, first: true, search: false, address, caller };
-    // SAFETY: the callback takes what is passed, and neither allocates nor unwinds.
+    // SAFETY: `iterate` is dl_iterate_phdr, which calls `visit` with this pointer before it returns. The loader's lock is held in `visit`,
+    // which therefore neither allocates nor panics.
     unsafe { iterate(visit, (&raw mut look).cast()) };
     known.any
 }
 
+/// The type of the callback of dl_iterate_phdr(3).
 type Visit = unsafe extern "C" fn(*mut libc::dl_phdr_info, usize, *mut c_void) -> c_int;
+/// The type of dl_iterate_phdr(3).
 type Iterate = unsafe extern "C" fn(Visit, *mut c_void) -> c_int;
 
-/// dl_iterate_phdr(3), libc's own. Found when it is wanted: an import would cost every process a look-up.
+/// dl_iterate_phdr(3) of libc. Looked up when it is needed: an import would cost every process a look-up at its start.
 fn iterate() -> Option<Iterate> {
-    static ADDRESS: OnceNonZeroUsize = OnceNonZeroUsize::new();
     let find = || NonZeroUsize::new(elf::libc()?.find(&Name::new(c"dl_iterate_phdr"))?);
-    let address = ADDRESS.get_or_init(|| find().unwrap_or(NonZeroUsize::MIN));
-    // SAFETY: that is its type.
+    let address = STATE.iterate.get_or_init(|| find().unwrap_or(NonZeroUsize::MIN));
+    // SAFETY: the address is that of libc's function of this name, whose type is Iterate; it stays where it is, as libc does.
     (address != NonZeroUsize::MIN).then(|| unsafe { core::mem::transmute::<usize, Iterate>(address.get()) })
 }
 
-/// Has a runtime ever been found? Most processes have none, and are not to write to the table only to read it.
-static FOUND: AtomicBool = AtomicBool::new(false);
-
-/// Where this runtime was when somebody last looked.
+/// This runtime, if it was loaded at the last look.
 #[inline(always)]
-pub fn home(runtime: Runtime) -> Option<Home> {
-    if FOUND.load(Relaxed) { found_home(runtime) } else { None }
+pub fn find(runtime: Runtime) -> Option<LoadedRuntime> {
+    if STATE.has_found.load(Relaxed) { find_again(runtime) } else { None }
 }
 
 #[cold]
-fn found_home(runtime: Runtime) -> Option<Home> {
-    let mut guard = lock()?;
-    guard.get_mut().homes.get(runtime as usize).copied().filter(|home| home.end != 0)
+fn find_again(runtime: Runtime) -> Option<LoadedRuntime> {
+    lock()?.runtimes.get(runtime as usize).copied().filter(|loaded| loaded.end != 0)
 }
 
-/// The table is held for microseconds. Bounded, since a signal handler may have interrupted its holder.
-fn lock() -> Option<parking_lot::MutexGuard<'static, UnsafeCell<Known>>> {
+/// The lock is held for microseconds. It is not waited for without end, since a signal handler may have interrupted its holder.
+fn lock() -> Option<parking_lot::MutexGuard<'static, Known>> {
     (0..200).find_map(|_| {
-        let guard = TABLE.0.try_lock();
+        let guard = KNOWN.try_lock();
         if guard.is_none() {
             sys::yield_now();
         }
@@ -144,10 +161,14 @@ fn lock() -> Option<parking_lot::MutexGuard<'static, UnsafeCell<Known>>> {
     })
 }
 
+/// Called for each object.
+///
+/// # Safety
+/// dl_iterate_phdr(3) calls it, with its `info` of an object, and with a pointer to a [`Look`] that nothing else uses meanwhile.
 unsafe extern "C" fn visit(info: *mut libc::dl_phdr_info, _: usize, look: *mut c_void) -> c_int {
-    // SAFETY: the loader's own information, and what `look` passed.
+    // SAFETY: the caller promises that both are valid, and the Look not used elsewhere.
     let (info, look) = unsafe { (&*info, &mut *look.cast::<Look<'_>>()) };
-    // SAFETY: within the callback.
+    // SAFETY: this is the callback, so the loader keeps the object mapped until it returns.
     let object = unsafe { Object::new(info) };
     if look.first {
         look.first = false;
@@ -156,7 +177,7 @@ unsafe extern "C" fn visit(info: *mut libc::dl_phdr_info, _: usize, look: *mut c
         if look.search {
             look.known.generation = generation;
             look.known.any = false;
-            look.known.homes.fill(NOWHERE);
+            look.known.runtimes.fill(NOT_LOADED);
         } else if !look.known.any {
             return 1;
         }
@@ -167,7 +188,7 @@ unsafe extern "C" fn visit(info: *mut libc::dl_phdr_info, _: usize, look: *mut c
     if object.holds(look.address) {
         let mut path = Text::new();
         if !info.dlpi_name.is_null() {
-            // SAFETY: a C string of the loader's.
+            // SAFETY: the loader's path of the object, a C string that lives as long as the object.
             let _ = path.push(unsafe { CStr::from_ptr(info.dlpi_name) }.to_bytes());
         }
         *look.caller = Some(Caller { span: object.span(), path });
@@ -176,29 +197,30 @@ unsafe extern "C" fn visit(info: *mut libc::dl_phdr_info, _: usize, look: *mut c
     0
 }
 
-/// Looks for the runtimes in one object. The first that has one is its home.
+/// Searches one object for the runtimes that have not been found yet.
 fn search(look: &mut Look<'_>, object: Object<'_>) {
     let Some(exports) = object.exports() else { return };
-    for (home, names) in look.known.homes.iter_mut().zip(look.names) {
-        let is_here = home.end == 0 && names.first().is_some_and(|marker| exports.find(marker).is_some());
+    for (runtime, names) in look.known.runtimes.iter_mut().zip(look.names) {
+        let is_here = runtime.end == 0 && names.first().is_some_and(|marker| exports.find(marker).is_some());
         if is_here {
             let Range { start, end } = object.span();
-            *home = Home { start, end, functions: [0; FUNCTIONS] };
-            for (function, name) in home.functions.iter_mut().zip(*names) {
+            *runtime = LoadedRuntime { start, end, functions: [0; FUNCTIONS] };
+            for (function, name) in runtime.functions.iter_mut().zip(*names) {
                 *function = exports.find(name).unwrap_or(0);
             }
             look.known.any = true;
-            FOUND.store(true, Relaxed);
+            STATE.has_found.store(true, Relaxed);
         }
     }
 }
 
-/// In the child of a fork.
+/// In the child of a fork: a thread that was in [`look`] does not exist here.
 pub fn forked() {
-    if TABLE.0.is_locked() {
-        LOCKED_OUT.store(true, Relaxed);
-        // SAFETY: the thread that held it does not exist in this process.
-        unsafe { TABLE.0.force_unlock() };
+    if KNOWN.is_locked() {
+        STATE.loader_is_locked.store(true, Relaxed);
+        // SAFETY: the thread that holds the lock does not exist in this process, so no guard of it will be used or dropped. The one that
+        // forked did not hold it: `look` calls nothing that forks.
+        unsafe { KNOWN.force_unlock() };
     }
 }
 
@@ -219,14 +241,14 @@ mod tests {
         let ours = what_is_loaded_is_found_once_and_the_caller_each_time as *const () as usize;
         for _ in 0..2 {
             let caller = find(ours);
-            let home = home(Runtime::Python).unwrap();
-            assert!(home.functions[0] != 0 && home.functions[1] == 0 && home.functions[2] != 0);
-            assert!(caller.span.contains(&ours) && !home.is(&caller.span));
+            let runtime = super::find(Runtime::Python).unwrap();
+            assert!(runtime.functions[0] != 0 && runtime.functions[1] == 0 && runtime.functions[2] != 0);
+            assert!(caller.span.contains(&ours) && !runtime.is(&caller.span));
             assert_eq!(caller.name(), b"", "the main executable has no name");
         }
-        assert!(home(Runtime::Jvm).is_none());
+        assert!(super::find(Runtime::Jvm).is_none());
         let caller = find(libc::getpid as *const () as usize);
-        assert!(home(Runtime::Python).unwrap().is(&caller.span));
+        assert!(super::find(Runtime::Python).unwrap().is(&caller.span));
         assert!(caller.name().starts_with(b"libc."), "{caller:?}");
     }
 }

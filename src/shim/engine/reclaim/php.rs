@@ -1,4 +1,5 @@
-//! PHP, on request: a destructor that throws would make the exception come out of the call that found no descriptor.
+//! PHP, if TIDEOVER_GC names it. It is not collected by default, because an exception that a destructor throws meanwhile would come out of
+//! the call that found no descriptor.
 
 use core::ffi::c_int;
 
@@ -6,7 +7,7 @@ use tideover_contract::collection::Skip;
 
 use super::collect::Collector;
 use super::functions::functions;
-use super::loaded::{Caller, Home};
+use super::loaded::{Caller, LoadedRuntime};
 use crate::engine::call::Role;
 use crate::os::sys;
 use crate::state::process;
@@ -18,21 +19,30 @@ functions! {
     threaded: unsafe extern "C" fn() = c"tsrm_get_ls_cache"; // only builds with threads have it
 }
 
-pub static COLLECTOR: Collector =
-    Collector { names: NAMES, consider, collect, role: |_, _| Role::Usual, elsewhere: false, lends: true };
+/// See [`Collector`].
+pub static COLLECTOR: Collector = Collector {
+    names: NAMES,
+    may_collect,
+    collect,
+    role: |_, _| Role::Usual,
+    has_finalizer_thread: false,
+    lends_reserve: true,
+};
 
-fn consider(home: &Home, caller: &Caller) -> Result<(), Skip> {
-    let php = Functions::of(home);
+/// See [`Collector::may_collect`].
+fn may_collect(loaded: &LoadedRuntime, caller: &Caller) -> Result<(), Skip> {
+    let php = Functions::of(loaded);
     let (Some(is_enabled), Some(is_protected), None) = (php.is_enabled, php.is_protected, php.threaded) else {
         return Err(Skip::Unknown);
     };
-    if !home.is(&caller.span) {
+    if !loaded.is(&caller.span) {
         return Err(Skip::ForeignCaller);
     }
     if sys::gettid() != process::pid() {
         return Err(Skip::ForeignThread);
     }
-    // SAFETY: both read the collector's state, on PHP's only thread.
+    // SAFETY: both read the collector's state, which only PHP's one thread uses, and this is it: the build has no threads (`threaded`), and
+    // it is the process's first.
     unsafe {
         if is_protected() {
             return Err(Skip::Collecting);
@@ -44,10 +54,14 @@ fn consider(home: &Home, caller: &Caller) -> Result<(), Skip> {
     Ok(())
 }
 
+/// Collects, see [`Collector::collect`].
+///
+/// # Safety
+/// [`may_collect`] has answered Ok for the same call, on the same thread.
 #[allow(improper_ctypes_definitions, reason = "extern \"C\" only so that it can't unwind")]
-extern "C" fn collect(home: &Home) -> Option<Skip> {
-    match Functions::of(home).collect {
-        // SAFETY: PHP's only thread, not in a collection, as `consider` has seen.
+unsafe extern "C" fn collect(loaded: &LoadedRuntime) -> Option<Skip> {
+    match Functions::of(loaded).collect {
+        // SAFETY: the caller promises that `may_collect` has answered Ok: this is PHP's only thread, and it is not in a collection.
         Some(collect) => drop(unsafe { collect() }),
         None => return Some(Skip::Unknown),
     }

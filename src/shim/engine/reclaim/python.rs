@@ -1,6 +1,7 @@
-//! CPython. Its own input and output releases the interpreter's lock (GIL) around system calls from 3.8 on, nearly always before:
-//! then nothing of the interpreter's is half changed, and any other thread might collect garbage now. Callers that hold the lock,
-//! or are not the interpreter's own code, are left alone: they may hold locks that a finalizer wants.
+//! CPython. Its own input and output releases the interpreter's lock (GIL) around system calls, always from 3.8 on and nearly always
+//! before. While the lock is released, no object of the interpreter's is half changed, and any other thread might collect garbage. For
+//! callers that hold the lock, or that are not the interpreter's own code, nothing is collected: they may hold locks that a finalizer
+//! takes.
 
 use core::ffi::{c_char, c_int, c_void};
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering::Relaxed};
@@ -9,13 +10,14 @@ use tideover_contract::collection::{Runtime, Skip};
 
 use super::collect::Collector;
 use super::functions::functions;
-use super::loaded::{self, Caller, Home};
+use super::loaded::{self, Caller, LoadedRuntime};
 use crate::engine::call::Role;
 use crate::os::elf::{self, Name};
 use crate::os::sys;
 use crate::state::page;
 use crate::state::process::{self, Phase};
 
+/// `PyObject *`, `PyThreadState *` or `PyInterpreterState *`.
 type Object = *mut c_void;
 
 functions! {
@@ -47,14 +49,25 @@ functions! {
     free_threaded: unsafe extern "C" fn() = c"PyUnstable_Module_SetGIL"; // only builds without the lock have it
 }
 
-pub static COLLECTOR: Collector = Collector { names: NAMES, consider, collect, role, elsewhere: false, lends: true };
+/// See [`Collector`].
+pub static COLLECTOR: Collector =
+    Collector { names: NAMES, may_collect, collect, role, has_finalizer_thread: false, lends_reserve: true };
 
-/// This is the child of a fork made without the interpreter's lock, or it could not be told: whoever had the lock does not exist
-/// here, and it may never come free.
-static ORPHANED: AtomicBool = AtomicBool::new(false);
+/// What is known of the interpreter's lock across forks.
+struct Lock {
+    /// Address of PyGILState_Check in the interpreter that the program was started with; 1: it was started without one; 0: nobody has
+    /// looked. It never changes, and to look for it reads a page of each library.
+    is_held: AtomicUsize,
+    /// This is the child of a fork by a thread that did not hold the lock, or may not have: the thread that held it does not exist
+    /// here, so it may never be released.
+    is_lost: AtomicBool,
+}
 
-fn consider(home: &Home, caller: &Caller) -> Result<(), Skip> {
-    let python = Functions::of(home);
+static LOCK: Lock = Lock { is_held: AtomicUsize::new(0), is_lost: AtomicBool::new(false) };
+
+/// See [`Collector::may_collect`].
+fn may_collect(loaded: &LoadedRuntime, caller: &Caller) -> Result<(), Skip> {
+    let python = Functions::of(loaded);
     let (Some(is_initialised), Some(own_state), Some(running_state), Some(has_lock), Some(first), Some(next)) = (
         python.is_initialised,
         python.own_state,
@@ -68,12 +81,12 @@ fn consider(home: &Home, caller: &Caller) -> Result<(), Skip> {
     if python.free_threaded.is_some() {
         return Err(Skip::Unknown);
     }
-    if !home.is(&caller.span) && !contains(caller.path(), b"/lib-dynload/") {
+    if !loaded.is(&caller.span) && !contains(caller.path(), b"/lib-dynload/") {
         return Err(Skip::ForeignCaller);
     }
-    // SAFETY: these only read the runtime's state, and may be called from any thread at any time.
+    // SAFETY: these functions of the C API only read the runtime's state; any thread may call them at any time.
     unsafe {
-        if is_initialised() == 0 || python.ends()? {
+        if is_initialised() == 0 || python.is_ending()? {
             return Err(Skip::NotRunning);
         }
         let own = own_state();
@@ -84,21 +97,21 @@ fn consider(home: &Home, caller: &Caller) -> Result<(), Skip> {
             return Err(Skip::LockHeld);
         }
         let interpreter = first();
-        // Once there have been several, PyGILState_Check always says yes.
+        // Once there have been several interpreters, PyGILState_Check always answers 1.
         if interpreter.is_null() || !next(interpreter).is_null() || has_lock() != 0 {
             return Err(Skip::Interpreters);
         }
     }
-    if ORPHANED.load(Relaxed) { Err(Skip::Forked) } else { Ok(()) }
+    if LOCK.is_lost.load(Relaxed) { Err(Skip::Forked) } else { Ok(()) }
 }
 
 impl Functions {
     /// Is the interpreter ending?
     ///
     /// # Safety
-    /// The functions are those of a loaded runtime.
-    unsafe fn ends(&self) -> Result<bool, Skip> {
-        // SAFETY: as promised.
+    /// The functions are those of a runtime that is loaded now.
+    unsafe fn is_ending(&self) -> Result<bool, Skip> {
+        // SAFETY: the caller promises that the runtime is loaded; the function only reads its state, and may be called at any time.
         unsafe {
             match (self.is_finalizing.or(self.is_finalizing_old), self.finalizing) {
                 (Some(is_finalizing), _) => Ok(is_finalizing() != 0),
@@ -108,12 +121,13 @@ impl Functions {
         }
     }
 
-    /// Has the program left its collector switched on? PyGC_Collect ignores that before 3.8.
+    /// Is the collector switched on? PyGC_Collect does not ask before 3.8.
     ///
     /// # Safety
-    /// With the lock held.
-    unsafe fn is_collected(&self) -> bool {
-        // SAFETY: with the lock held; references are given back.
+    /// The calling thread holds the interpreter's lock, and no error is set.
+    unsafe fn is_collector_on(&self) -> bool {
+        // SAFETY: the caller promises the lock, which is all that these functions of the C API ask for. `item` returns a borrowed
+        // reference; the new ones (`function`, `answer`) are released once, after their last use.
         unsafe {
             if let Some(is_enabled) = self.is_enabled {
                 return is_enabled() != 0;
@@ -144,11 +158,11 @@ impl Functions {
 }
 
 impl Functions {
-    /// Collects the two young generations: what was just dropped is nearly always there, and a large heap is not. False: that
-    /// closed nothing.
+    /// Collects the two young generations: what was just dropped is nearly always in them, and most of a large heap is not. False: that
+    /// closed nothing. `put_error` is PyErr_Restore.
     ///
     /// # Safety
-    /// With the lock held.
+    /// The calling thread holds the interpreter's lock, and no error is set.
     unsafe fn collect_young(&self, put_error: unsafe extern "C" fn(Object, Object, Object)) -> bool {
         let (Some(modules), Some(item), Some(call_method), Some(forget)) =
             (self.modules, self.item, self.call_method, self.forget)
@@ -156,7 +170,8 @@ impl Functions {
             return false;
         };
         let before = page::closes(false);
-        // SAFETY: with the lock held; references are given back.
+        // SAFETY: the caller promises the lock, and that no error is set. `imported` is a borrowed reference; the new ones (`made`,
+        // `found`) are released once, after their last use. "i" is the format of the one c_int that follows.
         unsafe {
             let imported = item(modules(), c"gc".as_ptr());
             let made = if imported.is_null() { self.own_gc(put_error) } else { core::ptr::null_mut() };
@@ -171,7 +186,7 @@ impl Functions {
             if !made.is_null() {
                 forget(made);
             }
-            // If one of them failed, that is no error of the host's.
+            // An error in any of these is not the program's: it is cleared.
             put_error(core::ptr::null_mut(), core::ptr::null_mut(), core::ptr::null_mut());
         }
         page::closes(false) != before
@@ -179,20 +194,22 @@ impl Functions {
 }
 
 impl Functions {
-    /// A module gc of our own, where the program has imported none. To import it would run Python's code, in which the program's signal
-    /// handlers run, and their exceptions would be lost. NULL: not to be had so.
+    /// Makes a module gc of our own, for a program that has not imported it. An import would run Python code, in which the program's signal
+    /// handlers run, and their exceptions would be lost. NULL: it can't be made this way. `put_error` is PyErr_Restore.
     ///
     /// # Safety
-    /// With the lock held, and no error set.
+    /// The calling thread holds the interpreter's lock, and no error is set.
     unsafe fn own_gc(&self, put_error: unsafe extern "C" fn(Object, Object, Object)) -> Object {
-        /// PYTHON_API_VERSION, the same since 2006.
+        /// PYTHON_API_VERSION, which has not changed since 2006.
         const VERSION: c_int = 1013;
         let (Some(make_gc), Some(make_module), Some(modules), Some(item), Some(attribute), Some(forget)) =
             (self.make_gc, self.make_module, self.modules, self.item, self.attribute, self.forget)
         else {
             return core::ptr::null_mut();
         };
-        // SAFETY: as promised; references are given back. All of this is C, and looks nothing up by name but in modules of C.
+        // SAFETY: the caller promises the lock, and that no error is set; it is cleared after each function that may set one. PyInit_gc
+        // returns a module or, with multi-phase initialisation, its static definition, which is no counted reference. `sys` is a borrowed
+        // reference; the new ones (`collect`, `spec`) are released once, after their last use.
         unsafe {
             let made = make_gc();
             if made.is_null() {
@@ -202,9 +219,9 @@ impl Functions {
             let collect = attribute(made, c"collect".as_ptr());
             if !collect.is_null() {
                 forget(collect);
-                return made; // before 3.11: a module
+                return made; // before 3.11 it is a module
             }
-            // Its definition, which is static. The module's name does not matter.
+            // From 3.11 on it is the definition of one. The module takes its name from the spec, which does not matter.
             put_error(core::ptr::null_mut(), core::ptr::null_mut(), core::ptr::null_mut());
             let sys = item(modules(), c"sys".as_ptr());
             let spec = if sys.is_null() { sys } else { attribute(sys, c"__spec__".as_ptr()) };
@@ -218,9 +235,13 @@ impl Functions {
     }
 }
 
+/// Collects, see [`Collector::collect`].
+///
+/// # Safety
+/// [`may_collect`] has answered Ok for the same call, on the same thread.
 #[allow(improper_ctypes_definitions, reason = "extern \"C\" only so that it can't unwind")]
-extern "C" fn collect(home: &Home) -> Option<Skip> {
-    let python = Functions::of(home);
+unsafe extern "C" fn collect(loaded: &LoadedRuntime) -> Option<Skip> {
+    let python = Functions::of(loaded);
     let (Some(lock), Some(unlock), Some(take_error), Some(put_error), Some(collect)) =
         (python.lock, python.unlock, python.take_error, python.put_error, python.collect)
     else {
@@ -228,66 +249,65 @@ extern "C" fn collect(home: &Home) -> Option<Skip> {
     };
     let mut error: [Object; 3] = [core::ptr::null_mut(); 3];
     let [kind, value, trace] = &mut error;
-    // SAFETY: `consider` has seen that this thread is one of the only interpreter's, and does not have the lock. If the interpreter
-    // ends before it gets the lock, the thread ends here, as it would on its return from the system call.
+    // SAFETY: the caller promises that `may_collect` has answered Ok: the thread is one of the only interpreter's, and does not hold the
+    // lock, so it may take it. The error that is set is taken away before anything else is called, and put back. If the interpreter ends
+    // before the lock is taken, the thread ends here, as it would when it returns from its system call.
     unsafe {
         let state = lock();
         take_error(kind, value, trace);
-        let enabled = python.is_collected();
-        if enabled && !python.collect_young(put_error) {
+        let is_on = python.is_collector_on();
+        if is_on && !python.collect_young(put_error) {
             collect();
         }
         put_error(*kind, *value, *trace);
         unlock(state);
-        if enabled { None } else { Some(Skip::Disabled) }
+        if is_on { None } else { Some(Skip::Disabled) }
     }
 }
 
-fn role(home: &Home, _: Option<&Caller>) -> Role {
-    let python = Functions::of(home);
+/// See [`Collector::role`].
+fn role(loaded: &LoadedRuntime, _: Option<&Caller>) -> Role {
+    let python = Functions::of(loaded);
     let (Some(own_state), Some(running_state)) = (python.own_state, python.running_state.or(python.running_state_old))
     else {
         return Role::Usual;
     };
-    // SAFETY: these only read the state of the calling thread.
+    // SAFETY: both only read the state of the calling thread, which any thread may do at any time.
     unsafe {
         let own = own_state();
         if !own.is_null() && own == running_state() { Role::Locking } else { Role::Usual }
     }
 }
 
-/// PyGILState_Check of the interpreter that the program was started with; 1: there is none; 0: nobody has looked. What a program was
-/// started with never changes, and to look reads a page of each library.
-static HAS_LOCK: AtomicUsize = AtomicUsize::new(0);
-
-/// Before a fork, in the parent: a server's hundredth child should not have to look, as its first has not.
+/// Before a fork, in the parent: looks for the interpreter, so that no child of a server has to.
 #[unsafe(link_section = ".text.at_fork")]
 pub fn before_fork() {
-    if HAS_LOCK.load(Relaxed) == 0 {
+    if LOCK.is_held.load(Relaxed) == 0 {
         let find = |exports: elf::Exports| exports.find(&Name::new(c"PyGILState_Check"));
-        HAS_LOCK.store(elf::started_with().find_map(find).unwrap_or(1), Relaxed);
+        LOCK.is_held.store(elf::started_with().find_map(find).unwrap_or(1), Relaxed);
     }
 }
 
-/// In the child of a fork: was it made with the lock held, as os.fork does? Where the interpreter is not among the objects that the
-/// program was started with, that is known only if somebody has looked for it before.
+/// In the child of a fork: did its thread hold the interpreter's lock at the fork, as it does in os.fork()? If the interpreter is not
+/// among the objects that the program was started with, that is known only if it has been looked for before.
 pub fn forked() {
     before_fork();
-    let late = || loaded::home(Runtime::Python).and_then(|home| Functions::of(&home).has_lock);
-    let has_lock = match HAS_LOCK.load(Relaxed) {
-        1 => {
-            late().filter(|&has_lock| process::phase() != Phase::Sandboxed && sys::is_readable(has_lock as *const _, 1))
-        }
-        // SAFETY: the function of this name has this type.
+    let loaded_later = || loaded::find(Runtime::Python).and_then(|loaded| Functions::of(&loaded).has_lock);
+    let has_lock = match LOCK.is_held.load(Relaxed) {
+        1 => loaded_later()
+            .filter(|&has_lock| process::phase() != Phase::Sandboxed && sys::is_readable(has_lock as *const _, 1)),
+        // SAFETY: 0 was replaced by `before_fork`, and 1 is the other arm, so this is the address of PyGILState_Check, which has this type
+        // and is in an object that the program was started with: such an object is never unloaded.
         address => Some(unsafe { core::mem::transmute::<usize, unsafe extern "C" fn() -> c_int>(address) }),
     };
-    // SAFETY: it reads the runtime's state, which is as the parent's was; before it is initialised, it says yes.
+    // SAFETY: PyGILState_Check only reads the runtime's state, and may be called at any time; before the runtime is initialised, it answers
+    // 1. One that was loaded later was found to be mapped.
     if has_lock.is_none_or(|has_lock| unsafe { has_lock() } == 0) {
-        ORPHANED.store(true, Relaxed);
+        LOCK.is_lost.store(true, Relaxed);
     }
 }
 
 /// Is `part` in `path`?
-pub fn contains(path: &[u8], part: &[u8]) -> bool {
+fn contains(path: &[u8], part: &[u8]) -> bool {
     path.windows(part.len()).any(|window| window == part)
 }
