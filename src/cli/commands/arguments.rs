@@ -7,12 +7,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 use tideover_contract::settings::{Kind, SECOND, parse};
 
-/// `--json`.
+/// The flag `--json`.
 pub fn json_flag() -> Arg {
     Arg::new("json").long("json").action(ArgAction::SetTrue).help("Print JSON")
 }
 
-/// `--page-dir`.
+/// The flag `--page-dir`.
 pub fn page_dir_flag() -> Arg {
     Arg::new("page-dir")
         .long("page-dir")
@@ -21,12 +21,12 @@ pub fn page_dir_flag() -> Arg {
         .help("Folder that holds the pages [default: TIDEOVER_PAGE_DIR, else /dev/shm]")
 }
 
-/// The folder that the command line names.
+/// The folder of pages that the command line, or else the environment, names.
 pub fn page_dir(matches: &ArgMatches) -> PathBuf {
     pages::base(matches.get_one("page-dir"))
 }
 
-/// `PID`.
+/// The argument `PID`.
 pub fn pid_argument() -> Arg {
     Arg::new("pid")
         .value_name("PID")

@@ -1,4 +1,4 @@
-//! `tideover clean`: removes the pages of processes that are gone.
+//! `tideover clean`: removes the pages of processes that have ended.
 #![forbid(unsafe_code)]
 
 use crate::commands::arguments::{json_flag, page_dir, page_dir_flag};
@@ -27,7 +27,7 @@ pub fn command() -> Command {
         .after_help(EXAMPLES)
 }
 
-/// Removes, and says how many.
+/// Removes the pages, and prints how many.
 pub fn run(matches: &ArgMatches) -> Result<(), Failure> {
     let base = page_dir(matches);
     let found = pages::walk(&base)?;

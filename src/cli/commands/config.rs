@@ -1,4 +1,4 @@
-//! `tideover config`: effective settings, and where each came from.
+//! `tideover config`: the settings in effect, and where each came from.
 #![forbid(unsafe_code)]
 
 use crate::commands::arguments::{json_flag, page_dir, page_dir_flag, pid_argument};
@@ -35,7 +35,7 @@ pub fn command() -> Command {
         .after_help(EXAMPLES)
 }
 
-/// Prints them.
+/// Prints the settings.
 pub fn run(matches: &ArgMatches) -> Result<(), Failure> {
     let json = matches.get_flag("json");
     if let Some(&pid) = matches.get_one::<u32>("pid") {

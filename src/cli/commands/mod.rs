@@ -1,4 +1,4 @@
-//! The command line: a table of commands.
+//! The command line: a table of all commands.
 #![forbid(unsafe_code)]
 
 mod arguments;
@@ -24,7 +24,7 @@ use std::process::ExitCode;
 
 type Row = (fn() -> Command, fn(&ArgMatches) -> Result<(), Failure>);
 
-/// What it looks like, what it does; in the order of `--help`.
+/// Each command with its command line and the function that runs it, in the order of `--help`.
 const COMMANDS: &[Row] = &[
     (run::command, run::run),
     (ps::command, ps::run),
@@ -58,7 +58,7 @@ Examples:
 pub fn command() -> Command {
     Command::new("tideover")
         .version(env!("CARGO_PKG_VERSION"))
-        .about("Tides unmodified programs over when file descriptors run out")
+        .about("Keeps unmodified programs running when descriptors run out or the disk of a log is full")
         .subcommand_required(true)
         .arg_required_else_help(true)
         .disable_help_subcommand(true)
@@ -66,14 +66,14 @@ pub fn command() -> Command {
         .after_help(EXAMPLES)
 }
 
-/// Parses, runs, and turns a failure into words and a status.
+/// Parses the command line and runs the command; prints a failure and returns its exit status.
 pub fn main() -> ExitCode {
     start_log();
     let done = match command().try_get_matches() {
         Ok(matches) => dispatch(&matches),
         Err(error) => match error.kind() {
             ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => print(&error.render().to_string()),
-            // Bare `tideover`: help, but the status of a usage error, as git and cargo do.
+            // `tideover` alone prints help and ends with the status of a usage error, as git and cargo do.
             ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
                 explain(&error.render().to_string());
                 return ExitCode::from(Status::Usage.code());
@@ -92,7 +92,7 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// Status of a command line that is not understood: from `doctor`, 2 would mean that something is critical.
+/// The exit status for a bad command line: 2, but 3 for `doctor`, where 2 means that something is critical.
 fn misuse() -> Status {
     let doctor = std::env::args_os().nth(1).is_some_and(|word| word == "doctor");
     if doctor { Status::Unknown } else { Status::Usage }

@@ -1,4 +1,4 @@
-//! `tideover ps`: who is guarded, a line each.
+//! `tideover ps`: the list of guarded processes.
 #![forbid(unsafe_code)]
 
 use crate::commands::arguments::{json_flag, page_dir, page_dir_flag};
@@ -51,14 +51,14 @@ pub fn show(base: &Path) -> Result<(), Failure> {
     print(&table(&snapshots))
 }
 
-/// All guarded processes but this one, which is guarded itself where an image sets LD_PRELOAD for all.
+/// All guarded processes except this one, which is guarded itself in an image that sets LD_PRELOAD for all programs.
 fn guarded(base: &Path) -> Result<Vec<Page>, Failure> {
     let mut pages = pages::walk(base)?.pages;
     pages.retain(|page| page.pid != std::process::id());
     Ok(pages)
 }
 
-/// The list; fits 80 columns.
+/// The list as a table of at most 80 columns.
 pub fn table(snapshots: &[Snapshot]) -> String {
     use Align::{Left, Right};
     let mut table = Table::new(&[

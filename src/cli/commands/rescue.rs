@@ -1,4 +1,4 @@
-//! `tideover rescue`: lifts the soft limit of a running process by prlimit(2), whatever it is written in.
+//! `tideover rescue`: raises the soft limit of a running process by prlimit(2), whatever language it is written in.
 #![forbid(unsafe_code)]
 
 use crate::commands::arguments::{json_flag, pid_argument};
@@ -45,7 +45,7 @@ pub fn command() -> Command {
         .after_help(examples())
 }
 
-/// Raises it, and says from what to what.
+/// Raises the limit, and prints what it was and is.
 pub fn run(matches: &ArgMatches) -> Result<(), Failure> {
     let pid = matches.get_one::<u32>("pid").copied().unwrap_or_default();
     let rescue = rescue(pid, matches.get_one("to").copied())?;
@@ -63,7 +63,7 @@ pub struct Rescue {
 }
 
 impl Rescue {
-    /// In one line.
+    /// What was done, in one line.
     pub fn text(&self) -> String {
         let used = self.used.map_or_else(String::new, |used| format!("; {used} descriptors in use"));
         format!(
@@ -78,7 +78,7 @@ impl Rescue {
     }
 }
 
-/// Raises the soft limit to `to`, or as far as is safe.
+/// Raises the soft limit of a process to `to`, or if that is None as far as [`select::ceiling`] allows.
 pub fn rescue(pid: u32, to: Option<u64>) -> Result<Rescue, Failure> {
     if process::alive(pid).is_none() {
         return Err(Failure::failed(format!("there is no process {pid}")));
@@ -87,7 +87,7 @@ pub fn rescue(pid: u32, to: Option<u64>) -> Result<Rescue, Failure> {
     let refuse = |why: String| Failure::failed(format!("cannot raise the limit of process {pid} ({name}): {why}"));
     let (soft, hard) =
         process::limits(pid).ok_or_else(|| refuse(format!("/proc/{pid}/limits can't be read; {}", as_root(pid))))?;
-    let target = aim(soft, hard, to, Program::of(pid).end()).map_err(|why| refuse(why.text(pid)))?;
+    let target = new_limit(soft, hard, to, Program::of(pid).end()).map_err(|why| refuse(why.text(pid)))?;
     let limit = Rlimit { current: Some(target), maximum: (hard != u64::MAX).then_some(hard) };
     let id = i32::try_from(pid).ok().and_then(Pid::from_raw);
     let was = prlimit(id, Resource::Nofile, limit).map_err(|error| match error {
@@ -142,7 +142,7 @@ impl Refused {
     }
 }
 
-fn aim(soft: u64, hard: u64, to: Option<u64>, end: u64) -> Result<u64, Refused> {
+fn new_limit(soft: u64, hard: u64, to: Option<u64>, end: u64) -> Result<u64, Refused> {
     let cap = default_value(Id::RaiseCap as usize);
     match to {
         Some(to) if to > hard => Err(Refused::BeyondHard { hard, to }),
@@ -162,18 +162,18 @@ mod tests {
 
     #[test]
     fn it_goes_as_far_as_is_safe_and_no_further_than_told() {
-        assert_eq!(aim(64, 4096, None, u64::MAX), Ok(4096));
-        assert_eq!(aim(64, 4096, Some(100), u64::MAX), Ok(100));
-        assert_eq!(aim(64, 1 << 30, None, u64::MAX), Ok(524_288));
-        assert_eq!(aim(64, 4096, None, select::FD_SETSIZE), Ok(1024));
-        assert_eq!(aim(64, 4096, Some(4000), select::FD_SETSIZE), Ok(4000), "told to");
-        assert_eq!(aim(64, 4096, Some(4097), u64::MAX), Err(Refused::BeyondHard { hard: 4096, to: 4097 }));
-        assert_eq!(aim(64, 64, None, u64::MAX), Err(Refused::AtHard(64)));
-        assert_eq!(aim(64, 4096, Some(64), u64::MAX), Err(Refused::Lower { soft: 64, to: 64 }));
-        assert_eq!(aim(2000, 4096, None, select::FD_SETSIZE), Err(Refused::Select(2000)));
-        assert_eq!(aim(64, 4096, None, select::AS_IT_IS), Err(Refused::Table(64)));
-        assert_eq!(aim(64, 4096, Some(4000), select::AS_IT_IS), Ok(4000), "told to");
-        assert_eq!(aim(1 << 20, 1 << 30, None, u64::MAX), Err(Refused::Lower { soft: 1 << 20, to: 524_288 }));
+        assert_eq!(new_limit(64, 4096, None, u64::MAX), Ok(4096));
+        assert_eq!(new_limit(64, 4096, Some(100), u64::MAX), Ok(100));
+        assert_eq!(new_limit(64, 1 << 30, None, u64::MAX), Ok(524_288));
+        assert_eq!(new_limit(64, 4096, None, select::FD_SETSIZE), Ok(1024));
+        assert_eq!(new_limit(64, 4096, Some(4000), select::FD_SETSIZE), Ok(4000), "told to");
+        assert_eq!(new_limit(64, 4096, Some(4097), u64::MAX), Err(Refused::BeyondHard { hard: 4096, to: 4097 }));
+        assert_eq!(new_limit(64, 64, None, u64::MAX), Err(Refused::AtHard(64)));
+        assert_eq!(new_limit(64, 4096, Some(64), u64::MAX), Err(Refused::Lower { soft: 64, to: 64 }));
+        assert_eq!(new_limit(2000, 4096, None, select::FD_SETSIZE), Err(Refused::Select(2000)));
+        assert_eq!(new_limit(64, 4096, None, select::AS_IT_IS), Err(Refused::Table(64)));
+        assert_eq!(new_limit(64, 4096, Some(4000), select::AS_IT_IS), Ok(4000), "told to");
+        assert_eq!(new_limit(1 << 20, 1 << 30, None, u64::MAX), Err(Refused::Lower { soft: 1 << 20, to: 524_288 }));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! `tideover run`: a program under the library.
+//! `tideover run`: starts a program with the library.
 #![forbid(unsafe_code)]
 
 use crate::before_exec::rust_startup;
@@ -35,7 +35,7 @@ Exit status: the program's own; 2 if a flag, file or variable holds a bad value,
 126 if the program cannot be guarded or executed, 127 if it is not found. In
 these three cases nothing was started.";
 
-/// The command line: a flag per row of the settings table.
+/// The command line, with a flag for each setting.
 pub fn command() -> Command {
     let settings = SETTINGS.iter().map(|setting| {
         let default =
@@ -44,7 +44,7 @@ pub fn command() -> Command {
             .long(setting.name.replace('_', "-"))
             .value_name("VALUE")
             .value_parser(OsStringValueParser::new())
-            // So that a negative number is refused with the accepted range.
+            // A negative number is a value, which is refused with the accepted range, and not an unknown flag.
             .allow_negative_numbers(true)
             .help(setting.help)
             .long_help(format!("{}\n({}{default})", setting.help, setting.kind))
@@ -82,7 +82,7 @@ pub fn command() -> Command {
         .after_help(EXAMPLES)
 }
 
-/// Returns only if it failed.
+/// Becomes the program; returns only if that failed.
 pub fn run(matches: &ArgMatches) -> Result<(), Failure> {
     let file = matches.get_one::<PathBuf>("config");
     let given = settings(matches, file)?;
@@ -111,7 +111,7 @@ pub fn run(matches: &ArgMatches) -> Result<(), Failure> {
     Err(Failure { status, text: format!("cannot run {}: {}", file_to_run.display(), cause(&error)) })
 }
 
-/// A soft limit can be raised; below this hard limit, programs run out sooner or later.
+/// Warns of a low hard limit, which the library can't raise: programs reach it sooner or later.
 fn warn_of_a_low_limit() {
     const LOW: u64 = 256;
     if let Some(hard) = getrlimit(Resource::Nofile).maximum.filter(|&hard| hard < LOW) {

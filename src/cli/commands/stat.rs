@@ -11,7 +11,7 @@ use crate::show::output::{print, print_json, safe};
 use crate::show::table::{Align, Table};
 use crate::show::units::{ago, bytes, duration, rfc3339};
 use clap::{ArgMatches, Command};
-use tideover_contract::page::{COUNTERS, Shape};
+use tideover_contract::page::{COUNTERS, CounterInfo, Shape};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -28,7 +28,7 @@ pub fn command() -> Command {
         .after_help(EXAMPLES)
 }
 
-/// Prints it.
+/// Prints everything about the process.
 pub fn run(matches: &ArgMatches) -> Result<(), Failure> {
     let pid = matches.get_one::<u32>("pid").copied().unwrap_or_default();
     let page = find(&page_dir(matches), pid)?;
@@ -36,7 +36,7 @@ pub fn run(matches: &ArgMatches) -> Result<(), Failure> {
     if matches.get_flag("json") { print_json(&snapshot.json()) } else { print(&text(&snapshot)) }
 }
 
-/// Everything, for people.
+/// Everything about the process, as text.
 pub fn text(snapshot: &Snapshot) -> String {
     let page = snapshot.page;
     let mut text = format!(
@@ -51,7 +51,7 @@ pub fn text(snapshot: &Snapshot) -> String {
     sections.dedup();
     for section in sections {
         let rows = rows(snapshot, section);
-        // A section in which nothing happened would only hide those in which something did.
+        // A section in which nothing happened takes one line, so that the others are seen.
         if rows.iter().all(|row| row.1 == "0" || row.1 == "no") {
             text.push_str(&format!("\n{section}: nothing so far\n"));
             continue;
@@ -71,67 +71,76 @@ pub fn text(snapshot: &Snapshot) -> String {
     text
 }
 
-/// Name, value and meaning of each row of a section.
-fn rows(snapshot: &Snapshot, section: &str) -> Vec<(String, String, String)> {
+/// Name, value and meaning of a row.
+type Row = (String, String, String);
+
+/// The rows of a section: first what is not in the table of counters, then the counters.
+fn rows(snapshot: &Snapshot, section: &str) -> Vec<Row> {
+    let open = if section == "connections" { Connections::of(snapshot.pid) } else { None };
+    let mut rows = beside_the_counters(snapshot, section, open.as_ref());
+    for counter in COUNTERS.iter().filter(|counter| counter.section == section) {
+        let value = match (counter.name, &open) {
+            ("outgoing", Some(open)) => open.outgoing(),
+            _ => snapshot.counter(section, counter.name),
+        };
+        rows.push(counter_row(counter, value));
+    }
+    rows
+}
+
+fn beside_the_counters(snapshot: &Snapshot, section: &str, open: Option<&Connections>) -> Vec<Row> {
     let page = snapshot.page;
-    let mut rows: Vec<(String, String, String)> = Vec::new();
-    let mut row = |name: &str, value: String, help: &str| rows.push((name.into(), value, help.into()));
-    let mut outgoing = None;
+    let mut rows: Vec<Row> = Vec::new();
+    let mut row = |name: &str, value: u64, help: &str| rows.push((name.into(), value.to_string(), help.into()));
     match section {
         "descriptors" => {
-            row("used", snapshot.used.to_string(), &format!("open now, {:.1} % of the soft limit", snapshot.percent()));
-            row("available", snapshot.available().to_string(), "left before the soft limit");
+            row("used", snapshot.used, &format!("open now, {:.1} % of the soft limit", snapshot.percent()));
+            row("available", snapshot.available(), "left before the soft limit");
         }
         "connections" => {
-            let open = Connections::of(snapshot.pid);
-            for (endpoint, count) in open.iter().flat_map(Connections::lines) {
+            for (endpoint, count) in open.into_iter().flat_map(Connections::lines) {
                 let help = if endpoint.starts_with("to ") { "connections open now" } else { "clients now" };
-                row(&endpoint, count.to_string(), help);
+                row(&endpoint, count, help);
             }
-            outgoing = open.map(|open| open.outgoing());
         }
         "calls" => {
-            row("opened", page.opened().to_string(), "calls that made a descriptor");
-            row("closed", page.closed().to_string(), "descriptors closed");
+            row("opened", page.opened(), "calls that made a descriptor");
+            row("closed", page.closed(), "descriptors closed");
         }
         "logs" => {
             for (refusal, count) in page.refusals() {
-                row("not a log", count.to_string(), &format!("full disk, true error: {}", refusal.text()));
+                row("not a log", count, &format!("full disk, true error: {}", refusal.text()));
             }
         }
         "exhaustion" => {
             for (runtime, it) in page.collectors().filter(|(_, it)| it.runs > 0) {
                 let help = format!("collections: {} descriptors came back in {}", it.freed, duration(it.ns));
-                row(runtime.name(), it.runs.to_string(), &help);
+                row(runtime.name(), it.runs, &help);
             }
             for (skip, count) in page.skips() {
-                row("not collected", count.to_string(), skip.text());
+                row("not collected", count, skip.text());
             }
         }
         _ => {}
     }
-    for counter in COUNTERS.iter().filter(|counter| counter.section == section) {
-        let value = match (counter.name, outgoing) {
-            ("outgoing", Some(outgoing)) => outgoing,
-            _ => snapshot.counter(section, counter.name),
-        };
-        let shown = match counter.name {
-            _ if counter.shape == Shape::Bool => if value == 0 { "no" } else { "yes" }.to_string(),
-            "degraded_since" if value > 0 => ago(value),
-            name if name.ends_with("_ns") => duration(value),
-            name if name.ends_with("_bytes") && value > 0 => bytes(value),
-            _ => value.to_string(),
-        };
-        let name = counter.name.trim_end_matches("_ns");
-        let help = match counter.name {
-            "soft_limit" => "soft limit on open descriptors",
-            "hard_limit" => "hard limit on open descriptors",
-            "outgoing" => "outgoing TCP sockets open now",
-            _ => counter.help.trim_start_matches("nanoseconds "),
-        };
-        row(name, shown, help);
-    }
     rows
+}
+
+fn counter_row(counter: &CounterInfo, value: u64) -> Row {
+    let shown = match counter.name {
+        _ if counter.shape == Shape::Bool => if value == 0 { "no" } else { "yes" }.to_string(),
+        "degraded_since" if value > 0 => ago(value),
+        name if name.ends_with("_ns") => duration(value),
+        name if name.ends_with("_bytes") && value > 0 => bytes(value),
+        _ => value.to_string(),
+    };
+    let help = match counter.name {
+        "soft_limit" => "soft limit on open descriptors",
+        "hard_limit" => "hard limit on open descriptors",
+        "outgoing" => "outgoing TCP sockets open now",
+        _ => counter.help.trim_start_matches("nanoseconds "),
+    };
+    (counter.name.trim_end_matches("_ns").to_string(), shown, help.to_string())
 }
 
 #[cfg(test)]

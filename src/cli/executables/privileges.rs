@@ -39,10 +39,15 @@ pub fn elevation(path: &Path, caller: &Caller) -> Option<String> {
     let mut buffer = [0u8; 64];
     let length = getxattr(path, "security.capability", &mut buffer).unwrap_or(0);
     let file = (metadata.mode(), metadata.uid(), metadata.gid());
-    judge(file, trusted, &buffer[..length], caller)
+    elevation_of(file, trusted, &buffer[..length], caller)
 }
 
-fn judge((mode, owner, group): (u32, u32, u32), trusted: bool, capabilities: &[u8], caller: &Caller) -> Option<String> {
+fn elevation_of(
+    (mode, owner, group): (u32, u32, u32),
+    trusted: bool,
+    capabilities: &[u8],
+    caller: &Caller,
+) -> Option<String> {
     let bits_count = trusted && !caller.no_new_privs;
     let user = if bits_count && mode & 0o4000 != 0 { owner } else { caller.users.1 };
     // Set-group-id without group execute means mandatory locking, not a change of group.
@@ -79,23 +84,23 @@ mod tests {
 
     #[test]
     fn set_id_bits_count_when_they_change_something() {
-        assert!(judge((0o104755, 0, 0), true, b"", &USER).unwrap().contains("set-uid to user 0"));
-        assert!(judge((0o102755, 1000, 42), true, b"", &USER).unwrap().contains("set-gid to group 42"));
-        assert_eq!(judge((0o104755, 1000, 0), true, b"", &USER), None, "one's own file");
-        assert_eq!(judge((0o104755, 0, 0), true, b"", &ROOT), None, "root already");
-        assert_eq!(judge((0o104755, 0, 0), false, b"", &USER), None, "nosuid mount");
-        assert_eq!(judge((0o104755, 0, 0), true, b"", &Caller { no_new_privs: true, ..USER }), None);
-        assert_eq!(judge((0o102745, 0, 42), true, b"", &USER), None, "set-gid without group execute");
-        assert!(judge((0o100755, 0, 0), true, b"", &Caller { users: (1000, 0), ..USER }).is_some());
+        assert!(elevation_of((0o104755, 0, 0), true, b"", &USER).unwrap().contains("set-uid to user 0"));
+        assert!(elevation_of((0o102755, 1000, 42), true, b"", &USER).unwrap().contains("set-gid to group 42"));
+        assert_eq!(elevation_of((0o104755, 1000, 0), true, b"", &USER), None, "one's own file");
+        assert_eq!(elevation_of((0o104755, 0, 0), true, b"", &ROOT), None, "root already");
+        assert_eq!(elevation_of((0o104755, 0, 0), false, b"", &USER), None, "nosuid mount");
+        assert_eq!(elevation_of((0o104755, 0, 0), true, b"", &Caller { no_new_privs: true, ..USER }), None);
+        assert_eq!(elevation_of((0o102745, 0, 42), true, b"", &USER), None, "set-gid without group execute");
+        assert!(elevation_of((0o100755, 0, 0), true, b"", &Caller { users: (1000, 0), ..USER }).is_some());
     }
 
     #[test]
     fn file_capabilities_count_for_users_other_than_root() {
         let ping = [1, 0, 0, 2, 0, 0x20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
         let inheritable_only = [0, 0, 0, 2, 0, 0, 0, 0, 0, 0x20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
-        assert!(judge((0o100755, 0, 0), true, &ping, &USER).unwrap().contains("capabilities"));
-        assert_eq!(judge((0o100755, 0, 0), true, &ping, &ROOT), None);
-        assert_eq!(judge((0o100755, 0, 0), true, &inheritable_only, &USER), None);
-        assert_eq!(judge((0o100755, 0, 0), true, &ping[..3], &USER), None, "cut short");
+        assert!(elevation_of((0o100755, 0, 0), true, &ping, &USER).unwrap().contains("capabilities"));
+        assert_eq!(elevation_of((0o100755, 0, 0), true, &ping, &ROOT), None);
+        assert_eq!(elevation_of((0o100755, 0, 0), true, &inheritable_only, &USER), None);
+        assert_eq!(elevation_of((0o100755, 0, 0), true, &ping[..3], &USER), None, "cut short");
     }
 }

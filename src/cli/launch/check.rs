@@ -1,6 +1,6 @@
-//! Will the loader take the library into this program? A refusal names the reason and what to do.
+//! Can the library be preloaded into a program? If not, the refusal names the reason and what to do.
 //!
-//! Better refused than run unguarded without a word: whoever types `tideover run` wants the library.
+//! A program is refused rather than run without the library and without a word, since that is what `tideover run` is for.
 #![forbid(unsafe_code)]
 
 use crate::executables::elf::{Elf, Libc};
@@ -13,32 +13,32 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::path::Path;
 
-/// Scripts that run scripts: the kernel, too, stops at about so many.
+/// How many interpreters of interpreters are followed. The kernel stops at about as many.
 const MAX_DEPTH: usize = 4;
 
-/// What decides besides the file.
+/// What the check depends on besides the file.
 pub struct Conditions<'a> {
     /// The library that would be preloaded.
     pub library: &'a Library,
-    /// Who runs the program.
+    /// The ids with which the program is executed.
     pub caller: Caller,
-    /// PATH, for `#!/usr/bin/env`.
+    /// PATH, in which `#!/usr/bin/env` looks for the interpreter.
     pub path: Option<OsString>,
 }
 
-/// Refuses a program in which the library could not act; warns of one in which it sees little.
+/// Refuses a program in which the library could not act, and warns of one in which it sees only some calls.
 pub fn check(file: &Path, conditions: &Conditions) -> Result<(), Failure> {
     examine(file, conditions, &file.display().to_string(), 0)
 }
 
-/// `whose` names the file in messages: `x.sh: its interpreter /bin/y`.
+/// Checks a file and its interpreters. `whose` names the file in messages: `x.sh: its interpreter /bin/y`.
 fn examine(file: &Path, conditions: &Conditions, whose: &str, depth: usize) -> Result<(), Failure> {
     let read =
         Executable::read(file).map_err(|error| Failure::refused(format!("cannot run {whose}: {}", cause(&error))))?;
     match read {
         Executable::Elf(elf) => program(&elf, file, conditions)
             .map_err(|reason| Failure::refused(format!("cannot guard {whose}: {reason}"))),
-        // Its set-id bits and capabilities still speak.
+        // Its set-id bits and capabilities can be read, though its content can't.
         Executable::Unreadable => match elevation(file, &conditions.caller) {
             Some(why) => Err(Failure::refused(format!("cannot guard {whose}: {}", privileged(&why)))),
             None => Ok(()),
@@ -50,7 +50,7 @@ fn examine(file: &Path, conditions: &Conditions, whose: &str, depth: usize) -> R
         Executable::Script(script) => {
             let mut interpreter = Path::new(&script.interpreter).to_path_buf();
             examine(&interpreter, conditions, &format!("{whose}: its interpreter {}", script.interpreter), depth + 1)?;
-            // What env does not find, env itself reports best.
+            // If env will not find the program, env's own message says it best.
             let found = script.through_env().and_then(|name| search::find(name.as_ref(), conditions.path.clone()).ok());
             let Some(behind_env) = found else { return Ok(()) };
             interpreter = behind_env;
@@ -59,7 +59,7 @@ fn examine(file: &Path, conditions: &Conditions, whose: &str, depth: usize) -> R
     }
 }
 
-/// The reason why the library can't act in an ELF program.
+/// Checks an ELF program; the error is the reason why the library can't act in it.
 fn program(elf: &Elf, file: &Path, conditions: &Conditions) -> Result<(), String> {
     let library = conditions.library;
     if !elf.same_architecture(&library.elf) {
@@ -136,8 +136,8 @@ fn other_libc(libc: Option<Libc>, interpreter: &str, library: &Library) -> Resul
     ))
 }
 
-/// What a library built for glibc needs and musl has not. musl's one file ignores symbol versions and takes libc.so.6
-/// for itself, so a library that needs nothing else runs under both.
+/// What a library built for glibc needs and musl lacks. musl ignores symbol versions and takes the name libc.so.6 for
+/// itself, so a library that needs nothing else runs with both.
 fn missing<'a>(library: &'a Elf, musl: &Elf) -> Option<&'a String> {
     let own = ["libc.", "libpthread.", "librt.", "libm.", "libdl.", "libutil.", "libxnet."];
     let other_library = library.needed.iter().find(|name| !own.iter().any(|own| name.starts_with(own)));
@@ -152,7 +152,7 @@ mod tests {
 
     fn refusal(file: &Path) -> String {
         let elf = Elf::read(crate::executables::compiled::open("/bin/sh")).unwrap();
-        // A library for this machine's own libc, as far as the verdict looks at it.
+        // A library for this machine's own libc, as far as the check looks at it.
         let elf = Elf { interpreter: None, ..elf };
         let library = Library { path: "/usr/lib/libtideover.so".into(), elf };
         let path = Some("/usr/bin:/bin".into());

@@ -1,4 +1,4 @@
-//! Finds libtideover.so, and makes sure that a loader will take it.
+//! Finds libtideover.so, and checks that a loader can load it.
 #![forbid(unsafe_code)]
 
 use crate::executables::elf::Elf;
@@ -9,20 +9,19 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-/// The file's name, wherever it is.
+/// Name of the library's file.
 pub const NAME: &str = "libtideover.so";
 
-/// The library, checked.
+/// The library, after the checks.
 #[derive(Debug)]
 pub struct Library {
-    /// Absolute.
+    /// Its absolute path.
     pub path: PathBuf,
-    /// With symbols.
+    /// Its ELF file, with symbols.
     pub elf: Elf,
 }
 
-/// Finds the library: TIDEOVER_LIB and nothing else if that is set, else beside this executable and in the lib folders
-/// next to it.
+/// Finds the library: by TIDEOVER_LIB alone if that is set, else beside this executable and in the lib folders next to it.
 pub fn find() -> Result<Library, Failure> {
     let executable = std::env::current_exe().unwrap_or_default();
     let beside = executable.parent().unwrap_or(Path::new("/"));
@@ -59,7 +58,7 @@ fn places(beside: &Path) -> Vec<PathBuf> {
     folders.into_iter().map(|folder| folder.join(NAME)).collect()
 }
 
-/// The folder under lib that Debian and its kin give this architecture.
+/// The folder below lib that Debian and its derivatives use for this architecture.
 pub fn multiarch() -> &'static str {
     match std::env::consts::ARCH {
         "x86_64" => "x86_64-linux-gnu",
@@ -80,7 +79,7 @@ fn check(path: PathBuf) -> Result<Library, Failure> {
     }
 }
 
-/// Is this file a library that a loader can map?
+/// Checks that a file is a shared library that a loader can map.
 pub fn examine(path: &Path) -> Result<Library, Failure> {
     let refuse = |why: String| Failure::refused(format!("cannot preload {}: {why}", path.display()));
     let metadata = path.metadata().map_err(|error| refuse(cause(&error)))?;
@@ -92,8 +91,8 @@ pub fn examine(path: &Path) -> Result<Library, Failure> {
     let Some(elf) = Elf::read_with_symbols(file).filter(|elf| elf.relocatable && elf.interpreter.is_none()) else {
         return Err(refuse(format!("it is not a shared library; set TIDEOVER_LIB to the full path of {NAME}")));
     };
-    // The loader maps it executable, which a noexec mount forbids: every program would print an error and run
-    // unguarded.
+    // The loader maps a library executable, which a noexec mount forbids: every program would print an error, and run
+    // without the library.
     if statvfs(path).is_ok_and(|fs| fs.f_flag.bits() & libc::ST_NOEXEC != 0) {
         return Err(refuse("its filesystem is mounted noexec; put it elsewhere".to_string()));
     }

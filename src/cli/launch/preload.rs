@@ -1,4 +1,4 @@
-//! The text of LD_PRELOAD.
+//! The value of LD_PRELOAD.
 #![forbid(unsafe_code)]
 
 use crate::launch::library::NAME;
@@ -6,7 +6,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 
-/// Why LD_PRELOAD can't hold this path, with the remedy; None if it can. The loader has no quoting.
+/// Why LD_PRELOAD can't hold this path, with the remedy; None if it can. The loader knows no quoting.
 pub fn inexpressible(path: &Path) -> Option<String> {
     let bytes = path.as_os_str().as_bytes();
     let what = match bytes.iter().find(|b| b" :$\n".contains(b))? {
@@ -20,8 +20,8 @@ pub fn inexpressible(path: &Path) -> Option<String> {
     ))
 }
 
-/// Ours first, so that our hooks are found first; the rest as it was, without other copies of ours (two would hook
-/// twice).
+/// Puts the library first into a list, so that its hooks are found first, and leaves the rest as it was. Other copies of the
+/// library are taken out: two would hook everything twice.
 pub fn with(library: &Path, inherited: Option<&OsStr>) -> OsString {
     let mut text = library.as_os_str().as_bytes().to_vec();
     for other in others(library, inherited) {
@@ -31,7 +31,7 @@ pub fn with(library: &Path, inherited: Option<&OsStr>) -> OsString {
     OsString::from_vec(text)
 }
 
-/// The inherited list without ours; None if nothing is left.
+/// Takes the library out of a list; None if nothing is left.
 pub fn without(library: &Path, inherited: Option<&OsStr>) -> Option<OsString> {
     let others = others(library, inherited);
     (!others.is_empty()).then(|| OsString::from_vec(others.join(&b':')))

@@ -4,7 +4,7 @@
 //! all work in it goes through a descriptor of the folder. Pages are read by read(2), never mapped.
 #![forbid(unsafe_code)]
 
-use crate::pages::lifetime::{Life, judge};
+use crate::pages::lifetime::{self, Life};
 use crate::pages::without_page;
 use crate::processes::process::{alive, boot_time_ns, tick_ns};
 use crate::show::failure::{Failure, cause};
@@ -116,7 +116,7 @@ fn walk_folder(folder: &OwnedFd, user: u32, found: &mut Found) {
         let life = match View::new(&*bytes) {
             // A page with another process id than its file's name is forged, or of another pid namespace.
             Ok(view) if view.pid() != pid => continue,
-            Ok(view) => judge(view, process, tick_ns()),
+            Ok(view) => lifetime::compare(view, process, tick_ns()),
             // The page is not filled in yet, or of another version of the library: only the file's name can be believed.
             Err(NotAPage::New | NotAPage::Layout(_)) if process.is_none() => Life::Gone,
             Err(NotAPage::Magic) if process.is_none() && bytes.iter().all(|&b| b == 0) => Life::Gone,

@@ -18,7 +18,7 @@ pub enum Life {
 }
 
 /// Compares a page with the process that has its number now: one that started later than the page was made is another.
-pub fn judge(page: View, process: Option<Alive>, tick_ns: u64) -> Life {
+pub fn compare(page: View, process: Option<Alive>, tick_ns: u64) -> Life {
     let Some(process) = process else { return Life::Gone };
     let latest = page.started_boot_ns().saturating_add(tick_ns).saturating_add(SLACK_NS);
     if process.started_ns.is_some_and(|started| started > latest) {
@@ -36,17 +36,17 @@ mod tests {
     const TICK: u64 = 10_000_000;
     const SECOND: u64 = 1_000_000_000;
 
-    fn verdict(process: Option<Option<u64>>) -> Life {
+    fn life(process: Option<Option<u64>>) -> Life {
         let bytes = forge(7, state::LIVE, 100 * SECOND);
-        judge(View::new(&bytes).unwrap(), process.map(|started_ns| Alive { started_ns }), TICK)
+        compare(View::new(&bytes).unwrap(), process.map(|started_ns| Alive { started_ns }), TICK)
     }
 
     #[test]
     fn a_page_lives_as_long_as_the_process_that_made_it() {
-        assert_eq!(verdict(Some(Some(99 * SECOND))), Life::Live);
-        assert_eq!(verdict(Some(Some(100 * SECOND + TICK))), Life::Live, "rounding is no proof");
-        assert_eq!(verdict(Some(None)), Life::Live, "hidden, but alive");
-        assert_eq!(verdict(None), Life::Gone);
-        assert_eq!(verdict(Some(Some(101 * SECOND))), Life::Gone, "the number is another's");
+        assert_eq!(life(Some(Some(99 * SECOND))), Life::Live);
+        assert_eq!(life(Some(Some(100 * SECOND + TICK))), Life::Live, "rounding is no proof");
+        assert_eq!(life(Some(None)), Life::Live, "hidden, but alive");
+        assert_eq!(life(None), Life::Gone);
+        assert_eq!(life(Some(Some(101 * SECOND))), Life::Gone, "the number is another's");
     }
 }

@@ -1,4 +1,4 @@
-//! The settings that a program has or would get, and who gave each.
+//! The settings in effect in a program, and where each came from.
 #![forbid(unsafe_code)]
 
 use crate::processes::process::Environment;
@@ -12,35 +12,35 @@ use std::os::unix::ffi::OsStrExt;
 use tideover_contract::page::View;
 use tideover_contract::settings::{Id, Kind, SETTINGS, Shown, Source, by_env, default_value, parse, sink};
 
-/// Where a value came from.
+/// Where the value of a setting came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum From {
-    /// Nobody set it.
+    /// It is the default.
     Default,
-    /// The environment.
+    /// From the environment.
     Environment,
-    /// A flag of `tideover run`.
+    /// From a flag of `tideover run`.
     Flag,
-    /// The file of `tideover run --config`, if its path is known.
+    /// From the file of `tideover run --config`, with its path if that is known.
     File(Option<String>),
-    /// The environment, but what it holds is refused ([`Effective::refusal`]); with the refused text, if it is known.
+    /// The environment holds a value that is refused ([`Effective::refusal`]); with that value if it is known.
     Refused(Option<String>),
-    /// The process's library is older than this setting.
+    /// The process's library is older than this setting, and does not know it.
     Unknown,
 }
 
-/// One setting.
+/// A setting in effect.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Effective {
     /// Index in [`SETTINGS`].
     pub index: usize,
-    /// As a user would write it; empty for unset text.
+    /// The value as a user would write it; empty for text that is not set.
     pub value: String,
-    /// Who gave it.
+    /// Where it came from.
     pub from: From,
 }
 
-/// What a program would get that is started with this environment.
+/// The settings of a program that is started with this environment.
 pub fn from_environment(get: impl Fn(&str) -> Option<OsString>) -> Vec<Effective> {
     let origin = get(origin_variable::VARIABLE);
     let effective = |(index, setting): (usize, &tideover_contract::settings::Setting)| {
@@ -57,11 +57,12 @@ pub fn from_environment(get: impl Fn(&str) -> Option<OsString>) -> Vec<Effective
     all
 }
 
-/// What a guarded process has: its page, and for texts, which the page can't hold, the environment it was started with.
+/// The settings of a guarded process: from its page, and texts, which a page can't hold, from the environment that it was
+/// started with.
 pub fn from_page(page: View, environment: Option<&Environment>) -> Vec<Effective> {
     let get = |name: &str| environment.and_then(|environment| environment.get(name));
     if page.version().is_empty() {
-        // Nothing counted yet, so the page has no content: it will have what the environment says.
+        // The process has counted nothing yet, so its page has no content. Its settings are those of its environment.
         return from_environment(get);
     }
     let origin = get(origin_variable::VARIABLE);
@@ -89,11 +90,11 @@ fn source(origin: Option<&OsStr>, name: &str) -> From {
     }
 }
 
-/// The value in words. Of a text, a page tells only whether it is set; a host may have overwritten its environment
+/// Prints a value. Of a text, a page tells only whether it is set, and a program may have overwritten its environment
 /// (setproctitle).
 fn shown(index: usize, given: Option<&OsStr>, value: u64, from: From) -> Effective {
     let setting = &SETTINGS[index];
-    // The library's own default may be another: what copies files diverts nothing.
+    // In a program that copies files (cp, tar) the library's own default is `off`.
     let own_default = matches!(setting.kind, Kind::Sink) && value != default_value(index);
     let unset = from == From::Default || given.is_some_and(OsStr::is_empty);
     let text = match (&setting.kind, given) {
@@ -104,7 +105,7 @@ fn shown(index: usize, given: Option<&OsStr>, value: u64, from: From) -> Effecti
     Effective { index, value: text, from }
 }
 
-/// Variables that look like settings and are none, each with the nearest setting.
+/// Variables that are named like settings and are none, each with the most similar setting.
 pub fn unknown_variables(names: impl Iterator<Item = OsString>) -> Vec<(String, Option<&'static str>)> {
     let known =
         |name: &[u8]| by_env(name).is_some() || name == b"TIDEOVER_LIB" || name == origin_variable::VARIABLE.as_bytes();
@@ -145,7 +146,7 @@ impl Effective {
         }
     }
 
-    /// Where it came from, for people.
+    /// Where it came from, in words for people.
     pub fn origin(&self) -> String {
         match &self.from {
             From::Flag => "flag of tideover run".to_string(),
@@ -156,7 +157,7 @@ impl Effective {
         }
     }
 
-    /// What explains a refused variable, and says what is done instead.
+    /// Explains why a variable is refused, and says what is done instead; None if it is not.
     pub fn refusal(&self) -> Option<String> {
         let From::Refused(text) = &self.from else { return None };
         let setting = &SETTINGS[self.index];

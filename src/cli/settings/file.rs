@@ -9,7 +9,7 @@ use std::path::Path;
 use tideover_contract::settings::{Kind, SETTINGS, by_name};
 use toml::de::{DeTable, DeValue};
 
-/// Reads the file into settings and the values of their variables.
+/// Reads the file: for each setting in it the index in [`SETTINGS`], and the text that its variable will hold.
 pub fn read(path: &Path) -> Result<Vec<(usize, OsString)>, Failure> {
     let text = std::fs::read_to_string(path).map_err(|error| {
         Failure::usage(format!("cannot read the settings in {}: {}", path.display(), cause(&error)))
@@ -45,7 +45,7 @@ fn parse(text: &str, path: &str) -> Result<Vec<(usize, OsString)>, Failure> {
     Ok(found)
 }
 
-/// A TOML value as its variable will hold it.
+/// The text that a setting's variable will hold, from its TOML value.
 fn variable(kind: &Kind, value: &DeValue, place: &str) -> Result<String, Failure> {
     match value {
         DeValue::String(text) if text.contains('\0') => Err(Failure::usage(format!("{place} cannot hold a zero byte"))),
@@ -55,7 +55,7 @@ fn variable(kind: &Kind, value: &DeValue, place: &str) -> Result<String, Failure
         DeValue::Boolean(flag) => Ok(flag.to_string()),
         DeValue::Array(items) if matches!(kind, Kind::Globs | Kind::Runtimes) => {
             let items: Option<Vec<&str>> = items.iter().map(|item| item.get_ref().as_str()).collect();
-            // A comma would make two patterns of one.
+            // Patterns are separated by commas in the variable, so none may hold one.
             let items = items.filter(|items| !items.iter().any(|item| item.contains([',', '\0'])));
             items.map(|items| items.join(",")).ok_or_else(|| {
                 Failure::usage(format!(

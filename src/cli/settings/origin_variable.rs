@@ -1,8 +1,8 @@
-//! TIDEOVER_ORIGIN: how `tideover run` tells `tideover config PID` who gave each setting.
+//! TIDEOVER_ORIGIN, in which `tideover run` writes for `tideover config PID` where each setting came from.
 //!
-//! `max_retries=flag,raise=file,config=/etc/tideover.toml`: setting and source, by comma; `config=` comes last and goes
-//! to the end, since a path may hold commas. A setting that is not named came through the environment that `run` itself
-//! was started in.
+//! `max_retries=flag,raise=file,config=/etc/tideover.toml`: settings with their sources, by comma. `config=` comes last, and its
+//! path goes to the end, since a path may hold commas. A setting that is not named came from the environment that `run`
+//! itself was started in.
 #![forbid(unsafe_code)]
 
 use crate::settings::overrides::{Override, OverrideSource};
@@ -11,11 +11,11 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 use tideover_contract::settings::SETTINGS;
 
-/// The variable; the library knows its name and ignores it.
+/// Name of the variable. The library knows it and ignores it.
 pub const VARIABLE: &str = "TIDEOVER_ORIGIN";
 const CONFIG: &[u8] = b"config=";
 
-/// The variable's value; None when nothing was given.
+/// The variable's value; None if neither a flag nor a file gave a setting.
 pub fn encode(given: &[Override], file: Option<&Path>) -> Option<OsString> {
     let mut parts: Vec<Vec<u8>> = given
         .iter()
@@ -31,7 +31,7 @@ pub fn encode(given: &[Override], file: Option<&Path>) -> Option<OsString> {
     (!parts.is_empty()).then(|| OsString::from_vec(parts.join(&b',')))
 }
 
-/// Who gave a setting, in words: `flag of tideover run`, `/etc/tideover.toml`; None if the value does not say.
+/// Where a setting came from, and the path of the file if it was one; None if the variable's value does not say.
 pub fn decode(origin: &OsStr, name: &str) -> Option<(OverrideSource, Option<String>)> {
     let mut rest = origin.as_bytes();
     let mut source = None;

@@ -1,4 +1,5 @@
-//! The settings that `tideover run` was given: flags beat the file, the file beats the inherited environment.
+//! The settings that `tideover run` is given by flags and by its file. A flag overrides the file, and both override the
+//! environment that `run` was started in.
 #![forbid(unsafe_code)]
 
 use crate::show::failure::Failure;
@@ -6,23 +7,23 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use tideover_contract::settings::{SETTINGS, parse};
 
-/// Who gave a value.
+/// Where an override comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OverrideSource {
-    /// The command line.
+    /// A flag on the command line.
     Flag,
-    /// The TOML file.
+    /// The TOML file of `--config`.
     File,
 }
 
-/// A setting with a value that is accepted.
+/// A setting with a value that has been checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Override {
     /// Index in [`SETTINGS`].
     pub index: usize,
-    /// As its variable will hold it.
+    /// The text that its variable will hold.
     pub value: OsString,
-    /// For `tideover config PID`.
+    /// Where it comes from, which `tideover config PID` shows.
     pub source: OverrideSource,
 }
 
@@ -35,7 +36,7 @@ pub fn check(index: usize, value: &OsStr, place: &str) -> Result<(), Failure> {
     }
 }
 
-/// Puts flags before file, and refuses what the program would inherit and nobody overrides.
+/// Joins flags and file, and refuses a bad value, also one in the environment that the program would inherit.
 pub fn merge(
     flags: Vec<(usize, OsString)>,
     file: Vec<(usize, OsString)>,
@@ -60,7 +61,7 @@ pub fn merge(
     Ok(given)
 }
 
-/// `--max-retries`.
+/// The flag of a setting: `--max-retries`.
 pub fn flag(index: usize) -> String {
     format!("--{}", SETTINGS[index].name.replace('_', "-"))
 }

@@ -1,7 +1,7 @@
-//! "Did you mean": the nearest of a few names.
+//! "Did you mean": the most similar of a few names.
 #![forbid(unsafe_code)]
 
-/// The name that needs the fewest edits to become `typed`, if that is a plausible slip.
+/// The name that needs the fewest edits to become `typed`; None if that is too many for a slip.
 pub fn nearest<'a>(typed: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let folded = typed.to_lowercase().replace('-', "_");
     names

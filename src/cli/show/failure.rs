@@ -53,7 +53,7 @@ impl Failure {
     }
 
     /// A failure without text: stdout has said everything.
-    pub fn told(status: Status) -> Failure {
+    pub fn without_text(status: Status) -> Failure {
         Failure { status, text: String::new() }
     }
 

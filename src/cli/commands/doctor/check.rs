@@ -1,4 +1,4 @@
-//! A check: what was looked at, how it is, and what mends it.
+//! The result of a check: what was checked, how bad it is, and what helps.
 #![forbid(unsafe_code)]
 
 use crate::show::output::safe;
@@ -6,12 +6,12 @@ use crate::system::Share;
 use crate::system::level::{Level, Thresholds};
 use serde_json::{Value, json};
 
-/// One line of the report, and the lines that mend it.
+/// A line of the report, and the commands that help.
 #[derive(Debug)]
 pub struct Check {
-    /// One or two words.
+    /// What was checked, in one or two words.
     pub name: &'static str,
-    /// How it is.
+    /// How bad it is.
     pub level: Level,
     /// What was found.
     pub says: String,
@@ -20,22 +20,22 @@ pub struct Check {
 }
 
 impl Check {
-    /// Any level; the remedy is dropped where there is nothing to mend.
+    /// A result of any level. If that is OK, the remedy is dropped.
     pub fn new(name: &'static str, level: Level, says: impl Into<String>, remedy: Vec<String>) -> Check {
         let remedy = if level == Level::Ok { Vec::new() } else { remedy };
         Check { name, level, says: says.into(), remedy }
     }
 
-    /// Nothing to mend.
+    /// A result that is OK.
     pub fn ok(name: &'static str, says: impl Into<String>) -> Check {
         Check::new(name, Level::Ok, says, Vec::new())
     }
 
-    /// Part of something that is in use.
+    /// How much of something limited is in use; [`Thresholds::usage`] says how bad that is.
     pub fn share(name: &'static str, share: Share, what: &str, remedy: Vec<String>) -> Check {
         let Share { used, max } = share;
         let percent = share.percent();
-        // fs.file-max is often the highest number there is, which says nothing.
+        // fs.file-max is often the highest number there is, which is no limit.
         let says = if max > 1 << 62 {
             format!("{used} {what}, no limit")
         } else {
@@ -44,7 +44,7 @@ impl Check {
         Check::new(name, Thresholds::usage().level(percent), says, remedy)
     }
 
-    /// `WARNING   zombies       ...`, and below it what mends it.
+    /// `WARNING   zombies       ...`, and below it a line for each command that helps.
     pub fn text(&self) -> String {
         let mut text =
             format!("{:9} {:13} {}\n", self.level.name().to_uppercase(), self.name, safe(self.says.as_bytes()));
@@ -54,13 +54,13 @@ impl Check {
         text
     }
 
-    /// An element of `checks[]`.
+    /// An element of `checks[]` in the JSON.
     pub fn json(&self) -> Value {
         json!({ "check": self.name, "status": self.level.name(), "says": self.says, "remedy": self.remedy })
     }
 }
 
-/// The command that sets a kernel parameter now, and the line that keeps it.
+/// The command that sets a kernel parameter now, and the one that sets it at every boot.
 pub fn set(name: &str, value: u64) -> Vec<String> {
     vec![
         format!("sudo sysctl -w {name}={value}"),

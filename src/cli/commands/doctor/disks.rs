@@ -1,4 +1,4 @@
-//! The disks under the logs, and logs that are deleted and go on growing.
+//! The filesystems of the logs, and deleted files that still take space.
 #![forbid(unsafe_code)]
 
 use super::check::Check;
@@ -10,10 +10,11 @@ use rustix::fs::{StatVfs, statvfs};
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// From less than this on, or less than 5 % of a smaller disk, a disk is nearly full; the library goes back to its log there.
+/// A filesystem with less free space in bytes, or with less than 5 % if it is small, is nearly full. When there is more, the
+/// library writes to the log again.
 const FREE: u64 = 100 << 20;
 
-/// A line for each filesystem that holds logs of the process.
+/// Checks each filesystem that holds logs of the process.
 pub fn under_logs(sampled: &SampledProcess) -> Vec<Check> {
     let logs = sampled.last.written.iter().filter(|file| file.log);
     let by_disk: BTreeMap<(u32, u32), &WrittenFile> = logs.map(|file| ((file.id.0, file.id.1), file)).collect();
@@ -23,11 +24,11 @@ pub fn under_logs(sampled: &SampledProcess) -> Vec<Check> {
     by_disk.values().filter_map(|file| disk("log disk", &file.by, &file.path)).collect()
 }
 
-/// Free space and inodes of the filesystem of a file, which is known to its owner by `path`.
+/// Checks free space and inodes of the filesystem of a file. `by` is a path that reaches it, `path` the one for messages.
 pub fn disk(name: &'static str, by: &Path, path: &str) -> Option<Check> {
     let stat = statvfs(by).ok()?;
     let folder = path.rsplit_once('/').map_or("/", |(folder, _)| if folder.is_empty() { "/" } else { folder });
-    let (level, says) = judge(&stat);
+    let (level, says) = level_and_text(&stat);
     let mut remedy = vec![format!("what takes the space: du -xah {folder} | sort -h | tail -n 20")];
     if path.starts_with("/var/log") {
         remedy.push("sudo journalctl --vacuum-size=100M; sudo logrotate -f /etc/logrotate.conf".to_string());
@@ -35,7 +36,7 @@ pub fn disk(name: &'static str, by: &Path, path: &str) -> Option<Check> {
     Some(Check::new(name, level, format!("{path}: {says}"), remedy))
 }
 
-fn judge(stat: &StatVfs) -> (Level, String) {
+fn level_and_text(stat: &StatVfs) -> (Level, String) {
     let unit = if stat.f_frsize == 0 { stat.f_bsize } else { stat.f_frsize };
     let (free, size) = (stat.f_bavail.saturating_mul(unit), stat.f_blocks.saturating_mul(unit));
     let mark = FREE.min(size / 20);
@@ -46,7 +47,7 @@ fn judge(stat: &StatVfs) -> (Level, String) {
     } else {
         Level::Ok
     };
-    // Filesystems that make inodes as they need them say 0.
+    // Filesystems that make inodes as needed report 0.
     let inodes = match (stat.f_favail, stat.f_files) {
         (_, 0) => Level::Ok,
         (free, all) if free <= all / 100 => Level::Critical,
@@ -58,7 +59,7 @@ fn judge(stat: &StatVfs) -> (Level, String) {
     (space.max(inodes), format!("{} of {} free{counted}", bytes(free), bytes(size)))
 }
 
-/// Files that are gone from their folder and take space until the process closes them.
+/// Checks files that are deleted and take space until the process closes them.
 pub fn deleted(sampled: &SampledProcess) -> Vec<Check> {
     let before =
         |file: &WrittenFile| sampled.first.written.iter().find(|first| first.id == file.id).map(|first| first.size);
@@ -85,7 +86,7 @@ fn check(sampled: &SampledProcess, file: &WrittenFile, grew: u64) -> Check {
         format!("it grew by {} in {:.1} s", bytes(grew), sampled.took.as_secs_f64())
     };
     let says = format!("{} is deleted and takes {} until it is closed; {rate}", file.path, bytes(file.taken));
-    // More of it than is left: the disk is filling up with what nobody can see.
+    // It takes more space than is free: the disk fills up with a file that no folder shows.
     let free = statvfs(&file.by).map_or(u64::MAX, |stat| stat.f_bavail.saturating_mul(stat.f_frsize));
     let level = if grew > 0 && file.taken >= free { Level::Critical } else { Level::Warning };
     let sparse = if file.appends { "" } else { " (it does not append: the size stays, the space is freed)" };
@@ -110,7 +111,7 @@ mod tests {
 
     #[test]
     fn a_disk_is_judged_by_space_and_inodes() {
-        let level = |free, size, inodes| judge(&stat(free, size, inodes)).0;
+        let level = |free, size, inodes| level_and_text(&stat(free, size, inodes)).0;
         assert_eq!(level(5000, 10_000, (50, 100)), Level::Ok);
         assert_eq!(level(101, 100_000, (0, 0)), Level::Ok, "100 MiB are enough on any disk");
         assert_eq!(level(90, 100_000, (50, 100)), Level::Warning);
@@ -118,6 +119,6 @@ mod tests {
         assert_eq!(level(0, 100, (50, 100)), Level::Critical);
         assert_eq!(level(5000, 10_000, (5, 100)), Level::Warning);
         assert_eq!(level(5000, 10_000, (0, 100)), Level::Critical);
-        assert_eq!(judge(&stat(1, 2, (3, 4))).1, "1.0 MiB of 2.0 MiB free, 3 of 4 inodes");
+        assert_eq!(level_and_text(&stat(1, 2, (3, 4))).1, "1.0 MiB of 2.0 MiB free, 3 of 4 inodes");
     }
 }

@@ -1,4 +1,4 @@
-//! inotify instances and watches: limited per user, and the error is EMFILE or ENOSPC, which mislead.
+//! inotify instances and watches. They are limited for each user, and calls fail with EMFILE or ENOSPC, which mislead.
 #![forbid(unsafe_code)]
 
 use super::check::{Check, set};
@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 /// What distributions and editors advise for fs.inotify.max_user_watches.
 const ENOUGH_WATCHES: u64 = 512 << 10;
 
-/// A user's instances and watches, and the process that has most watches.
+/// A user's instances and watches, and the process with most watches.
 #[derive(Default)]
 struct User {
     instances: u64,
@@ -19,7 +19,7 @@ struct User {
     most: (u64, u32, String),
 }
 
-/// Of one user, or of whichever uses most.
+/// Checks those of one user, or of the user who has most.
 pub fn of(all: &[ListedProcess], user: Option<u32>) -> Vec<Check> {
     let mut users: BTreeMap<u32, User> = BTreeMap::new();
     for listed in all.iter().filter(|listed| listed.used.is_some_and(|used| used > 0)) {

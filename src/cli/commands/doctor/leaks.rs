@@ -1,4 +1,4 @@
-//! What grows while the process is watched.
+//! Leaks: kinds of descriptors of which more and more are open while the process is sampled.
 #![forbid(unsafe_code)]
 
 use super::check::Check;
@@ -9,12 +9,12 @@ use crate::system::level::Level;
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
-/// Less than this may be chance.
+/// A smaller growth may be chance.
 const LEAST: u64 = 3;
-/// A leak that fills the limit sooner is critical.
+/// A leak that reaches the soft limit sooner is critical.
 const SOON: Duration = Duration::from_secs(600);
 
-/// Something that grew.
+/// A target on which more and more descriptors are open.
 #[derive(Debug, PartialEq, Eq)]
 struct Growth {
     what: Target,
@@ -22,7 +22,7 @@ struct Growth {
     to: u64,
 }
 
-/// A line for each kind of which more and more are open; else one that says there is none.
+/// A result for each kind of descriptor that grew, or one that says that none did.
 pub fn of(sampled: &SampledProcess) -> Vec<Check> {
     let nothing = format!("nothing grew in {:.1} s", sampled.took.as_secs_f64());
     if sampled.samples.len() < 2 {
@@ -86,7 +86,7 @@ fn time_until(room: u64, by: u64, took: Duration) -> Duration {
     Duration::try_from_secs_f64(room as f64 / by.max(1) as f64 * took.as_secs_f64()).unwrap_or(Duration::MAX)
 }
 
-/// Of each kind the target that grew most; a folder only where no file in it explains its growth.
+/// Of each kind the target that grew most; a folder only if no file in it explains its growth.
 fn suspects(samples: &[Sample]) -> Vec<Growth> {
     let all: HashSet<&Target> = samples.iter().flat_map(|look| look.targets.keys()).collect();
     let mut worst: BTreeMap<&str, Growth> = BTreeMap::new();
@@ -105,7 +105,7 @@ fn suspects(samples: &[Sample]) -> Vec<Growth> {
     worst.into_values().collect()
 }
 
-/// By how much, if it never fell and rose in at least half of the steps.
+/// By how much a number grew; None if it fell once, or rose in less than half of the steps.
 fn growth(counts: &[u64]) -> Option<u64> {
     let steps = || counts.iter().zip(counts.iter().skip(1));
     let never_fell = steps().all(|(a, b)| a <= b);

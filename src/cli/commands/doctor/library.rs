@@ -1,4 +1,4 @@
-//! Is the library in it, what may it do there, and what has it had to do?
+//! The library in a process: is it loaded, how is it set, and what has it counted?
 #![forbid(unsafe_code)]
 
 use super::check::Check;
@@ -11,7 +11,7 @@ use crate::show::units::{ago, bytes};
 use crate::system::level::Level;
 use tideover_contract::settings::{Id, Kind, SETTINGS};
 
-/// All of that.
+/// Makes the checks of the library.
 pub fn of(sampled: &SampledProcess) -> Vec<Check> {
     let pid = sampled.pid;
     let environment = Environment::of(pid);
@@ -42,7 +42,7 @@ pub fn of(sampled: &SampledProcess) -> Vec<Check> {
     checks
 }
 
-/// It acts by the names that libc exports; what does not call those passes it by.
+/// What the library does not see in this process: it hooks the functions that libc exports, and nothing else.
 fn unseen(sampled: &SampledProcess) -> String {
     let rings = sampled.last.kinds.get("io_uring").copied().unwrap_or(0);
     let rings = if rings == 0 { String::new() } else { format!("its {rings} io_uring and ") };

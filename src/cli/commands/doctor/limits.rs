@@ -1,4 +1,4 @@
-//! Limits at every level: of the process, of its container, of the system.
+//! Limits of the process, of its container and of the system.
 #![forbid(unsafe_code)]
 
 use super::check::{Check, set};
@@ -11,7 +11,7 @@ use crate::system::level::{Level, Thresholds};
 use crate::system::{self, Share};
 use tideover_contract::select;
 
-/// Soft and hard limit of the process.
+/// Checks the soft and the hard limit of the process.
 pub fn of(sampled: &SampledProcess) -> Vec<Check> {
     let (pid, (soft, hard), used) = (sampled.pid, sampled.limits, sampled.last.used);
     let view = sampled.page.as_ref().and_then(|page| page.view());
@@ -32,7 +32,7 @@ pub fn of(sampled: &SampledProcess) -> Vec<Check> {
     };
     let mut soft_check = Check::share("soft limit", Share { used, max: soft }, "descriptors in use", raise_soft);
     if within > soft {
-        // The library raises it as needed: only what can't be had is missing.
+        // The library raises the soft limit as needed, so the level depends on how far it may be raised.
         soft_check.level = Thresholds::usage().level(Share { used, max: within }.percent());
         soft_check.says.push_str(&format!("; the library raises it to at most {within}"));
         soft_check.remedy.retain(|_| soft_check.level != Level::Ok);
@@ -60,7 +60,7 @@ pub fn of(sampled: &SampledProcess) -> Vec<Check> {
     checks
 }
 
-/// Open files and processes of the system, memory, and the same of the container that `pid` is in.
+/// Checks open files, processes and memory of the system, and processes and memory of the container that `pid` is in.
 pub fn shared(pid: u32) -> Vec<Check> {
     let mut checks = Vec::new();
     if let Some(share) = system::files() {
@@ -96,7 +96,7 @@ pub fn shared(pid: u32) -> Vec<Check> {
     checks
 }
 
-/// Memory of the process, beside what its container and the system have.
+/// The memory of the process, as part of that of its container or of the system.
 pub fn memory_of(sampled: &SampledProcess) -> Option<Check> {
     let resident = process::resident(sampled.pid)?;
     let total = cgroup::memory(sampled.pid).or_else(system::memory)?.max;

@@ -1,4 +1,4 @@
-//! `tideover doctor`: what is short, or soon will be, in a process or on the system, and what mends it.
+//! `tideover doctor`: checks a process or the system for what is short or soon will be, and names commands that help.
 #![forbid(unsafe_code)]
 
 mod check;
@@ -42,13 +42,13 @@ pub fn command() -> Command {
                 .value_name("TIME")
                 .default_value("2s")
                 .value_parser(time)
-                .help("Watch the process for so long, to see what grows"),
+                .help("How long to sample the process, to see what grows"),
         )
         .args([json_flag(), page_dir_flag()])
         .after_help(EXAMPLES)
 }
 
-/// Makes the checks; the worst is the exit status.
+/// Makes the checks. The worst result is the exit status.
 pub fn run(matches: &ArgMatches) -> Result<(), Failure> {
     let sample = matches.get_one::<Duration>("sample").copied().unwrap_or_default();
     let pages = page_dir(matches);
@@ -63,8 +63,8 @@ pub fn run(matches: &ArgMatches) -> Result<(), Failure> {
     if matches.get_flag("json") { print_json(&report.json()) } else { print(&report.text()) }.map_err(unknown)?;
     match report.worst() {
         Level::Ok => Ok(()),
-        Level::Warning => Err(Failure::told(Status::Warning)),
-        Level::Critical => Err(Failure::told(Status::Critical)),
+        Level::Warning => Err(Failure::without_text(Status::Warning)),
+        Level::Critical => Err(Failure::without_text(Status::Critical)),
     }
 }
 

@@ -1,4 +1,4 @@
-//! The checks of a process, in the order of the report.
+//! All checks of a process, in the order of the report.
 #![forbid(unsafe_code)]
 
 use super::check::Check;
@@ -7,7 +7,7 @@ use super::{disks, inotify, leaks, library, limits};
 use crate::processes::process::owner;
 use crate::system::level::{Level, Thresholds};
 
-/// All of them.
+/// Makes all checks.
 pub fn checks(sampled: &SampledProcess) -> Vec<Check> {
     let mut checks = limits::of(sampled);
     checks.extend(limits::shared(sampled.pid));
@@ -25,7 +25,7 @@ pub fn checks(sampled: &SampledProcess) -> Vec<Check> {
 /// Connections in CLOSE_WAIT, in percent of the soft limit.
 const CLOSE_WAIT: Thresholds = Thresholds { warning: 0.0, critical: 50.0 };
 
-/// The peer of a CLOSE_WAIT socket has closed it long ago; only the program itself can.
+/// Connections by state. In CLOSE_WAIT the peer has closed the connection, and only the program itself can close its side.
 fn connections(sampled: &SampledProcess) -> Check {
     let waiting = sampled.last.tcp.get("CLOSE_WAIT").copied().unwrap_or(0);
     let all: u64 = sampled.last.tcp.values().sum();

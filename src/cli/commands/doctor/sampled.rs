@@ -1,4 +1,4 @@
-//! The process that is examined: what it has open, now and a little later.
+//! The process that is checked: what it has open, in several samples over some time.
 #![forbid(unsafe_code)]
 
 use crate::pages::{self, Page};
@@ -14,45 +14,45 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// Looks at the process so often while it is sampled.
+/// How many samples are taken.
 const SAMPLES: u32 = 6;
 
-/// What one look found of what may leak.
+/// What may leak, as found in one sample.
 pub struct Sample {
-    /// By kind and target.
+    /// How many descriptors there are, by kind and target.
     pub targets: HashMap<Target, u64>,
-    /// inotify watches.
+    /// How many inotify watches there are.
     pub watches: u64,
 }
 
-/// Everything that the checks look at.
+/// A process, with everything that the checks look at.
 pub struct SampledProcess {
-    /// Its number.
+    /// Process id.
     pub pid: u32,
     /// Its name.
     pub name: String,
-    /// Its file.
+    /// The program that it runs.
     pub program: Program,
-    /// Soft and hard limit.
+    /// Soft and hard limit on open descriptors.
     pub limits: (u64, u64),
-    /// At the start of the sample.
+    /// Its descriptors in the first sample.
     pub first: OpenDescriptors,
-    /// At its end.
+    /// Its descriptors in the last sample.
     pub last: OpenDescriptors,
-    /// All samples between them, both included.
+    /// All samples, with the first and the last.
     pub samples: Vec<Sample>,
-    /// How long the sample took.
+    /// How long sampling took.
     pub took: Duration,
-    /// Its zombies, those that were there all the time.
+    /// Process ids of its children that were zombies all the time.
     pub zombies: Vec<u32>,
-    /// All processes, at the end.
+    /// All processes of the system, at the end.
     pub all: Vec<ListedProcess>,
     /// Its page, if it has one.
     pub page: Option<Page>,
 }
 
 impl SampledProcess {
-    /// Watches a process for a while.
+    /// Samples a process for some time.
     pub fn take(pid: u32, sample: Duration, pages: &Path) -> Result<SampledProcess, Failure> {
         let name = process::name(pid);
         if process::alive(pid).is_none() {
@@ -96,14 +96,14 @@ impl SampledProcess {
         Ok(SampledProcess { pid, name, program, limits, first, last, samples, took, zombies: lasting, all, page })
     }
 
-    /// Who it is.
+    /// The heading of the report: name, process id, user.
     pub fn heading(&self) -> String {
         let user = process::owner(self.pid).filter(|user| *user != geteuid().as_raw());
         let user = user.map_or_else(String::new, |user| format!(" of user {user}"));
         format!("{} (process {}){user}, watched for {:.1} s", self.name, self.pid, self.took.as_secs_f64())
     }
 
-    /// Descriptors by kind, connections by state, and the top targets.
+    /// A text with descriptors by kind, connections by state, and the targets on which most are open.
     pub fn inventory(&self) -> String {
         let list = |counts: Vec<(&str, u64)>| {
             let mut counts = counts;
@@ -125,7 +125,7 @@ impl SampledProcess {
         text + "\n" + &table.render(80, 2, 2)
     }
 
-    /// The same, and who it is.
+    /// Name, process id, limits, descriptors by kind, connections by state and targets, as JSON.
     pub fn json(&self) -> Value {
         let counts = |map: &std::collections::BTreeMap<&'static str, u64>| -> Value {
             Value::Object(map.iter().map(|(name, n)| ((*name).to_string(), json!(n))).collect::<Map<_, _>>())

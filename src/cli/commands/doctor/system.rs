@@ -1,4 +1,4 @@
-//! The checks of the system, in the order of the report.
+//! All checks of the system, in the order of the report.
 #![forbid(unsafe_code)]
 
 use super::check::Check;
@@ -14,7 +14,7 @@ use std::path::Path;
 use tideover_contract::select::FD_SETSIZE;
 use tideover_contract::settings::{Id, default_value};
 
-/// All of them.
+/// Makes all checks.
 pub fn checks(pages: &Path) -> Vec<Check> {
     let all = list::all();
     let mut checks = limits::shared(std::process::id());
@@ -31,7 +31,7 @@ pub fn checks(pages: &Path) -> Vec<Check> {
     checks
 }
 
-/// What programs get that are started from here.
+/// The limits that programs get that are started by this user.
 fn defaults() -> Check {
     let limit = getrlimit(Resource::Nofile);
     let (soft, hard) = (limit.current.unwrap_or(u64::MAX), limit.maximum.unwrap_or(u64::MAX));
@@ -79,7 +79,7 @@ fn zombies(all: &[ListedProcess]) -> Check {
     let total: usize = parents.iter().map(|(_, count)| count).sum();
     let Some(&(pid, most)) = parents.first() else { return Check::ok("zombies", "none") };
     let name = all.iter().find(|process| process.pid == pid).map_or("?", |process| &process.name);
-    // A few are between their end and their parent's wait at any time.
+    // At any time a few processes have ended and their parents are about to wait for them.
     let level = match total {
         ..10 => Level::Ok,
         10..1000 => Level::Warning,
@@ -89,7 +89,7 @@ fn zombies(all: &[ListedProcess]) -> Check {
     Check::new("zombies", level, says, vec![format!("tideover doctor {pid}")])
 }
 
-/// TCP sockets that no process has any more, against the number at which the kernel resets them.
+/// TCP sockets that no process has open any more, and the number of them from which on the kernel resets them.
 fn orphans() -> Option<Check> {
     let max = sysctl("net.ipv4.tcp_max_orphans")?;
     let share = Share { used: sockstat("TCP", "orphan")?, max };

@@ -1,4 +1,4 @@
-//! The man pages: tideover(1), one per command, and tideover(7) for the library, from the command line and the tables.
+//! The man pages: tideover(1), one for each command, and tideover(7) for the library, made from the command line and the tables.
 #![forbid(unsafe_code)]
 
 use crate::system::replace::{readable, replace};
@@ -16,10 +16,10 @@ use tideover_contract::settings::SETTINGS;
 const VERSION: &str = concat!("tideover ", env!("CARGO_PKG_VERSION"));
 const MANUAL: &str = "tideover";
 
-/// Writes all of them.
+/// Writes all man pages into a folder.
 pub fn write(mut all: Command, folder: &Path) -> io::Result<()> {
     fs::create_dir_all(folder)?;
-    // So that usage lines and --help are complete.
+    // Completes usage lines and adds --help.
     all.build();
     let date = date();
     let shown: Vec<&Command> = all.get_subcommands().filter(|command| !command.is_hide_set()).collect();
@@ -36,7 +36,7 @@ fn put(path: &Path, page: &[u8]) -> io::Result<()> {
     replace(path, page, readable())
 }
 
-/// Of the sources, where a package builder says so (https://reproducible-builds.org); otherwise today.
+/// The date of the man pages: SOURCE_DATE_EPOCH if it is set (https://reproducible-builds.org), otherwise today.
 fn date() -> String {
     let given = std::env::var("SOURCE_DATE_EPOCH").ok().and_then(|text| text.parse().ok());
     let time = given.map_or_else(SystemTime::now, |seconds| UNIX_EPOCH + Duration::from_secs(seconds));
@@ -87,9 +87,9 @@ fn sentence(command: &Command) -> String {
     command.get_about().map(|about| format!("{about}.")).unwrap_or_default()
 }
 
-/// tideover(7): what is the same however the library got into a program.
+/// tideover(7): the library, however it is loaded into a program.
 fn library(date: &str, others: &[&str]) -> io::Result<Vec<u8>> {
-    let about = "carries unmodified programs over descriptor exhaustion and full log disks";
+    let about = "keeps unmodified programs running when descriptors run out or the disk of a log is full";
     let mut roff = header("tideover", "7", date, about);
     roff.control("SH", ["SYNOPSIS"]);
     verbatim(&mut roff, "tideover run PROGRAM ...\nLD_PRELOAD=/path/of/libtideover.so PROGRAM ...");

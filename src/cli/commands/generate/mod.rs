@@ -1,4 +1,4 @@
-//! `tideover generate`: man pages and completions, made from the command line and the tables when it is installed.
+//! `tideover generate`: writes man pages and completions, which are made from the command line and the tables.
 #![forbid(unsafe_code)]
 
 mod manual;
@@ -21,7 +21,7 @@ pub fn command() -> Command {
         .arg(Arg::new("folder").required(true).value_parser(value_parser!(PathBuf)))
 }
 
-/// Writes them.
+/// Writes the man pages or the completions.
 pub fn run(matches: &ArgMatches) -> Result<(), Failure> {
     let folder = matches.get_one::<PathBuf>("folder").map_or(Path::new("."), PathBuf::as_path);
     let written = match matches.get_one::<String>("what").map(String::as_str) {
@@ -41,7 +41,7 @@ fn completions(folder: &Path) -> std::io::Result<()> {
     Ok(())
 }
 
-/// The command line without what nobody types, and with the words that settings take.
+/// The command line without hidden commands, and with the words that settings accept.
 fn completable() -> Command {
     let shown = commands::command();
     let commands: Vec<Command> = shown.get_subcommands().filter(|command| !command.is_hide_set()).cloned().collect();

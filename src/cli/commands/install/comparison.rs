@@ -1,4 +1,4 @@
-//! Programs started with and without the library, before every program is: do they start, and do they say the same?
+//! Starts some programs without and with the library, and compares what they print and how they end.
 #![forbid(unsafe_code)]
 
 use crate::before_exec::chroot;
@@ -12,7 +12,8 @@ use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-/// What one needs to get in and to put things right, first the shell; and interpreters. Those that are there are tried.
+/// Programs that an administrator needs to log in and to repair a system, the shell first; and interpreters. Those that the
+/// system has are tried.
 const PROGRAMS: &[(&str, &[&str])] = &[
     ("/bin/sh", &["-c", "exit 3"]),
     ("/bin/bash", &["-c", "exit 3"]),
@@ -32,27 +33,27 @@ const PROGRAMS: &[(&str, &[&str])] = &[
     ("/usr/bin/perl", &["-e", "print 1"]),
 ];
 
-/// None of them takes a second.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// Longest time that a program may take. None of them takes a second.
+const TIME_LIMIT: Duration = Duration::from_secs(20);
 
 /// How a program is started.
 #[derive(Clone, Copy)]
 pub enum With<'a> {
-    /// Without any preload of its own (that of /etc/ld.so.preload works all the same).
+    /// Without LD_PRELOAD. /etc/ld.so.preload, if there is one, is in effect.
     Nothing,
-    /// LD_PRELOAD.
+    /// With this library in LD_PRELOAD.
     Preload(&'a Path),
 }
 
 #[derive(PartialEq, Eq)]
-struct Told {
+struct Behaviour {
     status: ExitStatus,
     stdout: Vec<u8>,
     stderr: Vec<u8>,
 }
 
-/// Starts each program below `root` without the library and with it, which is at `library` as seen from there. Names of those
-/// that were tried, or what went wrong.
+/// Starts each program with the root directory `root`, without the library and with it; `library` is its path as seen from
+/// there. Returns the names of those that were tried, or what went wrong.
 pub fn compare(root: &Path, library: &Path) -> Result<Vec<&'static str>, String> {
     let mut tried = Vec::new();
     for &(program, arguments) in PROGRAMS.iter().filter(|(program, _)| loadable(root, program)) {
@@ -63,7 +64,7 @@ pub fn compare(root: &Path, library: &Path) -> Result<Vec<&'static str>, String>
                 "{program} {} behaves otherwise with {}: {}",
                 arguments.join(" "),
                 library.display(),
-                preloaded.words()
+                preloaded.text()
             ));
         }
         tried.push(Path::new(program).file_name().and_then(|name| name.to_str()).unwrap_or(program));
@@ -79,26 +80,26 @@ pub fn compare(root: &Path, library: &Path) -> Result<Vec<&'static str>, String>
     }
 }
 
-/// What the first of the programs does without any preload of ours: to be held against what it does afterwards.
+/// Starts the first of the programs without LD_PRELOAD, and keeps what it does, to compare it with what it does afterwards.
 pub fn before(root: &Path) -> Option<Before> {
     let &(program, arguments) = PROGRAMS.iter().find(|(program, _)| loadable(root, program))?;
-    Some(Before { program, arguments, told: start(root, program, arguments, With::Nothing).ok()? })
+    Some(Before { program, arguments, behaviour: start(root, program, arguments, With::Nothing).ok()? })
 }
 
-/// See [`before`].
+/// What the first of the programs did before /etc/ld.so.preload was changed.
 pub struct Before {
     program: &'static str,
     arguments: &'static [&'static str],
-    told: Told,
+    behaviour: Behaviour,
 }
 
 impl Before {
-    /// Does it do the same, and load the library, now that /etc/ld.so.preload names it? A loader that now complains of what it
-    /// reads there (glibc misreads files with several comments) counts as a difference.
+    /// Starts the program again, now that /etc/ld.so.preload names the library: it must behave as before, and load the library. A
+    /// loader that complains of what it reads there (glibc misreads files with several comments) counts as a difference.
     pub fn confirm(&self, root: &Path, library: &Path) -> Result<(), String> {
-        let told = start(root, self.program, self.arguments, With::Nothing)?;
-        if told != self.told {
-            return Err(format!("{} behaves otherwise now: {}", self.program, told.words()));
+        let behaviour = start(root, self.program, self.arguments, With::Nothing)?;
+        if behaviour != self.behaviour {
+            return Err(format!("{} behaves otherwise now: {}", self.program, behaviour.text()));
         }
         match loads(root, self.program, library, With::Nothing)? {
             true => Ok(()),
@@ -107,21 +108,22 @@ impl Before {
     }
 }
 
-/// A program that is there, and whose loader is glibc's: a static one has none, and musl's does not read the file.
+/// Is there a program at this path whose loader is that of glibc? A static program has no loader, and that of musl does not
+/// read /etc/ld.so.preload.
 fn loadable(root: &Path, program: &str) -> bool {
     let Ok(file) = File::open(root.join(program.trim_start_matches('/'))) else { return false };
     Elf::read(file).is_some_and(|elf| elf.libc() == Some(Libc::Glibc))
 }
 
-/// glibc's loader lists what it maps, and starts nothing.
+/// Does a program load the library? glibc's loader lists what it would map, and does not start the program.
 fn loads(root: &Path, program: &str, library: &Path, with: With) -> Result<bool, String> {
     let mut command = command(root, program, with);
-    let told = run(command.env("LD_TRACE_LOADED_OBJECTS", "1"), program)?;
+    let behaviour = run(command.env("LD_TRACE_LOADED_OBJECTS", "1"), program)?;
     let path = library.as_os_str().as_bytes();
-    Ok(told.stdout.split(|b| b"\n\t ".contains(b)).any(|word| word == path))
+    Ok(behaviour.stdout.split(|b| b"\n\t ".contains(b)).any(|word| word == path))
 }
 
-fn start(root: &Path, program: &str, arguments: &[&str], with: With) -> Result<Told, String> {
+fn start(root: &Path, program: &str, arguments: &[&str], with: With) -> Result<Behaviour, String> {
     run(command(root, program, with).args(arguments), program)
 }
 
@@ -137,33 +139,33 @@ fn command(root: &Path, program: &str, with: With) -> Command {
     command
 }
 
-/// What it says goes to unnamed files: it is little, and nobody has to read it meanwhile.
-fn run(command: &mut Command, program: &str) -> Result<Told, String> {
-    let trouble = |error: std::io::Error| format!("cannot start {program}: {}", cause(&error));
-    let (mut stdout, out) = std::io::pipe().map_err(trouble)?;
-    let (mut stderr, err) = std::io::pipe().map_err(trouble)?;
-    let mut child = command.stdin(Stdio::null()).stdout(out).stderr(err).process_group(0).spawn().map_err(trouble)?;
-    // The command holds the pipes' other ends until it is given others.
+/// Runs a command, and reads what it prints from two pipes.
+fn run(command: &mut Command, program: &str) -> Result<Behaviour, String> {
+    let failed = |error: std::io::Error| format!("cannot start {program}: {}", cause(&error));
+    let (mut stdout, out) = std::io::pipe().map_err(failed)?;
+    let (mut stderr, err) = std::io::pipe().map_err(failed)?;
+    let mut child = command.stdin(Stdio::null()).stdout(out).stderr(err).process_group(0).spawn().map_err(failed)?;
+    // The command keeps the writing ends of the pipes open until it is given other files.
     command.stdout(Stdio::null()).stderr(Stdio::null());
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIME_LIMIT;
     let status = loop {
-        match child.try_wait().map_err(trouble)? {
+        match child.try_wait().map_err(failed)? {
             Some(status) => break status,
             None if Instant::now() > deadline => {
                 let _ = child.kill();
                 let _ = child.wait();
-                return Err(format!("{program} hung for {} s", PATIENCE.as_secs()));
+                return Err(format!("{program} hung for {} s", TIME_LIMIT.as_secs()));
             }
             None => std::thread::sleep(Duration::from_millis(2)),
         }
     };
     let (mut told_out, mut told_err) = (Vec::new(), Vec::new());
-    stdout.read_to_end(&mut told_out).and_then(|_| stderr.read_to_end(&mut told_err)).map_err(trouble)?;
-    Ok(Told { status, stdout: told_out, stderr: told_err })
+    stdout.read_to_end(&mut told_out).and_then(|_| stderr.read_to_end(&mut told_err)).map_err(failed)?;
+    Ok(Behaviour { status, stdout: told_out, stderr: told_err })
 }
 
-impl Told {
-    fn words(&self) -> String {
+impl Behaviour {
+    fn text(&self) -> String {
         let stderr = String::from_utf8_lossy(&self.stderr);
         match stderr.lines().next() {
             Some(line) => format!("{}: {}", self.status, crate::show::output::safe(line.as_bytes())),

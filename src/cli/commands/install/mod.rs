@@ -1,8 +1,8 @@
-//! `tideover install --system` and `tideover uninstall`: the library in every program, by /etc/ld.so.preload.
+//! `tideover install --system` and `tideover uninstall`: load the library into every program, by /etc/ld.so.preload.
 //!
-//! The file is powerful: a library that does not load, or that a stranger can change, is everybody's trouble. So what will be in
-//! it is tried first, by children; it is put in place by rename(2), so that a program starting meanwhile reads the old or the
-//! new; and it is tried again, and put back if the shell does not start.
+//! A library in this file that does not load, or that another user can change, harms every program. So programs are started
+//! with the library before the file is changed; the file is put in place by rename(2), so that a program that starts meanwhile
+//! reads the old or the new one; and then the shell is started again, and the old file put back if it behaves otherwise.
 #![forbid(unsafe_code)]
 
 mod comparison;
@@ -15,7 +15,7 @@ use crate::show::failure::{Failure, cause};
 use crate::show::output::print;
 use crate::system::replace::{readable, replace};
 use clap::{Arg, ArgAction, ArgMatches, Command, ValueHint, value_parser};
-use ownership::{follow, trouble};
+use ownership::{follow, problem};
 use std::fs::{self, Permissions};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -75,7 +75,7 @@ pub fn install_command() -> Command {
 pub fn uninstall_command() -> Command {
     Command::new("uninstall")
         .about("Takes the library out of /etc/ld.so.preload")
-        .arg(Arg::new("system").long("system").action(ArgAction::SetTrue).hide(true).help("The same"))
+        .arg(Arg::new("system").long("system").action(ArgAction::SetTrue).hide(true).help("Accepted, as by install"))
         .arg(root_flag())
         .after_help(UNINSTALL_EXAMPLES)
 }
@@ -91,7 +91,7 @@ fn root_flag() -> Arg {
         .help("Act on the system in this folder (an image, a mounted disk)")
 }
 
-/// Tries, writes, tries again.
+/// Tries the library, changes the file, and tries again.
 pub fn install(matches: &ArgMatches) -> Result<(), Failure> {
     let root = root(matches)?;
     let library = library(&root, matches.get_one("library"))?;
@@ -123,7 +123,7 @@ pub fn install(matches: &ArgMatches) -> Result<(), Failure> {
     ))
 }
 
-/// Takes our lines out.
+/// Takes the library out of the file.
 pub fn uninstall(matches: &ArgMatches) -> Result<(), Failure> {
     let list = List::read(&root(matches)?)?;
     if !preload_file::names(&list.text) {
@@ -143,7 +143,7 @@ fn root(matches: &ArgMatches) -> Result<PathBuf, Failure> {
     }
 }
 
-/// The library as a process below `root` will see it, checked.
+/// The path of the library as a process sees it whose root directory is `root`, after all checks.
 fn library(root: &Path, named: Option<&PathBuf>) -> Result<PathBuf, Failure> {
     let inside = root != Path::new("/");
     let path = match named {
@@ -156,7 +156,7 @@ fn library(root: &Path, named: Option<&PathBuf>) -> Result<PathBuf, Failure> {
         return Err(refuse("give its full path".to_string()));
     }
     if path.file_name() != Some(NAME.as_ref()) {
-        // `uninstall` knows it by its name.
+        // `uninstall` recognises it by its name.
         return Err(refuse(format!("its name has to be {NAME}")));
     }
     if let Some(why) = preload::inexpressible(&path) {
@@ -173,7 +173,7 @@ fn library(root: &Path, named: Option<&PathBuf>) -> Result<PathBuf, Failure> {
     Ok(path)
 }
 
-/// Where a package or `make install` puts the library.
+/// Finds the library where a package or `make install` has put it.
 fn installed(root: &Path) -> Result<PathBuf, Failure> {
     let folders = ["/usr/local/lib", "/usr/lib", "/usr/lib64"].map(PathBuf::from);
     let places = folders.iter().flat_map(|folder| [folder.join(multiarch()), folder.clone()]).map(|f| f.join(NAME));
@@ -185,7 +185,7 @@ fn installed(root: &Path) -> Result<PathBuf, Failure> {
 /// /etc/ld.so.preload.
 struct List {
     path: PathBuf,
-    /// Empty where there is no file.
+    /// Its content; empty if there is no file.
     text: Vec<u8>,
     permissions: Permissions,
 }
@@ -206,7 +206,7 @@ impl List {
                     "it is not a regular file; somebody arranged that, so change it where it points".to_string(),
                 ));
             }
-            Ok(metadata) => match trouble(&metadata) {
+            Ok(metadata) => match problem(&metadata) {
                 Some((what, remedy)) => return Err(refuse(format!("it {what}; {remedy} {}", path.display()))),
                 None => metadata.permissions(),
             },
@@ -233,7 +233,7 @@ impl List {
         done
     }
 
-    /// Puts another text in its place at once, or removes the file if nothing is left to say.
+    /// Replaces the file by one with this text, or removes it if the text is blank.
     fn replace(&self, text: &[u8]) -> Result<(), Failure> {
         if !preload_file::is_blank(text) {
             return replace(&self.path, text, self.permissions.clone()).map_err(|error| self.failure(&error));

@@ -1,4 +1,4 @@
-//! Who could change a file that every program is about to load, root's included?
+//! Checks that nobody but root can change a file that every program, those of root included, is about to load.
 #![forbid(unsafe_code)]
 
 use crate::show::failure::cause;
@@ -8,11 +8,12 @@ use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 
-/// As many symbolic links as the kernel follows.
+/// As many symbolic links are followed as the kernel follows.
 const MAX_LINKS: usize = 40;
 
-/// Follows a path below `root`, as a process sees it whose root that is: links don't lead out of it. Every folder on the way,
-/// and the end, must be root's, and nobody else's to change. The real path, or why not with the remedy.
+/// Follows a path as a process sees it whose root directory is `root`, so that links don't lead out of it. Every folder on the
+/// way and the file itself must belong to root and be writable by nobody else. Returns the real path; the error is the reason
+/// with the remedy.
 pub fn follow(root: &Path, path: &Path) -> Result<PathBuf, String> {
     let mut left: VecDeque<OsString> = components(path);
     let mut at = root.to_path_buf();
@@ -60,16 +61,16 @@ fn components(path: &Path) -> VecDeque<OsString> {
 
 fn own(path: &Path) -> Result<(), String> {
     let metadata = path.metadata().map_err(|error| format!("{}: {}", path.display(), cause(&error)))?;
-    match trouble(&metadata) {
-        // No chmod for a folder: it may be /tmp.
+    match problem(&metadata) {
+        // No command is named for a folder: it may be /tmp, which must be writable.
         Some((what, _)) if metadata.is_dir() => Err(format!("{} {what}", path.display())),
         Some((what, remedy)) => Err(format!("{} {what}; {remedy} {}", path.display(), path.display())),
         None => Ok(()),
     }
 }
 
-/// What is wrong with owner or mode, and the command that mends a file but for its path.
-pub fn trouble(metadata: &Metadata) -> Option<(String, &'static str)> {
+/// What is wrong with owner or mode, and the command that mends it, to which the path is to be added; None if nothing is.
+pub fn problem(metadata: &Metadata) -> Option<(String, &'static str)> {
     let (mode, needed) = (metadata.mode(), if metadata.is_dir() { 0o001 } else { 0o004 });
     if metadata.uid() != 0 {
         Some((format!("belongs to user {}, who could put anything there", metadata.uid()), "chown root"))
@@ -89,7 +90,7 @@ mod tests {
     use super::*;
     use std::os::unix::fs::{PermissionsExt, chown, symlink};
 
-    /// A root filesystem, if this user can make one that is root's.
+    /// A folder like a root filesystem; None if this user is not root, and so can't make one that belongs to root.
     fn root() -> Option<tempfile::TempDir> {
         let root = tempfile::tempdir().unwrap();
         let mode = |path: &Path, mode| std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();

@@ -1,5 +1,5 @@
-//! The text of /etc/ld.so.preload, as glibc's loader reads it: paths between blanks, newlines and colons; `#` begins a
-//! comment, wherever it stands. What is not ours stays as it is, to the byte.
+//! The content of /etc/ld.so.preload, as glibc's loader reads it: paths separated by blanks, newlines and colons; `#` begins a
+//! comment, wherever it stands. What does not name the library is left unchanged, byte by byte.
 #![forbid(unsafe_code)]
 
 use crate::launch::library::NAME;
@@ -18,7 +18,7 @@ pub fn with(text: &[u8], library: &Path) -> Vec<u8> {
     }
     let mut rest = without(text);
     let first = paths(&rest).next().map(|range| range.start);
-    // Before the line of the first path; comments that head the file go on heading it.
+    // It goes before the line of the first path, so that comments at the head of the file stay there.
     let at = first.map_or(rest.len(), |start| rest[..start].iter().rposition(|&b| b == b'\n').map_or(0, |i| i + 1));
     let torn = at == rest.len() && rest.last().is_some_and(|&b| b != b'\n');
     let line = [if torn { &b"\n"[..] } else { b"" }, path, b"\n"].concat();
@@ -26,7 +26,7 @@ pub fn with(text: &[u8], library: &Path) -> Vec<u8> {
     rest
 }
 
-/// The text without any copy of the library; a line that held nothing else is gone with it.
+/// The text without any copy of the library; a line that holds nothing else is removed.
 pub fn without(text: &[u8]) -> Vec<u8> {
     let mut rest = text.to_vec();
     let found: Vec<Range<usize>> = ours(text).collect();
@@ -45,7 +45,7 @@ pub fn names(text: &[u8]) -> bool {
     ours(text).next().is_some()
 }
 
-/// Does it name nothing and say nothing?
+/// Is the text blank: without a path and without a comment?
 pub fn is_blank(text: &[u8]) -> bool {
     text.iter().all(|b| SEPARATORS.contains(b))
 }

@@ -1,4 +1,5 @@
-//! The text format of Prometheus, with its conventions: base units, `_total`, HELP and TYPE once per name.
+//! The text format of Prometheus, with its conventions: base units, names of counters that end in `_total`, HELP and TYPE once
+//! for each name.
 #![forbid(unsafe_code)]
 
 use super::totals::{Row, Totals, calls, counter, refusals};
@@ -8,24 +9,24 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use tideover_contract::page::{COUNTERS, CounterInfo, Shape};
 
-/// What the processes of a program have now.
+/// The processes of each program.
 #[derive(Default)]
 struct Now<'a>(BTreeMap<String, Vec<&'a Snapshot<'a>>>);
 
-/// How a gauge of several processes becomes one number.
+/// How the values of a gauge in several processes become one number.
 #[derive(Clone, Copy)]
 enum Of {
     Sum,
     Highest,
-    /// Of those that are not 0.
+    /// The lowest that is not 0.
     Earliest,
 }
 
-/// Gauges that are not added up.
+/// Gauges whose values are not added up.
 const GAUGES: &[(&str, Of)] =
     &[("high_water", Of::Highest), ("raised_from", Of::Highest), ("degraded_since", Of::Earliest)];
 
-/// Everything there is to tell.
+/// All metrics.
 pub fn text(totals: &Totals, snapshots: &[Snapshot]) -> String {
     let sums = totals.sums();
     let mut now = Now::default();
@@ -59,7 +60,7 @@ impl Exposition {
         let _ = writeln!(self.0, "{name}{labels} {value}");
     }
 
-    /// A gauge of each program, from its processes.
+    /// Adds a gauge, with a sample for each program.
     fn gauge(&mut self, name: &str, help: &str, now: &Now, value: impl Fn(&[&Snapshot]) -> String) {
         self.family(name, "gauge", help);
         for (program, processes) in &now.0 {
@@ -86,7 +87,7 @@ impl Exposition {
         self.gauge("tideover_descriptors_available", help, now, available);
     }
 
-    /// A row of the page's table.
+    /// Adds a row of [`COUNTERS`].
     fn counter(&mut self, index: usize, info: &CounterInfo, sums: &BTreeMap<String, Box<Row>>, now: &Now) {
         let (name, seconds) = name(info);
         let shown = |number: u64| if seconds { format!("{:.9}", number as f64 / 1e9) } else { number.to_string() };
@@ -144,7 +145,7 @@ impl Exposition {
     }
 }
 
-/// Its name, and is it a time, which the page keeps in nanoseconds and Prometheus wants in seconds?
+/// The name of a counter's metric, and whether its value is converted from nanoseconds to seconds, the base unit.
 fn name(info: &CounterInfo) -> (String, bool) {
     let (stem, seconds) = match info.name {
         "degraded_since" => ("degraded_since_seconds".to_string(), true),

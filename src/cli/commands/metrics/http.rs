@@ -1,4 +1,5 @@
-//! A small HTTP/1.1 server: GET and HEAD, one request per connection, everything bounded: head, time, connections.
+//! A small HTTP/1.1 server: GET and HEAD, one request for each connection. Length of the request, times and number of
+//! connections are bounded.
 #![forbid(unsafe_code)]
 
 use crate::show::failure::Failure;
@@ -9,18 +10,18 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Longest request line and headers.
+/// Longest request line and headers together, in bytes.
 const HEAD: usize = 8 << 10;
-/// A request must have come after so long.
+/// Longest time in which a request must have been received.
 const REQUEST_TIME: Duration = Duration::from_secs(5);
-/// An answer must have been taken after so long.
+/// Longest time in which an answer must have been sent.
 const ANSWER_TIME: Duration = Duration::from_secs(20);
-/// Connections that are answered at once; others hear that it is busy.
+/// At most so many connections are answered at the same time; others get status 503.
 const CONNECTIONS: usize = 16;
-/// Of the threads that answer: small, because memory is counted.
+/// Stack of a thread that answers, in bytes: small, to save memory.
 const STACK: usize = 512 << 10;
 
-/// What is answered.
+/// An answer.
 pub struct Response {
     status: &'static str,
     kind: &'static str,
@@ -28,22 +29,22 @@ pub struct Response {
 }
 
 impl Response {
-    /// 200.
+    /// An answer with status 200.
     pub fn new(kind: &'static str, body: String) -> Response {
         Response { status: "200 OK", kind, body }
     }
 
-    /// 200, a page with its own style and script.
+    /// An answer with status 200 that is a web page.
     pub fn html(body: &str) -> Response {
         Response::new("text/html; charset=utf-8", body.to_string())
     }
 
-    /// 404.
+    /// An answer with status 404.
     pub fn not_found() -> Response {
         Response { status: "404 Not Found", kind: "text/plain", body: "There is /, /metrics and /-/healthy.\n".into() }
     }
 
-    /// 500.
+    /// An answer with status 500, and the reason.
     pub fn failed(why: &str) -> Response {
         Response { status: "500 Internal Server Error", kind: "text/plain; charset=utf-8", body: format!("{why}\n") }
     }
@@ -67,7 +68,7 @@ impl Response {
     }
 }
 
-/// Answers for ever. `handler` gets the path, without the query.
+/// Answers requests until the process is killed. `handler` gets the path, without the query.
 pub fn serve(
     listener: &TcpListener,
     handler: impl Fn(&str) -> Response + Send + Sync + 'static,
@@ -76,7 +77,7 @@ pub fn serve(
     let busy = Arc::new(AtomicUsize::new(0));
     loop {
         let Ok((stream, _)) = listener.accept() else {
-            // The peer is gone, or descriptors are: both pass.
+            // The peer has closed the connection, or no descriptor is free: both may be different in a moment.
             thread::sleep(Duration::from_millis(50));
             continue;
         };
@@ -97,7 +98,7 @@ pub fn serve(
     }
 }
 
-/// One of the connections that are answered at once.
+/// A connection that is counted while it is answered.
 struct Place(Arc<AtomicUsize>);
 
 impl Place {
@@ -133,7 +134,7 @@ fn converse(mut stream: &TcpStream, handler: &impl Fn(&str) -> Response) -> io::
     stream.shutdown(Shutdown::Write)
 }
 
-/// Everything up to the empty line; None if it is too long.
+/// Reads the request line and the headers, up to the empty line; None if they are too long.
 fn head(mut stream: &TcpStream) -> io::Result<Option<Vec<u8>>> {
     let deadline = Instant::now() + REQUEST_TIME;
     let mut head = Vec::new();
@@ -158,7 +159,7 @@ fn left(deadline: Instant) -> io::Result<Duration> {
     if left.is_zero() { Err(ErrorKind::TimedOut.into()) } else { Ok(left) }
 }
 
-/// Method and path, or the answer to what is neither GET nor HEAD.
+/// Method and path of a request, or the answer to one that is malformed or neither GET nor HEAD.
 fn request(head: &[u8]) -> Result<(String, String), Response> {
     let line = String::from_utf8_lossy(head.split(|&b| b == b'\r').next().unwrap_or_default()).into_owned();
     let mut words = line.split(' ');

@@ -1,4 +1,4 @@
-//! `tideover metrics`: the counters of all guarded processes, by program, for Prometheus; and a page for people.
+//! `tideover metrics`: the counters of all guarded processes, added up by program, for Prometheus; and a web page for people.
 #![forbid(unsafe_code)]
 
 mod exposition;
@@ -52,13 +52,13 @@ pub fn command() -> Command {
                 .value_name("TIME")
                 .requires("textfile")
                 .value_parser(time)
-                .help("Write it again and again"),
+                .help("Write it again at this interval, until killed"),
         ])
         .arg(page_dir_flag())
         .after_help(EXAMPLES)
 }
 
-/// Prints, writes or serves.
+/// Prints the metrics, writes them into a file, or serves them.
 pub fn run(matches: &ArgMatches) -> Result<(), Failure> {
     let exporter = Exporter { base: page_dir(matches), totals: Mutex::new(Totals::default()) };
     if let Some(address) = matches.get_one::<String>("listen") {
@@ -69,14 +69,14 @@ pub fn run(matches: &ArgMatches) -> Result<(), Failure> {
     let Some(&interval) = matches.get_one::<Duration>("interval") else { return Ok(()) };
     loop {
         std::thread::sleep(interval.max(Duration::from_millis(100)));
-        // Full now, writable later: whoever reads the file sees its age.
+        // The disk may be full now and have space later. That the file is old is seen by its time.
         if let Err(failure) = exporter.metrics().and_then(|text| put(path, &text)) {
             log::warn!("{failure}");
         }
     }
 }
 
-/// Where the pages are, and what has been counted so far.
+/// The folder of pages, and the totals so far.
 struct Exporter {
     base: PathBuf,
     totals: Mutex<Totals>,
@@ -106,7 +106,7 @@ impl Exporter {
 }
 
 fn serve(address: &str, exporter: Exporter) -> Result<(), Failure> {
-    // Not found when it starts is a mistake; later it may come and go.
+    // A folder of pages that is missing at start is a mistake in the command line; later it may come and go.
     exporter.walk()?;
     let listener = listen(address)?;
     let local = listener.local_addr().map_or_else(|_| address.to_string(), |local| local.to_string());
@@ -120,7 +120,7 @@ fn serve(address: &str, exporter: Exporter) -> Result<(), Failure> {
     })
 }
 
-/// `:PORT` is any address, of both families where there are two.
+/// Listens on an address. `:PORT` means all addresses, of IPv6 and IPv4 if there are both.
 fn listen(address: &str) -> Result<TcpListener, Failure> {
     let bound = match address.strip_prefix(':') {
         Some(port) => {
@@ -140,7 +140,7 @@ fn answer(text: Result<String, Failure>, kind: &'static str) -> Response {
     }
 }
 
-/// Both forms, for the test of hostile pages: each sample is a line of its own.
+/// Makes both forms, for the test of hostile pages: each sample must be a line of its own.
 #[cfg(test)]
 pub fn check(snapshots: &[Snapshot]) {
     let mut totals = Totals::default();

@@ -1,4 +1,4 @@
-//! What the page for people shows: the processes that need attention most, and the last events of all.
+//! The data of the web page: the processes that need attention most, and the last events of all processes.
 #![forbid(unsafe_code)]
 
 use crate::pages::snapshot::Snapshot;
@@ -7,7 +7,7 @@ use crate::system;
 use serde_json::{Value, json};
 use tideover_contract::page::{kind_name, outcome_name};
 
-/// A browser that asks every second should not be sent a megabyte.
+/// At most so many processes and events are sent, since a browser may ask every second.
 const PROCESSES: usize = 200;
 const EVENTS: usize = 40;
 
@@ -27,7 +27,7 @@ pub fn json(snapshots: &[Snapshot]) -> Value {
     })
 }
 
-/// The keys of `tideover stat` that the page needs.
+/// The keys of `tideover stat --json` that the web page needs.
 fn process(snapshot: &Snapshot) -> Value {
     let mut whole = snapshot.json();
     json!({
@@ -36,7 +36,7 @@ fn process(snapshot: &Snapshot) -> Value {
     })
 }
 
-/// Latest first.
+/// The events of all processes, the latest first.
 fn events(snapshots: &[Snapshot]) -> Vec<Value> {
     let mut all: Vec<_> =
         snapshots.iter().flat_map(|snapshot| snapshot.page.events().map(move |event| (event, snapshot))).collect();

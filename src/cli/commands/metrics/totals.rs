@@ -1,6 +1,8 @@
-//! Counters by program that never fall while we look: what an ended process had counted stays in its program's sum.
+//! Counters added up by program, which never fall while this process runs: what a process had counted stays in the sum of its
+//! program when it ends.
 //!
-//! A sum over the living alone would fall when one of them ends, which Prometheus takes for a restart, and counts the rest again.
+//! A sum over running processes alone would fall when one of them ends; Prometheus would take that for a restart, and count
+//! the rest again.
 #![forbid(unsafe_code)]
 
 use crate::pages::snapshot::Snapshot;
@@ -8,18 +10,18 @@ use std::collections::{BTreeMap, HashMap};
 use tideover_contract::page::COUNTERS;
 use tideover_contract::refusal::Refusal;
 
-/// Programs without a process that are remembered; a name may hold anything, so there may be any number.
+/// At most about so many programs without a process are remembered: any user can make any number of names.
 const REMEMBERED: usize = 1000;
-/// Columns behind those of [`COUNTERS`].
+/// Columns after those of [`COUNTERS`].
 const OPENED: usize = COUNTERS.len();
 const CLOSED: usize = OPENED + 1;
 const REFUSED: usize = CLOSED + 1;
 const COLUMNS: usize = REFUSED + Refusal::ALL.len();
 
-/// One process's numbers, or the sum of several.
+/// The numbers of one process, or the sums of several.
 pub type Row = [u64; COLUMNS];
 
-/// See the module.
+/// The totals of all programs.
 #[derive(Default)]
 pub struct Totals {
     living: HashMap<(u32, u64), (String, Box<Row>)>,
@@ -27,7 +29,7 @@ pub struct Totals {
 }
 
 impl Totals {
-    /// Takes the numbers of all processes there are now. Who was there before and is not any more has ended.
+    /// Takes the numbers of all processes that run now. A process that was there before and is missing now has ended.
     pub fn update(&mut self, snapshots: &[Snapshot]) {
         let now = snapshots.iter().map(|snapshot| {
             let who = (snapshot.pid, snapshot.page.started_boot_ns());
@@ -45,7 +47,7 @@ impl Totals {
         }
     }
 
-    /// The sums by program, of the living and the ended.
+    /// The sums by program, over processes that run and that have ended.
     pub fn sums(&self) -> BTreeMap<String, Box<Row>> {
         let mut sums = self.ended.clone();
         for (program, row) in self.living.values() {
@@ -55,17 +57,17 @@ impl Totals {
     }
 }
 
-/// Counter by its index in [`COUNTERS`].
+/// A counter, by its index in [`COUNTERS`].
 pub fn counter(row: &Row, index: usize) -> u64 {
     row.get(index).copied().unwrap_or(0)
 }
 
-/// Calls that made a descriptor, and descriptors closed.
+/// How many calls made a descriptor, and how many descriptors were closed.
 pub fn calls(row: &Row) -> (u64, u64) {
     (row[OPENED], row[CLOSED])
 }
 
-/// Reasons for which files were not taken for logs, those that occurred.
+/// The reasons that occurred for not taking a file for a log, with their counts.
 pub fn refusals(row: &Row) -> impl Iterator<Item = (Refusal, u64)> {
     Refusal::ALL.iter().copied().zip(row[REFUSED..].iter().copied()).filter(|(_, count)| *count > 0)
 }
@@ -82,7 +84,7 @@ fn row(snapshot: &Snapshot) -> Box<Row> {
     row
 }
 
-/// A page may be forged: no overflow.
+/// Adds numbers without overflow, since a page may be forged.
 fn add(to: &mut Row, row: &Row) {
     for (to, more) in to.iter_mut().zip(row) {
         *to = to.saturating_add(*more);

@@ -1,4 +1,4 @@
-//! A child of `tideover selftest`: started with or without the library, listened to, never waited for without end.
+//! The child process of `tideover selftest`, which is started with or without the library and answers with one line.
 #![forbid(unsafe_code)]
 
 use crate::launch::library::Library;
@@ -11,23 +11,23 @@ use std::sync::mpsc;
 use std::time::Duration;
 use tideover_contract::settings::{Id, SETTINGS};
 
-/// No scenario takes a second when the library works.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// A child that has not answered by then hangs. No scenario takes a second when the library works.
+const TIME_LIMIT: Duration = Duration::from_secs(20);
 
-/// What the child told.
-pub struct Outcome {
-    /// It went as the check wants it under the library.
+/// The child's answer.
+pub struct Answer {
+    /// Did the child behave as it should with the library?
     pub ok: bool,
-    /// How, in a few words.
+    /// What happened, in a few words.
     pub says: String,
 }
 
-/// The child, or why there is none.
+/// The child, or why it could not be started.
 pub struct Child(Result<process::Child, String>);
 
 impl Child {
-    /// Starts a scenario under limits of its own. Settings are the defaults, whatever this command's environment says,
-    /// but for where pages are and what is logged.
+    /// Starts a scenario with its own limits on descriptors. Settings have their defaults, whatever this command's environment
+    /// says, except for the folder of pages and the level of messages.
     pub fn start(scenario: &str, (soft, hard): (u64, u64), library: &Library, guarded: bool) -> Child {
         let itself = std::env::current_exe().unwrap_or_else(|_| "/proc/self/exe".into());
         let mut command = Command::new(itself);
@@ -40,7 +40,7 @@ impl Child {
         let list = if guarded {
             Some(preload::with(&library.path, inherited.as_deref()))
         } else {
-            // Where /etc/ld.so.preload has the library in every program, this still keeps it out of the way.
+            // If /etc/ld.so.preload loads the library into every program, this switches it off.
             command.env("TIDEOVER_DISABLE", "1");
             preload::without(&library.path, inherited.as_deref())
         };
@@ -52,26 +52,26 @@ impl Child {
         Child(command.spawn().map_err(|error| format!("cannot start: {error}")))
     }
 
-    /// Process id; 0 if it never started.
+    /// Process id; 0 if it was not started.
     pub fn pid(&self) -> u32 {
         self.0.as_ref().map_or(0, process::Child::id)
     }
 
-    /// Waits for the child's one line and for its end.
-    pub fn outcome(mut self) -> Outcome {
-        let outcome = self.wait_for_words();
+    /// Waits for the child's answer and for its end.
+    pub fn answer(mut self) -> Answer {
+        let answer = self.wait_for_answer();
         self.finish();
-        outcome
+        answer
     }
 
-    /// Waits for the child's one line. It stays alive until [`Child::finish`].
-    pub fn wait_for_words(&mut self) -> Outcome {
+    /// Waits for the child's answer. The child stays alive until [`Child::finish`].
+    pub fn wait_for_answer(&mut self) -> Answer {
         let child = match &mut self.0 {
             Ok(child) => child,
-            Err(reason) => return Outcome { ok: false, says: reason.clone() },
+            Err(reason) => return Answer { ok: false, says: reason.clone() },
         };
         let Some(stdout) = child.stdout.take() else {
-            return Outcome { ok: false, says: "it was heard already".to_string() };
+            return Answer { ok: false, says: "it was heard already".to_string() };
         };
         let (send, receive) = mpsc::channel();
         std::thread::spawn(move || {
@@ -79,18 +79,18 @@ impl Child {
             let _ = BufReader::new(stdout).read_line(&mut line);
             let _ = send.send(line);
         });
-        let Ok(line) = receive.recv_timeout(PATIENCE) else {
+        let Ok(line) = receive.recv_timeout(TIME_LIMIT) else {
             let _ = child.kill();
-            return Outcome { ok: false, says: format!("hung for {} s", PATIENCE.as_secs()) };
+            return Answer { ok: false, says: format!("hung for {} s", TIME_LIMIT.as_secs()) };
         };
         let told: Value = serde_json::from_str(&line).unwrap_or_default();
         match (told["ok"].as_bool(), told["says"].as_str()) {
-            (Some(ok), Some(says)) => Outcome { ok, says: says.to_string() },
-            _ => Outcome { ok: false, says: last_words(child) },
+            (Some(ok), Some(says)) => Answer { ok, says: says.to_string() },
+            _ => Answer { ok: false, says: reason_for_silence(child) },
         }
     }
 
-    /// Lets the child end, passes on what it said on stderr when that was asked for, and reaps it.
+    /// Lets the child end and waits for it; logs what it wrote to stderr, if messages of that level are wanted.
     pub fn finish(&mut self) {
         let Ok(child) = &mut self.0 else { return };
         drop(child.stdin.take());
@@ -103,8 +103,8 @@ impl Child {
     }
 }
 
-/// Why a child said nothing: a loader that refuses the library says so on stderr.
-fn last_words(child: &mut process::Child) -> String {
+/// Why a child gave no answer: a loader that refuses the library says so on stderr.
+fn reason_for_silence(child: &mut process::Child) -> String {
     drop(child.stdin.take());
     let stderr = stderr(child);
     let status = child.wait().map_or_else(|error| error.to_string(), |status| status.to_string());

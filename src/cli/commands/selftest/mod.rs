@@ -1,4 +1,4 @@
-//! `tideover selftest`: exhausts a child on purpose, without the library and with it, and compares.
+//! `tideover selftest`: exhausts the descriptors of a child process, without the library and with it, and compares the two.
 #![forbid(unsafe_code)]
 
 mod child;
@@ -13,7 +13,7 @@ use crate::pages;
 use crate::pages::snapshot::Snapshot;
 use crate::show::failure::Failure;
 use crate::show::output::{print, print_json};
-use child::{Child, Outcome};
+use child::{Answer, Child};
 use clap::{ArgMatches, Command};
 use rustix::process::{Resource, getrlimit};
 use scenarios::FULL_LOG;
@@ -29,12 +29,12 @@ Each line compares a small program without and with the library, under limits
 lowered for it alone. Exit status 0: no check failed. A check that this machine
 does not allow (a full disk of its own) is skipped.";
 
-/// What a check expects of the child without the library.
+/// How the child should behave without the library.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Plain {
-    /// To fail: else the check would show nothing.
+    /// It fails; if it did not, the check would show nothing.
     Fails,
-    /// To behave the same.
+    /// It behaves as with the library.
     Same,
 }
 
@@ -56,12 +56,12 @@ const CHECKS: &[Check] = &[
     Check { says: "a log on a full disk", scenario: FULL_LOG, limits: (256, 256), plain: Plain::Fails },
 ];
 
-/// The last check needs no scenario of its own: whoever waited must have a page that says so.
+/// The last check uses the scenario of another: a child that has waited must have a page that counts it.
 const PAGE_CHECK: &str = "the page counts it";
 const PAGE_SCENARIO: (&str, (u64, u64)) = ("close-wakes-open", (32, 32));
 
-/// How a check ended.
-struct Verdict {
+/// The result of a check.
+struct CheckResult {
     name: &'static str,
     status: Status,
     plain: String,
@@ -83,46 +83,46 @@ pub fn command() -> Command {
         .after_help(EXAMPLES)
 }
 
-/// Runs all checks; a failure if one failed.
+/// Runs all checks. Fails if one of them failed.
 pub fn run(matches: &ArgMatches) -> Result<(), Failure> {
     let library = library::find()?;
-    // The program of the checks is this command; a static one (`make dist`) can't be guarded itself.
+    // The child is this command itself; one that is linked statically (`make dist`) can't be guarded.
     let itself = std::env::current_exe().unwrap_or_default();
     check::check(&itself, &Conditions { library: &library, caller: Caller::me(), path: None })?;
     let json = matches.get_flag("json");
     if !json {
         print(&format!("{}\n\n         {:31} {:23} with it\n", library.path.display(), "", "without the library"))?;
     }
-    let mut verdicts = Vec::new();
+    let mut results = Vec::new();
     for check in CHECKS {
-        verdicts.push(compare(check, &library));
-        tell(json, &verdicts)?;
+        results.push(compare(check, &library));
+        print_last(json, &results)?;
     }
-    verdicts.push(page(&library));
-    tell(json, &verdicts)?;
-    let failed = verdicts.iter().filter(|verdict| verdict.status == Status::Failed).count();
-    let skipped = verdicts.iter().filter(|verdict| verdict.status == Status::Skipped).count();
+    results.push(page(&library));
+    print_last(json, &results)?;
+    let failed = results.iter().filter(|result| result.status == Status::Failed).count();
+    let skipped = results.iter().filter(|result| result.status == Status::Skipped).count();
     if json {
-        let checks: Vec<Value> = verdicts.iter().map(Verdict::json).collect();
+        let checks: Vec<Value> = results.iter().map(CheckResult::json).collect();
         print_json(&json!({ "library": library.path.to_string_lossy(), "ok": failed == 0, "checks": checks }))?;
     }
     match failed {
         0 => Ok(()),
         _ => Err(Failure::failed(format!(
             "{failed} of {} checks failed, {skipped} skipped; TIDEOVER_LOG=debug tideover selftest shows what the library says",
-            verdicts.len()
+            results.len()
         ))),
     }
 }
 
-fn tell(json: bool, verdicts: &[Verdict]) -> Result<(), Failure> {
-    match verdicts.last() {
+fn print_last(json: bool, results: &[CheckResult]) -> Result<(), Failure> {
+    match results.last() {
         Some(v) if !json => print(&format!("{:8} {:31} {:23} {}\n", v.word(), v.name, v.plain, v.guarded)),
         _ => Ok(()),
     }
 }
 
-impl Verdict {
+impl CheckResult {
     fn word(&self) -> &'static str {
         match self.status {
             Status::Ok => "OK",
@@ -136,7 +136,7 @@ impl Verdict {
     }
 }
 
-/// Why a check can't be made here.
+/// Why a check can't be made on this machine; None if it can.
 fn obstacle(check: &Check) -> Option<String> {
     let (hard, allowed) = (check.limits.1, getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX));
     if allowed < hard {
@@ -146,29 +146,29 @@ fn obstacle(check: &Check) -> Option<String> {
         .then(|| "needs a mount namespace (unshare -m)".to_string())
 }
 
-fn compare(check: &Check, library: &Library) -> Verdict {
+fn compare(check: &Check, library: &Library) -> CheckResult {
     let name = check.says;
     if let Some(reason) = obstacle(check) {
-        return Verdict { name, status: Status::Skipped, plain: reason, guarded: String::new() };
+        return CheckResult { name, status: Status::Skipped, plain: reason, guarded: String::new() };
     }
-    let plain = Child::start(check.scenario, check.limits, library, false).outcome();
-    let guarded = Child::start(check.scenario, check.limits, library, true).outcome();
+    let plain = Child::start(check.scenario, check.limits, library, false).answer();
+    let guarded = Child::start(check.scenario, check.limits, library, true).answer();
     let meaningful = plain.ok == (check.plain == Plain::Same);
     let status = if guarded.ok && meaningful { Status::Ok } else { Status::Failed };
-    Verdict { name, status, plain: plain.says, guarded: guarded.says }
+    CheckResult { name, status, plain: plain.says, guarded: guarded.says }
 }
 
-fn page(library: &Library) -> Verdict {
+fn page(library: &Library) -> CheckResult {
     let (scenario, limits) = PAGE_SCENARIO;
     let mut child = Child::start(scenario, limits, library, true);
-    let outcome = child.wait_for_words();
+    let answer = child.wait_for_answer();
     let (ok, guarded) = match read_page(child.pid()) {
-        Ok(page) => counts(&page, &outcome),
+        Ok(page) => counts(&page, &answer),
         Err(reason) => (false, reason),
     };
     child.finish();
     let status = if ok { Status::Ok } else { Status::Failed };
-    Verdict { name: PAGE_CHECK, status, plain: "no page".to_string(), guarded }
+    CheckResult { name: PAGE_CHECK, status, plain: "no page".to_string(), guarded }
 }
 
 fn read_page(pid: u32) -> Result<pages::Page, String> {
@@ -178,10 +178,10 @@ fn read_page(pid: u32) -> Result<pages::Page, String> {
     page.ok_or_else(|| format!("no page of the child in {}", base.display()))
 }
 
-fn counts(page: &pages::Page, outcome: &Outcome) -> (bool, String) {
+fn counts(page: &pages::Page, answer: &Answer) -> (bool, String) {
     let Some(snapshot) = Snapshot::take(page) else { return (false, "an unreadable page".to_string()) };
     let (emfile, recovered) = (snapshot.counter("exhaustion", "emfile"), snapshot.counter("exhaustion", "recovered"));
     let waits = snapshot.counter("exhaustion", "waits");
-    let ok = outcome.ok && emfile > 0 && recovered > 0 && waits > 0 && snapshot.soft == PAGE_SCENARIO.1.0;
+    let ok = answer.ok && emfile > 0 && recovered > 0 && waits > 0 && snapshot.soft == PAGE_SCENARIO.1.0;
     (ok, format!("emfile {emfile}, recovered {recovered}, waits {waits}"))
 }

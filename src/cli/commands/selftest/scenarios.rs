@@ -1,7 +1,8 @@
-//! What the child of `tideover selftest` does: one way to run out of descriptors each, told in one line of JSON.
+//! What the child process of `tideover selftest` does: each scenario runs out of descriptors in one way, and answers with one
+//! line of JSON.
 //!
-//! All of it goes through libc (std), which is what the library hooks, never through rustix, whose system calls nobody
-//! sees.
+//! All calls go through libc (by std), whose functions the library hooks, and none through rustix, which makes system calls
+//! itself.
 #![forbid(unsafe_code)]
 
 use super::small_disk;
@@ -18,16 +19,16 @@ use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-/// Did it go well, and how, in a few words.
-pub struct Told {
-    /// As the check wants it to be under the library.
+/// The result of a scenario.
+pub struct ScenarioResult {
+    /// Did the child behave as it should with the library?
     pub ok: bool,
-    /// Short: it becomes a column.
+    /// What happened, in a few words that fit a column.
     pub says: String,
 }
 
-/// A scenario by its name.
-pub type Scenario = (&'static str, fn() -> Told);
+/// A scenario: its name, and what it does.
+pub type Scenario = (&'static str, fn() -> ScenarioResult);
 
 /// All scenarios.
 pub const SCENARIOS: &[Scenario] = &[
@@ -40,10 +41,10 @@ pub const SCENARIOS: &[Scenario] = &[
     (FULL_LOG, full_log),
 ];
 
-/// The one that needs a small disk of its own.
+/// Name of the scenario that needs a small disk of its own.
 pub const FULL_LOG: &str = "full-log";
 
-/// The close in `close-wakes-open` comes so long after the open began to fail.
+/// How long after the first open that fails the other thread closes a descriptor.
 const CLOSE_AFTER: Duration = Duration::from_millis(100);
 
 /// The hidden command line: `selftest-child [--limits SOFT:HARD [--preload LIST]] SCENARIO`.
@@ -55,16 +56,16 @@ pub fn command() -> Command {
         .arg(Arg::new("scenario").required(true).value_parser(SCENARIOS.iter().map(|s| s.0).collect::<Vec<_>>()))
 }
 
-/// With limits: lowers them and starts over under them, as a shell's ulimit does. Without: plays the scenario.
+/// With --limits: sets them and executes this command again, as a shell's ulimit does. Without: runs the scenario.
 pub fn run(matches: &ArgMatches) -> Result<(), Failure> {
     let name = matches.get_one::<String>("scenario").map_or("", String::as_str);
     if let Some(limits) = matches.get_one::<String>("limits") {
         return Err(start_over(limits, name, matches.get_one::<PathBuf>("preload")));
     }
-    let told = SCENARIOS.iter().find(|s| s.0 == name).map(|s| s.1());
-    let told = told.unwrap_or_else(|| Told { ok: false, says: format!("no scenario {name}") });
-    print(&format!("{}\n", json!({ "ok": told.ok, "says": told.says })))?;
-    // Stay until the parent has read our page.
+    let result = SCENARIOS.iter().find(|s| s.0 == name).map(|s| s.1());
+    let result = result.unwrap_or_else(|| ScenarioResult { ok: false, says: format!("no scenario {name}") });
+    print(&format!("{}\n", json!({ "ok": result.ok, "says": result.says })))?;
+    // The process ends only when the parent has read its page and closes the pipe.
     let _ = io::stdin().read_to_end(&mut Vec::new());
     Ok(())
 }
@@ -92,18 +93,23 @@ fn null() -> io::Result<File> {
     File::open("/dev/null")
 }
 
-fn open_many() -> Told {
+fn open_many() -> ScenarioResult {
     let mut files = Vec::new();
     for _ in 0..200 {
         match null() {
             Ok(file) => files.push(file),
-            Err(error) => return Told { ok: false, says: format!("{} after {} files", word(&error), files.len()) },
+            Err(error) => {
+                return ScenarioResult {
+                    ok: false,
+                    says: format!("{} after {} files", error_name(&error), files.len()),
+                };
+            }
         }
     }
-    Told { ok: true, says: format!("{} files open", files.len()) }
+    ScenarioResult { ok: true, says: format!("{} files open", files.len()) }
 }
 
-/// Opens up to the soft limit and not one more, so that the next open is the first to fail.
+/// Opens files until all descriptors below the soft limit are in use, so that the next open is the first to fail.
 fn fill() -> io::Result<Vec<File>> {
     let soft = i32::try_from(soft_limit()).unwrap_or(i32::MAX);
     let mut files = vec![null()?];
@@ -117,10 +123,10 @@ fn soft_limit() -> u64 {
     rustix::process::getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }
 
-fn close_wakes_open() -> Told {
+fn close_wakes_open() -> ScenarioResult {
     let mut files = match fill() {
         Ok(files) => files,
-        Err(error) => return Told { ok: false, says: format!("{} too early", word(&error)) },
+        Err(error) => return ScenarioResult { ok: false, says: format!("{} too early", error_name(&error)) },
     };
     let victim = files.pop();
     let closer = std::thread::spawn(move || {
@@ -131,78 +137,80 @@ fn close_wakes_open() -> Told {
     });
     let opened = null();
     let now = Instant::now();
-    let Ok(closed) = closer.join() else { return Told { ok: false, says: "the closing thread died".to_string() } };
+    let Ok(closed) = closer.join() else {
+        return ScenarioResult { ok: false, says: "the closing thread died".to_string() };
+    };
     match opened {
-        Ok(_) if now < closed => Told { ok: false, says: "opened before anything was closed".to_string() },
-        Ok(_) => Told { ok: true, says: format!("opened {} us after the close", (now - closed).as_micros()) },
-        Err(error) => Told { ok: false, says: format!("{} at once", word(&error)) },
+        Ok(_) if now < closed => ScenarioResult { ok: false, says: "opened before anything was closed".to_string() },
+        Ok(_) => ScenarioResult { ok: true, says: format!("opened {} us after the close", (now - closed).as_micros()) },
+        Err(error) => ScenarioResult { ok: false, says: format!("{} at once", error_name(&error)) },
     }
 }
 
-/// Calls inside which libc opens descriptors, made while another thread frees one at a time: opendir needs one, a spawn
-/// with pipes five.
-fn composite() -> Told {
+/// Functions inside which libc opens descriptors, while another thread frees one after the other: opendir needs one, a spawn
+/// with pipes needs five.
+fn composite() -> ScenarioResult {
     let mut files = match fill() {
         Ok(files) => files,
-        Err(error) => return Told { ok: false, says: format!("{} too early", word(&error)) },
+        Err(error) => return ScenarioResult { ok: false, says: format!("{} too early", error_name(&error)) },
     };
     std::thread::spawn(move || {
         for _ in 0..8 {
             std::thread::sleep(CLOSE_AFTER / 4);
             files.pop();
         }
-        // The rest stays open to the end.
+        // The other files stay open until the process ends.
         std::thread::park();
     });
     let itself = std::env::current_exe().unwrap_or_default();
     let opendir = read_dir("/").err();
     let spawn = std::process::Command::new(itself).arg("--version").env_remove("LD_PRELOAD").output().err();
-    let told = |error: &Option<io::Error>| error.as_ref().map_or_else(|| "done".to_string(), word);
-    let says = match (told(&opendir), told(&spawn)) {
+    let result = |error: &Option<io::Error>| error.as_ref().map_or_else(|| "done".to_string(), error_name);
+    let says = match (result(&opendir), result(&spawn)) {
         (one, other) if one == other => format!("opendir, spawn: {one}"),
         (one, other) => format!("opendir: {one}, spawn: {other}"),
     };
-    Told { ok: opendir.is_none() && spawn.is_none(), says }
+    ScenarioResult { ok: opendir.is_none() && spawn.is_none(), says }
 }
 
-/// One thread at a limit that can't be raised: nobody could free anything, so the error must come at once, and be the
-/// true one.
-fn hopeless() -> Told {
+/// One thread at a limit that can't be raised: nothing could free a descriptor, so the call must fail at once, with
+/// EMFILE.
+fn hopeless() -> ScenarioResult {
     let _files = match fill() {
         Ok(files) => files,
-        Err(error) => return Told { ok: false, says: format!("{} too early", word(&error)) },
+        Err(error) => return ScenarioResult { ok: false, says: format!("{} too early", error_name(&error)) },
     };
     let before = Instant::now();
     let opened = null();
     let took = before.elapsed();
     match opened {
-        Ok(_) => Told { ok: false, says: "it opened".to_string() },
-        Err(error) => Told {
+        Ok(_) => ScenarioResult { ok: false, says: "it opened".to_string() },
+        Err(error) => ScenarioResult {
             ok: error.raw_os_error() == Some(libc::EMFILE) && took < CLOSE_AFTER,
-            says: format!("{} in {} us", word(&error), took.as_micros()),
+            says: format!("{} in {} us", error_name(&error), took.as_micros()),
         },
     }
 }
 
-/// Linux hands out the number before it looks at the queue: at the limit, a non-blocking accept fails with EMFILE though
-/// nobody is waiting, and a loop that takes that for a client spins.
-fn phantom() -> Told {
+/// Linux takes a descriptor before it looks at the queue: at the limit, a non-blocking accept fails with EMFILE even if no
+/// client is waiting, and a loop that takes that for a client spins.
+fn phantom() -> ScenarioResult {
     let listener = match TcpListener::bind("127.0.0.1:0") {
         Ok(listener) => listener,
-        Err(error) => return Told { ok: false, says: error.to_string() },
+        Err(error) => return ScenarioResult { ok: false, says: error.to_string() },
     };
     let _files = match listener.set_nonblocking(true).and_then(|()| fill()) {
         Ok(files) => files,
-        Err(error) => return Told { ok: false, says: format!("{} too early", word(&error)) },
+        Err(error) => return ScenarioResult { ok: false, says: format!("{} too early", error_name(&error)) },
     };
     match listener.accept() {
-        Ok(_) => Told { ok: false, says: "somebody was there".to_string() },
-        Err(error) => Told { ok: error.kind() == io::ErrorKind::WouldBlock, says: word(&error) },
+        Ok(_) => ScenarioResult { ok: false, says: "somebody was there".to_string() },
+        Err(error) => ScenarioResult { ok: error.kind() == io::ErrorKind::WouldBlock, says: error_name(&error) },
     }
 }
 
-/// A client comes when there is no descriptor for it, and another thread closes something later.
-fn client_waits() -> Told {
+/// A client connects while there is no descriptor for it, and another thread closes one later.
+fn client_waits() -> ScenarioResult {
     let listener = TcpListener::bind("127.0.0.1:0");
     let prepared = listener.and_then(|listener| {
         let client = TcpStream::connect(listener.local_addr()?)?;
@@ -210,7 +218,7 @@ fn client_waits() -> Told {
     });
     let (listener, _client, mut files) = match prepared {
         Ok(all) => all,
-        Err(error) => return Told { ok: false, says: format!("{} too early", word(&error)) },
+        Err(error) => return ScenarioResult { ok: false, says: format!("{} too early", error_name(&error)) },
     };
     let victim = files.pop();
     let closer = std::thread::spawn(move || {
@@ -219,18 +227,19 @@ fn client_waits() -> Told {
     });
     let accepted = listener.accept();
     if closer.join().is_err() {
-        return Told { ok: false, says: "the closing thread died".to_string() };
+        return ScenarioResult { ok: false, says: "the closing thread died".to_string() };
     }
     match accepted {
-        Ok(_) => Told { ok: true, says: "served after the close".to_string() },
-        Err(error) => Told { ok: false, says: format!("{} at once", word(&error)) },
+        Ok(_) => ScenarioResult { ok: true, says: "served after the close".to_string() },
+        Err(error) => ScenarioResult { ok: false, says: format!("{} at once", error_name(&error)) },
     }
 }
 
-/// In a folder that is a disk of a few KiB: lines of a log while it is full, and one when there is space again.
-fn full_log() -> Told {
+/// Run on a disk of a few KiB: writes lines of a log while the disk is full, and one line when there is space again.
+fn full_log() -> ScenarioResult {
     const LINES: usize = 10;
-    let failed = |what: &str, error: &io::Error| Told { ok: false, says: format!("{what}: {}", word(error)) };
+    let failed =
+        |what: &str, error: &io::Error| ScenarioResult { ok: false, says: format!("{what}: {}", error_name(error)) };
     let appended = OpenOptions::new().append(true).create(true).open("app.log");
     let (mut log, mut filler) = match appended.and_then(|log| Ok((log, File::create("filler")?))) {
         Ok(files) => files,
@@ -250,14 +259,14 @@ fn full_log() -> Told {
     let back = log.write_all(b"the last line\n").and_then(|()| std::fs::read_to_string("app.log"));
     match back {
         Ok(text) if text.ends_with("the last line\n") => {
-            Told { ok: true, says: format!("{LINES} lines kept, then back") }
+            ScenarioResult { ok: true, says: format!("{LINES} lines kept, then back") }
         }
-        Ok(_) => Told { ok: false, says: "not back in the file".to_string() },
+        Ok(_) => ScenarioResult { ok: false, says: "not back in the file".to_string() },
         Err(error) => failed("afterwards", &error),
     }
 }
 
-fn word(error: &io::Error) -> String {
+fn error_name(error: &io::Error) -> String {
     match error.raw_os_error() {
         Some(libc::EMFILE) => "EMFILE".to_string(),
         Some(libc::ENFILE) => "ENFILE".to_string(),

@@ -37,20 +37,20 @@ pub fn command() -> Command {
                 .value_name("TIME")
                 .default_value("1s")
                 .value_parser(time)
-                .help("Look so often"),
+                .help("Time between two updates"),
         )
         .arg(page_dir_flag())
         .after_help(EXAMPLES)
 }
 
-/// Shows until a key ends it; without a terminal, prints once.
+/// Shows the list until a key ends it; if standard input or output is no terminal, prints it once.
 pub fn run(matches: &ArgMatches) -> Result<(), Failure> {
     let base = page_dir(matches);
     if !io::stdout().is_terminal() || !io::stdin().is_terminal() {
         return ps::show(&base);
     }
     let interval = matches.get_one::<Duration>("interval").copied().unwrap_or_default().max(Duration::from_millis(50));
-    // What is wrong with the folder is said before the screen is taken.
+    // A failure to read the folder is said before the terminal's screen is taken over.
     pages::walk(&base)?;
     let failed = |error: io::Error| Failure::failed(format!("the terminal can't be used: {}", cause(&error)));
     let mut terminal = ratatui::try_init().map_err(failed)?;
@@ -64,7 +64,7 @@ fn show(terminal: &mut DefaultTerminal, base: &Path, interval: Duration) -> io::
     let mut next = Instant::now();
     loop {
         if Instant::now() >= next {
-            // A folder that has gone meanwhile may come back.
+            // If the folder is missing now, the list is empty until it is back.
             model.update(&pages::walk(base).unwrap_or_default().pages);
             next = Instant::now() + interval;
         }
@@ -76,7 +76,7 @@ fn show(terminal: &mut DefaultTerminal, base: &Path, interval: Duration) -> io::
             if !obey(&mut model, key) {
                 return Ok(());
             }
-            // The events of the process that is chosen now.
+            // Reads the events of the process that is selected now.
             if model.detail {
                 next = Instant::now();
             }
@@ -84,7 +84,7 @@ fn show(terminal: &mut DefaultTerminal, base: &Path, interval: Duration) -> io::
     }
 }
 
-/// What a key does; false if it ends the show.
+/// Does what a key asks for; false if it ends the program.
 fn obey(model: &mut Model, key: KeyEvent) -> bool {
     if key.modifiers.contains(KeyModifiers::CONTROL) {
         return !matches!(key.code, KeyCode::Char('c' | 'd'));

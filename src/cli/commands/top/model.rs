@@ -1,4 +1,4 @@
-//! What `top` knows: rows as they are now, their order, which are shown, and how each has been.
+//! The state of `top`: a row for each process, their order, the filter, and the past of each.
 #![forbid(unsafe_code)]
 
 use crate::pages::Page;
@@ -7,7 +7,7 @@ use crate::pages::snapshot::Snapshot;
 use std::cmp::Reverse;
 use std::collections::{HashMap, VecDeque};
 
-/// Looks that the graph goes back.
+/// How many readings of each process are kept for the graph.
 const PAST: usize = 200;
 
 /// A column to sort by.
@@ -16,21 +16,21 @@ pub enum Sort {
     /// Part of the soft limit in use, highest first.
     #[default]
     Usage,
-    /// Descriptors, most first.
+    /// Descriptors in use, most first.
     Used,
-    /// Calls that found none, most first.
+    /// Calls that found no descriptor, most first.
     Exhausted,
-    /// Calls that gave up, most first.
+    /// Calls whose error was passed on, most first.
     GaveUp,
-    /// Bytes of log that went elsewhere, most first; full disks before all.
+    /// Bytes of log lines that went elsewhere, most first; processes with a full disk before all others.
     Logs,
-    /// By name.
+    /// Name of the program.
     Program,
-    /// By number.
+    /// Process id.
     Pid,
 }
 
-/// Key, name.
+/// Each column with its key and its name.
 const SORTS: [(Sort, char, &str); 7] = [
     (Sort::Usage, 'u', "usage"),
     (Sort::Used, 'd', "descriptors"),
@@ -47,12 +47,12 @@ impl Sort {
         SORTS[(self.index() + 1) % SORTS.len()].0
     }
 
-    /// By its letter.
+    /// The column of a key.
     pub fn by_key(key: char) -> Option<Sort> {
         SORTS.iter().find(|sort| sort.1 == key).map(|sort| sort.0)
     }
 
-    /// In words.
+    /// Its name, for the summary.
     pub fn name(self) -> &'static str {
         SORTS[self.index()].2
     }
@@ -62,30 +62,30 @@ impl Sort {
     }
 }
 
-/// A process.
+/// The row of a process.
 #[derive(Clone, Debug)]
 pub struct Row {
-    /// Its number.
+    /// Process id.
     pub pid: u32,
-    /// Its name, safe to print.
+    /// Name of the program, safe to print.
     pub program: String,
-    /// Descriptors.
+    /// How many descriptors are open.
     pub used: u64,
     /// Soft and hard limit.
     pub limits: (u64, u64),
-    /// Part of the soft limit.
+    /// Part of the soft limit in use, in percent.
     pub percent: f64,
-    /// Calls that found none.
+    /// Calls that found no descriptor.
     pub exhausted: u64,
-    /// Of these, recovered.
+    /// Calls that found no descriptor and then succeeded.
     pub recovered: u64,
-    /// Of these, given up.
+    /// Calls whose error was passed on.
     pub gave_up: u64,
     /// Is a log's disk full?
     pub full: bool,
-    /// Bytes of log that went elsewhere.
+    /// Bytes of log lines that went elsewhere.
     pub diverted: u64,
-    /// Its last events, as lines.
+    /// Its last events, as lines of text; read only for the row whose detail is shown.
     pub events: String,
     started: u64,
 }
@@ -111,28 +111,28 @@ impl Row {
     }
 }
 
-/// See the module.
+/// The state of `top`.
 #[derive(Default)]
 pub struct Model {
     /// All rows, in the order that was asked for.
     rows: Vec<Row>,
     past: HashMap<(u32, u64), VecDeque<u64>>,
-    /// Process that is chosen.
+    /// Process id of the selected row.
     chosen: Option<u32>,
-    /// Order.
+    /// Column by which rows are sorted.
     pub sort: Sort,
-    /// The other way round.
+    /// Are they sorted the other way round?
     pub reversed: bool,
-    /// Part of a name or number.
+    /// Text that a program's name must contain, or its process id begin with.
     pub filter: String,
-    /// Is the filter being typed?
+    /// Does the keyboard write into the filter now?
     pub typing: bool,
-    /// Is the detail shown?
+    /// Is the detail of the selected process shown?
     pub detail: bool,
 }
 
 impl Model {
-    /// Takes the processes as they are now.
+    /// Replaces the rows by the processes as they are now.
     pub fn update(&mut self, pages: &[Page]) {
         let me = std::process::id();
         let snapshots = pages.iter().filter(|page| page.pid != me).filter_map(Snapshot::take);
@@ -156,7 +156,7 @@ impl Model {
         self.past = past;
     }
 
-    /// The rows that the filter lets through, in order.
+    /// The rows that match the filter, in order.
     pub fn shown(&self) -> Vec<&Row> {
         let filter = self.filter.to_lowercase();
         let passes =
@@ -178,18 +178,18 @@ impl Model {
         rows
     }
 
-    /// Everything there is, for the summary.
+    /// All rows, for the summary.
     pub fn rows(&self) -> &[Row] {
         &self.rows
     }
 
-    /// Place of the chosen row among those that are shown; the first where none is chosen, or it is gone.
+    /// Index of the selected row among those that are shown; 0 if none is selected, or the selected one is not shown.
     pub fn place(&self, shown: &[&Row]) -> Option<usize> {
         let place = shown.iter().position(|row| Some(row.pid) == self.chosen);
         place.or(if shown.is_empty() { None } else { Some(0) })
     }
 
-    /// Chooses the row so many further down.
+    /// Selects the row so many lines further down.
     pub fn step(&mut self, by: isize) {
         let shown = self.shown();
         let Some(place) = self.place(&shown) else { return };
@@ -197,12 +197,12 @@ impl Model {
         self.chosen = shown.get(next).map(|row| row.pid);
     }
 
-    /// Keeps the row that is shown as chosen, so that it stays so when the order changes.
+    /// Selects a process, which stays selected when the order changes.
     pub fn choose(&mut self, pid: Option<u32>) {
         self.chosen = pid;
     }
 
-    /// How many descriptors a row's process had at the last looks, latest last.
+    /// How many descriptors a process had at the last readings, the latest last.
     pub fn past(&self, row: &Row) -> Vec<u64> {
         self.past.get(&(row.pid, row.started)).map(|uses| uses.iter().copied().collect()).unwrap_or_default()
     }
@@ -210,7 +210,7 @@ impl Model {
 
 #[cfg(test)]
 impl Model {
-    /// Rows of name, pid, used and gave up, of 100 each.
+    /// Rows from name, process id, descriptors in use of a limit of 100, and calls that gave up.
     pub fn example(rows: &[(&str, u32, u64, u64)]) -> Model {
         let mut model = Model::default();
         model.rows = rows

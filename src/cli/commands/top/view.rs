@@ -1,4 +1,4 @@
-//! What `top` looks like: a summary, the table, the detail of the chosen process, the keys.
+//! The screen of `top`: a summary, the table, the detail of the selected process, the keys.
 #![forbid(unsafe_code)]
 
 use super::model::{Model, Row};
@@ -10,14 +10,14 @@ use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Block, Borders, Cell, Paragraph, Row as Cells, Sparkline, Table, TableState};
 
-/// Width of a bar of use, in characters.
+/// Width of a bar that shows usage, in characters.
 const BAR: usize = 10;
-/// Lines of the detail.
+/// Height of the detail in lines.
 const DETAIL: u16 = 14;
 
 const KEYS: &str = "q leave  s sort  r reverse  / filter  Enter detail  arrows choose";
 
-/// The whole screen.
+/// Draws the whole screen.
 pub fn draw(frame: &mut Frame, model: &mut Model) {
     let rows = model.shown();
     let place = model.place(&rows);
@@ -64,7 +64,7 @@ fn summary(model: &Model, shown: usize) -> Line<'static> {
 }
 
 fn table(frame: &mut Frame, area: Rect, rows: &[&Row], place: Option<usize>) {
-    // The numbers' columns keep their width; the name takes what is left.
+    // The columns of numbers have fixed widths; the name takes what is left.
     let widths = [
         Constraint::Length(7),
         Constraint::Min(8),
@@ -111,7 +111,7 @@ fn cells(row: &Row) -> Cells<'static> {
     ])
 }
 
-/// `#######---  72%`: also without colours, and in terminals without Unicode.
+/// A bar that shows usage without colours and without Unicode: `#######---  72%`.
 fn bar(percent: f64) -> String {
     let filled = ((percent / 100.0 * BAR as f64).round() as usize).min(BAR);
     format!("{}{} {:>3.0}%", "#".repeat(filled), "-".repeat(BAR - filled), percent)

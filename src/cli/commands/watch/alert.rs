@@ -1,4 +1,4 @@
-//! Alerts with hysteresis: raised at once, lowered only after a while well below the threshold.
+//! Alerts with hysteresis: they are raised at once, and lowered only after some time well below the threshold.
 #![forbid(unsafe_code)]
 
 use super::findings::{Finding, Subject};
@@ -21,12 +21,12 @@ pub struct Alert {
     /// `raised`, `changed`, `cleared`.
     pub state: &'static str,
     /// Of a cleared alert, what it was.
-    pub severity: Level,
-    /// 0 for the system.
+    pub level: Level,
+    /// Process id; 0 for the system.
     pub pid: u32,
-    /// Empty for the system.
+    /// Name of the program; empty for the system.
     pub program: String,
-    /// In words.
+    /// What happened, in a sentence.
     pub message: String,
     value: f64,
     remedy: String,
@@ -35,28 +35,28 @@ pub struct Alert {
 impl Alert {
     /// The line on standard output.
     pub fn line(&self) -> String {
-        format!("{} {} {} {}: {}", self.at, self.state, self.severity.name(), self.name, self.message)
+        format!("{} {} {} {}: {}", self.at, self.state, self.level.name(), self.name, self.message)
     }
 
-    /// What a webhook gets. `dropped` alerts before this one were not delivered.
+    /// The JSON that receivers get. `dropped` alerts before this one were not delivered.
     pub fn json(&self, dropped: u64) -> Value {
         let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
         json!({
             "id": self.id, "at": self.at, "host": host.trim(), "alert": self.name, "state": self.state,
-            "severity": self.severity.name(), "pid": self.pid, "program": self.program,
+            "severity": self.level.name(), "pid": self.pid, "program": self.program,
             "message": self.message, "value": (self.value * 10.0).round() / 10.0, "remedy": self.remedy,
             "dropped": dropped,
         })
     }
 
-    /// The name of its severity.
-    pub fn severity_name(&self) -> &'static str {
-        self.severity.name()
+    /// The name of its level.
+    pub fn level_name(&self) -> &'static str {
+        self.level.name()
     }
 
     /// Would a higher soft limit help?
     pub fn calls_for_rescue(&self) -> bool {
-        self.name == "usage" && self.severity == Level::Critical && self.state != "cleared"
+        self.name == "usage" && self.level == Level::Critical && self.state != "cleared"
     }
 
     #[cfg(test)]
@@ -73,31 +73,31 @@ impl Alert {
     }
 }
 
-/// An alert that stands.
+/// An alert that is raised and not yet cleared.
 struct Standing {
-    severity: Level,
-    /// Since when it has been well below, and how bad it was meanwhile.
+    level: Level,
+    /// Since when its number has been well below the threshold, and the worst level since then.
     calm: Option<(Instant, Level)>,
     last: Finding,
 }
 
-/// All that stand.
+/// All alerts that are raised and not yet cleared.
 pub struct Alerts {
     calm: Duration,
     standing: HashMap<Subject, Standing>,
-    /// Of this run: ids are told apart by it.
+    /// The part of all ids that is different in each run of `watch`.
     run: String,
     count: u64,
 }
 
 impl Alerts {
-    /// None stands. `calm`: how long the number must be well below.
+    /// Starts without alerts. A number must be well below its threshold for the time `calm` before its alert is cleared.
     pub fn new(calm: Duration) -> Alerts {
         let run = format!("{:x}-{:x}", now_ns(), std::process::id());
         Alerts { calm, standing: HashMap::new(), run, count: 0 }
     }
 
-    /// What a look changes.
+    /// Takes new numbers, and returns the alerts that they raise, change or clear.
     pub fn update(&mut self, findings: Vec<Finding>) -> Vec<Alert> {
         self.update_at(findings, Instant::now())
     }
@@ -107,33 +107,33 @@ impl Alerts {
         let mut before = std::mem::take(&mut self.standing);
         for finding in findings {
             let old = before.remove(&finding.subject);
-            let was = old.as_ref().map_or(Level::Ok, |standing| standing.severity);
-            let (is, calm) = judge(&finding, was, old.and_then(|standing| standing.calm), self.calm, now);
+            let was = old.as_ref().map_or(Level::Ok, |standing| standing.level);
+            let (is, calm) = next_level(&finding, was, old.and_then(|standing| standing.calm), self.calm, now);
             if is != was {
-                let (state, severity) = match (was, is) {
+                let (state, level) = match (was, is) {
                     (Level::Ok, _) => ("raised", is),
                     (_, Level::Ok) => ("cleared", was),
                     _ => ("changed", is),
                 };
-                told.push(self.alert(&finding, state, severity, &finding.says));
+                told.push(self.alert(&finding, state, level, &finding.says));
             }
             if is != Level::Ok {
-                self.standing.insert(finding.subject, Standing { severity: is, calm, last: finding });
+                self.standing.insert(finding.subject, Standing { level: is, calm, last: finding });
             }
         }
-        // Whom a look does not find any more has ended, or has no such number any more.
+        // A process that is not among the findings any more has ended, or has no such number any more.
         for (_, standing) in before {
             let says = if standing.last.subject.1 == 0 {
                 "it is not seen any more"
             } else {
                 "it has ended, or has none any more"
             };
-            told.push(self.alert(&standing.last, "cleared", standing.severity, says));
+            told.push(self.alert(&standing.last, "cleared", standing.level, says));
         }
         told
     }
 
-    fn alert(&mut self, finding: &Finding, state: &'static str, severity: Level, says: &str) -> Alert {
+    fn alert(&mut self, finding: &Finding, state: &'static str, level: Level, says: &str) -> Alert {
         self.count += 1;
         let (name, pid, _) = finding.subject;
         let who = if pid == 0 { "the system".to_string() } else { format!("{} (process {pid})", finding.program) };
@@ -142,7 +142,7 @@ impl Alerts {
             at: rfc3339(now_ns()),
             name,
             state,
-            severity,
+            level,
             pid,
             program: finding.program.clone(),
             message: format!("{who}: {says}"),
@@ -152,8 +152,8 @@ impl Alerts {
     }
 }
 
-/// How bad it is now, and since when it has been calm.
-fn judge(
+/// The new level of an alert, and since when its number has been well below the threshold.
+fn next_level(
     finding: &Finding,
     was: Level,
     calm: Option<(Instant, Level)>,
@@ -170,7 +170,7 @@ fn judge(
     if well >= was {
         return (was, None);
     }
-    // The worst of the calm time is what it is lowered to.
+    // The alert is lowered to the worst level of the time in which it was well below the threshold.
     let (since, worst) = calm.map_or((now, well), |(since, worst)| (since, worst.max(well)));
     if now.saturating_duration_since(since) >= long_enough { (worst, None) } else { (was, Some((since, worst))) }
 }
@@ -190,11 +190,11 @@ mod tests {
         }
     }
 
-    /// A look a second; what was told at each.
+    /// What is told of these numbers, one a second.
     fn told(calm: u64, values: &[f64]) -> Vec<String> {
         let mut alerts = Alerts::new(Duration::from_secs(calm));
         let start = Instant::now();
-        let tell = |alert: Alert| format!("{} {}", alert.state, alert.severity.name());
+        let tell = |alert: Alert| format!("{} {}", alert.state, alert.level.name());
         let mut look = |(i, value): (usize, &f64)| {
             let found = if value.is_nan() { vec![] } else { vec![finding(*value)] };
             alerts
@@ -223,7 +223,7 @@ mod tests {
             told(3, &swings).into_iter().filter(|told| !told.is_empty()).collect::<Vec<_>>(),
             ["raised critical"]
         );
-        // Also when it swings far, but not for long.
+        // A number that falls far, but not for long, is told once, too.
         let swings: Vec<f64> = (0..40).map(|i| if i % 3 == 0 { 91.0 } else { 10.0 }).collect();
         assert_eq!(
             told(3, &swings).into_iter().filter(|told| !told.is_empty()).collect::<Vec<_>>(),

@@ -1,4 +1,4 @@
-//! A queue of alerts for one receiver, and the thread that delivers them, in order, each until it is taken.
+//! A queue of alerts for one receiver, and the thread that delivers them in order, each one until it is taken.
 #![forbid(unsafe_code)]
 
 use super::alert::Alert;
@@ -7,25 +7,25 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// Alerts that wait; of more, the oldest are dropped.
+/// Length of the queue. When it is full, the oldest alerts are dropped.
 const WAITING: usize = 1000;
-/// Between tries: doubled each time, from the first to the second.
+/// Shortest and longest pause between tries; each is twice the one before.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(60));
 
-/// Why it was not delivered.
+/// Why an alert was not delivered.
 #[derive(Debug)]
 pub enum Undelivered {
-    /// Nobody is there, or they can't now.
+    /// The receiver can't be reached, or can't take it now: it is tried again.
     Later(String),
-    /// They won't take it.
+    /// The receiver refuses it: it is dropped.
     Never(String),
 }
 
-/// Where alerts go.
+/// Something that takes alerts.
 pub trait Receiver: Send + 'static {
-    /// For messages; no secrets.
+    /// Its name for messages, without secrets.
     fn name(&self) -> String;
-    /// Delivers one. `dropped` were lost before it.
+    /// Delivers one alert. So many before it were dropped.
     fn deliver(&self, alert: &Alert, dropped: u64) -> Result<(), Undelivered>;
 }
 
@@ -35,11 +35,11 @@ struct Queue {
     dropped: u64,
 }
 
-/// The way to one receiver.
+/// A queue with its thread.
 pub struct Delivery(Arc<(Mutex<Queue>, Condvar)>);
 
 impl Delivery {
-    /// Starts its thread.
+    /// Starts the thread of a receiver.
     pub fn start(receiver: impl Receiver) -> Delivery {
         let shared = Arc::new((Mutex::new(Queue::default()), Condvar::new()));
         let theirs = shared.clone();
@@ -50,7 +50,7 @@ impl Delivery {
         Delivery(shared)
     }
 
-    /// Adds an alert; never waits.
+    /// Adds an alert without waiting.
     pub fn enqueue(&self, alert: Alert) {
         enqueue(&self.0, alert);
     }
@@ -59,7 +59,7 @@ impl Delivery {
 fn enqueue(shared: &(Mutex<Queue>, Condvar), alert: Alert) {
     let mut queue = lock(&shared.0);
     if queue.waiting.len() == WAITING {
-        // Not the first: it may be on its way.
+        // The first one stays, since it may be being delivered.
         queue.waiting.remove(1);
         queue.dropped += 1;
     }
@@ -102,7 +102,7 @@ fn work(receiver: &impl Receiver, shared: &(Mutex<Queue>, Condvar), pauses: (Dur
     }
 }
 
-/// Up to a quarter more, so that a receiver that comes back is not met by all at once.
+/// The pause, up to a quarter longer, so that not all instances of `watch` try at the same moment.
 fn jittered(pause: Duration) -> Duration {
     let nanos = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().subsec_nanos();
     pause + pause / 4 * (nanos / 1000 % 1000) / 1000
@@ -113,7 +113,7 @@ mod tests {
     use super::*;
     use std::sync::mpsc::{Sender, channel};
 
-    /// Fails so often, then takes.
+    /// A receiver that fails so many times, and then takes alerts.
     struct Flaky(Mutex<u32>, Sender<(u32, u64)>);
 
     impl Receiver for Flaky {

@@ -1,4 +1,4 @@
-//! A shell command for each alert, one after the other.
+//! A receiver of alerts that runs a shell command for each, one after the other.
 #![forbid(unsafe_code)]
 
 use super::alert::Alert;
@@ -11,19 +11,19 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Longer, and it is killed with all that it started.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// A command that takes longer is killed with all that it started.
+const TIME_LIMIT: Duration = Duration::from_secs(30);
 
-/// What sh(1) is given.
+/// The command, as sh -c gets it.
 pub struct Exec {
     words: String,
-    patience: Duration,
+    time_limit: Duration,
 }
 
 impl Exec {
-    /// Nothing is run yet.
+    /// A receiver that will run this command.
     pub fn new(words: &str) -> Exec {
-        Exec { words: words.to_string(), patience: PATIENCE }
+        Exec { words: words.to_string(), time_limit: TIME_LIMIT }
     }
 
     fn start(&self, alert: &Alert) -> Command {
@@ -32,7 +32,7 @@ impl Exec {
         for (name, value) in [
             ("ALERT_NAME", alert.name),
             ("ALERT_STATE", alert.state),
-            ("ALERT_SEVERITY", alert.severity_name()),
+            ("ALERT_SEVERITY", alert.level_name()),
             ("ALERT_PROGRAM", &alert.program),
             ("ALERT_MESSAGE", &alert.message),
         ] {
@@ -48,24 +48,24 @@ impl Receiver for Exec {
         "--exec".to_string()
     }
 
-    /// Once: what a command has done by the time it fails is not known.
+    /// Runs the command, and never twice for an alert: what a command has done before it failed is not known.
     fn deliver(&self, alert: &Alert, dropped: u64) -> Result<(), Undelivered> {
         let later = |error: std::io::Error| Undelivered::Later(cause(&error));
         let mut child = self.start(alert).spawn().map_err(later)?;
         if let Some(mut stdin) = child.stdin.take() {
-            // Less than a pipe holds: a command that does not read does not hold us.
+            // The JSON is shorter than what a pipe holds, so that a command that does not read it can't keep us waiting.
             let _ = stdin.write_all(format!("{}\n", alert.json(dropped)).as_bytes());
         }
-        match wait(&mut child, self.patience) {
-            None => Err(Undelivered::Never(format!("killed after {} s", self.patience.as_secs()))),
+        match wait(&mut child, self.time_limit) {
+            None => Err(Undelivered::Never(format!("killed after {} s", self.time_limit.as_secs()))),
             Some(status) if !status.success() => Err(Undelivered::Never(format!("{status}"))),
             Some(_) => Ok(()),
         }
     }
 }
 
-fn wait(child: &mut Child, patience: Duration) -> Option<ExitStatus> {
-    let end = Instant::now() + patience;
+fn wait(child: &mut Child, time_limit: Duration) -> Option<ExitStatus> {
+    let end = Instant::now() + time_limit;
     let mut pause = Duration::from_millis(1);
     loop {
         if let Ok(Some(status)) = child.try_wait() {
@@ -106,7 +106,7 @@ mod tests {
 
     #[test]
     fn a_command_that_hangs_is_killed_with_its_children() {
-        let exec = Exec { words: "sleep 1000 & sleep 1000".into(), patience: Duration::from_millis(50) };
+        let exec = Exec { words: "sleep 1000 & sleep 1000".into(), time_limit: Duration::from_millis(50) };
         assert!(matches!(exec.deliver(&Alert::example(7), 0), Err(Undelivered::Never(_))));
     }
 }

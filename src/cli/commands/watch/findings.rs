@@ -1,4 +1,4 @@
-//! One look at everything: numbers that should stay low, each with its thresholds.
+//! What `watch` measures: numbers that should stay low, each with its thresholds.
 #![forbid(unsafe_code)]
 
 use crate::pages;
@@ -14,32 +14,32 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use tideover_contract::glob;
 
-/// Zombies of one parent.
+/// Number of zombies of one parent.
 const ZOMBIES: Thresholds = Thresholds { warning: 10.0, critical: 100.0 };
-/// Yes or no, where yes is critical.
+/// A number that is critical unless it is 0.
 const YES: Thresholds = Thresholds { warning: 1.0, critical: 1.0 };
 
-/// Who or what a number is about: the alert's name, and the process by number and start; 0 for the system.
+/// What a number is about: the name of the alert, and the process by its id and its start; both are 0 for the system.
 pub type Subject = (&'static str, u32, u64);
 
-/// One number.
+/// A number that was measured.
 #[derive(Clone, Debug)]
 pub struct Finding {
-    /// See the type.
+    /// What it is about.
     pub subject: Subject,
     /// Name of the process; empty for the system.
     pub program: String,
-    /// The number.
+    /// Its value.
     pub value: f64,
-    /// What it is measured against.
+    /// From which values on it is bad.
     pub thresholds: Thresholds,
-    /// In words.
+    /// The number in a sentence.
     pub says: String,
-    /// The command to begin with.
+    /// The command that helps to find or mend the cause.
     pub remedy: String,
 }
 
-/// What is needed from look to look.
+/// Measures everything, again and again.
 pub struct Scan {
     pages: PathBuf,
     usage: Thresholds,

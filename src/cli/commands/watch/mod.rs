@@ -1,4 +1,4 @@
-//! `tideover watch`: looks at all processes again and again, raises alerts and clears them, and tells whoever is to be told.
+//! `tideover watch`: measures all processes at intervals, raises and clears alerts, and sends them to receivers.
 #![forbid(unsafe_code)]
 
 mod alert;
@@ -75,19 +75,19 @@ pub fn command() -> Command {
                 .value_name("TIME")
                 .value_parser(time)
                 .default_value("5s")
-                .help("Scan so often"),
+                .help("Time between two measurements"),
             Arg::new("calm")
                 .long("calm")
                 .value_name("TIME")
                 .value_parser(time)
                 .default_value("30s")
-                .help("Clear an alert when it has been well below its threshold for so long"),
+                .help("How long a number must be well below its threshold before its alert is cleared"),
         ])
         .arg(page_dir_flag())
         .after_help(EXAMPLES)
 }
 
-/// Watches for ever.
+/// Watches until it is killed.
 pub fn run(matches: &ArgMatches) -> Result<(), Failure> {
     let pages = page_dir(matches);
     let percent = |name: &str| f64::from(matches.get_one::<u8>(name).copied().unwrap_or(100));
@@ -103,13 +103,13 @@ pub fn run(matches: &ArgMatches) -> Result<(), Failure> {
     if let Some(words) = matches.get_one::<String>("exec") {
         receivers.push(Delivery::start(exec::Exec::new(words)));
     }
-    // A folder that is not there is a mistake now; later it may come and go.
+    // A folder of pages that is missing at start is a mistake in the command line; later it may come and go.
     let only = matches.get_one::<String>("only").cloned().unwrap_or_default();
     let mut scan = Scan::new(pages, usage, only)?;
     let mut alerts = Alerts::new(time("calm"));
     let rescues = matches.get_flag("rescue");
     let mut findings = scan.take();
-    // From now on what is given up is news.
+    // Only calls that give up from now on raise an alert.
     print(&format!(
         "watching, a look every {}\n",
         Nanoseconds(u64::try_from(time("interval").as_nanos()).unwrap_or(u64::MAX))

@@ -1,4 +1,4 @@
-//! Alerts as JSON by POST.
+//! A receiver of alerts that sends each as JSON by an HTTP POST.
 #![forbid(unsafe_code)]
 
 use super::alert::Alert;
@@ -8,17 +8,17 @@ use std::time::Duration;
 use ureq::Agent;
 use ureq::tls::{RootCerts, TlsConfig};
 
-/// From the connection to the answer.
-const PATIENCE: Duration = Duration::from_secs(15);
+/// Longest time from connecting to the answer.
+const TIME_LIMIT: Duration = Duration::from_secs(15);
 
-/// A URL and the connections to it.
+/// The URL, and the connections to it.
 pub struct Webhook {
     url: String,
     agent: Agent,
 }
 
 impl Webhook {
-    /// Refuses what is no http or https URL.
+    /// A receiver at this URL; refuses what is no URL of http or https.
     pub fn new(url: &str) -> Result<Webhook, Failure> {
         let uri: Option<ureq::http::Uri> = url.parse().ok();
         let known = |uri: &ureq::http::Uri| matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some();
@@ -27,11 +27,11 @@ impl Webhook {
                 "--webhook {url:?} is no URL; say http://HOST/PATH or https://HOST/PATH"
             )));
         }
-        // The certificates that the system trusts, which are also those of a company of its own.
+        // The certificates that the system trusts, among which may be those of a private authority.
         let tls = TlsConfig::builder().root_certs(RootCerts::PlatformVerifier).build();
         let config = Agent::config_builder()
             .tls_config(tls)
-            .timeout_global(Some(PATIENCE))
+            .timeout_global(Some(TIME_LIMIT))
             .max_redirects(0)
             .http_status_as_error(false)
             .user_agent(concat!("tideover/", env!("CARGO_PKG_VERSION")))
@@ -41,7 +41,7 @@ impl Webhook {
 }
 
 impl Receiver for Webhook {
-    /// The host alone: paths of webhooks are secrets.
+    /// The name of the host alone, since the path of a webhook is a secret.
     fn name(&self) -> String {
         let uri: Option<ureq::http::Uri> = self.url.parse().ok();
         format!("the webhook at {}", uri.and_then(|uri| uri.host().map(str::to_string)).unwrap_or_default())
@@ -53,7 +53,7 @@ impl Receiver for Webhook {
             Err(error) => Err(Undelivered::Later(error.to_string())),
             Ok(answer) => match answer.status().as_u16() {
                 200..=299 => Ok(()),
-                // Timeout, too early, too many: the client's fault by number only.
+                // 408, 425 and 429 (timeout, too early, too many) have numbers of client errors, but may pass.
                 status @ (408 | 425 | 429 | 500..) => Err(Undelivered::Later(format!("it answers {status}"))),
                 status => Err(Undelivered::Never(format!("it answers {status}"))),
             },
