@@ -11,12 +11,12 @@ macro_rules! runtimes {
             /// All of them, in order.
             pub const ALL: &'static [Runtime] = &[$(Runtime::$id,)*];
 
-            /// What TIDEOVER_GC and the JSON call it.
+            /// Its name in TIDEOVER_GC and in JSON.
             pub const fn name(self) -> &'static str {
                 match self { $(Runtime::$id => $name,)* }
             }
 
-            /// Is it collected unless the user says otherwise?
+            /// Is its garbage collected unless the user says otherwise?
             pub const fn is_usual(self) -> bool {
                 match self { $(Runtime::$id => $usual,)* }
             }
@@ -33,7 +33,7 @@ runtimes! {
 }
 
 impl Runtime {
-    /// The runtime of this name.
+    /// Finds a runtime by its name.
     pub fn by_name(name: &[u8]) -> Option<Runtime> {
         Runtime::ALL.iter().copied().find(|runtime| runtime.name().as_bytes() == name)
     }

@@ -1,5 +1,6 @@
 //! The documents that are made from the tables: docs/settings.md and docs/counters.md. `UPDATE_DOCS=1 cargo test -p
-//! tideover-contract` writes them; the test fails when they are out of date. Of the others, the names are checked.
+//! tideover-contract` writes them; the test fails when they are out of date. Of documents written by hand, the names of
+//! settings and counters are checked.
 
 use std::fmt::Write;
 use std::path::Path;

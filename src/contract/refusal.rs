@@ -3,7 +3,7 @@
 /// May the user overrule a refusal?
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Weight {
-    /// Stands whatever the user says.
+    /// The user can't overrule it.
     Firm,
     /// TIDEOVER_LOGS overrules it.
     Yields,

@@ -6,11 +6,11 @@ use core::sync::atomic::AtomicU64;
 /// Does a counter only grow, or does it go up and down?
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shape {
-    /// Only grows.
+    /// It only grows.
     Counter,
-    /// Goes up and down; a bool is a gauge of 0 or 1.
+    /// It goes up and down.
     Gauge,
-    /// A gauge of 0 or 1, `true` or `false` in JSON.
+    /// It is 0 or 1, in JSON `false` or `true`.
     Bool,
 }
 

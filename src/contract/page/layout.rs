@@ -14,24 +14,24 @@ pub const SIZE: usize = 4096;
 pub const MAGIC: u64 = u64::from_ne_bytes(*b"TIDEOVER");
 /// Version of this layout. Readers refuse any other.
 pub const LAYOUT: u32 = 1;
-/// `calls.opened` and `calls.closed` are kept in this many cache lines, so that threads don't share one; a reader adds up.
+/// `calls.opened` and `calls.closed` are counted in so many cache lines, so that threads rarely share one. A reader adds them up.
 pub const SHARDS: usize = 8;
 /// Events that are kept: the last 16.
 pub const EVENTS: usize = 16;
-/// Room for settings in the page.
+/// How many settings the page has room for.
 pub const MAX_SETTINGS: usize = 48;
-/// Room for runtimes, and for reasons not to collect, in the page.
+/// How many runtimes ([`Runtime`]) the page has room for.
 pub const MAX_RUNTIMES: usize = 8;
-/// See [`MAX_RUNTIMES`].
+/// How many reasons not to collect garbage ([`Skip`]) the page has room for.
 pub const MAX_SKIPS: usize = 24;
-/// Room for reasons in the page.
+/// How many reasons not to take a file for a log ([`crate::refusal::Refusal`]) the page has room for.
 pub const MAX_REFUSALS: usize = 64;
 /// Bytes of a call's name that an event keeps.
 pub const CALL_NAME: usize = 20;
 /// Bytes of the program's name that the page keeps.
 pub const PROGRAM_NAME: usize = 64;
 
-/// One thread group's share of the success counters; a cache line.
+/// A cache line with the calls that succeeded in some of the threads.
 #[repr(C, align(64))]
 pub struct Shard {
     /// Descriptor-making calls that succeeded.
@@ -41,16 +41,16 @@ pub struct Shard {
     reserved: [AtomicU64; 6],
 }
 
-/// What was collected of one runtime's garbage.
+/// Collections of one runtime's garbage.
 #[repr(C)]
 pub struct Collector {
-    /// Collections.
+    /// How many there were.
     pub runs: AtomicU64,
     /// Nanoseconds spent in them.
     pub ns: AtomicU64,
-    /// Descriptors closed meanwhile.
+    /// Descriptors that were closed meanwhile.
     pub freed: AtomicU64,
-    /// Times that it was not run; why is in `skips`.
+    /// How often the collector was not run; the reasons are counted in [`Page::skips`].
     pub skipped: AtomicU64,
 }
 
@@ -72,7 +72,7 @@ impl Default for Collector {
     }
 }
 
-/// What the process is doing with its page.
+/// The state of a page.
 pub mod state {
     /// Being filled in: readers skip it.
     pub const NEW: u32 = 0;
@@ -83,11 +83,11 @@ pub mod state {
 /// The page.
 #[repr(C, align(64))]
 pub struct Page {
-    /// [`MAGIC`].
+    /// Holds [`MAGIC`].
     pub magic: AtomicU64,
-    /// [`LAYOUT`].
+    /// Holds [`LAYOUT`].
     pub layout: AtomicU32,
-    /// [`SIZE`].
+    /// Holds [`SIZE`].
     pub size: AtomicU32,
     /// Process id in its own namespace.
     pub pid: AtomicU32,
@@ -104,12 +104,12 @@ pub struct Page {
     pub version: [AtomicU8; 16],
     /// Program, zero-padded; not necessarily UTF-8.
     pub program: [AtomicU8; PROGRAM_NAME],
-    /// See [`COUNTERS`].
+    /// The counters and gauges, in the order of [`COUNTERS`].
     pub counters: Counters,
     unused: [AtomicU64; 7],
-    /// See [`SHARDS`].
+    /// Calls that succeeded and descriptors that were closed, in [`SHARDS`] parts.
     pub shards: [Shard; SHARDS],
-    /// Effective values, by index in [`crate::settings::SETTINGS`].
+    /// The values in effect, by index in [`crate::settings::SETTINGS`].
     pub settings: [AtomicU64; MAX_SETTINGS],
     /// [`crate::settings::Source`] of each value.
     pub sources: [AtomicU8; MAX_SETTINGS],
@@ -122,7 +122,7 @@ pub struct Page {
     pub events: [Event; EVENTS],
     /// How often a file was not taken for a log after its disk was full, by [`crate::refusal::Refusal`].
     pub refusals: [AtomicU64; MAX_REFUSALS],
-    /// By [`crate::collection::Runtime`].
+    /// Collections of garbage, by [`crate::collection::Runtime`].
     pub collectors: [Collector; MAX_RUNTIMES],
     /// How often no garbage was collected, by [`crate::collection::Skip`].
     pub skips: [AtomicU64; MAX_SKIPS],
@@ -147,7 +147,7 @@ macro_rules! fields {
 pub const FIELDS: &[(&str, usize)] = fields!(magic layout size pid state started_boot_ns started_ns uid version program
     counters shards settings sources settings_count last_event events refusals collectors skips);
 
-/// Name and offset in bytes of each field of an event, for the same check.
+/// Name and offset in bytes of each field of an event, for the check of include/tideover.h.
 pub const EVENT_FIELDS: &[(&str, usize)] = &[
     ("sequence", offset_of!(Event, sequence)),
     ("at_ns", offset_of!(Event, at_ns)),
@@ -161,7 +161,7 @@ pub const EVENT_FIELDS: &[(&str, usize)] = &[
 ];
 
 impl Page {
-    /// All zero: a page that nobody shares.
+    /// A page of zeros, which no other process sees.
     pub const fn new() -> Page {
         Page {
             magic: AtomicU64::new(0),

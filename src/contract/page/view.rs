@@ -29,13 +29,13 @@ pub enum NotAPage {
 /// A [`Collector`] as a reader sees it.
 #[derive(Clone, Copy, Debug)]
 pub struct CollectorView {
-    /// Collections.
+    /// How many collections there were.
     pub runs: u64,
     /// Nanoseconds spent in them.
     pub ns: u64,
-    /// Descriptors closed meanwhile.
+    /// Descriptors that were closed meanwhile.
     pub freed: u64,
-    /// Times that it was not run.
+    /// How often the collector was not run.
     pub skipped: u64,
 }
 
@@ -48,15 +48,15 @@ pub struct EventView<'a> {
     pub at_ns: u64,
     /// Nanoseconds from the first failure to the outcome.
     pub waited_ns: u64,
-    /// [`EventKind`] as a number; see [`kind_name`].
+    /// [`EventKind`](super::EventKind) as a number; see [`kind_name`](super::kind_name).
     pub kind: u32,
     /// errno of the first failure.
     pub errno: i32,
     /// Descriptor, or -1.
     pub fd: i32,
-    /// Retries.
+    /// How many times the call was tried again.
     pub tries: u32,
-    /// [`Outcome`] as a number; see [`outcome_name`].
+    /// [`Outcome`](super::Outcome) as a number; see [`outcome_name`](super::outcome_name).
     pub outcome: u32,
     /// Name of the call, without padding.
     pub call: &'a [u8],
@@ -137,12 +137,12 @@ impl<'a> View<'a> {
         COUNTERS.iter().position(|c| c.section == section && c.name == name).map_or(0, |i| self.counter(i))
     }
 
-    /// Descriptor-making calls that succeeded, all threads.
+    /// How many calls of all threads made a descriptor.
     pub fn opened(self) -> u64 {
         self.shard_sum(offset_of!(Shard, opened))
     }
 
-    /// Descriptors closed, all threads.
+    /// How many descriptors all threads closed.
     pub fn closed(self) -> u64 {
         self.shard_sum(offset_of!(Shard, closed))
     }
@@ -152,7 +152,7 @@ impl<'a> View<'a> {
         (0..SHARDS).fold(0, |sum: u64, i| sum.wrapping_add(self.u64_at(shard(i))))
     }
 
-    /// Effective value and source of a setting; None if the process's library does not know it.
+    /// The value of a setting that is in effect, and its source; None if the process's library does not know the setting.
     pub fn setting(self, index: usize) -> Option<(u64, crate::settings::Source)> {
         let known = (self.u32_at(offset_of!(Page, settings_count)) as usize).min(MAX_SETTINGS);
         (index < known).then(|| {
@@ -161,14 +161,14 @@ impl<'a> View<'a> {
         })
     }
 
-    /// Reasons for which files were not taken for logs, with their counts, those that occurred.
+    /// The reasons that occurred for not taking a file for a log, with their counts.
     pub fn refusals(self) -> impl Iterator<Item = (crate::refusal::Refusal, u64)> {
         let count = move |index: usize| self.u64_at(offset_of!(Page, refusals) + index * 8);
         let all = crate::refusal::Refusal::ALL.iter().enumerate();
         all.map(move |(index, &refusal)| (refusal, count(index))).filter(|&(_, count)| count > 0)
     }
 
-    /// What was done with the garbage of each runtime that the process has had, by runtime.
+    /// The collections of each runtime that the process has had.
     pub fn collectors(self) -> impl Iterator<Item = (Runtime, CollectorView)> {
         let view = move |index: usize| {
             let base = offset_of!(Page, collectors) + index * size_of::<Collector>();
@@ -183,14 +183,14 @@ impl<'a> View<'a> {
         all.map(move |(index, &runtime)| (runtime, view(index))).filter(|(_, view)| view.runs > 0 || view.skipped > 0)
     }
 
-    /// Reasons for which no garbage was collected, with their counts, those that occurred.
+    /// The reasons that occurred for not collecting garbage, with their counts.
     pub fn skips(self) -> impl Iterator<Item = (Skip, u64)> {
         let count = move |index: usize| self.u64_at(offset_of!(Page, skips) + index * 8);
         let all = Skip::ALL.iter().enumerate();
         all.map(move |(index, &skip)| (skip, count(index))).filter(|&(_, count)| count > 0)
     }
 
-    /// The events that are whole, oldest first.
+    /// The events, the oldest first, without those that are just being written.
     pub fn events(self) -> impl Iterator<Item = EventView<'a>> {
         let last = self.u64_at(offset_of!(Page, last_event));
         let first = last.saturating_sub(EVENTS as u64 - 1).max(1);

@@ -1,4 +1,4 @@
-//! What a setting accepts, and how that is said.
+//! What a setting accepts, and how that is printed.
 
 use core::fmt;
 
@@ -45,7 +45,7 @@ pub enum Kind {
     Rate,
     /// `stdout`, `stderr`, `off`, or an absolute path.
     Sink,
-    /// `off`, or `auto` and names of runtimes by comma; kept as [`Runtime::bit`]s and [`collection::AUTO`].
+    /// `off`, or `auto` and names of runtimes by comma; kept as [`Runtime::bit`]s and [`crate::collection::AUTO`].
     Runtimes,
     /// Any text on one line.
     Text,

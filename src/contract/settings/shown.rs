@@ -6,7 +6,7 @@ use super::choices::sink;
 use super::kind::{GIB, HOUR, Kind, MILLION, MS, SECOND};
 use crate::collection::{self, Runtime};
 
-/// Prints a stored value as a user would write it. Text settings are not in the value: `set` or nothing.
+/// Prints a stored value as a user would write it. A text is not in the value, and is printed as `set` or as nothing.
 pub struct Shown<'a>(pub &'a Kind, pub u64);
 
 impl fmt::Display for Shown<'_> {

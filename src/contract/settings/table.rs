@@ -119,7 +119,7 @@ settings! {
 /// How many settings there are.
 pub const COUNT: usize = SETTINGS.len();
 
-/// Where an effective value came from.
+/// Where a value in effect came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Source {
@@ -142,19 +142,19 @@ impl Source {
     }
 }
 
-/// The row of an environment variable, with or without the prefix's row being known.
+/// Index in [`SETTINGS`] of the setting with this environment variable.
 pub fn by_env(name: &[u8]) -> Option<usize> {
     SETTINGS.iter().position(|s| s.env.as_bytes() == name)
 }
 
-/// The row of a TOML key or of a flag without its dashes (`max-retries` and `max_retries` are the same).
+/// Index in [`SETTINGS`] of the setting with this TOML key or flag: `max_retries`, or `max-retries` without the leading dashes.
 pub fn by_name(name: &str) -> Option<usize> {
     SETTINGS.iter().position(|s| {
         s.name.len() == name.len() && s.name.bytes().zip(name.bytes()).all(|(a, b)| a == b || (a == b'_' && b == b'-'))
     })
 }
 
-/// The value that stands for a setting's default.
+/// The default of the setting of this index, as its stored value.
 pub fn default_value(index: usize) -> u64 {
     parse(&SETTINGS[index].kind, SETTINGS[index].default.as_bytes()).unwrap_or(0)
 }

@@ -36,7 +36,7 @@ fn put(path: &Path, page: &[u8]) -> io::Result<()> {
     replace(path, page, readable())
 }
 
-/// The date of the man pages: SOURCE_DATE_EPOCH if it is set (https://reproducible-builds.org), otherwise today.
+/// The date of the man pages: SOURCE_DATE_EPOCH if it is set (<https://reproducible-builds.org>), otherwise today.
 fn date() -> String {
     let given = std::env::var("SOURCE_DATE_EPOCH").ok().and_then(|text| text.parse().ok());
     let time = given.map_or_else(SystemTime::now, |seconds| UNIX_EPOCH + Duration::from_secs(seconds));
