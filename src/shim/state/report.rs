@@ -9,7 +9,7 @@ use core::fmt::{self, Write};
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
 use log::{LevelFilter, Log, Metadata, Record};
-use tideover_contract::settings::{Id, SECOND};
+use tideover_contract::settings::{Id, SECOND, log_level};
 
 use crate::features::logs::streams;
 use crate::os::sys;
@@ -27,8 +27,13 @@ struct Lines;
 
 /// Sets the level and the logger.
 pub fn start() {
-    let levels = [LevelFilter::Off, LevelFilter::Error, LevelFilter::Warn, LevelFilter::Info, LevelFilter::Debug];
-    log::set_max_level(levels.get(SETTINGS.get(Id::Log) as usize).copied().unwrap_or(LevelFilter::Warn));
+    log::set_max_level(match SETTINGS.get(Id::Log) {
+        log_level::OFF => LevelFilter::Off,
+        log_level::ERROR => LevelFilter::Error,
+        log_level::INFO => LevelFilter::Info,
+        log_level::DEBUG => LevelFilter::Debug,
+        _ => LevelFilter::Warn,
+    });
     let _ = log::set_logger(&Lines);
 }
 
