@@ -33,6 +33,7 @@ test:
 # Everything: all tests, the short form of other people's tests, the lints.
 check: deps
 	$(MAKE) build
+	scripts/dist-roots || echo "some tests are not run without them"
 	scripts/test --workspace --no-fail-fast
 	$(MAKE) compat SHORT=1
 	@if $(CARGO) clippy --version >/dev/null 2>&1; then $(MAKE) lint doc; else echo "clippy is not installed: lint and doc are left out"; fi

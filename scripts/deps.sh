@@ -196,12 +196,18 @@ missing() {
 
 list() { rows "$1" | names; }
 
-verify() {
+unknown() {
     # shellcheck disable=SC2046 # package names
-    unknown=$(list "$1" | grep -vxF "$(known $(list "$1"))") || return 0
-    # shellcheck disable=SC2086 # package names
-    echo "apt knows no package of these names:" $unknown >&2
-    echo "(if that is nearly all of them: apt-get update)" >&2
+    list "$1" | grep -vxF "$(known $(list "$1"))" || true
+}
+
+verify() {
+    [ -n "$(unknown "$1")" ] || return 0
+    # On a new machine apt knows none before that.
+    if [ "$(id -u)" = 0 ]; then apt-get update -qq; fi
+    left=$(unknown "$1" | tr '\n' ' ')
+    [ -n "$left" ] || return 0
+    echo "apt knows no package of these names: $left" >&2
     return 1
 }
 
