@@ -6,6 +6,7 @@
 //! `TIDEOVER_*` reaches the program.
 
 pub mod browser;
+pub mod databases;
 pub mod disk;
 pub mod fixture;
 pub mod garbage;
@@ -20,8 +21,10 @@ pub mod programs;
 pub mod rights;
 pub mod rootfs;
 pub mod run;
+pub mod running;
 pub mod scratch;
 pub mod server;
+pub mod survival;
 
 pub use disk::{Disk, Kind};
 pub use fixture::{fixture, fixture_by, fixture_source, preload_fixture};
@@ -29,7 +32,8 @@ pub use needs::needs;
 pub use outcome::{Both, Outcome};
 pub use page::Page;
 pub use rootfs::Rootfs;
-pub use run::{Run, Running};
+pub use run::Run;
+pub use running::Running;
 pub use scratch::Scratch;
 
 use std::path::{Path, PathBuf};

@@ -1,20 +1,17 @@
 //! One program, run under limits, plain or preloaded.
 
 use std::ffi::{OsStr, OsString};
-use std::io::{Read, Write};
+use std::io::Write;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::sync::{Arc, Mutex};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::{Both, Outcome, Page, Scratch};
+use crate::{Both, Outcome, Running, Scratch};
 
-/// Bytes of a program's output that are kept; the rest is read and dropped.
-const KEPT: usize = 8 << 20;
 /// Largest file that a program may write.
 const LARGEST_FILE: u64 = 256 << 20;
 
@@ -171,7 +168,7 @@ impl Run {
     pub fn output(&self) -> Outcome {
         let mut running = self.start();
         let text = self.stdin.clone();
-        if let Some(mut stdin) = running.stdin.take() {
+        if let Some(mut stdin) = running.take_stdin() {
             // A program may end without reading; that is its affair.
             thread::spawn(move || drop(stdin.write_all(&text)));
         }
@@ -214,7 +211,7 @@ impl Run {
         unsafe { command.pre_exec(move || restrict(soft, hard, &closed)) };
         // A program that was just copied is busy while a child of another test, which has not executed its own yet, has it open.
         let mut tries = 0;
-        let mut child = loop {
+        let child = loop {
             match command.spawn() {
                 Err(e) if e.kind() == std::io::ErrorKind::ExecutableFileBusy && tries < 100 => {
                     tries += 1;
@@ -224,25 +221,8 @@ impl Run {
             }
         };
 
-        let (lines, told) = channel();
-        let stdout: Box<dyn Read + Send> = match child.stdout.take() {
-            Some(pipe) => Box::new(pipe),
-            None => Box::new(std::io::empty()),
-        };
-        let stdout = collect(stdout, Some(lines));
-        let stderr = collect(child.stderr.take().expect("piped"), None);
-        Running {
-            stdin: child.stdin.take(),
-            what: format!("{:?} {:?} preload={:?}", self.program, self.args, self.preloads()),
-            _end: EndWithTheTest(child.id()),
-            child,
-            stdout,
-            stderr,
-            told,
-            deadline: Instant::now() + self.timeout,
-            page_dir,
-            _pages: pages,
-        }
+        let what = format!("{:?} {:?} preload={:?}", self.program, self.args, self.preloads());
+        Running::new(child, what, Instant::now() + self.timeout, page_dir, pages)
     }
 }
 
@@ -276,177 +256,4 @@ fn restrict(soft: Option<u64>, hard: Option<u64>, closed: &[i32]) -> std::io::Re
         unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) };
     }
     Ok(())
-}
-
-type Collected = (Arc<Mutex<Vec<u8>>>, thread::JoinHandle<()>);
-
-/// Reads a pipe to its end in a thread; with `lines`, also sends each line on as it comes.
-fn collect(mut from: impl Read + Send + 'static, lines: Option<std::sync::mpsc::Sender<String>>) -> Collected {
-    let into = Arc::new(Mutex::new(Vec::new()));
-    let kept = into.clone();
-    let reader = thread::spawn(move || {
-        let mut buffer = [0; 16384];
-        let mut line = Vec::new();
-        while let Ok(count @ 1..) = from.read(&mut buffer) {
-            let mut all = kept.lock().expect("no reader panics");
-            let room = KEPT - all.len();
-            all.extend_from_slice(&buffer[..count.min(room)]);
-            drop(all);
-            let Some(lines) = &lines else { continue };
-            for &byte in &buffer[..count] {
-                if byte == b'\n' {
-                    let _ = lines.send(String::from_utf8_lossy(&line).into_owned());
-                    line.clear();
-                } else if line.len() < 4096 {
-                    line.push(byte);
-                }
-            }
-        }
-    });
-    (into, reader)
-}
-
-/// A program that has been started.
-#[derive(Debug)]
-pub struct Running {
-    child: Child,
-    stdin: Option<ChildStdin>,
-    stdout: Collected,
-    stderr: Collected,
-    told: Receiver<String>,
-    deadline: Instant,
-    page_dir: PathBuf,
-    what: String,
-    _end: EndWithTheTest,
-    _pages: Scratch,
-}
-
-/// A test that fails leaves nothing running: programs that go on for ever would slow down all that come after.
-#[derive(Debug)]
-struct EndWithTheTest(u32);
-
-impl Drop for EndWithTheTest {
-    fn drop(&mut self) {
-        if thread::panicking() {
-            // SAFETY: kill(2) touches no memory; nobody has waited for the child, so the group is its own.
-            unsafe { libc::kill(-(self.0 as i32), libc::SIGKILL) };
-        }
-    }
-}
-
-impl Running {
-    /// Its process id.
-    pub fn pid(&self) -> u32 {
-        self.child.id()
-    }
-
-    /// Where its page is kept.
-    pub fn page_dir(&self) -> &Path {
-        &self.page_dir
-    }
-
-    /// Its page as it is now.
-    ///
-    /// # Panics
-    /// If it has none.
-    pub fn page(&self) -> Page {
-        Page::wait(&self.page_dir, self.pid())
-    }
-
-    /// Waits for a line on its standard output that holds `text`, and gives the line.
-    ///
-    /// # Panics
-    /// If the program ends or its time is up before.
-    pub fn wait_for(&mut self, text: &str) -> String {
-        loop {
-            let left = self.deadline.saturating_duration_since(Instant::now());
-            match self.told.recv_timeout(left) {
-                Ok(line) if line.contains(text) => return line,
-                Ok(_) => {}
-                Err(RecvTimeoutError::Timeout) => {
-                    panic!("{} did not say {text:?} in time: {}", self.what, self.so_far())
-                }
-                Err(RecvTimeoutError::Disconnected) => {
-                    panic!("{} ended without saying {text:?}: {}", self.what, self.so_far())
-                }
-            }
-        }
-    }
-
-    /// Writes a line to its standard input.
-    ///
-    /// # Panics
-    /// If it does not read any more.
-    pub fn say(&mut self, line: &str) {
-        let stdin = self.stdin.as_mut().expect("its standard input is open");
-        stdin.write_all(format!("{line}\n").as_bytes()).unwrap_or_else(|e| panic!("{}: {e}", self.what));
-    }
-
-    /// The same for a program that may be gone: false if it does not read any more.
-    pub fn offer(&mut self, line: &str) -> bool {
-        self.stdin.as_mut().is_some_and(|stdin| stdin.write_all(format!("{line}\n").as_bytes()).is_ok())
-    }
-
-    /// Has it ended?
-    pub fn ended(&self) -> bool {
-        ended(self.child.id())
-    }
-
-    /// What it has written to standard output so far.
-    pub fn stdout_so_far(&self) -> String {
-        String::from_utf8_lossy(&self.stdout.0.lock().expect("no reader panics")).into_owned()
-    }
-
-    /// What it has written to standard error so far.
-    pub fn stderr_so_far(&self) -> String {
-        String::from_utf8_lossy(&self.stderr.0.lock().expect("no reader panics")).into_owned()
-    }
-
-    /// Sends it a signal.
-    pub fn signal(&self, number: i32) {
-        // SAFETY: kill(2) touches no memory; the child has not been waited for, so the pid is its own.
-        unsafe { libc::kill(self.child.id() as i32, number) };
-    }
-
-    /// Closes its standard input, waits for its end, and kills whatever it left behind.
-    pub fn finish(mut self) -> Outcome {
-        drop(self.stdin.take());
-        let group = -(self.child.id() as i32);
-        let mut timed_out = false;
-        // Not `wait` yet: while the zombie is there, its number can't become another process's group.
-        while !ended(self.child.id()) {
-            if Instant::now() > self.deadline {
-                timed_out = true;
-                break;
-            }
-            thread::sleep(Duration::from_millis(2));
-        }
-        // SAFETY: kill(2) touches no memory.
-        unsafe { libc::kill(group, libc::SIGKILL) };
-        let status = self.child.wait().expect("a child can be waited for");
-        let text = |(bytes, reader): Collected| {
-            // A grandchild that left the group may hold the pipe: what has come by then is what there is.
-            let end = Instant::now() + Duration::from_secs(2);
-            while !reader.is_finished() && Instant::now() < end {
-                thread::sleep(Duration::from_millis(1));
-            }
-            String::from_utf8_lossy(&bytes.lock().expect("no reader panics")).into_owned()
-        };
-        Outcome { what: self.what, status, timed_out, stdout: text(self.stdout), stderr: text(self.stderr) }
-    }
-
-    fn so_far(&self) -> String {
-        let text = |from: &Collected| String::from_utf8_lossy(&from.0.lock().expect("no reader panics")).into_owned();
-        format!("\n--- stdout\n{}\n--- stderr\n{}", text(&self.stdout), text(&self.stderr))
-    }
-}
-
-/// Has the process ended, without reaping it?
-fn ended(pid: u32) -> bool {
-    // SAFETY: all zeroes is a valid siginfo_t.
-    let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
-    // SAFETY: `info` is valid for writing.
-    let result = unsafe { libc::waitid(libc::P_PID, pid, &mut info, libc::WEXITED | libc::WNOHANG | libc::WNOWAIT) };
-    // SAFETY: waitid has filled it in, or it is all zeroes.
-    result != 0 || unsafe { info.si_pid() } != 0
 }

@@ -1,6 +1,6 @@
-//! Log lines of real programs while the log's disk is full: without the library some are lost, with it none.
+//! Log lines of programs in many languages while the log's disk is full: without the library some are lost, with it none.
 //!
-//! Each program is given 100 lines with space, 100 on the full disk, 100 after it was freed. `--nocapture` shows the losses.
+//! tests/everyday/tests/disk_programs.rs has the most usual ones. Each program is given 100 lines with space, 100 on the full disk, 100 after it was freed. `--nocapture` shows the losses.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,91 +9,10 @@ use std::time::Duration;
 
 use tideover_tests::loggers::{EACH, FILE_HANDLER, ONCE, c, node_that, python_that, shell};
 use tideover_tests::numbered::Account;
-use tideover_tests::outage::{Fed, Told, compared, nothing_lost};
+use tideover_tests::outage::Fed;
 use tideover_tests::programs::{compile_java, java};
+use tideover_tests::survival::{survives, survives_in_a_shell, survives_on_stderr};
 use tideover_tests::{Kind, Run, Scratch, fixture_source, needs, program};
-
-fn through(name: &str, kind: Kind, run: impl Fn(&Path) -> Run) -> (Told, Told) {
-    // Java's and perl's buffers of 8 KiB keep what did not fit and try again; the outage is longer than that.
-    let each = if name.starts_with("java") || name.starts_with("perl") { 200 } else { 100 };
-    compared(name, kind, each, |_, log, preload| {
-        Fed::start(&run(log).preload(preload).timeout(Duration::from_secs(60)))
-    })
-}
-
-/// The lines that did not get into the log are on standard output.
-fn survives(name: &str, kind: Kind, run: impl Fn(&Path) -> Run) {
-    let (_, told) = through(name, kind, run);
-    let account = told.on_stdout();
-    nothing_lost(&told, &account);
-    account.markers_tell_all();
-    assert!(told.outcome.succeeded(), "{}", told.outcome);
-    told_in_page(&told, &account);
-}
-
-/// For programs whose standard output is the log: the lines are on standard error.
-fn survives_on_stderr(name: &str, kind: Kind, run: impl Fn(&Path) -> Run) {
-    survives_on_stderr_with(name, ">>", kind, run);
-}
-
-fn survives_on_stderr_with(name: &str, redirection: &str, kind: Kind, run: impl Fn(&Path) -> Run) {
-    let script = format!("log=$1; shift; exec \"$@\" {redirection}\"$log\"");
-    let (_, told) = through(name, kind, |log| {
-        let real = run(log);
-        let shell = Run::new(program("sh", "dash")).args(["-c", &script, "sh"]);
-        shell.arg(log).args(real.command())
-    });
-    let account = told.on_stderr();
-    nothing_lost(&told, &account);
-    account.markers_tell_all();
-    assert!(told.outcome.succeeded(), "{}", told.outcome);
-    told_in_page(&told, &account);
-}
-
-/// For shells whose standard output has become the log: what it was before is gone, so the lines are on standard error.
-fn survives_in_a_shell(name: &str, run: impl Fn(&Path) -> Run) {
-    let (_, told) = through(name, Kind::Tmpfs, run);
-    assert_eq!(told.outcome.stdout, "", "{}", told.outcome);
-    let account = told.on_stderr();
-    nothing_lost(&told, &account);
-    account.markers_tell_all();
-    assert!(told.outcome.succeeded(), "{}", told.outcome);
-    told_in_page(&told, &account);
-}
-
-/// The page says what the test saw.
-fn told_in_page(told: &Told, account: &Account) {
-    let elsewhere = (account.in_sink.len() + account.rejoined.len()) as u64;
-    assert_eq!(told.logs("diverted_lines"), elsewhere, "{account}");
-    assert_eq!(told.logs("diverted_bytes"), account.sink_bytes(), "{account}");
-    assert_eq!(told.logs("dropped_bytes"), 0);
-    assert_eq!(told.logs("recoveries"), 1);
-    assert_eq!(told.logs("degraded"), 0, "it is over");
-}
-
-#[needs(mounts)]
-#[test]
-fn bash_appends_line_by_line() {
-    survives("bash: echo >> log", Kind::Tmpfs, |log| shell("bash", "bash", EACH, log));
-}
-
-#[needs(mounts)]
-#[test]
-fn bash_with_its_output_in_the_log() {
-    survives_in_a_shell("bash: exec >> log", |log| shell("bash", "bash", ONCE, log));
-}
-
-#[needs(mounts)]
-#[test]
-fn dash_appends_line_by_line() {
-    survives("dash: echo >> log", Kind::Tmpfs, |log| shell("dash", "dash", EACH, log));
-}
-
-#[needs(mounts)]
-#[test]
-fn dash_with_its_output_in_the_log() {
-    survives_in_a_shell("dash: exec >> log", |log| shell("dash", "dash", ONCE, log));
-}
 
 #[needs(mounts)]
 #[test]
@@ -105,54 +24,6 @@ fn zsh_appends_line_by_line() {
 #[test]
 fn zsh_with_its_output_in_the_log() {
     survives_in_a_shell("zsh: exec >> log", |log| shell("zsh", "zsh", ONCE, log));
-}
-
-#[needs(mounts)]
-#[test]
-fn python_file_handler() {
-    survives("python: FileHandler", Kind::Tmpfs, |log| python_that(FILE_HANDLER, log));
-}
-
-#[needs(mounts)]
-#[test]
-fn python_rotating_file_handler() {
-    let put = "import logging, logging.handlers\n\
-               handler = logging.handlers.RotatingFileHandler(log, maxBytes=4000, backupCount=20)\n\
-               logging.basicConfig(handlers=[handler], level='INFO', format='%(message)s')\nput = logging.info";
-    survives("python: RotatingFileHandler", Kind::Tmpfs, |log| python_that(put, log));
-}
-
-#[needs(mounts)]
-#[test]
-fn python_opens_the_log_for_each_line() {
-    let put = "def put(line):\n    try:\n        with open(log, 'a') as f: f.write(line + '\\n')\n    \
-               except OSError as e: print(e, file=sys.stderr)";
-    survives("python: open('a')", Kind::Tmpfs, |log| python_that(put, log));
-}
-
-#[needs(mounts)]
-#[test]
-fn python_prints_to_its_redirected_output() {
-    let put = "def put(line): print(line, flush=True)";
-    survives_on_stderr("python: print >> log", Kind::Tmpfs, |log| python_that(put, log));
-}
-
-#[needs(mounts)]
-#[test]
-fn python_prints_to_a_log_that_was_opened_afresh() {
-    // `> log` rather than `>> log`: not O_APPEND, but the file that standard output was at start.
-    let put = "def put(line): print(line, flush=True)";
-    survives_on_stderr_with("python: print > log", ">", Kind::Tmpfs, |log| python_that(put, log));
-}
-
-#[needs(mounts)]
-#[test]
-fn python_prints_unbuffered_to_its_redirected_output() {
-    // As in most containers: a write for the text, one for the newline, and what a short write leaves is forgotten.
-    let put = "def put(line): print(line, flush=True)";
-    survives_on_stderr("python -u: print >> log", Kind::Tmpfs, |log| {
-        python_that(put, log).env("PYTHONUNBUFFERED", "1")
-    });
 }
 
 #[needs(mounts)]
@@ -230,14 +101,6 @@ fn java_prints_to_its_redirected_output() {
 
 #[needs(mounts)]
 #[test]
-fn perl_print() {
-    let script = "use IO::Handle; open my $log, '>>', $ARGV[0] or die; $log->autoflush; \
-                  while (<STDIN>) { if (/^:(.*)/) { open my $mark, '>', $1; close $mark } else { print $log $_ } }";
-    survives("perl: print", Kind::Tmpfs, |log| Run::new(program("perl", "perl")).args(["-e", script]).arg(log));
-}
-
-#[needs(mounts)]
-#[test]
 fn ruby_logger() {
     let script = "require 'logger'; log = Logger.new(ARGV[0]); log.formatter = proc { |*, text| text + \"\\n\" }\n\
                   $stdin.each_line(chomp: true) { |l| l.start_with?(':') ? File.write(l[1..], '') : log.info(l) }";
@@ -251,16 +114,6 @@ fn php_error_log() {
                     if ($l[0] == ':') touch(rtrim(substr($l, 1))); else error_log($l, 3, $argv[1]); }";
     survives("php: error_log", Kind::Tmpfs, |log| {
         Run::new(program("php", "php-cli")).args(["-n", "-r", script, "--"]).arg(log)
-    });
-}
-
-#[needs(mounts)]
-#[test]
-fn gawk_print() {
-    let script = r#"/^:/ { mark = substr($0, 2); printf "" > mark; close(mark); next }
-                    { print >> log_; fflush(log_) }"#;
-    survives("gawk: print >> log", Kind::Tmpfs, |log| {
-        Run::new(program("gawk", "gawk")).args(["-v", &format!("log_={}", log.display()), script])
     });
 }
 
@@ -299,26 +152,6 @@ fn rust_appends() {
     let rustc = PathBuf::from(std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()));
     compiled(&rustc, &["-O", "--edition=2021", &fixture_source("disk_append.rs"), "-o", main.to_str().expect("UTF-8")]);
     survives("Rust: writeln!", Kind::Tmpfs, |log| Run::new(&main).arg(log));
-}
-
-#[needs(mounts)]
-#[test]
-fn c_in_every_way_to_write_a_line() {
-    for how in ["line", "full", "none", "write", "writev", "reopen", "dprintf", "wide", "tell"] {
-        survives(&format!("C: {how}"), Kind::Tmpfs, |log| c(how, log));
-    }
-}
-
-#[needs(mounts)]
-#[test]
-fn c_with_stdout_reopened_onto_the_log() {
-    survives("C: freopen(stdout)", Kind::Tmpfs, |log| c("stdout", log));
-}
-
-#[needs(mounts)]
-#[test]
-fn c_that_flushes_late() {
-    survives("C: flushed late", Kind::Tmpfs, |log| c("later", log));
 }
 
 /// Each way into the library on each filesystem: stdio, write, an open for each line, another language's own I/O.

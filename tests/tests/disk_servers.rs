@@ -8,10 +8,10 @@ use std::ops::RangeInclusive;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use tideover_tests::databases::{as_postgres, mariadb_data, postgres_program};
 use tideover_tests::numbered::payload;
 use tideover_tests::outage::{Fed, Logger, compared, nothing_lost_in_any_form};
 use tideover_tests::programs::free_port;
@@ -207,23 +207,6 @@ fn apache_access_log_loses_no_line_while_the_disk_is_full() {
 
 // --- PostgreSQL
 
-/// Runs a program as another user; the library is preloaded there too.
-fn as_user(user: &str, name: &str, package: &str) -> Run {
-    Run::new(program("setpriv", "util-linux"))
-        .args(["--reuid", user, "--regid", user, "--init-groups"])
-        .arg(postgres_program(name, package))
-}
-
-/// Debian keeps the server's programs in a folder for each version.
-fn postgres_program(name: &str, package: &str) -> std::path::PathBuf {
-    let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
-    versions
-        .map(|version| version.path().join("bin").join(name))
-        .filter(|path| path.is_file())
-        .max()
-        .unwrap_or_else(|| program(name, package))
-}
-
 /// A client that is fed statements; the server logs each.
 struct Statements {
     client: Option<Fed>,
@@ -276,7 +259,7 @@ fn postgresql(destination: &str, file: &str) {
     let folder = Scratch::new();
     fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o777)).expect("it is ours");
     let data = folder.join("data");
-    as_user("postgres", "initdb", "postgresql")
+    as_postgres("initdb")
         .args(["-A", "trust", "--no-sync", "-D"])
         .arg(&data)
         .timeout(Duration::from_secs(60))
@@ -294,7 +277,7 @@ fn postgresql(destination: &str, file: &str) {
         let port = free_port();
         let at = folder.path().display();
         let setting = |text: String| ["-c".to_string(), text];
-        let server = as_user("postgres", "postgres", "postgresql")
+        let server = as_postgres("postgres")
             .arg("-D")
             .arg(&data)
             .args(setting(format!("port={port}")))
@@ -336,19 +319,6 @@ fn mariadb(folder: &Scratch) -> Run {
         .arg(format!("--socket={}", folder.join("socket").display()))
         .env("TMPDIR", folder.path().to_str().expect("UTF-8"))
         .timeout(Duration::from_secs(90))
-}
-
-fn mariadb_data() -> Scratch {
-    let folder = Scratch::new();
-    let made = Command::new(program("mariadb-install-db", "mariadb-server-core"))
-        .args(["--no-defaults", "--user=root", "--auth-root-authentication-method=normal", "--skip-test-db"])
-        .arg(format!("--datadir={}", folder.join("data").display()))
-        // Two at a time in one folder have taken each other's temporary tables for theirs.
-        .env("TMPDIR", folder.path())
-        .output()
-        .expect("mariadb-install-db runs");
-    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-    folder
 }
 
 /// Logs in as somebody who does not exist, with a line for a name: the server notes it in its error log.

@@ -1,5 +1,7 @@
 //! Databases: LevelDB, RocksDB, SQLite, Redis, PostgreSQL, MariaDB.
 
+use tideover_tests::databases::{as_postgres, mariadb_data};
+
 use super::*;
 
 /// Puts until that fails, and writes down beside the disk how often it succeeded; what it says is the same in each run.
@@ -128,33 +130,36 @@ fn sqlite_with_either_journal() {
     }
 }
 
+/// A redis-server with an append-only file in a folder, and a client that it has answered.
+fn redis_with_aof(folder: &Path, log: &Path, policy: &str, preload: bool) -> (Running, BufReader<TcpStream>) {
+    let port = free_port();
+    let server = Run::new(program("redis-server", "redis-server"))
+        .folder(folder)
+        .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--daemonize", "no"])
+        .args(["--appendonly", "yes", "--appendfsync", policy, "--auto-aof-rewrite-percentage", "0", "--logfile"])
+        .arg(log)
+        .timeout(Duration::from_secs(60))
+        .preload(preload)
+        .start();
+    let end = Instant::now() + Duration::from_secs(20);
+    loop {
+        if let Ok(client) = TcpStream::connect(("127.0.0.1", port)) {
+            let mut client = BufReader::new(client);
+            if ask(&mut client, "PING").starts_with("+PONG") {
+                return (server, client);
+            }
+        }
+        assert!(Instant::now() < end && !server.ended(), "redis does not start: {server:?}");
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
 /// Redis with an append-only file on a disk that becomes full: how many of 200 SETs were taken, the first refusal, and how many
 /// keys there are after a restart with space.
 fn redis_aof(policy: &str, preload: bool) -> (u32, String, u32) {
     let disk = Disk::new(Kind::Tmpfs);
     let logs = Scratch::new();
-    let start = |preload: bool| {
-        let port = free_port();
-        let server = Run::new(program("redis-server", "redis-server"))
-            .folder(disk.path())
-            .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--daemonize", "no"])
-            .args(["--appendonly", "yes", "--appendfsync", policy, "--auto-aof-rewrite-percentage", "0", "--logfile"])
-            .arg(logs.join("redis.txt"))
-            .timeout(Duration::from_secs(60))
-            .preload(preload)
-            .start();
-        let end = Instant::now() + Duration::from_secs(20);
-        loop {
-            if let Ok(client) = TcpStream::connect(("127.0.0.1", port)) {
-                let mut client = BufReader::new(client);
-                if ask(&mut client, "PING").starts_with("+PONG") {
-                    return (server, client);
-                }
-            }
-            assert!(Instant::now() < end && !server.ended(), "redis does not start: {server:?}");
-            thread::sleep(Duration::from_millis(20));
-        }
-    };
+    let start = |preload: bool| redis_with_aof(disk.path(), &logs.join("redis.txt"), policy, preload);
     let (server, mut client) = start(preload);
     for i in 0..20 {
         assert!(ask(&mut client, &format!("SET before{i} {}", "v".repeat(100))).starts_with("+OK"));
@@ -227,72 +232,65 @@ impl Drop for Killed {
     }
 }
 
-/// A program of PostgreSQL's, as the user that it insists on.
-fn postgres(name: &str) -> Run {
-    let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
-    let path = versions.map(|v| v.path().join("bin").join(name)).filter(|p| p.is_file()).max();
-    Run::new(program("setpriv", "util-linux"))
-        .args(["--reuid", "postgres", "--regid", "postgres", "--init-groups"])
-        .arg(path.unwrap_or_else(|| program(name, "postgresql")))
-        .timeout(Duration::from_secs(60))
+/// PostgreSQL on data in `data` of a folder, reached by a socket there; it has answered.
+fn postgres_on(folder: &Scratch, port: u16, preload: bool) -> Killed {
+    let server = as_postgres("postgres")
+        .folder(folder.path())
+        .arg("-D")
+        .arg(folder.join("data"))
+        .args(["-c", "listen_addresses=", "-c", &format!("port={port}")])
+        .args(["-c", &format!("unix_socket_directories={}", folder.path().display())])
+        .args(["-c", "log_line_prefix=", "-c", "restart_after_crash=off"])
+        .preload(preload)
+        .start();
+    let socket = folder.join(&format!(".s.PGSQL.{port}"));
+    let end = Instant::now() + Duration::from_secs(30);
+    while !(socket.exists() && psql(folder, port, "select 1;").succeeded()) {
+        assert!(!server.ended() && Instant::now() < end, "postgres does not start: {server:?}");
+        thread::sleep(Duration::from_millis(50));
+    }
+    Killed(Some(server))
+}
+
+/// PostgreSQL whose write-ahead log has no space left: how many of 40 inserts of 1,000 rows were committed, how many rows there are
+/// after a restart with space, and how the server ended.
+fn postgres_wal(preload: bool) -> (usize, String, Outcome) {
+    let disk = Disk::new(Kind::Ext4);
+    let folder = Scratch::new();
+    for open in [disk.path(), folder.path()] {
+        fs::set_permissions(open, PermissionsExt::from_mode(0o777)).expect("it is ours");
+    }
+    as_postgres("initdb")
+        .args(["-A", "trust", "--no-sync", "--wal-segsize=1", "-D"])
+        .arg(folder.join("data"))
+        .arg("-X")
+        .arg(disk.join("pg_wal"))
+        .output()
+        .passes();
+    let port = free_port();
+    let mut server = postgres_on(&folder, port, preload);
+    psql(&folder, port, "create table t(x text);").passes();
+    disk.fill();
+    let insert = "insert into t select repeat('x', 900) from generate_series(1, 1000);\n".repeat(40);
+    let client = psql(&folder, port, &insert);
+    let committed = client.stdout.matches("INSERT").count();
+    let running = server.0.take().expect("started");
+    running.signal(libc::SIGINT);
+    let outcome = running.finish();
+    disk.free();
+    let mut again = postgres_on(&folder, port, false);
+    let rows = psql(&folder, port, "select count(*) from t;").passes().stdout.clone();
+    let running = again.0.take().expect("started");
+    running.signal(libc::SIGINT);
+    running.finish();
+    assert_eq!(outcome.stdout, "", "nothing goes to standard output: {outcome}");
+    (committed, rows.trim().to_string(), outcome)
 }
 
 #[needs(images)]
 #[test]
 fn postgresql_write_ahead_log() {
-    let once = |preload: bool| {
-        let disk = Disk::new(Kind::Ext4);
-        let folder = Scratch::new();
-        for open in [disk.path(), folder.path()] {
-            fs::set_permissions(open, PermissionsExt::from_mode(0o777)).expect("it is ours");
-        }
-        let wal = disk.join("pg_wal");
-        let data = folder.join("data");
-        postgres("initdb")
-            .args(["-A", "trust", "--no-sync", "--wal-segsize=1", "-D"])
-            .arg(&data)
-            .arg("-X")
-            .arg(&wal)
-            .output()
-            .passes();
-        let port = free_port();
-        let start = |preload: bool| {
-            let server = postgres("postgres")
-                .folder(folder.path())
-                .arg("-D")
-                .arg(&data)
-                .args(["-c", "listen_addresses=", "-c", &format!("port={port}")])
-                .args(["-c", &format!("unix_socket_directories={}", folder.path().display())])
-                .args(["-c", "log_line_prefix=", "-c", "restart_after_crash=off"])
-                .preload(preload)
-                .start();
-            let socket = folder.join(&format!(".s.PGSQL.{port}"));
-            let end = Instant::now() + Duration::from_secs(30);
-            while !(socket.exists() && psql(&folder, port, "select 1;").succeeded()) {
-                assert!(!server.ended() && Instant::now() < end, "postgres does not start: {server:?}");
-                thread::sleep(Duration::from_millis(50));
-            }
-            Killed(Some(server))
-        };
-        let mut server = start(preload);
-        psql(&folder, port, "create table t(x text);").passes();
-        disk.fill();
-        let insert = "insert into t select repeat('x', 900) from generate_series(1, 1000);\n".repeat(40);
-        let client = psql(&folder, port, &insert);
-        let committed = client.stdout.matches("INSERT").count();
-        let running = server.0.take().expect("started");
-        running.signal(libc::SIGINT);
-        let outcome = running.finish();
-        disk.free();
-        let mut again = start(false);
-        let rows = psql(&folder, port, "select count(*) from t;").passes().stdout.clone();
-        let running = again.0.take().expect("started");
-        running.signal(libc::SIGINT);
-        running.finish();
-        assert_eq!(outcome.stdout, "", "nothing goes to standard output: {outcome}");
-        (committed, rows.trim().to_string(), outcome)
-    };
-    let (plain, preloaded) = (once(false), once(true));
+    let (plain, preloaded) = (postgres_wal(false), postgres_wal(true));
     println!(
         "PostgreSQL WAL: plain {} committed, {} rows; preloaded {}, {}",
         plain.0, plain.1, preloaded.0, preloaded.1
@@ -317,13 +315,7 @@ fn psql(folder: &Scratch, port: u16, text: &str) -> Outcome {
 fn mariadb_binary_log() {
     let once = |preload: bool| {
         // A server that was killed does not start again without its binary log, so each has its own data.
-        let folder = Scratch::new();
-        let made = Run::new(program("mariadb-install-db", "mariadb-server-core"))
-            .args(["--no-defaults", "--user=root", "--auth-root-authentication-method=normal", "--skip-test-db"])
-            .arg(format!("--datadir={}", folder.join("data").display()))
-            .timeout(Duration::from_secs(60))
-            .output();
-        made.passes();
+        let folder = mariadb_data();
         let disk = Disk::new(Kind::Tmpfs);
         let socket = folder.join("socket");
         let server = Run::new(program("mariadbd", "mariadb-server-core"))
