@@ -283,6 +283,7 @@ fn threads_of_a_newer_glibc_are_cancelled_in_dprintf() {
     root.run(script).says("alike").says("cancelled");
 }
 
+#[needs(mounts, newer_glibc)]
 #[test]
 fn another_preload_of_a_newer_glibc_tells_by_dprintf_what_it_writes() {
     // With the next write(2) in place of libc's own, that would never end.

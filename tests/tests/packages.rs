@@ -1,0 +1,57 @@
+//! What scripts/deps.sh installs: few packages for the demo and the everyday tests, and none that this machine's apt does not know.
+
+use std::collections::BTreeSet;
+use std::process::Command;
+
+use tideover_tests::programs::passes;
+use tideover_tests::{program, workspace};
+
+/// The packages of a set, as `scripts/deps.sh --list SET` prints them.
+fn listed(set: &str) -> Vec<String> {
+    let mut deps = Command::new(program("sh", "dash"));
+    deps.arg(workspace().join("scripts/deps.sh")).args(["--list", set]);
+    passes(&deps.output().expect("sh runs")).lines().map(String::from).collect()
+}
+
+#[test]
+fn the_demo_and_the_everyday_tests_need_few_packages() {
+    for (set, most) in [("demo", 8), ("test", 30)] {
+        let packages = listed(set);
+        assert!((1..=most).contains(&packages.len()), "{set}: {} packages, at most {most}", packages.len());
+    }
+}
+
+#[test]
+fn every_set_lists_names_of_packages_each_once() {
+    for set in ["demo", "test", "check", "bench", "compat"] {
+        let packages = listed(set);
+        let distinct: BTreeSet<&String> = packages.iter().collect();
+        assert_eq!(distinct.len(), packages.len(), "{set}: {packages:?}");
+        let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "+-.".contains(c);
+        let wrong: Vec<&&String> =
+            distinct.iter().filter(|name| name.len() < 2 || !name.chars().all(allowed)).collect();
+        assert!(wrong.is_empty(), "{set}: {wrong:?} are no names of packages");
+    }
+}
+
+#[test]
+fn apt_knows_every_package() {
+    for set in ["demo", "test", "check", "bench", "compat"] {
+        let packages = listed(set);
+        // One look-up for all: a line for each that can be installed or is.
+        let mut apt = Command::new(program("apt-cache", "apt"));
+        let told = apt
+            .args(["--no-all-versions", "show"])
+            .args(&packages)
+            .env("LC_ALL", "C")
+            .output()
+            .expect("apt-cache runs");
+        let told = String::from_utf8_lossy(&told.stdout).into_owned();
+        let known: BTreeSet<&str> = told.lines().filter_map(|line| line.strip_prefix("Package: ")).collect();
+        let unknown: Vec<&String> = packages.iter().filter(|package| !known.contains(package.as_str())).collect();
+        assert!(
+            unknown.is_empty(),
+            "{set}: apt on this machine does not know {unknown:?} (has apt-get update been run?)"
+        );
+    }
+}
