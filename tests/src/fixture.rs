@@ -1,6 +1,6 @@
 //! The C programs in fixtures/, one per hazard, compiled at first use into target/fixtures.
 //!
-//! A fixture's first line may hold what the compiler needs beyond the usual: `/* cc: -fsanitize=address */`.
+//! Parts of a long one are in headers of its name. A fixture's first line may hold what the compiler needs beyond the usual: `/* cc: -fsanitize=address */`.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -55,8 +55,9 @@ fn built(name: &str, output: &str, usual: &[&str]) -> PathBuf {
     let target = into.join(output);
 
     let _guard = ONE_AT_A_TIME.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-    let header = modified(&folder.join("common.h"));
-    let newest = modified(&source).max(header);
+    let headers = fs::read_dir(&folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    let headers = headers.filter(|path| path.extension().is_some_and(|end| end == "h"));
+    let newest = modified(&source).max(headers.filter_map(|path| modified(&path)).max());
     if newest.is_some() && modified(&target) >= newest {
         return target;
     }

@@ -6,6 +6,8 @@ use std::process::Command;
 use tideover_tests::programs::passes;
 use tideover_tests::{program, workspace};
 
+const SETS: [&str; 5] = ["demo", "test", "check", "bench", "compat"];
+
 /// The packages of a set, as `scripts/deps.sh --list SET` prints them.
 fn listed(set: &str) -> Vec<String> {
     let mut deps = Command::new(program("sh", "dash"));
@@ -23,7 +25,7 @@ fn the_demo_and_the_everyday_tests_need_few_packages() {
 
 #[test]
 fn every_set_lists_names_of_packages_each_once() {
-    for set in ["demo", "test", "check", "bench", "compat"] {
+    for set in SETS {
         let packages = listed(set);
         let distinct: BTreeSet<&String> = packages.iter().collect();
         assert_eq!(distinct.len(), packages.len(), "{set}: {packages:?}");
@@ -36,22 +38,12 @@ fn every_set_lists_names_of_packages_each_once() {
 
 #[test]
 fn apt_knows_every_package() {
-    for set in ["demo", "test", "check", "bench", "compat"] {
-        let packages = listed(set);
-        // One look-up for all: a line for each that can be installed or is.
-        let mut apt = Command::new(program("apt-cache", "apt"));
-        let told = apt
-            .args(["--no-all-versions", "show"])
-            .args(&packages)
-            .env("LC_ALL", "C")
-            .output()
-            .expect("apt-cache runs");
-        let told = String::from_utf8_lossy(&told.stdout).into_owned();
-        let known: BTreeSet<&str> = told.lines().filter_map(|line| line.strip_prefix("Package: ")).collect();
-        let unknown: Vec<&String> = packages.iter().filter(|package| !known.contains(package.as_str())).collect();
-        assert!(
-            unknown.is_empty(),
-            "{set}: apt on this machine does not know {unknown:?} (has apt-get update been run?)"
-        );
-    }
+    let packages: BTreeSet<String> = SETS.into_iter().flat_map(listed).collect();
+    // A paragraph for each that can be installed, or is.
+    let mut apt = Command::new(program("apt-cache", "apt"));
+    let told = apt.args(["--no-all-versions", "show"]).args(&packages).env("LC_ALL", "C").output();
+    let told = String::from_utf8_lossy(&told.expect("apt-cache runs").stdout).into_owned();
+    let known: BTreeSet<&str> = told.lines().filter_map(|line| line.strip_prefix("Package: ")).collect();
+    let unknown: Vec<&String> = packages.iter().filter(|package| !known.contains(package.as_str())).collect();
+    assert!(unknown.is_empty(), "apt on this machine does not know {unknown:?} (has apt-get update been run?)");
 }

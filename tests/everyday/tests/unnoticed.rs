@@ -4,7 +4,7 @@ use std::fs;
 use std::time::Duration;
 
 use tideover_tests::programs::{bash, python};
-use tideover_tests::{Run, Scratch, fixture, program, tideover, workspace};
+use tideover_tests::{Run, Scratch, fixture, fixture_source, program, tideover};
 
 fn sh(script: &str) -> Run {
     bash(script)
@@ -93,9 +93,9 @@ fn tar_packs_and_unpacks_a_tree() {
 #[test]
 fn a_compiler_compiles_the_same_bytes() {
     let scratch = Scratch::new();
-    let source = workspace().join("tests/fixtures/calls.c");
-    fs::copy(source, scratch.join("calls.c")).expect("a source");
-    fs::copy(workspace().join("tests/fixtures/common.h"), scratch.join("common.h")).expect("its header");
+    for name in ["calls.c", "calls_bodies.h", "common.h"] {
+        fs::copy(fixture_source(name), scratch.join(name)).expect("a source");
+    }
     let script = "cc -O1 -w -D_GNU_SOURCE -frandom-seed=1 -c calls.c -o calls.o && sha256sum calls.o";
     sh(script).folder(scratch.path()).timeout(Duration::from_secs(60)).both().same().preloaded.passes();
 }
