@@ -31,11 +31,6 @@ pub enum Kind {
     Quota,
 }
 
-impl Kind {
-    /// Each of them.
-    pub const ALL: [Kind; 5] = [Kind::Tmpfs, Kind::Ext4, Kind::Xfs, Kind::Btrfs, Kind::Quota];
-}
-
 /// A mounted filesystem, unmounted when dropped.
 #[derive(Debug)]
 pub struct Disk {

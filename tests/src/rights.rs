@@ -27,6 +27,7 @@ pub const RIGHTS: &[Right] = &[
     Right { name: "mounts", attempt: mounts },
     Right { name: "images", attempt: images },
     Right { name: "setuid", attempt: setuid },
+    Right { name: "netns", attempt: network_namespace },
     Right { name: "ptrace", attempt: ptrace },
     Right { name: "uring", attempt: uring },
     Right { name: "network", attempt: network },
@@ -145,6 +146,16 @@ fn setuid() -> Result<(), String> {
         return Err("no_new_privs is set, so set-uid bits are ignored".into());
     }
     Ok(())
+}
+
+/// To have a network of its own, and few local ports in it.
+fn network_namespace() -> Result<(), String> {
+    aside(|| {
+        // SAFETY: unshare(2) touches no memory; CLONE_NEWNET concerns the calling thread alone.
+        done("a network namespace can't be made", unsafe { libc::unshare(libc::CLONE_NEWNET) }.into())?;
+        let range = OpenOptions::new().write(true).open("/proc/sys/net/ipv4/ip_local_port_range");
+        range.map(drop).map_err(|e| format!("the range of local ports can't be set: {e}"))
+    })
 }
 
 /// To trace a child, as user-mode Linux does.

@@ -8,7 +8,7 @@ use std::process::Command;
 
 use crate::needs::assert_declared;
 use crate::rights::roots;
-use crate::{Scratch, program};
+use crate::{Scratch, program, workspace};
 
 /// A root filesystem in a folder of its own, gone when dropped.
 #[derive(Debug)]
@@ -83,7 +83,7 @@ impl Rootfs {
 /// In a mount namespace: debootstrap mounts /proc in there, and one that is killed leaves it behind. It loads from where this machine's
 /// own packages come from, or from its own default.
 const BOOTSTRAP: &str = r#"
-mirror=$(apt-get indextargets --format '$(SITE)' 2>/dev/null | grep -v security | head -n 1)
+mirror=$("$0")
 rm -rf fresh &&
     timeout 300 debootstrap --variant=minbase bookworm fresh $mirror &&
     rm -rf fresh/var/cache/apt/archives/* fresh/var/lib/apt/lists/* && mv fresh bookworm
@@ -107,7 +107,8 @@ pub fn debian() -> PathBuf {
         return root;
     }
     let mut bootstrap = Command::new("unshare");
-    bootstrap.args(["-m", "sh", "-c", BOOTSTRAP]).current_dir(kept).env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+    bootstrap.args(["-m", "sh", "-c", BOOTSTRAP]).arg(workspace().join("scripts/debian-mirror"));
+    bootstrap.current_dir(kept).env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
     let told = bootstrap.output().expect("unshare runs");
     let said = [told.stdout, told.stderr].concat();
     let last = String::from_utf8_lossy(&said).lines().last().unwrap_or_default().to_string();

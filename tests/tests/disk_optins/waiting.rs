@@ -72,7 +72,7 @@ fn dd_waits() {
     script(Kind::Tmpfs, "dd if=../source/bytes of=copy bs=4k status=none", "copy", "bytes");
 }
 
-#[needs(mounts)]
+#[needs(images)]
 #[test]
 fn dd_waits_on_ext4() {
     script(Kind::Ext4, "dd if=../source/bytes of=copy bs=1000 status=none", "copy", "bytes");
@@ -84,7 +84,7 @@ fn cp_waits() {
     script(Kind::Tmpfs, "cp ../source/bytes copy", "copy", "bytes");
 }
 
-#[needs(mounts)]
+#[needs(images)]
 #[test]
 fn cp_waits_on_ext4() {
     script(Kind::Ext4, "cp ../source/text copy", "copy", "text");
@@ -116,7 +116,7 @@ fn tar_waits() {
     tar_waits_on(Kind::Tmpfs);
 }
 
-#[needs(mounts)]
+#[needs(images)]
 #[test]
 fn tar_waits_on_an_ext4() {
     tar_waits_on(Kind::Ext4);
@@ -156,7 +156,7 @@ fn sqlite_waits() {
     );
 }
 
-#[needs(mounts)]
+#[needs(images)]
 #[test]
 fn calls_that_make_something_wait() {
     // On a full xfs nothing can be made at all.
@@ -181,7 +181,7 @@ fn fallocate_waits() {
     });
 }
 
-#[needs(mounts)]
+#[needs(images)]
 #[test]
 fn over_quota_it_waits_too() {
     script(Kind::Quota, "dd if=../../source/bytes of=copy bs=4k status=none", "copy", "bytes");

@@ -11,7 +11,7 @@ use std::thread;
 use std::time::Duration;
 
 use tideover_tests::programs::python;
-use tideover_tests::{Both, Page, Run, Scratch, fixture, preload_fixture, program, tideover};
+use tideover_tests::{Both, Page, Run, Scratch, fixture, needs, preload_fixture, program, tideover};
 
 /// A case of fixtures/connects.c, with short waits: what is hopeless is over in some 300 ms.
 fn connects(case: &str) -> Run {
@@ -169,6 +169,7 @@ fn a_library_that_takes_connect_itself_is_not_passed_by() {
     settings.preload_after(preload_fixture("proxy")).both().same().preloaded.passes().says(&format!("went to {port}"));
 }
 
+#[needs(netns)]
 #[test]
 fn a_connect_waits_for_a_local_port_and_only_for_that() {
     let Both { plain, preloaded } =
