@@ -97,7 +97,7 @@ fn names(quoted: &str) -> Option<Vec<&str>> {
             && part.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
             && !part.starts_with(char::is_numeric)
     };
-    parts.iter().all(|part| word(part)).then_some(parts)
+    parts.iter().all(word).then_some(parts)
 }
 
 /// Does a file or folder of the repository end so?

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use tideover_tests::{library, tideover, workspace};
+use tideover_tests::{library, needs, tideover, workspace};
 
 fn read(path: &Path) -> String {
     fs::read_to_string(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
@@ -29,6 +29,7 @@ fn essence(line: &str) -> String {
 }
 
 /// The demo is run, and what README.md quotes of it has to be in its output.
+#[needs(mounts)]
 #[test]
 fn the_readme_shows_what_the_demo_says() {
     let mut demo = Command::new("timeout");
