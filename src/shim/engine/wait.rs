@@ -268,7 +268,7 @@ pub fn forked() {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tideover_contract::settings::MILLION;
+    use tideover_contract::settings::{MILLION, SECOND};
 
     const BACKOFF: Backoff =
         Backoff { tries: 5, wait: SECOND / 2, longest: 10 * SECOND, multiplier: 2 * MILLION, jitter: MILLION / 4 };

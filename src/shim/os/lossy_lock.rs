@@ -33,61 +33,61 @@ pub enum Taken {
 /// See the module.
 pub struct LossyLock {
     lost: Lost,
-    /// 0: free. Else the holder's thread number (lower half) and which taking this is (upper half), so that an eviction hits only the
-    /// taking that it was meant for.
+    /// 0: free. Else the holder's thread number (lower half), the time at which it was taken (24 bits, in units of 2^30 ns), and a count
+    /// (8 bits), so that an eviction hits only the taking that it was meant for.
     word: AtomicU64,
     /// Counts takings.
     takings: AtomicU32,
-    /// Thread pointer of the holder, or 0.
+    /// Thread pointer of the holder: by this the child of a fork knows itself, whose thread number is new.
     pointer: AtomicUsize,
-    /// Since when it is held, nanoseconds of CLOCK_MONOTONIC; 0: that is not known yet.
-    since: AtomicU64,
 }
+
+const UNIT: u32 = 30;
+const TIME: u64 = 0xff_ffff;
 
 fn thread_of(word: u64) -> i32 {
     word as u32 as i32
 }
 
+/// Nanoseconds since the taking, in units of 2^30.
+fn held_for(word: u64, now: u64) -> u64 {
+    ((now >> UNIT).wrapping_sub(word >> 32) & TIME) << UNIT
+}
+
 impl LossyLock {
     /// Free.
     pub const fn new(lost: Lost) -> LossyLock {
-        LossyLock {
-            lost,
-            word: AtomicU64::new(0),
-            takings: AtomicU32::new(0),
-            pointer: AtomicUsize::new(0),
-            since: AtomicU64::new(0),
-        }
+        LossyLock { lost, word: AtomicU64::new(0), takings: AtomicU32::new(0), pointer: AtomicUsize::new(0) }
     }
 
     /// Takes it, if it is free or its holder is lost. `now` is in nanoseconds of CLOCK_MONOTONIC.
     pub fn take(&self, now: u64) -> Taken {
         let held = self.word.load(Acquire);
-        if held != 0 && (self.is_mine() || !self.is_lost(held, now)) {
+        let me = sys::gettid();
+        if held != 0 && (thread_of(held) == me || !self.is_lost(held, now)) {
             return Taken::No;
         }
-        let taking = u64::from(self.takings.fetch_add(1, Relaxed)) << 32 | u64::from(sys::gettid() as u32);
+        let count = u64::from(self.takings.fetch_add(1, Relaxed)) << 56;
+        let taking = count | (now >> UNIT & TIME) << 32 | u64::from(me as u32);
         if self.word.compare_exchange(held, taking, AcqRel, Relaxed).is_err() {
             return Taken::No;
         }
-        self.since.store(now.max(1), Relaxed);
-        self.pointer.store(thread_pointer(), Release);
+        self.pointer.store(thread_pointer(), Relaxed);
         if held == 0 { Taken::Yes } else { Taken::From(thread_of(held)) }
     }
 
     fn is_lost(&self, held: u64, now: u64) -> bool {
-        let since = self.since.load(Relaxed);
-        // What was read is of this taking only while the word says so: `release` forgets the time first.
         let late = match self.lost {
-            Lost::After(time) => since != 0 && now.saturating_sub(since) > time,
+            Lost::After(time) => held_for(held, now) > time,
             Lost::ThreadGone => false,
         };
-        (late || !sys::has_thread(thread_of(held))) && self.word.load(Acquire) == held
+        late || !sys::has_thread(thread_of(held))
     }
 
     /// Does the calling thread hold it?
     pub fn is_mine(&self) -> bool {
-        self.pointer.load(Acquire) == thread_pointer()
+        let held = self.word.load(Acquire);
+        held != 0 && thread_of(held) == sys::gettid()
     }
 
     /// Does anybody hold it?
@@ -95,39 +95,30 @@ impl LossyLock {
         self.word.load(Acquire) != 0
     }
 
-    /// For how long it has been held, nanoseconds.
+    /// For how long it has been held, nanoseconds, to a second or so.
     pub fn held_for(&self, now: u64) -> u64 {
-        now.saturating_sub(self.since.load(Relaxed))
+        held_for(self.word.load(Relaxed), now)
     }
 
     /// Frees it. False: the calling thread does not hold it, perhaps because it was taken for lost.
     pub fn release(&self) -> bool {
         let held = self.word.load(Acquire);
-        if !self.is_mine() || self.pointer.compare_exchange(thread_pointer(), 0, AcqRel, Relaxed).is_err() {
-            return false;
-        }
-        self.since.store(0, Relaxed);
-        self.word.compare_exchange(held, 0, Release, Relaxed).is_ok()
+        held != 0 && thread_of(held) == sys::gettid() && self.word.compare_exchange(held, 0, AcqRel, Relaxed).is_ok()
     }
 
     /// Frees it, if the thread of this number holds it: that thread is known to be lost.
     pub fn evict(&self, thread: i32) {
         let held = self.word.load(Acquire);
         if held != 0 && thread_of(held) == thread {
-            self.pointer.store(0, Relaxed);
-            self.since.store(0, Relaxed);
-            let _ = self.word.compare_exchange(held, 0, Release, Relaxed);
+            let _ = self.word.compare_exchange(held, 0, AcqRel, Relaxed);
         }
     }
 
     /// In the child of a fork: a holder does not exist here, unless it is the thread that forked, which has another number now.
     pub fn forked(&self) {
-        let taking = if self.is_mine() {
-            self.word.load(Relaxed) & !u64::from(u32::MAX) | u64::from(sys::gettid() as u32)
-        } else {
-            self.pointer.store(0, Relaxed);
-            0
-        };
-        self.word.store(taking, Relaxed);
+        let held = self.word.load(Relaxed);
+        let is_own = held != 0 && self.pointer.load(Relaxed) == thread_pointer();
+        let now = if is_own { held & !u64::from(u32::MAX) | u64::from(sys::gettid() as u32) } else { 0 };
+        self.word.store(now, Relaxed);
     }
 }

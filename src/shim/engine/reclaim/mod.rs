@@ -354,7 +354,7 @@ mod tests {
         assert!(take_turn(now, usize::MAX));
         assert!(has_turn());
         let other = std::thread::spawn(move || {
-            (take_turn(now, usize::MAX), has_turn(), take_turn(now + LOST + 1, usize::MAX), has_turn())
+            (take_turn(now, usize::MAX), has_turn(), take_turn(now + 2 * LOST, usize::MAX), has_turn())
         });
         assert_eq!(other.join().unwrap(), (false, false, true, true));
         end_turn();
