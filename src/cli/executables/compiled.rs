@@ -4,7 +4,7 @@
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 /// With -DGO it has the section that the Go toolchain leaves in its programs.
 const SOURCE: &str = "\
@@ -20,14 +20,15 @@ pub struct Program {
 }
 
 impl Program {
-    /// [`SOURCE`] built with these flags; None where there is no compiler or it can't do that.
-    pub fn compile(flags: &[&str]) -> Option<Program> {
+    /// [`SOURCE`] built with these flags. The tests need a C compiler, and libc.a for static programs.
+    pub fn compile(flags: &[&str]) -> Program {
         let program = Program { directory: tempfile::tempdir().unwrap() };
         let source = program.directory.path().join("program.c");
         std::fs::write(&source, SOURCE).unwrap();
         let mut cc = Command::new("cc");
-        cc.args(flags).arg("-o").arg(program.path()).arg(&source).stderr(Stdio::null());
-        cc.status().is_ok_and(|status| status.success()).then_some(program)
+        let status = cc.args(flags).arg("-o").arg(program.path()).arg(&source).status();
+        assert!(status.as_ref().is_ok_and(|status| status.success()), "cc {flags:?}: {status:?}");
+        program
     }
 
     /// Path of the executable.

@@ -130,7 +130,7 @@ mod tests {
 
     #[test]
     fn a_shared_library_is_taken() {
-        let Some(program) = Program::compile(&["-shared", "-fPIC"]) else { return };
+        let program = Program::compile(&["-shared", "-fPIC"]);
         assert!(check(program.path()).is_ok());
     }
 }

@@ -61,11 +61,11 @@ impl OpenDescriptors {
             .collect();
         let is_socket = |(_, link): &(u32, PathBuf)| link.as_os_str().as_bytes().starts_with(b"socket:");
         let sockets = if links.iter().any(is_socket) { Sockets::seen_by(pid) } else { Sockets::default() };
-        let mut census = OpenDescriptors::default();
+        let mut open = OpenDescriptors::default();
         for (number, link) in links {
-            census.count(pid, number, &link.to_string_lossy(), &sockets);
+            open.count(pid, number, &link.to_string_lossy(), &sockets);
         }
-        Ok(census)
+        Ok(open)
     }
 
     fn count(&mut self, pid: u32, number: u32, link: &str, sockets: &Sockets) {
@@ -249,20 +249,20 @@ mod tests {
         let (pipe, directory) = (io::pipe().unwrap(), File::open("/").unwrap());
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let memory = rustix::fs::memfd_create("scratch", rustix::fs::MemfdFlags::CLOEXEC).unwrap();
-        let census = OpenDescriptors::of(std::process::id()).unwrap();
+        let open = OpenDescriptors::of(std::process::id()).unwrap();
         for kind in ["file", "device", "pipe", "tcp", "memfd", "directory"] {
-            assert!(census.kinds[kind] > 0, "{:?}", census.kinds);
+            assert!(open.kinds[kind] > 0, "{:?}", open.kinds);
         }
-        assert!(census.tcp["LISTEN"] > 0 && census.used > 15);
-        assert!(census.targets[&("device", "/dev/null".to_string())] >= 7);
+        assert!(open.tcp["LISTEN"] > 0 && open.used > 15);
+        assert!(open.targets[&("device", "/dev/null".to_string())] >= 7);
         let all = (folder.path().join("*").to_str().unwrap().to_string(), 6);
-        let top: Vec<(String, u64)> = census.top(100).into_iter().map(|(target, n)| (target.1.clone(), n)).collect();
+        let top: Vec<(String, u64)> = open.top(100).into_iter().map(|(target, n)| (target.1.clone(), n)).collect();
         assert!(top.contains(&all) && !top.iter().any(|(path, _)| path.ends_with("/s1")), "{top:?}");
-        let written = |census: &OpenDescriptors| census.written.iter().find(|w| Path::new(&w.path) == path).cloned();
-        assert!(!written(&census).unwrap().deleted);
+        let written = |open: &OpenDescriptors| open.written.iter().find(|w| Path::new(&w.path) == path).cloned();
+        assert!(!written(&open).unwrap().deleted);
         fs::remove_file(&path).unwrap();
-        let census = OpenDescriptors::of(std::process::id()).unwrap();
-        assert!(written(&census).unwrap().deleted && census.kinds["deleted file"] > 0);
+        let open = OpenDescriptors::of(std::process::id()).unwrap();
+        assert!(written(&open).unwrap().deleted && open.kinds["deleted file"] > 0);
         assert!([log.as_raw_fd(), listener.as_raw_fd(), memory.as_raw_fd()].iter().all(|fd| *fd > 2));
         drop((spool, nulls, pipe, directory));
     }

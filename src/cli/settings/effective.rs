@@ -14,14 +14,14 @@ use tideover_contract::settings::{Id, Kind, SETTINGS, Shown, Source, by_env, def
 
 /// Where the value of a setting came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum From {
+pub enum ValueSource {
     /// It is the default.
     Default,
-    /// From the environment.
+    /// ValueSource the environment.
     Environment,
-    /// From a flag of `tideover run`.
+    /// ValueSource a flag of `tideover run`.
     Flag,
-    /// From the file of `tideover run --config`, with its path if that is known.
+    /// ValueSource the file of `tideover run --config`, with its path if that is known.
     File(Option<String>),
     /// The environment holds a value that is refused ([`Effective::refusal`]); with that value if it is known.
     Refused(Option<String>),
@@ -37,21 +37,23 @@ pub struct Effective {
     /// The value as a user would write it; empty for text that is not set.
     pub value: String,
     /// Where it came from.
-    pub from: From,
+    pub from: ValueSource,
 }
 
 /// The settings of a program that is started with this environment.
 pub fn from_environment(get: impl Fn(&str) -> Option<OsString>) -> Vec<Effective> {
     let origin = get(origin_variable::VARIABLE);
     let effective = |(index, setting): (usize, &tideover_contract::settings::Setting)| {
-        let Some(given) = get(setting.env) else { return shown(index, None, default_value(index), From::Default) };
+        let Some(given) = get(setting.env) else {
+            return shown(index, None, default_value(index), ValueSource::Default);
+        };
         match parse(&setting.kind, given.as_bytes()) {
             Some(value) => shown(index, Some(&given), value, source(origin.as_deref(), setting.name)),
-            None => shown(index, None, default_value(index), From::Refused(Some(safe(given.as_bytes())))),
+            None => shown(index, None, default_value(index), ValueSource::Refused(Some(safe(given.as_bytes())))),
         }
     };
     let mut all: Vec<Effective> = SETTINGS.iter().enumerate().map(effective).collect();
-    if matches!(all[Id::LogsExcept as usize].from, From::Refused(_)) {
+    if matches!(all[Id::LogsExcept as usize].from, ValueSource::Refused(_)) {
         all[Id::Fallback as usize].value = Shown(&Kind::Sink, sink::OFF).to_string();
     }
     all
@@ -69,34 +71,34 @@ pub fn from_page(page: View, environment: Option<&Environment>) -> Vec<Effective
     let effective = |(index, setting): (usize, &tideover_contract::settings::Setting)| {
         let given = get(setting.env);
         match page.setting(index) {
-            None => Effective { index, value: String::new(), from: From::Unknown },
-            Some((value, Source::Default)) => shown(index, None, value, From::Default),
+            None => Effective { index, value: String::new(), from: ValueSource::Unknown },
+            Some((value, Source::Default)) => shown(index, None, value, ValueSource::Default),
             Some((value, Source::Environment)) => {
                 shown(index, given.as_deref(), value, source(origin.as_deref(), setting.name))
             }
             Some((value, Source::Refused)) => {
-                shown(index, None, value, From::Refused(given.map(|given| safe(given.as_bytes()))))
+                shown(index, None, value, ValueSource::Refused(given.map(|given| safe(given.as_bytes()))))
             }
         }
     };
     SETTINGS.iter().enumerate().map(effective).collect()
 }
 
-fn source(origin: Option<&OsStr>, name: &str) -> From {
+fn source(origin: Option<&OsStr>, name: &str) -> ValueSource {
     match origin.and_then(|origin| origin_variable::decode(origin, name)) {
-        Some((OverrideSource::Flag, _)) => From::Flag,
-        Some((OverrideSource::File, path)) => From::File(path),
-        None => From::Environment,
+        Some((OverrideSource::Flag, _)) => ValueSource::Flag,
+        Some((OverrideSource::File, path)) => ValueSource::File(path),
+        None => ValueSource::Environment,
     }
 }
 
 /// Prints a value. Of a text, a page tells only whether it is set, and a program may have overwritten its environment
 /// (setproctitle).
-fn shown(index: usize, given: Option<&OsStr>, value: u64, from: From) -> Effective {
+fn shown(index: usize, given: Option<&OsStr>, value: u64, from: ValueSource) -> Effective {
     let setting = &SETTINGS[index];
     // In a program that copies files (cp, tar) the library's own default is `off`.
     let own_default = matches!(setting.kind, Kind::Sink) && value != default_value(index);
-    let unset = from == From::Default || given.is_some_and(OsStr::is_empty);
+    let unset = from == ValueSource::Default || given.is_some_and(OsStr::is_empty);
     let text = match (&setting.kind, given) {
         (Kind::Path | Kind::Globs | Kind::Text | Kind::Sink, _) if unset && !own_default => setting.default.to_string(),
         (Kind::Path | Kind::Globs | Kind::Text | Kind::Sink, Some(given)) => safe(given.as_bytes()),
@@ -128,8 +130,8 @@ impl Effective {
             "default": setting.default, "accepts": setting.kind.to_string(), "help": setting.help,
         });
         match &self.from {
-            From::File(Some(path)) => value["file"] = json!(path),
-            From::Refused(Some(text)) => value["refused"] = json!(text),
+            ValueSource::File(Some(path)) => value["file"] = json!(path),
+            ValueSource::Refused(Some(text)) => value["refused"] = json!(text),
             _ => {}
         }
         value
@@ -137,29 +139,29 @@ impl Effective {
 
     fn source(&self) -> &'static str {
         match self.from {
-            From::Default => "default",
-            From::Environment => "environment",
-            From::Flag => "flag",
-            From::File(_) => "file",
-            From::Refused(_) => "refused",
-            From::Unknown => "unknown",
+            ValueSource::Default => "default",
+            ValueSource::Environment => "environment",
+            ValueSource::Flag => "flag",
+            ValueSource::File(_) => "file",
+            ValueSource::Refused(_) => "refused",
+            ValueSource::Unknown => "unknown",
         }
     }
 
     /// Where it came from, in words for people.
     pub fn origin(&self) -> String {
         match &self.from {
-            From::Flag => "flag of tideover run".to_string(),
-            From::File(Some(path)) => format!("file {}", safe(path.as_bytes())),
-            From::Refused(_) => "default: the variable is refused".to_string(),
-            From::Unknown => "not known to its library".to_string(),
+            ValueSource::Flag => "flag of tideover run".to_string(),
+            ValueSource::File(Some(path)) => format!("file {}", safe(path.as_bytes())),
+            ValueSource::Refused(_) => "default: the variable is refused".to_string(),
+            ValueSource::Unknown => "not known to its library".to_string(),
             _ => self.source().to_string(),
         }
     }
 
     /// Explains why a variable is refused, and says what is done instead; None if it is not.
     pub fn refusal(&self) -> Option<String> {
-        let From::Refused(text) = &self.from else { return None };
+        let ValueSource::Refused(text) = &self.from else { return None };
         let setting = &SETTINGS[self.index];
         let text = text.as_ref().map_or_else(String::new, |text| format!("={text:?}"));
         let instead = if self.index == Id::LogsExcept as usize { "no log is diverted" } else { "the default is used" };
@@ -173,7 +175,7 @@ mod tests {
     use crate::pages::forge;
     use tideover_contract::page::{FIELDS, state};
 
-    fn find(all: &[Effective], id: Id) -> (&str, &From) {
+    fn find(all: &[Effective], id: Id) -> (&str, &ValueSource) {
         let row = &all[id as usize];
         (&row.value, &row.from)
     }
@@ -187,11 +189,11 @@ mod tests {
             "TIDEOVER_ORIGIN" => Some("max_retries=flag,only=file,config=/etc/t.toml".into()),
             _ => None,
         });
-        assert_eq!(find(&all, Id::MaxRetries), ("9", &From::Flag));
-        assert_eq!(find(&all, Id::Only), ("nginx,redis-*", &From::File(Some("/etc/t.toml".into()))));
-        assert_eq!(find(&all, Id::Raise), ("auto", &From::Refused(Some("sometimes".into()))));
-        assert_eq!(find(&all, Id::MaxWait), ("10s", &From::Default));
-        assert_eq!(find(&all, Id::PageDir), ("/dev/shm", &From::Default));
+        assert_eq!(find(&all, Id::MaxRetries), ("9", &ValueSource::Flag));
+        assert_eq!(find(&all, Id::Only), ("nginx,redis-*", &ValueSource::File(Some("/etc/t.toml".into()))));
+        assert_eq!(find(&all, Id::Raise), ("auto", &ValueSource::Refused(Some("sometimes".into()))));
+        assert_eq!(find(&all, Id::MaxWait), ("10s", &ValueSource::Default));
+        assert_eq!(find(&all, Id::PageDir), ("/dev/shm", &ValueSource::Default));
         let text = all[Id::Raise as usize].refusal().unwrap();
         assert_eq!(
             text,
@@ -206,20 +208,20 @@ mod tests {
         bytes[offset("settings_count")] = SETTINGS.len() as u8;
         bytes[offset("settings") + Id::Fallback as usize * 8] = sink::OFF as u8;
         let all = from_page(View::new(&bytes).unwrap(), None);
-        assert_eq!(find(&all, Id::Fallback), ("off", &From::Default));
+        assert_eq!(find(&all, Id::Fallback), ("off", &ValueSource::Default));
     }
 
     #[test]
     fn exceptions_that_make_no_sense_divert_nothing() {
         let all = from_environment(|name| (name == "TIDEOVER_LOGS_EXCEPT").then(|| "[x".into()));
-        assert_eq!(find(&all, Id::Fallback), ("off", &From::Default));
+        assert_eq!(find(&all, Id::Fallback), ("off", &ValueSource::Default));
         assert!(all[Id::LogsExcept as usize].refusal().unwrap().ends_with("; no log is diverted"));
     }
 
     #[test]
     fn an_empty_folder_is_the_default() {
         let all = from_environment(|name| (name == "TIDEOVER_PAGE_DIR").then(OsString::new));
-        assert_eq!(find(&all, Id::PageDir), ("/dev/shm", &From::Environment));
+        assert_eq!(find(&all, Id::PageDir), ("/dev/shm", &ValueSource::Environment));
     }
 
     #[test]
@@ -232,10 +234,10 @@ mod tests {
             bytes[offset("sources") + id as usize] = source;
         }
         let all = from_page(View::new(&bytes).unwrap(), None);
-        assert_eq!(find(&all, Id::MaxRetries), ("9", &From::Environment));
-        assert_eq!(find(&all, Id::Only), ("set", &From::Environment));
-        assert_eq!(find(&all, Id::Raise), ("auto", &From::Refused(None)));
-        assert_eq!(find(&all, Id::FdWarn).1, &From::Unknown);
+        assert_eq!(find(&all, Id::MaxRetries), ("9", &ValueSource::Environment));
+        assert_eq!(find(&all, Id::Only), ("set", &ValueSource::Environment));
+        assert_eq!(find(&all, Id::Raise), ("auto", &ValueSource::Refused(None)));
+        assert_eq!(find(&all, Id::FdWarn).1, &ValueSource::Unknown);
     }
 
     #[test]

@@ -16,15 +16,15 @@ pub const VARIABLE: &str = "TIDEOVER_ORIGIN";
 const CONFIG: &[u8] = b"config=";
 
 /// The variable's value; None if neither a flag nor a file gave a setting.
-pub fn encode(given: &[Override], file: Option<&Path>) -> Option<OsString> {
-    let mut parts: Vec<Vec<u8>> = given
+pub fn encode(overrides: &[Override], file: Option<&Path>) -> Option<OsString> {
+    let mut parts: Vec<Vec<u8>> = overrides
         .iter()
-        .map(|g| {
-            let source = if g.source == OverrideSource::Flag { "flag" } else { "file" };
-            format!("{}={source}", SETTINGS[g.index].name).into_bytes()
+        .map(|one| {
+            let source = if one.source == OverrideSource::Flag { "flag" } else { "file" };
+            format!("{}={source}", SETTINGS[one.index].name).into_bytes()
         })
         .collect();
-    if given.iter().any(|g| g.source == OverrideSource::File) {
+    if overrides.iter().any(|one| one.source == OverrideSource::File) {
         let path = file.and_then(|path| std::path::absolute(path).ok());
         parts.extend(path.map(|path| [CONFIG, path.as_os_str().as_bytes()].concat()));
     }
@@ -58,11 +58,11 @@ mod tests {
 
     #[test]
     fn what_is_encoded_is_read_back() {
-        let given = [
+        let overrides = [
             Override { index: Id::MaxRetries as usize, value: "7".into(), source: OverrideSource::Flag },
             Override { index: Id::Raise as usize, value: "off".into(), source: OverrideSource::File },
         ];
-        let text = encode(&given, Some(Path::new("/etc/a,raise=flag.toml"))).unwrap();
+        let text = encode(&overrides, Some(Path::new("/etc/a,raise=flag.toml"))).unwrap();
         assert_eq!(text, "max_retries=flag,raise=file,config=/etc/a,raise=flag.toml");
         assert_eq!(decode(&text, "max_retries"), Some((OverrideSource::Flag, None)));
         assert_eq!(decode(&text, "raise"), Some((OverrideSource::File, Some("/etc/a,raise=flag.toml".into()))));
