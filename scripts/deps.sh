@@ -32,6 +32,7 @@ btrfs-progs         command mkfs.btrfs
 busybox-static      command busybox
 e2fsprogs           command mkfs.ext4
 fiu-utils           command fiu-run
+g++                 command g++
 git                 command git
 logrotate           command logrotate
 musl                file    /lib/ld-musl-*.so.1
@@ -57,7 +58,6 @@ dpkg-dev            command dpkg-shlibdeps
 ecj                 command ecj
 fakeroot            command fakeroot
 fish                command fish
-g++                 command g++
 gawk                command gawk
 gdb                 command gdb
 golang-go           command go
