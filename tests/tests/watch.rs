@@ -195,9 +195,10 @@ fn zombies_and_full_log_disks_are_told() {
     let disk = Disk::new(Kind::Tmpfs);
     let told = scratch.join("told");
     let command = format!("echo \"$ALERT_NAME $ALERT_STATE $ALERT_SEVERITY $ALERT_PID\" >>{}", told.display());
-    let mut watch = watch(&pages, &["--only", "sick,bash", "--calm", "100ms", "--exec", &command]).start();
+    // All twelve before the first look, which could fall among them.
     let mut zombies = Run::new(fixture("sick")).args(["zombies", "12"]).start();
     zombies.wait_for("sick");
+    let mut watch = watch(&pages, &["--only", "sick,bash", "--calm", "100ms", "--exec", &command]).start();
     watch.wait_for(&format!("raised warning zombies: sick (process {}): 12 of its children", zombies.pid()));
     let log = disk.join("app.log");
     let script = format!("exec 2>>{}; while read line; do echo $line >&2; echo done; done", log.display());
