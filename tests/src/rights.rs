@@ -28,6 +28,7 @@ pub const RIGHTS: &[Right] = &[
     Right { name: "images", attempt: images },
     Right { name: "setuid", attempt: setuid },
     Right { name: "netns", attempt: network_namespace },
+    Right { name: "handles", attempt: handles },
     Right { name: "ptrace", attempt: ptrace },
     Right { name: "uring", attempt: uring },
     Right { name: "network", attempt: network },
@@ -156,6 +157,26 @@ fn network_namespace() -> Result<(), String> {
         let range = OpenOptions::new().write(true).open("/proc/sys/net/ipv4/ip_local_port_range");
         range.map(drop).map_err(|e| format!("the range of local ports can't be set: {e}"))
     })
+}
+
+/// To open files by their handles, which asks for CAP_DAC_READ_SEARCH.
+fn handles() -> Result<(), String> {
+    let mut handle = [0_u32; 34]; // struct file_handle with the most that it may hold
+    handle[0] = 128;
+    let mut mount = 0;
+    // SAFETY: room for a handle of 128 bytes and for a mount id, a path that ends with NUL.
+    let named = unsafe {
+        libc::syscall(libc::SYS_name_to_handle_at, libc::AT_FDCWD, c"/".as_ptr(), handle.as_mut_ptr(), &mut mount, 0)
+    };
+    done("the root directory has no handle", named)?;
+    let root = File::open("/").map_err(|e| e.to_string())?;
+    // SAFETY: the handle was filled in just now.
+    let opened =
+        unsafe { libc::syscall(libc::SYS_open_by_handle_at, root.as_raw_fd(), handle.as_mut_ptr(), libc::O_PATH) };
+    done("files can't be opened by their handles", opened)?;
+    // SAFETY: it was opened just now.
+    unsafe { libc::close(opened as i32) };
+    Ok(())
 }
 
 /// To trace a child, as user-mode Linux does.

@@ -262,7 +262,7 @@ impl Images {
         ] {
             fs::copy(from, context.join(to)).expect("a file of ours");
         }
-        let root = Rootfs::small(&["sh", "bash", "cp", "dd", "tr", "sed", "grep", "sleep"]);
+        let root = Rootfs::small(&["sh", "bash", "cp", "mv", "rm", "dd", "tr", "sed", "grep", "sleep"]);
         let tar = context.join("debian.tar");
         let packed = Command::new("tar").arg("-C").arg(root.path()).arg("-cf").arg(&tar).arg(".").status();
         assert!(packed.expect("tar runs").success());

@@ -119,6 +119,16 @@ fn php_error_log() {
 
 #[needs(mounts)]
 #[test]
+fn gawk_print() {
+    let script = r#"/^:/ { mark = substr($0, 2); printf "" > mark; close(mark); next }
+                    { print >> log_; fflush(log_) }"#;
+    survives("gawk: print >> log", Kind::Tmpfs, |log| {
+        Run::new(program("gawk", "gawk")).args(["-v", &format!("log_={}", log.display()), script])
+    });
+}
+
+#[needs(mounts)]
+#[test]
 fn lua_file() {
     let script = "local log = io.open(arg[1], 'a')\nfor l in io.lines() do\n\
                   if l:sub(1, 1) == ':' then io.open(l:sub(2), 'w'):close() else log:write(l, '\\n') log:flush() end\nend";

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use tideover_tests::source::{code, files, functions, text};
+use tideover_tests::source::{closing, code, files, functions, text};
 
 /// No file of code has more lines, no function of Rust more than the second.
 const LINES_OF_A_FILE: usize = 450;
@@ -34,6 +34,28 @@ fn no_function_is_too_long() {
         }
     }
     assert!(long.is_empty(), "more than {LINES_OF_A_FUNCTION} lines:\n{}", long.join("\n"));
+}
+
+#[test]
+fn no_test_returns_early() {
+    let mut early = vec![];
+    for path in files().into_iter().filter(|path| path.ends_with(".rs")) {
+        let code = code(&text(&path));
+        for (at, _) in code.match_indices("#[test]") {
+            let open = code[at..].find('{').map_or(code.len(), |open| at + open);
+            let body = &code[open..closing(&code, open)];
+            let name = code[at..open].split("fn ").last().unwrap_or("").trim_end_matches(" ");
+            let bare = |(at, word): (usize, &str)| body[at + word.len()..].trim_start().starts_with([';', '}']);
+            if body.match_indices("return").any(bare) {
+                early.push(format!("{path}: {name}"));
+            }
+        }
+    }
+    assert!(
+        early.is_empty(),
+        "#[needs(...)] or an assertion instead: a test that returns counts as passed\n{}",
+        early.join("\n")
+    );
 }
 
 #[test]

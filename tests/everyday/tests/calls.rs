@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::process::Command;
 
-use tideover_tests::{Both, Run, Scratch, fixture, program};
+use tideover_tests::{Both, Run, Scratch, fixture, needs, program};
 
 /// Calls that succeed natively with every descriptor taken: posix_spawn's file actions close the number that they open on.
 const NEVER_EXHAUSTED: &[&str] = &["posix_spawn", "posix_spawnp"];
@@ -46,11 +46,13 @@ fn assert_rescued(both: &Both) {
     assert!(wrong.is_empty(), "{}\n{}", wrong.join("\n"), both.preloaded);
 }
 
+#[needs(handles)]
 #[test]
 fn every_call_outlasts_exhaustion_that_another_thread_ends() {
     assert_rescued(&calls(|run| run.limit(32)));
 }
 
+#[needs(handles)]
 #[test]
 fn every_call_passes_a_soft_limit_of_32() {
     assert_rescued(&calls(|run| run.soft(32).hard(64)));

@@ -89,16 +89,6 @@ fn perl_print() {
 
 #[needs(mounts)]
 #[test]
-fn gawk_print() {
-    let script = r#"/^:/ { mark = substr($0, 2); printf "" > mark; close(mark); next }
-                    { print >> log_; fflush(log_) }"#;
-    survives("gawk: print >> log", Kind::Tmpfs, |log| {
-        Run::new(program("gawk", "gawk")).args(["-v", &format!("log_={}", log.display()), script])
-    });
-}
-
-#[needs(mounts)]
-#[test]
 fn c_in_every_way_to_write_a_line() {
     for how in ["line", "full", "none", "write", "writev", "reopen", "dprintf", "wide", "tell"] {
         survives(&format!("C: {how}"), Kind::Tmpfs, |log| c(how, log));

@@ -31,6 +31,12 @@ fn assert_rescued_without_a_page(dir: &Path) {
     assert!(outcome.ours().len() <= 1, "one line at most: {outcome}");
 }
 
+/// The name of the folder for this user's pages.
+fn folder_of_ours() -> String {
+    // SAFETY: geteuid(2) always succeeds.
+    format!("tideover.{}", unsafe { libc::geteuid() })
+}
+
 /// A small filesystem, mounted in a namespace of this test's thread: nobody else sees it, and it ends with the thread.
 struct Mounted(PathBuf);
 
@@ -66,7 +72,7 @@ fn a_full_dev_shm_raises_no_sigbus() {
     assert!(filler.is_err(), "it is full");
     assert_rescued_without_a_page(&mounted.0);
     // No file is left that a reader would take for a page.
-    let left = fs::read_dir(mounted.0.join("tideover.0")).map_or(0, Iterator::count);
+    let left = fs::read_dir(mounted.0.join(folder_of_ours())).map_or(0, Iterator::count);
     assert_eq!(left, 0);
 }
 
@@ -98,7 +104,7 @@ fn no_dev_shm_at_all() {
 #[test]
 fn another_users_folder_in_the_place_of_ours() {
     let scratch = Scratch::new();
-    let theirs = scratch.join("tideover.0");
+    let theirs = scratch.join(&folder_of_ours());
     fs::create_dir(&theirs).expect("a folder");
     fs::set_permissions(&theirs, fs::Permissions::from_mode(0o777)).expect("their mode");
     chown(&theirs, Some(65534), Some(65534)).expect("root gives it away");
@@ -111,7 +117,7 @@ fn a_symlink_in_the_place_of_our_folder() {
     let scratch = Scratch::new();
     let elsewhere = scratch.join("elsewhere");
     fs::create_dir(&elsewhere).expect("a folder");
-    symlink(&elsewhere, scratch.join("tideover.0")).expect("a symlink");
+    symlink(&elsewhere, scratch.join(&folder_of_ours())).expect("a symlink");
     assert_rescued_without_a_page(scratch.path());
     assert_eq!(fs::read_dir(&elsewhere).expect("it is readable").count(), 0, "the link was not followed");
 }
@@ -119,9 +125,9 @@ fn a_symlink_in_the_place_of_our_folder() {
 #[test]
 fn a_file_in_the_place_of_our_folder() {
     let scratch = Scratch::new();
-    scratch.write("tideover.0", "not a folder");
+    scratch.write(&folder_of_ours(), "not a folder");
     assert_rescued_without_a_page(scratch.path());
-    assert_eq!(fs::read_to_string(scratch.join("tideover.0")).expect("untouched"), "not a folder");
+    assert_eq!(fs::read_to_string(scratch.join(&folder_of_ours())).expect("untouched"), "not a folder");
 }
 
 #[needs(root)]
