@@ -5,7 +5,7 @@ fn main() {
     // for `-lgcc_s`: give it a linker script of that name that means the static unwinder.
     let out = std::env::var("OUT_DIR").expect("cargo sets OUT_DIR");
     std::fs::write(format!("{out}/libgcc_s.so"), "INPUT(-ltideover_unwind -lgcc -lc)\n").expect("OUT_DIR is writable");
-    // Its _Unwind_Backtrace gives way to the one in unused.rs, and is kept under a name of ours for reclaim/caller.rs.
+    // Its _Unwind_Backtrace gives way to the one in os/unused.rs, and is kept under a name of ours for engine/reclaim/caller.rs.
     let output = |program: &str, args: &[&str]| {
         let done = std::process::Command::new(program).args(args).output().unwrap_or_else(|e| panic!("{program}: {e}"));
         assert!(done.status.success(), "{program} {args:?}: {}", String::from_utf8_lossy(&done.stderr));
@@ -28,10 +28,10 @@ fn main() {
         "-Wl,-z,separate-loadable-segments",
         // crtbeginS.o and its kin: four look-ups of names that nobody defines.
         "-nostartfiles",
-        // Our own names mean us: a second copy must see its own version function (start.rs), and execl our own execve. Not
+        // Our own names mean us: a second copy must see its own version function (lifecycle/load.rs), and execl our own execve. Not
         // -Bsymbolic, with which dlsym(RTLD_DEFAULT) would find the caller's copy first.
         "-Wl,-Bsymbolic-functions",
-        // A name that is not in imports.txt is an error here, not in other people's programs.
+        // A name that is not in arch/*/imports.txt is an error here, not in other people's programs.
         "-Wl,-z,defs",
         // The hooks differ in little but their names: equal code is kept once.
         "-Wl,--icf=all",
@@ -45,18 +45,21 @@ fn main() {
         println!("cargo:rustc-cdylib-link-arg={arg}");
     }
     println!("cargo:rerun-if-changed=build.rs");
-    println!("cargo:rerun-if-changed=imports.txt");
     println!("cargo:rerun-if-changed=layout.ld");
 }
 
-/// Makes the linker see a libc.so.6 with what imports.txt lists and nothing else. The machine's own would bind the library to versions
+/// Makes the linker see a libc.so.6 with what the imports.txt of the architecture lists and nothing else. The machine's own would bind the library to versions
 /// that older systems lack (dlsym moved in 2.34), and to names that musl lacks.
 fn link_against_imports(out: &str, output: impl Fn(&str, &[&str]) -> String) {
     let folder = format!("{out}/libc");
     std::fs::create_dir_all(&folder).expect("OUT_DIR is writable");
     let mut code = String::from(".text\n");
     let mut versions = std::collections::BTreeMap::<&str, String>::new();
-    let imports = std::fs::read_to_string("imports.txt").expect("imports.txt is beside build.rs");
+    // The architecture that is built for, whose symbols have versions of their own.
+    let arch = std::env::var("CARGO_CFG_TARGET_ARCH").expect("cargo sets CARGO_CFG_TARGET_ARCH");
+    let imports = format!("arch/{arch}/imports.txt");
+    println!("cargo:rerun-if-changed={imports}");
+    let imports = std::fs::read_to_string(&imports).unwrap_or_else(|e| panic!("{imports}: {e}"));
     for line in imports.lines().filter(|line| !line.starts_with('#')) {
         let mut words = line.split_whitespace();
         let (Some(name), Some(version)) = (words.next(), words.next()) else { continue };
@@ -76,7 +79,7 @@ fn link_against_imports(out: &str, output: impl Fn(&str, &[&str]) -> String) {
         "cc",
         &["-shared", "-nostdlib", "-Wl,-soname,libc.so.6", &script, "-o", &format!("{folder}/libc.so"), &code],
     );
-    // Their functions are in libc.so.6, or found at load (real.rs).
+    // Their functions are in libc.so.6, or found at load (os/real.rs).
     for name in ["dl", "pthread", "rt", "util", "m"] {
         file(&format!("lib{name}.so"), "INPUT(-lc)\n");
     }

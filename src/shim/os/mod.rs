@@ -6,6 +6,7 @@ pub mod barrier;
 pub mod cancel;
 pub mod display;
 pub mod elf;
+pub mod errno;
 pub mod lock;
 pub mod lossy_lock;
 pub mod real;

@@ -71,7 +71,8 @@ extern "C" fn make_table() -> bool {
         return false;
     };
     if MARKS.compare_exchange(core::ptr::null_mut(), fresh.cast(), AcqRel, Relaxed).is_err() {
-        sys::unmap(fresh, size_of::<Marks>());
+        // SAFETY: mapped above with this size; another thread was first, and nobody knows of this one.
+        unsafe { sys::unmap(fresh, size_of::<Marks>()) };
     }
     true
 }

@@ -312,7 +312,10 @@ fn map(fd: i32) -> Result<&'static Page, Failure> {
         return Err(("its filesystem may need new space for each write, or its server:", libc::EOPNOTSUPP));
     }
     let old = WITHDRAWN.swap(core::ptr::null_mut(), Relaxed);
-    let mapped = sys::fill(fd, &PRIVATE).and_then(|()| sys::map_shared(fd, contract::SIZE, old.cast()));
+    // SAFETY: null, or what was mapped here before an execve(2) that failed: a page in which threads may still count, as in this one. `fill`
+    // has given the file its size, and nobody else may write to it.
+    let shared = || unsafe { sys::map_shared(fd, contract::SIZE, old.cast()) };
+    let mapped = sys::fill(fd, &PRIVATE).and_then(|()| shared());
     // SAFETY: SIZE bytes of a copy of a Page, page-aligned, writable, shared only with readers.
     mapped.map(|address| unsafe { &*address.cast::<Page>() }).map_err(|errno| ("allocating 4 KiB in", errno))
 }

@@ -113,7 +113,7 @@ pub fn has_stack(bytes: usize) -> bool {
 /// How many threads this process has; 1 when /proc can't tell, since then nothing may be hoped for from another thread.
 /// Needs no descriptor.
 pub fn count() -> u64 {
-    crate::os::sys::stat(c"/proc/self/task", true).map_or(1, |task| task.st_nlink.saturating_sub(2).max(1))
+    crate::os::sys::link_count(c"/proc/self/task").map_or(1, |links| links.saturating_sub(2).max(1))
 }
 
 #[cfg(test)]

@@ -124,7 +124,7 @@ fn take_place() -> bool {
     let Some(mut taken) = TAKEN.enter() else { return true };
     let me = sys::gettid();
     for turn in taken.iter_mut() {
-        if *turn == me || *turn != 0 && !sys::is_thread(*turn) {
+        if *turn == me || *turn != 0 && !sys::has_thread(*turn) {
             *turn = 0;
         }
     }

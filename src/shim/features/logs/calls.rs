@@ -45,7 +45,8 @@ pub(super) fn real_write() -> RealWrite {
 
 /// write(2), but no cancellation point.
 pub(super) unsafe extern "C" fn write_raw(fd: c_int, data: *const c_void, count: usize) -> ssize_t {
-    sys::write_raw(fd, data, count).map_or_else(
+    // SAFETY: what the program passed to the call that this one stands for.
+    unsafe { sys::write_raw(fd, data, count) }.map_or_else(
         |errno| {
             sys::set_errno(errno);
             -1

@@ -263,7 +263,8 @@ pub(super) fn pass_on(file: &File, buffer: &iovec) -> Option<Written> {
         return None;
     }
     // Less than all only if the rest of the buffer can't be read.
-    let sent = sys::write_now(fd, buffer.iov_base, count);
+    // SAFETY: the buffer that the program passed to its write.
+    let sent = unsafe { sys::write_now(fd, buffer.iov_base, count) };
     let answer = sent.unwrap_or(0);
     if answer > 0 {
         // SAFETY: the kernel has just read it.

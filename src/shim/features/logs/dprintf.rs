@@ -165,6 +165,7 @@ unsafe fn print(
                 // No point of cancellation any more, or the mapping would stay.
                 let all = again == length
                     && write_all(fd, text, length as usize, None, write_apart).answer == length as ssize_t;
+                // SAFETY: mapped above with this size; the text has been written, and nobody else knows of it.
                 sys::unmap(text, size);
                 if all {
                     sys::set_errno(errno);

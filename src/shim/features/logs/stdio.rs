@@ -111,17 +111,21 @@ extern "C" fn install_now() {
 /// Stores into pages that are read-only after relocation. The tables are neighbours: one change of protection for both, which is
 /// most of what this costs a process at its start (`make bench`).
 fn replace(slots: [&AtomicUsize; 2]) {
-    const PAGE: usize = 4096;
-    let [first, second] = slots.map(|slot| slot.as_ptr() as usize & !(PAGE - 1));
-    let (start, length) = (first.min(second), first.abs_diff(second) + PAGE);
-    if length > 4 * PAGE || sys::protect(start, length, libc::PROT_READ | libc::PROT_WRITE).is_err() {
+    let page = sys::page_size();
+    let [first, second] = slots.map(|slot| slot.as_ptr() as usize & !(page - 1));
+    let (start, length) = (first.min(second), first.abs_diff(second) + page);
+    // SAFETY: whole pages, which the loader has made read-only after relocation: whoever reads them still can.
+    let writable =
+        length <= 4 * page && unsafe { sys::protect(start, length, libc::PROT_READ | libc::PROT_WRITE) }.is_ok();
+    if !writable {
         log::info!("libc's tables can't be written: logs written through stdio are not diverted");
         return;
     }
     for slot in slots {
         slot.store(file_write as *const () as usize, Relaxed);
     }
-    let _ = sys::protect(start, length, libc::PROT_READ);
+    // SAFETY: as they were; nobody else writes to them.
+    let _ = unsafe { sys::protect(start, length, libc::PROT_READ) };
 }
 
 /// `_IO_new_file_write`, with our write in it. The FILE is locked: no stdio, no malloc. The usual case first: nothing is diverted,

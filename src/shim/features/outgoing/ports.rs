@@ -25,7 +25,8 @@ pub unsafe extern "C" fn are_exhausted(fd: c_int, address: *const sockaddr, leng
         match unsafe { endpoint::family(address, length) } {
             // With IPv4, connect(2) fails with another error where no address leads there.
             Some(libc::AF_INET) => true,
-            Some(libc::AF_INET6) => sys::has_source_for(address, length),
+            // SAFETY: the program's own arguments to the connect(2) that has failed.
+            Some(libc::AF_INET6) => unsafe { sys::has_source_for(address, length) },
             _ => false,
         }
     })

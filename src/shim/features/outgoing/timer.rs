@@ -60,7 +60,8 @@ impl Timer {
     /// `address` points to `length` bytes.
     #[allow(improper_ctypes_definitions, reason = "extern \"C\" only so that it can't unwind")]
     pub unsafe extern "C" fn begin(fd: c_int, address: *const sockaddr, length: socklen_t, limit: u64) -> Timer {
-        let begun = sys::connect_briefly(fd, address, length);
+        // SAFETY: the caller promises the address, which is what the program passed to connect(2).
+        let begun = unsafe { sys::connect_briefly(fd, address, length) };
         let errno = begun.err().unwrap_or(0);
         if errno != 0 {
             sys::set_errno(errno);

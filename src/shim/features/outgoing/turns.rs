@@ -50,7 +50,8 @@ fn peers_or_map() -> Option<&'static Peers> {
     if peers().is_none() {
         let fresh = sys::map_private(size_of::<Peers>()).ok()?;
         if STATE.peers.compare_exchange(core::ptr::null_mut(), fresh.cast(), AcqRel, Relaxed).is_err() {
-            sys::unmap(fresh, size_of::<Peers>());
+            // SAFETY: mapped above with this size; another thread was first, and nobody knows of this one.
+            unsafe { sys::unmap(fresh, size_of::<Peers>()) };
         }
     }
     peers()

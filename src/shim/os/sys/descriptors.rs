@@ -1,0 +1,53 @@
+//! Descriptors: close(2), dup(2), fcntl(2).
+
+use core::ffi::c_int;
+
+use super::{Errno, call};
+
+/// close(2).
+pub fn close(fd: c_int) {
+    let _ = call!(SYS_close, fd);
+}
+
+/// fcntl(2) F_DUPFD_CLOEXEC.
+pub fn duplicate(fd: c_int, lowest: c_int) -> Result<c_int, Errno> {
+    call!(SYS_fcntl, fd, libc::F_DUPFD_CLOEXEC, lowest).map(|fd| fd as c_int)
+}
+
+/// dup3(2).
+pub fn duplicate_onto(fd: c_int, to: c_int, close_on_exec: bool) -> Result<(), Errno> {
+    call!(SYS_dup3, fd, to, if close_on_exec { libc::O_CLOEXEC } else { 0 }).map(drop)
+}
+
+/// fcntl(2) F_GETFD.
+pub fn descriptor_flags(fd: c_int) -> Result<c_int, Errno> {
+    call!(SYS_fcntl, fd, libc::F_GETFD, 0).map(|flags| flags as c_int)
+}
+
+/// fcntl(2) F_GETFL.
+pub fn status_flags(fd: c_int) -> Result<c_int, Errno> {
+    call!(SYS_fcntl, fd, libc::F_GETFL, 0).map(|flags| flags as c_int)
+}
+
+/// fcntl(2) F_SETFL.
+pub fn set_status_flags(fd: c_int, flags: c_int) -> Result<(), Errno> {
+    call!(SYS_fcntl, fd, libc::F_SETFL, flags).map(drop)
+}
+
+/// fcntl(2) F_GETSIG: a number that belongs to the open file, and means nothing for a regular one. The cheapest question of all that
+/// has to do with the file behind a descriptor.
+pub fn signal_number(fd: c_int) -> Result<c_int, Errno> {
+    const F_GETSIG: c_int = 11;
+    call!(SYS_fcntl, fd, F_GETSIG, 0).map(|signal| signal as c_int)
+}
+
+/// fcntl(2) F_SETSIG.
+pub fn set_signal_number(fd: c_int, signal: c_int) -> Result<(), Errno> {
+    const F_SETSIG: c_int = 10;
+    call!(SYS_fcntl, fd, F_SETSIG, signal).map(|_| ())
+}
+
+/// fcntl(2) F_GETLEASE.
+pub fn lease(fd: c_int) -> Result<c_int, Errno> {
+    call!(SYS_fcntl, fd, libc::F_GETLEASE, 0).map(|kind| kind as c_int)
+}

@@ -1,0 +1,147 @@
+//! Files and their filesystems.
+
+use core::ffi::{CStr, c_int, c_uint, c_void};
+
+use super::{Errno, call};
+
+/// openat(2) from the working directory; the path is absolute everywhere in this library.
+pub fn open(path: &CStr, flags: c_int, mode: c_uint) -> Result<c_int, Errno> {
+    call!(SYS_openat, libc::AT_FDCWD, path.as_ptr(), flags, mode).map(|fd| fd as c_int)
+}
+
+/// write(2), once.
+pub fn write(fd: c_int, bytes: &[u8]) -> Result<usize, Errno> {
+    call!(SYS_write, fd, bytes.as_ptr(), bytes.len())
+}
+
+/// write(2), once, of memory that a program passed. What can't be read of it is an error of the kernel's, EFAULT.
+///
+/// # Safety
+/// `data` and `count` are what the program passed to a call that reads so many bytes there, and that call has not returned.
+pub unsafe fn write_raw(fd: c_int, data: *const c_void, count: usize) -> Result<usize, Errno> {
+    call!(SYS_write, fd, data, count)
+}
+
+/// Writes to a pipe what it takes at once, of memory that a program passed; neither blocks nor raises SIGPIPE. EOPNOTSUPP before
+/// Linux 6.18.
+///
+/// # Safety
+/// As for [`write_raw`].
+pub unsafe fn write_now(fd: c_int, data: *const c_void, count: usize) -> Result<usize, Errno> {
+    const RWF_NOSIGNAL: c_int = 0x100;
+    let vector = libc::iovec { iov_base: data.cast_mut(), iov_len: count };
+    call!(SYS_pwritev2, fd, &raw const vector, 1, -1isize, -1isize, libc::RWF_NOWAIT | RWF_NOSIGNAL)
+}
+
+/// pwrite(2), once.
+pub fn write_at(fd: c_int, bytes: &[u8], offset: u64) -> Result<usize, Errno> {
+    call!(SYS_pwrite64, fd, bytes.as_ptr(), bytes.len(), offset)
+}
+
+/// Writes `content` at the start of a file. Allocates as fallocate(2) would, 4 us faster on a tmpfs.
+pub fn fill<T>(fd: c_int, content: &T) -> Result<(), Errno> {
+    match call!(SYS_pwrite64, fd, &raw const *content, size_of::<T>(), 0) {
+        Ok(written) if written < size_of::<T>() => Err(libc::ENOSPC),
+        other => other.map(drop),
+    }
+}
+
+/// pread(2) into `to`: the part that was filled in.
+pub fn read_at(fd: c_int, to: &mut [u8], offset: u64) -> Result<&[u8], Errno> {
+    let length = call!(SYS_pread64, fd, to.as_mut_ptr(), to.len(), offset)?;
+    Ok(to.get(..length).unwrap_or(&[]))
+}
+
+/// readlink(2) into `to`: the part that was filled in.
+pub fn read_link<'a>(path: &CStr, to: &'a mut [u8]) -> Result<&'a [u8], Errno> {
+    let length = call!(SYS_readlinkat, libc::AT_FDCWD, path.as_ptr(), to.as_mut_ptr(), to.len())?;
+    Ok(to.get(..length).unwrap_or(&[]))
+}
+
+/// getdents64(2): the part of `to` that was filled in.
+pub fn read_directory(fd: c_int, to: &mut [u8]) -> Result<&[u8], Errno> {
+    let length = call!(SYS_getdents64, fd, to.as_mut_ptr(), to.len())?;
+    Ok(to.get(..length).unwrap_or(&[]))
+}
+
+/// ftruncate(2).
+pub fn truncate(fd: c_int, length: u64) -> Result<(), Errno> {
+    call!(SYS_ftruncate, fd, length).map(drop)
+}
+
+/// fchmod(2).
+pub fn change_mode(fd: c_int, mode: c_uint) -> Result<(), Errno> {
+    call!(SYS_fchmod, fd, mode).map(drop)
+}
+
+/// mkdir(2).
+pub fn mkdir(path: &CStr, mode: c_uint) -> Result<(), Errno> {
+    call!(SYS_mkdirat, libc::AT_FDCWD, path.as_ptr(), mode).map(drop)
+}
+
+/// unlink(2).
+pub fn unlink(path: &CStr) -> Result<(), Errno> {
+    call!(SYS_unlinkat, libc::AT_FDCWD, path.as_ptr(), 0).map(drop)
+}
+
+/// memfd_create(2), to be sealed.
+pub fn memory_file(name: &CStr, close_on_exec: bool) -> Result<c_int, Errno> {
+    let flags = libc::MFD_ALLOW_SEALING | if close_on_exec { libc::MFD_CLOEXEC } else { 0 };
+    call!(SYS_memfd_create, name.as_ptr(), flags).map(|fd| fd as c_int)
+}
+
+/// fcntl(2) F_ADD_SEALS: no writes any more.
+pub fn seal(fd: c_int) -> Result<(), Errno> {
+    call!(SYS_fcntl, fd, libc::F_ADD_SEALS, libc::F_SEAL_WRITE | libc::F_SEAL_GROW).map(drop)
+}
+
+/// fstat(2).
+pub fn fstat(fd: c_int) -> Result<libc::stat, Errno> {
+    let mut status = core::mem::MaybeUninit::<libc::stat>::zeroed();
+    call!(SYS_fstat, fd, status.as_mut_ptr())?;
+    // SAFETY: all zero bytes are a valid stat, and the kernel has filled it in.
+    Ok(unsafe { status.assume_init() })
+}
+
+/// stat(2), or lstat(2).
+pub fn stat(path: &CStr, follow: bool) -> Result<libc::stat, Errno> {
+    let mut status = core::mem::MaybeUninit::<libc::stat>::zeroed();
+    let flags = if follow { 0 } else { libc::AT_SYMLINK_NOFOLLOW };
+    call!(SYS_newfstatat, libc::AT_FDCWD, path.as_ptr(), status.as_mut_ptr(), flags)?;
+    // SAFETY: as in fstat.
+    Ok(unsafe { status.assume_init() })
+}
+
+/// stat(2): how many names a file has; of a folder in /proc, two and one for each folder in it.
+#[allow(clippy::unnecessary_cast, reason = "32 bits wide on some architectures")]
+pub fn link_count(path: &CStr) -> Result<u64, Errno> {
+    stat(path, true).map(|status| status.st_nlink as u64)
+}
+
+/// Bytes of a filesystem.
+pub struct Filesystem {
+    /// In all.
+    pub total: u64,
+    /// Free for this user.
+    pub available: u64,
+    /// In no file.
+    pub unused: u64,
+    /// Magic number of its kind.
+    pub kind: i64,
+}
+
+/// fstatfs(2).
+pub fn filesystem(fd: c_int) -> Result<Filesystem, Errno> {
+    let mut status = core::mem::MaybeUninit::<libc::statfs>::zeroed();
+    call!(SYS_fstatfs, fd, status.as_mut_ptr())?;
+    // SAFETY: as in fstat.
+    let status = unsafe { status.assume_init() };
+    // Blocks are counted in fragments where these differ.
+    let unit = if status.f_frsize > 0 { status.f_frsize } else { status.f_bsize } as u64;
+    Ok(Filesystem {
+        total: status.f_blocks.saturating_mul(unit),
+        available: status.f_bavail.saturating_mul(unit),
+        unused: status.f_bfree.saturating_mul(unit),
+        kind: status.f_type,
+    })
+}

@@ -1,0 +1,28 @@
+//! Limits of a process: prlimit(2).
+
+use core::ffi::c_int;
+
+use libc::rlimit;
+
+use super::{Errno, call};
+
+/// This process's RLIMIT_NOFILE.
+pub fn descriptor_limit(pid: c_int) -> Result<rlimit, Errno> {
+    let mut limit = rlimit { rlim_cur: 0, rlim_max: 0 };
+    call!(SYS_prlimit64, pid, libc::RLIMIT_NOFILE, 0, &raw mut limit)?;
+    Ok(limit)
+}
+
+/// Sets RLIMIT_NOFILE of a process; 0 is this one.
+pub fn set_descriptor_limit(pid: c_int, limit: rlimit) -> Result<(), Errno> {
+    call!(SYS_prlimit64, pid, libc::RLIMIT_NOFILE, &raw const limit, 0).map(drop)
+}
+
+/// RLIMIT_FSIZE, bytes: a write past it is SIGXFSZ.
+pub fn file_size_limit() -> u64 {
+    let mut limit = rlimit { rlim_cur: 0, rlim_max: 0 };
+    match call!(SYS_prlimit64, 0, libc::RLIMIT_FSIZE, 0, &raw mut limit) {
+        Ok(_) => limit.rlim_cur,
+        Err(_) => 0,
+    }
+}

@@ -1,0 +1,55 @@
+//! Memory: mmap(2) and its like.
+
+use core::ffi::{c_int, c_void};
+
+use super::{Errno, call};
+
+/// mmap(2) of fresh memory, zeroed.
+pub fn map_private(length: usize) -> Result<*mut c_void, Errno> {
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+    call!(SYS_mmap, 0, length, libc::PROT_READ | libc::PROT_WRITE, flags, usize::MAX, 0).map(|p| p as *mut c_void)
+}
+
+/// munmap(2) of what [`map_private`] returned.
+///
+/// # Safety
+/// `address` is what [`map_private`] returned for this `length`, and nobody refers to that memory any more.
+pub unsafe fn unmap(address: *mut c_void, length: usize) {
+    let _ = call!(SYS_munmap, address, length);
+}
+
+/// mmap(2) of a whole file, shared and writable: at a place of the kernel's choice, or `instead` of what is mapped there.
+///
+/// # Safety
+/// `instead` is null, or the beginning of a mapping of `length` bytes that was made here. What refers to it may refer to the file's content
+/// from now on. The file has `length` bytes, and is not cut while it is mapped.
+pub unsafe fn map_shared(fd: c_int, length: usize, instead: *mut c_void) -> Result<*mut c_void, Errno> {
+    let flags = libc::MAP_SHARED | if instead.is_null() { 0 } else { libc::MAP_FIXED };
+    call!(SYS_mmap, instead, length, libc::PROT_READ | libc::PROT_WRITE, flags, fd, 0).map(|p| p as *mut c_void)
+}
+
+/// mprotect(2) of whole pages.
+///
+/// # Safety
+/// `address` is the beginning of a page, and `how` allows what anybody will do with the `length` bytes there until they are protected anew.
+pub unsafe fn protect(address: usize, length: usize, how: c_int) -> Result<(), Errno> {
+    call!(SYS_mprotect, address, length, how).map(drop)
+}
+
+/// Bytes of a page of memory, from the auxiliary vector: 4, 16 or 64 KiB.
+pub fn page_size() -> usize {
+    // SAFETY: getauxval(3) only reads.
+    unsafe { libc::getauxval(libc::AT_PAGESZ) as usize }
+}
+
+/// Can these bytes be read? A program may pass a bad pointer, and expects EFAULT, not a crash. Asked by rt_sigprocmask(2) with an
+/// operation that does not exist: it reads eight bytes, and then fails with EINVAL. Reads nothing itself.
+pub fn is_readable(data: *const c_void, length: usize) -> bool {
+    /// The smallest page of any architecture: where pages are larger, some are asked for more than once.
+    const PAGE: usize = 4096;
+    const NO_OPERATION: c_int = 99;
+    let (start, end) = (data as usize, (data as usize).saturating_add(length));
+    // To rt_sigprocmask(2), NULL is no set at all.
+    let readable = |at: usize| at >= 8 && call!(SYS_rt_sigprocmask, NO_OPERATION, at & !7, 0, 8) != Err(libc::EFAULT);
+    length == 0 || (readable(start) && (start / PAGE + 1..=(end - 1) / PAGE).all(|page| readable(page * PAGE)))
+}

@@ -1,0 +1,151 @@
+//! Sockets.
+
+use core::ffi::c_int;
+
+use super::{Errno, block_signals, call, close, restore_signals};
+
+/// sendto(2) without address, never raising SIGPIPE, never blocking.
+pub fn send(fd: c_int, bytes: &[u8]) -> Result<usize, Errno> {
+    call!(SYS_sendto, fd, bytes.as_ptr(), bytes.len(), libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT, 0, 0)
+}
+
+/// getsockopt(2) of an int of SOL_SOCKET.
+fn socket_option(fd: c_int, option: c_int) -> Result<c_int, Errno> {
+    let (mut value, mut size) = (0 as c_int, size_of::<c_int>() as libc::socklen_t);
+    call!(SYS_getsockopt, fd, libc::SOL_SOCKET, option, &raw mut value, &raw mut size)?;
+    Ok(value)
+}
+
+/// AF_UNIX, AF_INET ...
+pub fn socket_domain(fd: c_int) -> Result<c_int, Errno> {
+    socket_option(fd, libc::SO_DOMAIN)
+}
+
+/// Is this a socket that clients connect to?
+pub fn is_listening(fd: c_int) -> bool {
+    socket_option(fd, libc::SO_ACCEPTCONN) == Ok(1)
+}
+
+/// Is this a socket with one peer: a stream that is not listening?
+pub fn is_connection(fd: c_int) -> bool {
+    matches!(socket_option(fd, libc::SO_TYPE), Ok(libc::SOCK_STREAM | libc::SOCK_SEQPACKET)) && !is_listening(fd)
+}
+
+/// Is this a socket of TCP?
+pub fn is_tcp(fd: c_int) -> bool {
+    const MPTCP: c_int = 262;
+    let (mut protocol, mut size) = (0 as c_int, size_of::<c_int>() as libc::socklen_t);
+    let asked = call!(SYS_getsockopt, fd, libc::SOL_SOCKET, libc::SO_PROTOCOL, &raw mut protocol, &raw mut size);
+    asked.is_ok() && (protocol == libc::IPPROTO_TCP || protocol == MPTCP)
+}
+
+/// getsockopt(2) TCP_INFO.
+pub fn tcp_info(fd: c_int) -> Result<libc::tcp_info, Errno> {
+    let mut info = core::mem::MaybeUninit::<libc::tcp_info>::zeroed();
+    let mut size = size_of::<libc::tcp_info>() as libc::socklen_t;
+    call!(SYS_getsockopt, fd, libc::IPPROTO_TCP, libc::TCP_INFO, info.as_mut_ptr(), &raw mut size)?;
+    // SAFETY: all zero bytes are valid, and the kernel has filled in what it knows.
+    Ok(unsafe { info.assume_init() })
+}
+
+/// getsockopt(2) SO_RCVTIMEO in nanoseconds; 0: none.
+pub fn receive_timeout(fd: c_int) -> u64 {
+    let mut time = libc::timeval { tv_sec: 0, tv_usec: 0 };
+    let mut size = size_of::<libc::timeval>() as libc::socklen_t;
+    match call!(SYS_getsockopt, fd, libc::SOL_SOCKET, libc::SO_RCVTIMEO, &raw mut time, &raw mut size) {
+        Ok(_) => time.tv_sec as u64 * 1_000_000_000 + time.tv_usec as u64 * 1000,
+        Err(_) => 0,
+    }
+}
+
+/// getsockopt(2) SO_SNDTIMEO in nanoseconds; 0: none.
+pub fn send_timeout(fd: c_int) -> Result<u64, Errno> {
+    let time = send_timeval(fd)?;
+    Ok(time.tv_sec as u64 * 1_000_000_000 + time.tv_usec as u64 * 1000)
+}
+
+fn send_timeval(fd: c_int) -> Result<libc::timeval, Errno> {
+    let mut time = libc::timeval { tv_sec: 0, tv_usec: 0 };
+    let mut size = size_of::<libc::timeval>() as libc::socklen_t;
+    call!(SYS_getsockopt, fd, libc::SOL_SOCKET, libc::SO_SNDTIMEO, &raw mut time, &raw mut size).map(|_| time)
+}
+
+fn set_send_timeval(fd: c_int, time: libc::timeval) -> Result<(), Errno> {
+    let size = size_of::<libc::timeval>();
+    call!(SYS_setsockopt, fd, libc::SOL_SOCKET, libc::SO_SNDTIMEO, &raw const time, size).map(drop)
+}
+
+/// accept4(2) of somebody who is not to stay; non-blocking is what is accepted, not the listener.
+pub fn accept(listener: c_int) -> Result<c_int, Errno> {
+    call!(SYS_accept4, listener, 0, 0, libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK).map(|fd| fd as c_int)
+}
+
+/// setsockopt(2) SO_LINGER: close(2) sends a reset.
+pub fn reset_on_close(fd: c_int) {
+    let linger = libc::linger { l_onoff: 1, l_linger: 0 };
+    let size = size_of::<libc::linger>();
+    let _ = call!(SYS_setsockopt, fd, libc::SOL_SOCKET, libc::SO_LINGER, &raw const linger, size);
+}
+
+/// Reads what has come at a socket, a few KiB at most: close(2) resets a connection with something unread.
+pub fn drain(fd: c_int) {
+    let mut scrap = [0u8; 512];
+    for _ in 0..16 {
+        let got = call!(SYS_recvfrom, fd, scrap.as_mut_ptr(), scrap.len(), libc::MSG_DONTWAIT, 0, 0);
+        if !got.is_ok_and(|bytes| bytes == scrap.len()) {
+            break;
+        }
+    }
+}
+
+/// shutdown(2), both ways.
+pub fn shut_down(fd: c_int) -> Result<(), Errno> {
+    call!(SYS_shutdown, fd, libc::SHUT_RDWR).map(drop)
+}
+
+/// connect(2) of a blocking socket, for at most a tick of the kernel's clock: EINPROGRESS if it takes longer. No signal handler runs
+/// meanwhile, so that none can leave the socket with that for a send timeout.
+///
+/// # Safety
+/// `address` and `length` are what the program passed to connect(2), which has not returned.
+pub unsafe fn connect_briefly(fd: c_int, address: *const libc::sockaddr, length: libc::socklen_t) -> Result<(), Errno> {
+    let own = send_timeval(fd)?;
+    let mask = block_signals()?;
+    let connected = set_send_timeval(fd, libc::timeval { tv_sec: 0, tv_usec: 1 }).and_then(|()| {
+        let connected = call!(SYS_connect, fd, address, length).map(drop);
+        let _ = set_send_timeval(fd, own);
+        connected
+    });
+    restore_signals(mask);
+    connected
+}
+
+/// connect(2) to nowhere: as after a connect that failed, the socket can be used for another one.
+pub fn disconnect(fd: c_int) {
+    let nowhere = [0u8; 16];
+    let _ = call!(SYS_connect, fd, nowhere.as_ptr(), nowhere.len());
+    // Else the host would find ECONNRESET there.
+    let (mut error, mut size) = (0 as c_int, size_of::<c_int>() as libc::socklen_t);
+    let _ = call!(SYS_getsockopt, fd, libc::SOL_SOCKET, libc::SO_ERROR, &raw mut error, &raw mut size);
+}
+
+/// Port that a socket of TCP is bound to; 0: none.
+pub fn local_port(fd: c_int) -> Result<u16, Errno> {
+    let mut address = [0u8; 28];
+    let mut size = address.len() as libc::socklen_t;
+    call!(SYS_getsockname, fd, address.as_mut_ptr(), &raw mut size)?;
+    Ok(u16::from_be_bytes([address[2], address[3]]))
+}
+
+/// Has this machine an address from which this one of IPv6 can be reached? Asked by connecting a socket of UDP, which sends nothing.
+///
+/// # Safety
+/// `address` and `length` are what the program passed to connect(2), which has not returned.
+pub unsafe fn has_source_for(address: *const libc::sockaddr, length: libc::socklen_t) -> bool {
+    let kind = libc::SOCK_DGRAM | libc::SOCK_CLOEXEC;
+    call!(SYS_socket, libc::AF_INET6, kind, 0).is_ok_and(|fd| {
+        let connected = call!(SYS_connect, fd, address, length);
+        close(fd as c_int);
+        connected.is_ok()
+    })
+}

@@ -1,0 +1,75 @@
+//! Clocks, and sleeping: futex(2).
+
+use core::ffi::c_int;
+use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed};
+
+use libc::timespec;
+
+use super::{Errno, call};
+use crate::arch::syscall;
+use crate::os::elf;
+
+/// clock_gettime(2) in nanoseconds; 0 if the clock does not exist. Not libc's: libfaketime and its like move that one. By the kernel's
+/// own function in this process, a twentieth of a system call, where there is one.
+pub fn clock(which: libc::clockid_t) -> u64 {
+    type Read = unsafe extern "C" fn(libc::clockid_t, *mut timespec) -> c_int;
+    const NAME: elf::Name = elf::Name::new(crate::arch::CLOCK_GETTIME);
+    const NONE: usize = 1;
+    /// Its address; 0: not looked for yet.
+    static READ: AtomicUsize = AtomicUsize::new(0);
+    let mut read = READ.load(Relaxed);
+    if read == 0 {
+        read = elf::of_kernel(&NAME).unwrap_or(NONE);
+        READ.store(read, Relaxed);
+    }
+    let mut now = timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the function of this name has this type.
+    let known = read != NONE && unsafe { core::mem::transmute::<usize, Read>(read)(which, &raw mut now) } == 0;
+    match known || call!(SYS_clock_gettime, which, &raw mut now).is_ok() {
+        true => now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64,
+        false => 0,
+    }
+}
+
+/// Nanoseconds of CLOCK_MONOTONIC.
+pub fn now() -> u64 {
+    clock(libc::CLOCK_MONOTONIC)
+}
+
+/// sched_yield(2).
+pub fn yield_now() {
+    // SAFETY: takes no arguments, can't fail.
+    unsafe { syscall(libc::SYS_sched_yield, [0; 6]) };
+}
+
+pub(super) fn timespec_of(nanoseconds: u64) -> timespec {
+    timespec { tv_sec: (nanoseconds / 1_000_000_000) as i64, tv_nsec: (nanoseconds % 1_000_000_000) as i64 }
+}
+
+/// futex(2) FUTEX_WAIT: sleeps while the word holds `value`, at most so many nanoseconds.
+pub fn futex_wait(word: &AtomicU32, value: u32, nanoseconds: u64) -> Result<(), Errno> {
+    let timeout = timespec_of(nanoseconds);
+    let operation = libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG;
+    call!(SYS_futex, word.as_ptr(), operation, value, &raw const timeout, 0, 0).map(drop)
+}
+
+/// futex(2) FUTEX_WAKE: how many threads were woken, at most `most`.
+pub fn futex_wake(word: &AtomicU32, most: c_int) -> usize {
+    call!(SYS_futex, word.as_ptr(), libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG, most).unwrap_or(0)
+}
+
+/// Sleeps for so many nanoseconds, or until a signal comes.
+pub fn sleep(nanoseconds: u64) {
+    let _ = futex_wait(&AtomicU32::new(0), 0, nanoseconds);
+}
+
+/// ppoll(2) of nothing: sleeps for so many nanoseconds with this mask of signals. EINTR: a handler ran, also for a signal that has
+/// come before.
+pub fn sleep_with_mask(nanoseconds: u64, mask: u64) -> Result<(), Errno> {
+    let timeout = timespec_of(nanoseconds);
+    let slept = call!(SYS_ppoll, 0, 0, &raw const timeout, &raw const mask, 8).map(drop);
+    if !matches!(slept, Ok(()) | Err(libc::EINTR)) {
+        sleep(nanoseconds);
+    }
+    slept
+}
