@@ -4,7 +4,7 @@ use super::choices::{accept, log_level, on_full, over_limit, raise, shed_close};
 use super::kind::{GIB, HOUR, Kind, MILLION, MOST_SOCKETS, MS};
 use super::value::parse;
 
-/// A row of the table.
+/// A row of the table, with what people read.
 #[derive(Debug)]
 pub struct Setting {
     /// Key in the TOML file, `max_retries`; with dashes the flag, `--max-retries`.
@@ -19,6 +19,18 @@ pub struct Setting {
     pub help: &'static str,
 }
 
+/// A row of the table, as far as the library needs it. It has a table of its own: each pointer in a table is relocated, and the page
+/// around it copied, at the start of every process.
+#[derive(Debug)]
+pub struct Row {
+    /// As in [`Setting`].
+    pub env: &'static str,
+    /// As in [`Setting`].
+    pub kind: Kind,
+    /// As in [`Setting`].
+    pub default: &'static str,
+}
+
 macro_rules! settings {
     ($($id:ident $name:literal $env:literal $kind:expr, $default:literal, $help:literal;)*) => {
         /// Names a row of [`SETTINGS`]; `as usize` is its index there and in the shared page.
@@ -28,6 +40,9 @@ macro_rules! settings {
 
         /// All settings, in the order of the documents.
         pub static SETTINGS: &[Setting] = &[$(Setting { name: $name, env: $env, kind: $kind, default: $default, help: $help },)*];
+
+        /// The rows of [`SETTINGS`] without what people read.
+        pub static ROWS: &[Row] = &[$(Row { env: $env, kind: $kind, default: $default },)*];
     };
 }
 
@@ -117,7 +132,7 @@ settings! {
 }
 
 /// How many settings there are.
-pub const COUNT: usize = SETTINGS.len();
+pub const COUNT: usize = ROWS.len();
 
 /// Where a value in effect came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -144,7 +159,7 @@ impl Source {
 
 /// Index in [`SETTINGS`] of the setting with this environment variable.
 pub fn by_env(name: &[u8]) -> Option<usize> {
-    SETTINGS.iter().position(|s| s.env.as_bytes() == name)
+    ROWS.iter().position(|row| row.env.as_bytes() == name)
 }
 
 /// Index in [`SETTINGS`] of the setting with this TOML key or flag: `max_retries`, or `max-retries` without the leading dashes.
@@ -156,7 +171,7 @@ pub fn by_name(name: &str) -> Option<usize> {
 
 /// The default of the setting of this index, as its stored value.
 pub fn default_value(index: usize) -> u64 {
-    parse(&SETTINGS[index].kind, SETTINGS[index].default.as_bytes()).unwrap_or(0)
+    parse(&ROWS[index].kind, ROWS[index].default.as_bytes()).unwrap_or(0)
 }
 
 /// The default of a [`Kind::Ratio`] in percent.

@@ -99,7 +99,7 @@ impl Lack {
 impl fmt::Display for Lack {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut reached = |id: Id| {
-            let name = settings::SETTINGS[id as usize].env;
+            let name = settings::ROWS[id as usize].env;
             format_args!("{name}={} was reached", SETTINGS.get(id)).fmt(f)
         };
         match self {

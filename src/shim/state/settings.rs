@@ -95,7 +95,7 @@ impl Settings {
     /// TIDEOVER_PAGE_DIR.
     pub fn page_dir(&self) -> &[u8] {
         match self.texts().page_dir.as_bytes() {
-            b"" => settings::SETTINGS[Id::PageDir as usize].default.as_bytes(),
+            b"" => settings::ROWS[Id::PageDir as usize].default.as_bytes(),
             set => set,
         }
     }
@@ -139,11 +139,11 @@ impl Settings {
         let mut excepted = false;
         for (name, value) in environment {
             let Some(index) = settings::by_env(name) else { continue };
-            match settings::parse(&settings::SETTINGS[index].kind, value) {
+            match settings::parse(&settings::ROWS[index].kind, value) {
                 Some(parsed) => {
                     self.values[index].store(parsed, Relaxed);
                     self.sources[index].store(Source::Environment as u8, Relaxed);
-                    let exact = matches!(settings::SETTINGS[index].kind, Kind::Text);
+                    let exact = matches!(settings::ROWS[index].kind, Kind::Text);
                     self.put_text(index, if exact { value } else { value.trim_ascii() });
                     if index == Id::Only as usize {
                         read.only = value;
@@ -191,7 +191,7 @@ impl Read<'_> {
     pub fn complain(&self) {
         for (name, value) in self.environment {
             let shown = |bytes| crate::os::display::Printable(bytes);
-            match settings::by_env(name).map(|index| (&settings::SETTINGS[index], index)) {
+            match settings::by_env(name).map(|index| (&settings::ROWS[index], index)) {
                 Some((setting, index)) if settings::parse(&setting.kind, value).is_none() => log::warn!(
                     "{}={} is not {}; using {}",
                     setting.env,
@@ -202,7 +202,7 @@ impl Read<'_> {
                     } else if setting.default.is_empty() {
                         "none"
                     } else {
-                        settings::SETTINGS[index].default
+                        settings::ROWS[index].default
                     }
                 ),
                 None if !NOT_SETTINGS.contains(&name) => {

@@ -48,7 +48,7 @@ impl Log<'_> {
                 log::warn!(
                     "{}: more is written than {} admits: the error is passed on{}",
                     self.name(),
-                    settings::SETTINGS[reached as usize].env,
+                    settings::ROWS[reached as usize].env,
                     More(more)
                 );
             }

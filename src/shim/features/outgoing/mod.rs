@@ -43,7 +43,7 @@ pub fn start() {
         if SETTINGS.get(id) > most {
             log::warn!(
                 "{}={} will not be reached: this process can have {most} descriptors",
-                settings::SETTINGS[id as usize].env,
+                settings::ROWS[id as usize].env,
                 SETTINGS.get(id)
             );
         }
