@@ -1,17 +1,19 @@
-//! The panic barrier: a bug in the library must not end the host.
+//! The panic barrier: a bug in the library must not end the program.
 //!
-//! Every way from a hook into code that might panic is an `extern "C"` function whose body stands behind [`barrier`]: to the
-//! hook it can't unwind, so the hook has no landing pads, and a cancellation can pass through its frame.
+//! Whatever a hook calls that might panic is an `extern "C"` function whose body is run by [`barrier`]. Such a function can't unwind, so the
+//! hook needs no landing pads, and the cancellation of a thread can pass through its frame.
+
+#![forbid(unsafe_code)]
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// Runs `work`; if it panics, the answer is `fallback`.
+/// Runs `work` and returns its answer, or `fallback` if it panics.
 #[inline(always)]
 pub fn barrier<T>(fallback: T, work: impl FnOnce() -> T) -> T {
     catch_unwind(AssertUnwindSafe(work)).unwrap_or(fallback)
 }
 
-/// Makes a panic one line of ours, instead of a backtrace with allocations.
+/// At load: the message of a panic is one line in the log, instead of a backtrace, which allocates.
 #[cfg(not(test))]
 pub fn start() {
     std::panic::set_hook(Box::new(|bug| {

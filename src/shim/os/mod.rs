@@ -1,5 +1,8 @@
-//! What the library needs of the operating system and of libc, and does itself: system calls, the ELF objects of the process, the real
-//! functions behind the hooks, a lock, text on the stack, the panic barrier. Nothing here knows of descriptors running out.
+//! What the library needs of the operating system and of libc, and has of its own: system calls, the ELF objects of the process, the real
+//! functions behind the hooks, locks, text on the stack, the panic barrier. Nothing here knows that descriptors can run out.
+//!
+//! Functions that a hook calls with a program's pointers are `unsafe`, and say under "Safety" what is promised: that these are what the
+//! program passed. What can't be read there is an error of the kernel's, as it is for the program's own call.
 
 pub mod atomic;
 pub mod barrier;

@@ -1,8 +1,10 @@
-//! The real functions: what a hook would have called without us, found in the objects behind ours, or else by dlsym(RTLD_NEXT), which
-//! takes the loader's lock: a thread that loads a library holds it, and may wait for another that calls a hook for the first time.
+//! The real functions: what the program would call if this library were not there. They are looked for in the objects behind ours, and only
+//! then by dlsym(3) with RTLD_NEXT, which takes the loader's lock: a thread that loads a library holds it, and may wait for another
+//! thread that calls a hook for the first time.
 //!
-//! The common ones are found when the library is loaded, the rest at first use. Not redhook's own look-up: its `Once` blocks
-//! when it is re-entered (dlsym may call malloc, whose first call may open) and it ends the host when a name is missing.
+//! The common ones are found when the library is loaded, the others at their first use. redhook's own look-up is not used: its `Once`
+//! blocks when it is entered again (dlsym may call malloc, whose first call may open a file), and it ends the program when a name is
+//! missing.
 
 use core::ffi::{CStr, c_char, c_int, c_void};
 use core::mem::transmute;
@@ -11,9 +13,10 @@ use once_cell::race::OnceNonZeroUsize;
 
 use crate::arch::weak;
 use crate::os::elf::{self, Name};
+use crate::os::errno::set_errno;
 
-/// dlsym(3). Before glibc 2.34 it is in libdl.so.2, which many programs never load, and for which all others would pay at each start
-/// if the library needed it: libc's own two functions for such cases find it there.
+/// Address of dlsym(3). Before glibc 2.34 it is in libdl.so.2, which many programs never load; if this library needed that one, every
+/// program would pay for it at its start. Two functions that glibc has for such cases find it there.
 static DLSYM: OnceNonZeroUsize = OnceNonZeroUsize::new();
 
 fn find_dlsym() -> NonZeroUsize {
@@ -22,7 +25,7 @@ fn find_dlsym() -> NonZeroUsize {
     let mut address = weak!("dlsym");
     let (open, find) = (weak!("__libc_dlopen_mode"), weak!("__libc_dlsym"));
     if address == 0 && open != 0 && find != 0 {
-        // SAFETY: glibc's functions, typed as in its include/dlfcn.h.
+        // SAFETY: glibc's functions, with the types that they have in its include/dlfcn.h.
         unsafe {
             let open: extern "C" fn(*const c_char, c_int) -> *mut c_void = transmute(open);
             let find: extern "C" fn(*mut c_void, *const c_char) -> *mut c_void = transmute(find);
@@ -35,14 +38,14 @@ fn find_dlsym() -> NonZeroUsize {
     NonZeroUsize::new(address).or(NonZeroUsize::new(none as *const () as usize)).unwrap_or(NonZeroUsize::MIN)
 }
 
-/// A dlsym where there is none.
+/// Stands for dlsym(3) where there is none: it finds nothing.
 extern "C" fn none(_: *mut c_void, _: *const c_char) -> *mut c_void {
     core::ptr::null_mut()
 }
 
 /// Address of a libc function, 0 if it has none of this name: dlsym(3) with RTLD_NEXT or RTLD_DEFAULT.
 pub fn dlsym(handle: *mut c_void, name: &CStr) -> usize {
-    // SAFETY: the address is dlsym's; a look-up of a NUL-terminated name neither allocates nor touches dlerror(3) if it exists.
+    // SAFETY: the address is that of dlsym(3), or of `none`: both have this type, and take a C string.
     unsafe {
         let dlsym: extern "C" fn(*mut c_void, *const c_char) -> *mut c_void =
             transmute(DLSYM.get_or_init(find_dlsym).get());
@@ -50,20 +53,19 @@ pub fn dlsym(handle: *mut c_void, name: &CStr) -> usize {
     }
 }
 
-/// One real function. Its name is given at the look-up: kept here, it would cost every process a relocation per hook.
+/// The address of one real function, or 0 until it was looked for. Its name is given at each look-up: a pointer to it would be relocated at
+/// the start of every process.
 pub struct Real(OnceNonZeroUsize);
 
-/// A function that this libc lacks: -1 and ENOSYS.
+/// Stands for a function that this libc lacks: -1, and errno is ENOSYS.
 extern "C" fn absent() -> isize {
-    // SAFETY: errno is this thread's.
-    unsafe { *libc::__errno_location() = libc::ENOSYS };
+    set_errno(libc::ENOSYS);
     -1
 }
 
-/// The same for a function that returns a pointer.
+/// Stands for one that returns a pointer: NULL, and errno is ENOSYS.
 extern "C" fn absent_pointer() -> usize {
-    // SAFETY: errno is this thread's.
-    unsafe { *libc::__errno_location() = libc::ENOSYS };
+    set_errno(libc::ENOSYS);
     0
 }
 
@@ -73,7 +75,7 @@ impl Real {
         Real(OnceNonZeroUsize::new())
     }
 
-    /// Address of the function, or of one that answers ENOSYS.
+    /// Address of the function of this name, or of one that fails with ENOSYS.
     #[inline(always)]
     pub fn address(&self, name: &'static CStr, returns_pointer: bool) -> usize {
         match self.0.get() {
@@ -82,12 +84,12 @@ impl Real {
         }
     }
 
-    /// Finds it ahead of its first call, if that needs no dlsym(3).
+    /// Looks for the function before its first call, unless that needs dlsym(3).
     #[cold]
     #[inline(never)]
     pub fn resolve(&self, name: &'static CStr) {
         if let Some(address) = elf::next(&Name::new(name)).and_then(NonZeroUsize::new) {
-            // Set already: to the same.
+            // If another thread was first, it has found the same.
             let _ = self.0.set(address);
         }
     }
@@ -97,7 +99,7 @@ impl Real {
     #[unsafe(link_section = ".text.at_load")]
     extern "C" fn look_up(&self, name: *const c_char, returns_pointer: bool) -> usize {
         let find = || {
-            // SAFETY: `address` passed a CStr.
+            // SAFETY: `address`, the only caller, passes a CStr.
             let name = unsafe { CStr::from_ptr(name) };
             let found = elf::next(&Name::new(name)).unwrap_or_else(|| dlsym(libc::RTLD_NEXT, name));
             let fallback = if returns_pointer { absent_pointer as *const () } else { absent as *const () };

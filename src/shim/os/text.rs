@@ -1,4 +1,6 @@
-//! Text on the stack: a fixed buffer that is written with format_args! and cut when it is full.
+//! Text on the stack: a buffer of fixed size that format_args! writes to, and that cuts what does not fit.
+
+#![forbid(unsafe_code)]
 
 use core::ffi::CStr;
 use core::fmt;
@@ -16,13 +18,13 @@ impl<const N: usize> Text<N> {
         Text { bytes: [0; N], length: 0 }
     }
 
-    /// Holds this instead, as far as it fits.
+    /// Replaces the text, as far as the new one fits.
     pub fn set(&mut self, text: &[u8]) {
         *self = Self::new();
         let _ = self.push(text);
     }
 
-    /// Appends what fits; true if it was all.
+    /// Appends as much as fits. Returns whether that was all.
     pub fn push(&mut self, more: &[u8]) -> bool {
         let room = N - 1 - self.length;
         let taken = more.len().min(room);
@@ -36,7 +38,7 @@ impl<const N: usize> Text<N> {
         &self.bytes[..self.length]
     }
 
-    /// As a path for the kernel; cut at an embedded NUL.
+    /// As a path for the kernel. It ends at the first NUL.
     pub fn as_c_str(&self) -> &CStr {
         CStr::from_bytes_until_nul(&self.bytes).unwrap_or(c"")
     }
@@ -63,7 +65,7 @@ impl fmt::Display for Time {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let seconds = self.0 / 1_000_000_000;
         let (days, rest) = (seconds / 86_400, seconds % 86_400);
-        // Days to a date, with years that begin in March (Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms").
+        // From days to a date, by years that begin in March (Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms").
         let shifted = days + 719_468;
         let (era, of_era) = (shifted / 146_097, shifted % 146_097);
         let year = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;

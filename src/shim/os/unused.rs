@@ -1,8 +1,8 @@
-//! What the Rust runtime would import from libc and this library never uses: a backtrace's files and names, malloc. Each import
-//! costs every process a symbol look-up, the backtrace code half of the library's size. Defined here, hidden, the runtime finds
-//! them at link time and nothing is looked up.
+//! What the Rust runtime would import from libc and this library never uses: the files and names of a backtrace, malloc. Each import costs
+//! every process the look-up of a symbol, and the code of backtraces is half of the library's size. They are defined here, hidden: the
+//! runtime finds them at link time, and nothing is looked up.
 //!
-//! A name must leave this list when the library comes to use it, or to hook it.
+//! A name must leave these lists when the library comes to use that function, or to hook it.
 
 use core::alloc::{GlobalAlloc, Layout};
 
@@ -11,19 +11,19 @@ use libc::{Elf64_Ehdr, Elf64_Phdr};
 use crate::arch::symbols::{hidden, hidden_word};
 use crate::arch::{refuse, syscall};
 
-// The answer is each one's way to say "no".
+// Each answer is how the function fails.
 refuse! { "-1": "__xpg_strerror_r" "clock_gettime" "fstat64" "lseek64" "munmap" "read" "readlink" "sched_yield"
 "stat64" "statx" }
-// The unwinder's. Not done, says pthread_once: then it sets up its tables itself.
+// Used by the unwinder. When pthread_once(3) fails, it sets up its tables itself.
 refuse! { "-1": "__pthread_key_create" "pthread_once" }
 refuse! { "0": "pthread_mutex_lock" "pthread_mutex_unlock" }
 refuse! { "0": "calloc" "free" "getcwd" "getenv" "malloc" "posix_memalign" "realloc" "realpath" }
 
-// What crtbeginS.o would define; pthread_atfork(3) hands it on. Zero: the handlers are never taken back.
+// crtbeginS.o would define it, and pthread_atfork(3) hands it on. With 0, the handlers are never removed.
 hidden_word! { "__dso_handle" = "0" }
 
-/// No backtraces: the panic message is one line of ours (see [`crate::os::barrier`]). In Rust rather than above, so that the
-/// optimiser sees that its callback is never called, and drops the symbolizer.
+/// There are no backtraces: the message of a panic is one line (see [`crate::os::barrier`]). In Rust rather than in the lists above, so that
+/// the optimiser sees that the callback is never called, and leaves out the code that finds names.
 #[unsafe(no_mangle)]
 extern "C" fn _Unwind_Backtrace(_: *const (), _: *const ()) -> i32 {
     const END_OF_STACK: i32 = 5;
@@ -42,15 +42,19 @@ struct Object {
 }
 
 unsafe extern "C" {
-    /// The beginning of this library; the linker's.
+    /// The beginning of this library, by the linker.
     static __ehdr_start: Elf64_Ehdr;
 }
 
-/// The unwinder of glibc 2.35 and later asks this of libc, which older ones and musl lack. It walks from a panic of ours to the
-/// barrier, through this library and nothing else.
+/// libgcc's unwinder, built for glibc 2.35 and later, asks libc for this, which older ones and musl lack. It walks from a panic of this
+/// library to the barrier, through this library's frames and no others.
+///
+/// # Safety
+/// `found` points to a `struct dl_find_object` that can be written.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn _dl_find_object(_: *const (), found: *mut Object) -> i32 {
-    // SAFETY: the program headers of this library, which the loader has mapped; `found` is the unwinder's.
+    // SAFETY: the linker puts the program headers into the first page of this library, which the loader has mapped; the caller promises
+    // `found`.
     unsafe {
         let base = &raw const __ehdr_start;
         let headers = base.cast::<u8>().add((*base).e_phoff as usize).cast::<Elf64_Phdr>();
@@ -65,24 +69,25 @@ unsafe extern "C" fn _dl_find_object(_: *const (), found: *mut Object) -> i32 {
 }
 hidden! { "_dl_find_object" }
 
-/// Nothing allocates but a panic on its way to the barrier; the host's malloc may be where it happened.
+/// Only a panic on its way to the barrier allocates. It may have happened within the program's malloc, so that is not called.
 struct Pages;
 
 #[global_allocator]
 static PAGES: Pages = Pages;
 
-// SAFETY: fresh mappings of whole pages overlap nothing and are aligned to 4096, more than anything here asks for.
+// SAFETY: mappings are fresh, so they overlap nothing, and begin with a page, of 4096 bytes or more: no type here asks for a larger
+// alignment.
 unsafe impl GlobalAlloc for Pages {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
         let args = [0, layout.size(), (libc::PROT_READ | libc::PROT_WRITE) as usize, flags as usize, usize::MAX, 0];
-        // SAFETY: an anonymous mapping at a place of the kernel's choice.
+        // SAFETY: an anonymous mapping at a place of the kernel's choice changes no other memory.
         let address = unsafe { syscall(libc::SYS_mmap, args) };
         if (-4095..0).contains(&address) { core::ptr::null_mut() } else { address as *mut u8 }
     }
 
     unsafe fn dealloc(&self, address: *mut u8, layout: Layout) {
-        // SAFETY: made by `alloc` with this size.
+        // SAFETY: the caller of `dealloc` promises that `alloc` has made it for this layout, and that nobody refers to it any more.
         unsafe { syscall(libc::SYS_munmap, [address as usize, layout.size(), 0, 0, 0, 0]) };
     }
 }

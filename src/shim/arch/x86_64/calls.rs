@@ -1,5 +1,6 @@
 //! Numbers of the system calls that newer architectures lack. Programs make them by syscall(2); the library itself makes none of them.
 
+#![forbid(unsafe_code)]
 #![cfg_attr(test, allow(unused))]
 
 use core::ffi::c_long;
