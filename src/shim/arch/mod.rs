@@ -162,10 +162,10 @@ mod tests {
         for path in files.iter().filter(|path| !path.starts_with(root.join("arch"))) {
             let text = std::fs::read_to_string(path).expect("a source file");
             for (number, line) in text.lines().enumerate() {
-                // As a word of its own, where it begins or ends like one.
                 let stands_alone = |at: usize, word: &str| {
-                    !(word.starts_with(is_part) && line[..at].ends_with(is_part))
-                        && !(word.ends_with(is_part) && line[at + word.len()..].starts_with(is_part))
+                    let longer_before = word.starts_with(is_part) && line[..at].ends_with(is_part);
+                    let longer_behind = word.ends_with(is_part) && line[at + word.len()..].starts_with(is_part);
+                    !longer_before && !longer_behind
                 };
                 let found = WORDS.iter().find(|word| line.match_indices(**word).any(|(at, _)| stands_alone(at, word)));
                 if let Some(word) = found {

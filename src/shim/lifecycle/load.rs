@@ -101,7 +101,9 @@ extern "C" fn unload() {
 /// Another copy of this library comes first in the search order: two engines would wait twice for each descriptor.
 #[cfg(not(test))]
 fn is_second_copy() -> bool {
-    let first = crate::os::real::dlsym(libc::RTLD_DEFAULT, c"tideover_version");
+    use crate::os::real;
+
+    let first = real::dlsym(real::Scope::Everywhere, c"tideover_version");
     first != 0 && first != crate::hooks::capi::tideover_version as *const () as usize
 }
 

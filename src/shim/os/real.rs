@@ -43,9 +43,22 @@ extern "C" fn none(_: *mut c_void, _: *const c_char) -> *mut c_void {
     core::ptr::null_mut()
 }
 
-/// Address of a libc function, 0 if it has none of this name: dlsym(3) with RTLD_NEXT or RTLD_DEFAULT.
-pub fn dlsym(handle: *mut c_void, name: &CStr) -> usize {
-    // SAFETY: the address is that of dlsym(3), or of `none`: both have this type, and take a C string.
+/// Where dlsym(3) looks.
+pub enum Scope {
+    /// RTLD_DEFAULT: in all objects, in the order in which the program looks.
+    Everywhere,
+    /// RTLD_NEXT: in those behind this library.
+    BehindUs,
+}
+
+/// Address of a function by dlsym(3); 0 if there is none of this name.
+pub fn dlsym(scope: Scope, name: &CStr) -> usize {
+    let handle = match scope {
+        Scope::Everywhere => libc::RTLD_DEFAULT,
+        Scope::BehindUs => libc::RTLD_NEXT,
+    };
+    // SAFETY: the address is that of dlsym(3), or of `none`: both have this type, and take a C string
+    // and either handle.
     unsafe {
         let dlsym: extern "C" fn(*mut c_void, *const c_char) -> *mut c_void =
             transmute(DLSYM.get_or_init(find_dlsym).get());
@@ -101,7 +114,7 @@ impl Real {
         let find = || {
             // SAFETY: `address`, the only caller, passes a CStr.
             let name = unsafe { CStr::from_ptr(name) };
-            let found = elf::next(&Name::new(name)).unwrap_or_else(|| dlsym(libc::RTLD_NEXT, name));
+            let found = elf::next(&Name::new(name)).unwrap_or_else(|| dlsym(Scope::BehindUs, name));
             let fallback = if returns_pointer { absent_pointer as *const () } else { absent as *const () };
             NonZeroUsize::new(found).or(NonZeroUsize::new(fallback as usize)).unwrap_or(NonZeroUsize::MIN)
         };

@@ -34,8 +34,8 @@ pub fn set_status_flags(fd: c_int, flags: c_int) -> Result<(), Errno> {
     call!(SYS_fcntl, fd, libc::F_SETFL, flags).map(drop)
 }
 
-/// fcntl(2) F_GETSIG: a number that belongs to the open file, and means nothing for a regular one. The cheapest question of all that
-/// has to do with the file behind a descriptor.
+/// fcntl(2) F_GETSIG: a number that is kept with the open file description, and means nothing for a regular file. No other question about
+/// the file behind a descriptor costs less.
 pub fn signal_number(fd: c_int) -> Result<c_int, Errno> {
     const F_GETSIG: c_int = 11;
     call!(SYS_fcntl, fd, F_GETSIG, 0).map(|signal| signal as c_int)

@@ -5,17 +5,17 @@ use core::ffi::{c_int, c_short};
 use super::time::timespec_of;
 use super::{Errno, call};
 
-/// A pollfd.
+/// An entry for poll(2): a descriptor, and the events that are asked for.
 pub fn pollfd(fd: c_int, events: c_short) -> libc::pollfd {
     libc::pollfd { fd, events, revents: 0 }
 }
 
-/// poll(2) without waiting: how many of these have something to say.
+/// poll(2) without waiting. Returns how many of them are ready.
 pub fn poll_now(fds: &mut [libc::pollfd]) -> Result<usize, Errno> {
     poll_for(fds, 0)
 }
 
-/// poll(2) for so many milliseconds; -1: without end.
+/// poll(2) for at most so many milliseconds; -1: without end. Returns how many of them are ready.
 pub fn poll_for(fds: &mut [libc::pollfd], milliseconds: c_int) -> Result<usize, Errno> {
     let timeout = (milliseconds >= 0).then(|| timespec_of(milliseconds as u64 * 1_000_000));
     let timeout = timeout.as_ref().map_or(core::ptr::null(), core::ptr::from_ref);

@@ -16,7 +16,7 @@ fn socket_option(fd: c_int, option: c_int) -> Result<c_int, Errno> {
     Ok(value)
 }
 
-/// AF_UNIX, AF_INET ...
+/// getsockopt(2) SO_DOMAIN: AF_UNIX, AF_INET ...
 pub fn socket_domain(fd: c_int) -> Result<c_int, Errno> {
     socket_option(fd, libc::SO_DOMAIN)
 }
@@ -31,7 +31,7 @@ pub fn is_connection(fd: c_int) -> bool {
     matches!(socket_option(fd, libc::SO_TYPE), Ok(libc::SOCK_STREAM | libc::SOCK_SEQPACKET)) && !is_listening(fd)
 }
 
-/// Is this a socket of TCP?
+/// Is this a TCP socket?
 pub fn is_tcp(fd: c_int) -> bool {
     const MPTCP: c_int = 262;
     let (mut protocol, mut size) = (0 as c_int, size_of::<c_int>() as libc::socklen_t);
@@ -75,7 +75,7 @@ fn set_send_timeval(fd: c_int, time: libc::timeval) -> Result<(), Errno> {
     call!(SYS_setsockopt, fd, libc::SOL_SOCKET, libc::SO_SNDTIMEO, &raw const time, size).map(drop)
 }
 
-/// accept4(2) of somebody who is not to stay; non-blocking is what is accepted, not the listener.
+/// accept4(2) of a client that is closed soon. The new socket does not block; whether this call does depends on the listener.
 pub fn accept(listener: c_int) -> Result<c_int, Errno> {
     call!(SYS_accept4, listener, 0, 0, libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK).map(|fd| fd as c_int)
 }
@@ -87,7 +87,7 @@ pub fn reset_on_close(fd: c_int) {
     let _ = call!(SYS_setsockopt, fd, libc::SOL_SOCKET, libc::SO_LINGER, &raw const linger, size);
 }
 
-/// Reads what has come at a socket, a few KiB at most: close(2) resets a connection with something unread.
+/// Reads what a socket has received, 8 KiB at most: close(2) resets a connection of which something is unread.
 pub fn drain(fd: c_int) {
     let mut scrap = [0u8; 512];
     for _ in 0..16 {
@@ -103,8 +103,8 @@ pub fn shut_down(fd: c_int) -> Result<(), Errno> {
     call!(SYS_shutdown, fd, libc::SHUT_RDWR).map(drop)
 }
 
-/// connect(2) of a blocking socket, for at most a tick of the kernel's clock: EINPROGRESS if it takes longer. No signal handler runs
-/// meanwhile, so that none can leave the socket with that for a send timeout.
+/// connect(2) of a blocking socket, for at most a tick of the kernel's clock: EINPROGRESS if it takes longer. That is done by a short
+/// send timeout. No signal handler runs meanwhile, so none can jump away and leave the socket with it.
 ///
 /// # Safety
 /// `address` and `length` are what the program passed to connect(2), which has not returned.
@@ -120,16 +120,16 @@ pub unsafe fn connect_briefly(fd: c_int, address: *const libc::sockaddr, length:
     connected
 }
 
-/// connect(2) to nowhere: as after a connect that failed, the socket can be used for another one.
+/// connect(2) to AF_UNSPEC: the socket can be connected anew, as after a connect(2) that failed.
 pub fn disconnect(fd: c_int) {
     let nowhere = [0u8; 16];
     let _ = call!(SYS_connect, fd, nowhere.as_ptr(), nowhere.len());
-    // Else the host would find ECONNRESET there.
+    // Reading SO_ERROR clears it: else the program would find ECONNRESET there.
     let (mut error, mut size) = (0 as c_int, size_of::<c_int>() as libc::socklen_t);
     let _ = call!(SYS_getsockopt, fd, libc::SOL_SOCKET, libc::SO_ERROR, &raw mut error, &raw mut size);
 }
 
-/// Port that a socket of TCP is bound to; 0: none.
+/// The port that a TCP socket is bound to; 0 if it is bound to none.
 pub fn local_port(fd: c_int) -> Result<u16, Errno> {
     let mut address = [0u8; 28];
     let mut size = address.len() as libc::socklen_t;
@@ -137,7 +137,7 @@ pub fn local_port(fd: c_int) -> Result<u16, Errno> {
     Ok(u16::from_be_bytes([address[2], address[3]]))
 }
 
-/// Has this machine an address from which this one of IPv6 can be reached? Asked by connecting a socket of UDP, which sends nothing.
+/// Has this machine an address from which this IPv6 address can be reached? To find out, a UDP socket is connected, which sends nothing.
 ///
 /// # Safety
 /// `address` and `length` are what the program passed to connect(2), which has not returned.

@@ -9,13 +9,13 @@ use super::{Errno, call};
 use crate::arch::syscall;
 use crate::os::elf;
 
-/// clock_gettime(2) in nanoseconds; 0 if the clock does not exist. Not libc's: libfaketime and its like move that one. By the kernel's
-/// own function in this process, a twentieth of a system call, where there is one.
+/// clock_gettime(2) in nanoseconds; 0 if the clock does not exist. Not by libc's function, which libfaketime and its like replace: by the one
+/// that the kernel maps into each process (the vDSO), for a twentieth of the cost of a system call, or else by the system call.
 pub fn clock(which: libc::clockid_t) -> u64 {
     type Read = unsafe extern "C" fn(libc::clockid_t, *mut timespec) -> c_int;
     const NAME: elf::Name = elf::Name::new(crate::arch::CLOCK_GETTIME);
     const NONE: usize = 1;
-    /// Its address; 0: not looked for yet.
+    /// Address of that function; 0: not looked for yet.
     static READ: AtomicUsize = AtomicUsize::new(0);
     let mut read = READ.load(Relaxed);
     if read == 0 {
@@ -23,7 +23,7 @@ pub fn clock(which: libc::clockid_t) -> u64 {
         READ.store(read, Relaxed);
     }
     let mut now = timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: the function of this name has this type.
+    // SAFETY: the kernel's function of this name has this type.
     let known = read != NONE && unsafe { core::mem::transmute::<usize, Read>(read)(which, &raw mut now) } == 0;
     match known || call!(SYS_clock_gettime, which, &raw mut now).is_ok() {
         true => now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64,
@@ -53,7 +53,7 @@ pub fn futex_wait(word: &AtomicU32, value: u32, nanoseconds: u64) -> Result<(), 
     call!(SYS_futex, word.as_ptr(), operation, value, &raw const timeout, 0, 0).map(drop)
 }
 
-/// futex(2) FUTEX_WAKE: how many threads were woken, at most `most`.
+/// futex(2) FUTEX_WAKE: wakes at most so many threads. Returns how many it has woken.
 pub fn futex_wake(word: &AtomicU32, most: c_int) -> usize {
     call!(SYS_futex, word.as_ptr(), libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG, most).unwrap_or(0)
 }
@@ -63,8 +63,8 @@ pub fn sleep(nanoseconds: u64) {
     let _ = futex_wait(&AtomicU32::new(0), 0, nanoseconds);
 }
 
-/// ppoll(2) of nothing: sleeps for so many nanoseconds with this mask of signals. EINTR: a handler ran, also for a signal that has
-/// come before.
+/// ppoll(2) without descriptors: sleeps for so many nanoseconds with this mask of signals. EINTR means that a handler has run, perhaps for a
+/// signal that was pending before.
 pub fn sleep_with_mask(nanoseconds: u64, mask: u64) -> Result<(), Errno> {
     let timeout = timespec_of(nanoseconds);
     let slept = call!(SYS_ppoll, 0, 0, &raw const timeout, &raw const mask, 8).map(drop);
