@@ -91,7 +91,8 @@ fn places_or_map() -> Option<&'static Places> {
             .compare_exchange(core::ptr::null_mut(), fresh.cast(), Ordering::AcqRel, Ordering::Relaxed)
             .is_err()
         {
-            sys::unmap(fresh, size_of::<Places>());
+            // SAFETY: mapped above with this size; another thread was first, and nobody knows of this one.
+            unsafe { sys::unmap(fresh, size_of::<Places>()) };
         }
     }
     places()
