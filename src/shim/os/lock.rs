@@ -67,9 +67,10 @@ impl<T> Lock<T> {
         self.holder.load(Relaxed) != 0
     }
 
-    /// In the child of a fork: another thread that held it does not exist.
+    /// In the child of a fork: another thread that held it does not exist. One that is free is not written to, or each child would copy the
+    /// page around it.
     pub fn forked(&self) {
-        if self.holder.load(Relaxed) != arch::thread_pointer() {
+        if self.is_taken() && self.holder.load(Relaxed) != arch::thread_pointer() {
             self.holder.store(0, Relaxed);
         }
     }

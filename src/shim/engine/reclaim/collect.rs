@@ -78,6 +78,7 @@ struct Budget {
 static BUDGET: Budget = Budget { left: AtomicI64::new(Budget::MAX), at: AtomicU64::new(0) };
 
 /// The messages so far.
+#[unsafe(link_section = ".tables")]
 static MESSAGES: Repeated = Repeated::new();
 
 /// A collection that is under way.

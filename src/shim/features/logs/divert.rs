@@ -24,9 +24,13 @@ use crate::state::settings::SETTINGS;
 
 /// pwritev2(2) can't do what is needed (Linux before 6.18): the long way, which asks poll(2).
 static OLD_KERNEL: AtomicBool = AtomicBool::new(false);
+#[unsafe(link_section = ".tables")]
 static DIVERTING: Repeated = Repeated::new();
+#[unsafe(link_section = ".tables")]
 static RETURNED: Repeated = Repeated::new();
+#[unsafe(link_section = ".tables")]
 static NOWHERE: Repeated = Repeated::new();
+#[unsafe(link_section = ".tables")]
 static CAPPED: Repeated = Repeated::new();
 
 impl Log<'_> {

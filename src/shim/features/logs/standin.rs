@@ -23,6 +23,7 @@ const NAME: &[u8] = b"tideover:";
 /// The kernel's limit on such names.
 const LONGEST: usize = 249 - NAME.len();
 
+#[unsafe(link_section = ".tables")]
 static OPENED: Repeated = Repeated::new();
 
 /// After open(2) failed with ENOSPC or EDQUOT: a stand-in, if this would have been a log. `at` is the directory's descriptor.

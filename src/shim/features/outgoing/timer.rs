@@ -16,6 +16,7 @@ use crate::state::page;
 use crate::state::report::{More, Repeated};
 use crate::state::settings::SETTINGS;
 
+#[unsafe(link_section = ".tables")]
 static TIMED_OUT: Repeated = Repeated::new();
 
 /// How long a connect of this socket may take, nanoseconds; 0 where the program's own send timeout ends it sooner, or nothing is set.
