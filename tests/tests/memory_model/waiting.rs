@@ -27,7 +27,7 @@ impl Process {
             kernel: Kernel::new(0),
             tickets: Tickets { closes: AtomicU32::new(0), last: AtomicU64::new(0), next: AtomicU64::new(1) },
             queue: Queue::new(),
-            places: [const { () }; 4].map(|()| Place::new()),
+            places: core::array::from_fn(|_| Place::new()),
             queued,
             forgets_to_wake,
         };
@@ -160,7 +160,7 @@ fn a_closer_that_does_not_wake() {
 fn who_came_first_is_woken_first_and_places_are_used_again() {
     loom::model(|| {
         let queue = Queue::new();
-        let places: [Place; 4] = [const { () }; 4].map(|()| Place::new());
+        let places: [Place; 4] = core::array::from_fn(|_| Place::new());
         let tickets: Vec<u64> = (0..4).map(|_| queue.enter(&places, 10, false).expect("room")).collect();
         assert!(queue.enter(&places, 10, false).is_none(), "a fifth has no room");
         assert_eq!(queue.waiting(&places), 4);
