@@ -48,6 +48,9 @@ pub use machine::kernel::KernelAction;
 /// `CLOCK_GETTIME: &CStr`: name of clock_gettime(2) in the vDSO, the library that the kernel maps into each process.
 pub use machine::kernel::CLOCK_GETTIME;
 
+/// Bytes of the smallest page of memory that Linux has on any architecture. Where pages are larger, it divides them.
+pub const SMALLEST_PAGE: usize = 4096;
+
 /// `struct VaList`: what a C function gets the address of when it is passed a `va_list`. `Copy`: each function that walks it uses up a copy.
 pub use machine::variadic::VaList;
 
@@ -87,92 +90,3 @@ pub(crate) use machine::{
 ///   the runtime refers to on this architecture alone.
 #[cfg(not(test))]
 pub(crate) use machine::runtime::refuse;
-
-#[cfg(test)]
-mod tests {
-    use std::path::{Path, PathBuf};
-
-    fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
-        for entry in std::fs::read_dir(folder).expect("a folder of the source") {
-            let path = entry.expect("an entry").path();
-            if path.is_dir() {
-                sources(&path, found);
-            } else if path.extension().is_some_and(|ending| ending == "rs") {
-                found.push(path);
-            }
-        }
-    }
-
-    /// What only some architectures have: assembly, registers, system calls.
-    const WORDS: &[&str] = &[
-        "asm!",
-        "global_asm!",
-        "naked_asm!",
-        "naked",
-        "target_arch",
-        "x86_64::",
-        "SYS_open",
-        "SYS_creat",
-        "SYS_epoll_create",
-        "SYS_epoll_wait",
-        "SYS_eventfd",
-        "SYS_signalfd",
-        "SYS_inotify_init",
-        "SYS_pipe",
-        "SYS_poll",
-        "SYS_select",
-        "SYS_dup2",
-        "SYS_stat",
-        "SYS_lstat",
-        "SYS_access",
-        "SYS_mkdir",
-        "SYS_rmdir",
-        "SYS_rename",
-        "SYS_link",
-        "SYS_symlink",
-        "SYS_unlink",
-        "SYS_readlink",
-        "SYS_chmod",
-        "SYS_chown",
-        "SYS_mknod",
-        "SYS_getdents",
-        "SYS_fork",
-        "SYS_vfork",
-        "SYS_getrlimit",
-        "SYS_pause",
-        "SYS_time",
-        "SYS_arch_prctl",
-        "rax",
-        "rdi",
-        "rsi",
-        "rsp",
-        "rbp",
-        "xmm0",
-        "fs:[",
-        "__vdso_clock_gettime",
-    ];
-
-    #[test]
-    fn nothing_outside_this_folder_is_of_one_architecture() {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let mut files = Vec::new();
-        sources(root, &mut files);
-        let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_';
-        let mut wrong = Vec::new();
-        for path in files.iter().filter(|path| !path.starts_with(root.join("arch"))) {
-            let text = std::fs::read_to_string(path).expect("a source file");
-            for (number, line) in text.lines().enumerate() {
-                let stands_alone = |at: usize, word: &str| {
-                    let longer_before = word.starts_with(is_part) && line[..at].ends_with(is_part);
-                    let longer_behind = word.ends_with(is_part) && line[at + word.len()..].starts_with(is_part);
-                    !longer_before && !longer_behind
-                };
-                let found = WORDS.iter().find(|word| line.match_indices(**word).any(|(at, _)| stands_alone(at, word)));
-                if let Some(word) = found {
-                    wrong.push(format!("{}:{}: {word}", path.display(), number + 1));
-                }
-            }
-        }
-        assert!(files.len() > 50 && wrong.is_empty(), "{}", wrong.join("\n"));
-    }
-}

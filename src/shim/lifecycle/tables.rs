@@ -14,8 +14,8 @@ pub static HANDLERS: Handlers = Handlers {
     on_close: &[(PIPE, pipe_changes), (LISTENER | EPOLL, parking::closing)],
     on_close_undone: &[(LISTENER | EPOLL, parking::close_undone)],
     on_copy: &[(OUTGOING, turns::copied)],
-    on_new_descriptor: &[descriptors::reach, install_stdio],
-    on_highest: &[limit_reached],
+    on_new_descriptor: new_descriptor,
+    on_highest: limit_reached,
     awaits_closes: accept::awaits_closes,
     on_awaited_close: accept::closed,
 };
@@ -24,7 +24,8 @@ fn pipe_changes(_: i32, _: u32) {
     pipe::changes();
 }
 
-fn install_stdio(_: i32) {
+fn new_descriptor(fd: i32) {
+    descriptors::reach(fd);
     stdio::install_if_wanted();
 }
 

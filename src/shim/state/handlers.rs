@@ -17,9 +17,9 @@ pub struct Handlers {
     pub on_copy: Marked<fn(i32, i32)>,
     /// A descriptor was made whose number is higher than all before, or it is one of the first of this process. Called with the number, also
     /// where the library may not act.
-    pub on_new_descriptor: &'static [fn(i32)],
+    pub on_new_descriptor: fn(i32),
     /// A descriptor was made whose number is higher than all before, and the library may act. Called with the number.
-    pub on_highest: &'static [fn(i32)],
+    pub on_highest: fn(i32),
     /// Is something besides sleeping threads to be told of closes?
     pub awaits_closes: fn() -> bool,
     /// The program has closed a descriptor while [`Handlers::awaits_closes`] answers true.
@@ -30,8 +30,8 @@ static NONE: Handlers = Handlers {
     on_close: &[],
     on_close_undone: &[],
     on_copy: &[],
-    on_new_descriptor: &[],
-    on_highest: &[],
+    on_new_descriptor: |_| {},
+    on_highest: |_| {},
     awaits_closes: || false,
     on_awaited_close: nothing,
 };

@@ -111,7 +111,7 @@ fn is_too_early(fd: i32) -> bool {
 }
 
 fn take_note(fd: i32) {
-    handlers().on_new_descriptor.iter().for_each(|tell| tell(fd));
+    (handlers().on_new_descriptor)(fd);
     let acts = matches!(process::phase(), Phase::Active | Phase::Exiting);
     if !acts || is_too_early(fd) || !process::may_act() {
         return;
@@ -123,7 +123,7 @@ fn take_note(fd: i32) {
     let _ = NOTABLE
         .fetch_update(Relaxed, Relaxed, |highest| (highest != i32::MIN).then(|| highest.max(fd.saturating_add(1))));
     counters().high_water.fetch_max(fd as u64 + 1, Relaxed);
-    handlers().on_highest.iter().for_each(|tell| tell(fd));
+    (handlers().on_highest)(fd);
 }
 
 /// Where the page's file is, for a given user.

@@ -3,6 +3,7 @@
 use core::ffi::{c_int, c_void};
 
 use super::{Errno, call};
+use crate::arch::SMALLEST_PAGE;
 
 /// mmap(2) of fresh memory, zeroed.
 pub fn map_private(length: usize) -> Result<*mut c_void, Errno> {
@@ -45,8 +46,8 @@ pub fn page_size() -> usize {
 /// Can these bytes be read? A program may pass a bad pointer, and expects EFAULT, not a crash. Asked by rt_sigprocmask(2) with an
 /// operation that does not exist: it reads eight bytes, and then fails with EINVAL. Reads nothing itself.
 pub fn is_readable(data: *const c_void, length: usize) -> bool {
-    /// The smallest page of any architecture: where pages are larger, some are asked for more than once.
-    const PAGE: usize = 4096;
+    // Where pages are larger, some are asked for more than once.
+    const PAGE: usize = SMALLEST_PAGE;
     const NO_OPERATION: c_int = 99;
     let (start, end) = (data as usize, (data as usize).saturating_add(length));
     // To rt_sigprocmask(2), NULL is no set at all.
