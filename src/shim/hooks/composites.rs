@@ -10,7 +10,8 @@ use super::kinds::{descriptor, directory, lasting, stream, whole};
 use super::processes::with_original_limit;
 use super::retry::when_there_is_space;
 use crate::engine::call::{Call, is_exhaustion};
-use crate::features::logs::{copies, standin, stdio};
+use crate::features::logs::calls::open_placeholder;
+use crate::features::logs::{copies, stdio};
 use crate::os::barrier::barrier;
 use crate::os::sys::{self, errno, set_errno};
 use crate::state::{descriptors, process, usage};
@@ -120,7 +121,7 @@ unsafe fn opening(
 #[inline(never)]
 unsafe fn without_space(call: impl Fn() -> Call, real: impl FnMut() -> *mut FILE, path: Name, mode: Mode) -> *mut FILE {
     // SAFETY: promised by the caller.
-    let file = unsafe { stand_in(path, mode) };
+    let file = unsafe { open_in_place(path, mode) };
     if file.is_null() { when_there_is_space(file, call().name, real) } else { file }
 }
 
@@ -130,7 +131,7 @@ unsafe fn without_space(call: impl Fn() -> Call, real: impl FnMut() -> *mut FILE
 /// fopen(3) has just failed with this path and mode.
 #[cold]
 #[inline(never)]
-unsafe extern "C" fn stand_in(path: Name, mode: Mode) -> *mut FILE {
+unsafe extern "C" fn open_in_place(path: Name, mode: Mode) -> *mut FILE {
     /// What fopen(3) gives a file that it creates, before the umask.
     const MODE: u32 = 0o666;
     let errno = errno();
@@ -144,7 +145,9 @@ unsafe extern "C" fn stand_in(path: Name, mode: Mode) -> *mut FILE {
     }
     let access = if letters.contains(&b'+') { libc::O_RDWR } else { libc::O_WRONLY };
     let close = if letters.contains(&b'e') { libc::O_CLOEXEC } else { 0 };
-    let fd = standin::open(libc::AT_FDCWD, path, access | close | libc::O_CREAT | libc::O_APPEND, MODE);
+    let flags = access | close | libc::O_CREAT | libc::O_APPEND;
+    // SAFETY: the path that fopen(3) was given, and the flags that it opens with for this mode.
+    let fd = unsafe { open_placeholder(libc::AT_FDCWD, path, flags, MODE) };
     if fd < 0 {
         return core::ptr::null_mut();
     }

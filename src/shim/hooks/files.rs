@@ -8,7 +8,7 @@ use super::hooks;
 use super::kinds::{blocking, descriptor, lasting};
 use super::retry::when_there_is_space;
 use crate::engine::call::Call;
-use crate::features::logs::standin;
+use crate::features::logs::calls::open_placeholder;
 
 /// Not in the libc crate for this target.
 type FileHandle = c_void;
@@ -36,7 +36,7 @@ hooks! {
     __mq_open_2(name: *const c_char, flags: c_int) -> c_int = descriptor() if blocking(flags);
 }
 
-/// open(2) of a name: a log that can't be created for want of space gets a stand-in.
+/// open(2) of a name: a log that can't be created for want of space gets a placeholder.
 ///
 /// # Safety
 /// `path` is the path that `real` opens.
@@ -54,10 +54,10 @@ unsafe fn opening(
     if fd >= 0 { fd } else { unsafe { without_space(call, real, (at, path, flags, mode)) } }
 }
 
-/// open(2) has failed. If that was for want of space, the file gets a stand-in, or the call waits for space.
+/// open(2) has failed. If that was for want of space, the file gets a placeholder, or the call waits for space.
 ///
 /// # Safety
-/// The path is the one that `real` opens.
+/// The path is the one that `real` opens, at the directory and with the flags that are given.
 #[cold]
 #[inline(never)]
 unsafe fn without_space(
@@ -65,7 +65,8 @@ unsafe fn without_space(
     real: impl FnMut() -> c_int,
     (at, path, flags, mode): (c_int, *const c_char, c_int, mode_t),
 ) -> c_int {
-    let fd = standin::open(at, path, flags, mode);
+    // SAFETY: the path, the directory and the flags are those of `real`, as the caller promises.
+    let fd = unsafe { open_placeholder(at, path, flags, mode) };
     if fd >= 0 { fd } else { when_there_is_space(-1, call().name, real) }
 }
 

@@ -5,7 +5,7 @@ use core::ffi::{c_int, c_void};
 use super::answer::Answer;
 use crate::engine::attempt::retry_for;
 use crate::engine::call::{Call, Lack, Tried, is_exhaustion};
-use crate::features::logs::pause;
+use crate::features::logs::on_full;
 
 /// A call has just failed. If that was for lack of descriptors, the engine makes it again after whatever helps. Returns the last
 /// answer, or the first with its errno when nothing helped.
@@ -38,10 +38,11 @@ pub fn second_chance_for<R: Answer, F: FnMut() -> R>(
 #[inline(never)]
 pub fn when_there_is_space<R: Answer, F: FnMut() -> R>(first: R, name: &'static str, real: F) -> R {
     match first.failure() {
-        Some(errno) if pause::is_wanted(errno) => {
+        Some(errno) if on_full::may_wait(errno) => {
             let mut call_again = RealCall { real, answer: first };
-            // SAFETY: `make` is told the type of what it is given, which lives until `carry` returns.
-            let has_answer = unsafe { pause::carry(name, errno, make::<R, F>, (&raw mut call_again).cast()) };
+            // SAFETY: `make` is told the type of what it is given, which lives until `retry_until_space` returns.
+            let has_answer =
+                unsafe { on_full::retry_until_space(name, errno, make::<R, F>, (&raw mut call_again).cast()) };
             if has_answer { call_again.answer } else { first }
         }
         _ => first,

@@ -11,8 +11,8 @@ use super::retry::when_there_is_space;
 use crate::arch::write_entry;
 use crate::engine::call::Call;
 use crate::features::logs;
+use crate::features::logs::placeholder;
 use crate::features::logs::rule::History;
-use crate::features::logs::standin;
 use crate::os::sys::set_errno;
 use crate::state::descriptors;
 
@@ -62,13 +62,16 @@ unsafe fn gathering(
     buffers: *const iovec,
     count: c_int,
 ) -> ssize_t {
-    if logs::files::any() {
-        let answer = logs::calls::vector_with_care(fd, buffers, count);
-        if answer >= 0 {
-            return answer;
+    // SAFETY: the program passes what writev(2) wants, or what the kernel refuses, and changes none of it during the call.
+    let answer = unsafe {
+        if logs::files::any() {
+            let answer = logs::calls::vector_with_care(fd, buffers, count);
+            if answer >= 0 {
+                return answer;
+            }
         }
-    }
-    let answer = logs::calls::vector_fell_short(fd, buffers, count, real());
+        logs::calls::vector_fell_short(fd, buffers, count, real())
+    };
     if answer < 0 && logs::calls::is_full(fd) { when_there_is_space(answer, "writev", real) } else { answer }
 }
 
@@ -90,7 +93,7 @@ unsafe fn placing<R: Answer>(call: impl Fn() -> Call, mut real: impl FnMut() -> 
         match answer.failure() {
             None => answer,
             Some(wrong) => {
-                if standin::true_error(fd, wrong) != wrong {
+                if placeholder::true_error(fd, wrong) != wrong {
                     set_errno(libc::ENOSPC);
                 }
                 when_there_is_space(answer, call().name, real)
@@ -104,7 +107,7 @@ unsafe fn placing<R: Answer>(call: impl Fn() -> Call, mut real: impl FnMut() -> 
 unsafe fn allocating(call: impl Fn() -> Call, mut real: impl FnMut() -> c_int, fd: c_int, done: History) -> c_int {
     // SAFETY: as the caller promised.
     let code = unsafe { placing(call, || Code(real()), fd, done).0 };
-    if code == 0 { 0 } else { standin::true_error(fd, code) }
+    if code == 0 { 0 } else { placeholder::true_error(fd, code) }
 }
 
 /// A mapping through which the file is written.

@@ -1,4 +1,6 @@
-//! How much may be diverted. A program that appends until ENOSPC would never see it: a prototype filled another disk with 74 GB.
+//! How many bytes may be diverted: TIDEOVER_FALLBACK_LIMIT per minute and TIDEOVER_FALLBACK_TOTAL in all. Without a cap, a program that
+//! appends until it gets ENOSPC would never get it: one filled another disk with 74 GB.
+#![forbid(unsafe_code)]
 
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -7,25 +9,33 @@ use tideover_contract::settings::{Id, SECOND};
 use crate::state::page;
 use crate::state::settings::SETTINGS;
 
-static WINDOW: AtomicU64 = AtomicU64::new(0);
-static IN_WINDOW: AtomicU64 = AtomicU64::new(0);
+/// What was diverted in the current minute.
+struct Minute {
+    /// Number of the minute, counted from 1 by CLOCK_MONOTONIC; 0: nothing was diverted yet.
+    number: AtomicU64,
+    /// Bytes.
+    bytes: AtomicU64,
+}
 
-/// May so many bytes go elsewhere? If so, they are counted against the caps; if not, this is the one that is reached.
-pub fn admit(bytes: u64, now: u64) -> Result<(), Id> {
+static MINUTE: Minute = Minute { number: AtomicU64::new(0), bytes: AtomicU64::new(0) };
+
+/// Charges so many bytes against the caps. If they would exceed one, nothing is charged, and that cap is the error. `now` is
+/// CLOCK_MONOTONIC in nanoseconds.
+pub fn charge(bytes: u64, now: u64) -> Result<(), Id> {
     let total = SETTINGS.get(Id::FallbackTotal);
     if total != 0 && page::counters().diverted_bytes.load(Relaxed).saturating_add(bytes) > total {
         return Err(Id::FallbackTotal);
     }
-    let minute = now / (60 * SECOND) + 1;
-    if WINDOW.load(Relaxed) != minute && WINDOW.swap(minute, Relaxed) != minute {
-        IN_WINDOW.store(0, Relaxed);
+    let number = now / (60 * SECOND) + 1;
+    if MINUTE.number.load(Relaxed) != number && MINUTE.number.swap(number, Relaxed) != number {
+        MINUTE.bytes.store(0, Relaxed);
     }
     let limit = SETTINGS.get(Id::FallbackLimit);
-    let counted = |used: u64| Some(used.saturating_add(bytes)).filter(|&sum| sum <= limit);
-    IN_WINDOW.fetch_update(Relaxed, Relaxed, counted).map(drop).map_err(|_| Id::FallbackLimit)
+    let charged = |used: u64| Some(used.saturating_add(bytes)).filter(|&sum| sum <= limit);
+    MINUTE.bytes.fetch_update(Relaxed, Relaxed, charged).map(drop).map_err(|_| Id::FallbackLimit)
 }
 
-/// They did not go.
-pub fn give_back(bytes: u64) {
-    let _ = IN_WINDOW.fetch_update(Relaxed, Relaxed, |used| Some(used.saturating_sub(bytes)));
+/// Takes back the charge for bytes that were not diverted.
+pub fn uncharge(bytes: u64) {
+    let _ = MINUTE.bytes.fetch_update(Relaxed, Relaxed, |used| Some(used.saturating_sub(bytes)));
 }

@@ -1,41 +1,49 @@
-//! TIDEOVER_CLEANUP and TIDEOVER_TRUNCATE: space for a log whose disk is full, at the cost of its own past. Opt-in.
+//! TIDEOVER_CLEANUP and TIDEOVER_TRUNCATE, both opt-in: space for a log whose disk is full, by removing its oldest rotated files or by
+//! cutting the log itself.
+#![forbid(unsafe_code)]
 
 use core::ffi::CStr;
 
 use tideover_contract::settings::Id;
 
-use super::opened::{Log, PATH, folder, link, names};
+use super::opened::{Log, PATH, directory, link, names};
 use crate::os::sys;
 use crate::os::text::Text;
 use crate::state::report::Printable;
 use crate::state::settings::SETTINGS;
 use crate::state::{page, process};
 
-/// At most so many files are removed in one outage.
+/// At most so many files are removed at a time.
 const MOST_FILES: u32 = 64;
-/// At most so much of a log is kept when it is cut: it is copied while the host waits (docs/logs.md).
+/// At most so many bytes of a log are kept when it is cut: they are copied while the program waits (docs/logs.md).
 const MOST_KEPT: u64 = 1 << 30;
-/// Descriptors below this are looked at when a file may be open here.
+/// Descriptors below this number are looked at for a file that this process has open.
 const DESCRIPTORS: i32 = 4096;
+/// Bytes that are copied at a time.
 const COPY: usize = 2048;
 
-/// Makes room for this log, if its user has asked for that. True if something was freed.
+/// Has the user asked for space to be freed, and may the library act in this process?
+pub fn is_wanted() -> bool {
+    (SETTINGS.get(Id::Cleanup) != 0 || SETTINGS.get(Id::Truncate) != 0) && process::may_act()
+}
+
+/// Frees space on the disk of this log. True if something was freed.
 pub fn make_room(log: &Log<'_>) -> bool {
     let wanted = SETTINGS.get(Id::Cleanup);
     let cut = SETTINGS.get(Id::Truncate);
-    let cleaned = wanted != 0 && remove_siblings(log, wanted);
+    let cleaned = wanted != 0 && remove_rotated(log, wanted);
     let truncated = cut != 0 && log.size() > cut && keep_the_end(log);
     cleaned || truncated
 }
 
-/// Removes rotated siblings, oldest first, until so many bytes are free.
-fn remove_siblings(log: &Log<'_>, wanted: u64) -> bool {
+/// Removes rotated files of the log, oldest first, until so many bytes are free. True if one was removed.
+fn remove_rotated(log: &Log<'_>, wanted: u64) -> bool {
     let mut freed = 0u64;
     for _ in 0..MOST_FILES {
         if freed >= wanted || sys::filesystem(log.fd).is_ok_and(|fs| fs.available >= wanted) {
             break;
         }
-        let Some((path, size)) = oldest_sibling(log.path()) else { break };
+        let Some((path, size)) = oldest_rotated(log.path()) else { break };
         if sys::unlink(path.as_c_str()).is_err() {
             break;
         }
@@ -47,18 +55,18 @@ fn remove_siblings(log: &Log<'_>, wanted: u64) -> bool {
     freed > 0
 }
 
-/// The rotated sibling that was written first, and its size on the disk.
-fn oldest_sibling(log: &[u8]) -> Option<(Text<PATH>, u64)> {
-    let folder = folder(log);
+/// The path of the rotated file that was last written longest ago, and the bytes that it takes on the disk.
+fn oldest_rotated(log: &[u8]) -> Option<(Text<PATH>, u64)> {
+    let directory = directory(log);
     let base = log.rsplit(|&b| b == b'/').next()?;
     let flags = libc::O_RDONLY | libc::O_DIRECTORY | libc::O_CLOEXEC;
-    let fd = sys::open(folder.as_c_str(), flags, 0).ok()?;
+    let fd = sys::open(directory.as_c_str(), flags, 0).ok()?;
     let mut oldest: Option<(Text<PATH>, u64, i64)> = None;
     let mut entries = [0u8; 1024];
     while let Ok(part @ [_, ..]) = sys::read_directory(fd, &mut entries) {
         for name in names(part).filter(|name| is_rotated(base, name)) {
             let mut path = Text::<PATH>::new();
-            let whole = path.push(folder.as_bytes()) && path.push(b"/") && path.push(name);
+            let whole = path.push(directory.as_bytes()) && path.push(b"/") && path.push(name);
             let Some(status) = removable(path.as_c_str()).filter(|_| whole) else { continue };
             if oldest.as_ref().is_none_or(|&(_, _, age)| status.st_mtime < age) {
                 oldest = Some((path, status.st_blocks as u64 * 512, status.st_mtime));
@@ -69,18 +77,18 @@ fn oldest_sibling(log: &[u8]) -> Option<(Text<PATH>, u64)> {
     oldest.map(|(path, size, _)| (path, size))
 }
 
-/// A regular file of ours that is not open here.
+/// The status of a file that may be removed: a regular file of this user's that this process does not have open.
 fn removable(path: &CStr) -> Option<libc::stat> {
     let status = sys::stat(path, false).ok()?;
     // With a second name, nothing would be freed.
-    let ours =
+    let owned =
         status.st_mode & libc::S_IFMT == libc::S_IFREG && status.st_uid == sys::geteuid() && status.st_nlink == 1;
-    let same = |fd| sys::fstat(fd).is_ok_and(|open| (open.st_dev, open.st_ino) == (status.st_dev, status.st_ino));
+    let is_open_as = |fd| sys::fstat(fd).is_ok_and(|open| (open.st_dev, open.st_ino) == (status.st_dev, status.st_ino));
     let end = i32::try_from(page::high_water()).unwrap_or(DESCRIPTORS).clamp(256, DESCRIPTORS);
-    (ours && !(0..end).any(same)).then_some(status)
+    (owned && !(0..end).any(is_open_as)).then_some(status)
 }
 
-/// Is this name the log's with what rotation puts behind it: `.1`, `.2.gz`, `-20260101`, `.2026-01-01.xz`, `.old`?
+/// Is this name the log's name with a suffix that rotation adds: `.1`, `.2.gz`, `-20260101`, `.2026-01-01.xz`, `.old`?
 fn is_rotated(base: &[u8], name: &[u8]) -> bool {
     let Some(rest) = name.strip_prefix(base) else { return false };
     let packed: [&[u8]; 4] = [b".gz", b".xz", b".bz2", b".zst"];
@@ -95,9 +103,10 @@ fn is_rotated(base: &[u8], name: &[u8]) -> bool {
     }
 }
 
-/// Cuts the log to its last tenth, at the beginning of a line. The end is copied to the beginning, in place.
+/// Cuts the log to its last tenth, from the beginning of a line on: the end is copied to the beginning of the file, which is then
+/// truncated. True if it was cut.
 fn keep_the_end(log: &Log<'_>) -> bool {
-    // Other writes would go on where they were, beyond the end.
+    // Without O_APPEND, the program's next write would be at its old offset, beyond the new end.
     if !sys::status_flags(log.fd).is_ok_and(|flags| flags & libc::O_APPEND != 0) {
         return false;
     }
@@ -115,7 +124,7 @@ fn keep_the_end(log: &Log<'_>) -> bool {
     cut
 }
 
-/// Where the next line begins, from `at` on.
+/// The offset of the first line that begins after `at`.
 fn line_start(fd: i32, mut at: u64, size: u64) -> Option<u64> {
     let mut bytes = [0u8; COPY];
     while at < size {
@@ -128,7 +137,7 @@ fn line_start(fd: i32, mut at: u64, size: u64) -> Option<u64> {
     None
 }
 
-/// Copies from `from` to the beginning; how much that was.
+/// Copies the bytes from `from` to `size` to the beginning of the file. Returns how many they are.
 fn move_down(fd: i32, from: u64, size: u64) -> Option<u64> {
     let mut bytes = [0u8; COPY];
     let mut done = 0;
@@ -140,17 +149,12 @@ fn move_down(fd: i32, from: u64, size: u64) -> Option<u64> {
     Some(done)
 }
 
-/// Only one thread makes room, and once in an outage.
-pub fn is_asked_for() -> bool {
-    (SETTINGS.get(Id::Cleanup) != 0 || SETTINGS.get(Id::Truncate) != 0) && process::may_act()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn only_rotated_names_are_siblings() {
+    fn only_names_with_a_suffix_of_rotation_are_rotated_files() {
         for name in ["app.log.1", "app.log.12.gz", "app.log-20260101", "app.log.2026-01-01.xz", "app.log.old"] {
             assert!(is_rotated(b"app.log", name.as_bytes()), "{name}");
         }

@@ -1,5 +1,6 @@
-//! The files whose lines go elsewhere now, by device and inode: a program that opens its log for each line (redis) has another
+//! The files whose lines are diverted now, by device and inode: a program that opens its log for each line (redis) has another
 //! descriptor each time.
+#![deny(unsafe_code)]
 
 use Ordering::{Acquire, Relaxed, Release, SeqCst};
 use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
@@ -11,74 +12,91 @@ use crate::os::sys;
 use crate::state::page;
 use crate::state::settings::SETTINGS;
 
-/// At most so many at a time; of one more, the true error is returned.
+/// At most so many files at a time; for one more, the true error is returned.
 const FILES: usize = 64;
-/// A file that nobody wrote to for so long is forgotten: it was rotated away, or its program's part that wrote it has ended.
+/// A file that nobody has written to for so many nanoseconds is forgotten: it was rotated away, or the part of the program that wrote
+/// it has ended.
 const FORGOTTEN: u64 = 3600 * SECOND;
-/// Longest gap between two probes of a quota, which shows only when a write succeeds.
+/// Longest time between two attempts to write to a file whose quota is used up, nanoseconds: that there is room again shows only
+/// when a write succeeds.
 const LONGEST_GAP: u64 = 10 * SECOND;
+/// How often a thread calls sched_yield(2) for another that is about to finish. Bounded, since that one may have left by longjmp(3).
+const MOST_YIELDS: u32 = 2000;
 
-/// How often a thread yields to another that is about to finish. Bounded: that one may have left by longjmp(3).
-const PATIENCE: u32 = 2000;
-
+/// The states of an entry. It is free,
 const FREE: u32 = 0;
+/// or a thread fills it in;
 const CLAIMED: u32 = 1;
+/// lines of its file are diverted,
 const DIVERTED: u32 = 2;
-const RETURNING: u32 = 3;
+/// or a thread tries to write them to the file again.
+const RECOVERING: u32 = 3;
 
-/// How many files are diverted: while it is 0, writes look at nothing else.
+/// How many files are diverted: while it is 0, writes look at nothing else. A word by itself, which the assembly of write(2) loads.
 pub static COUNT: AtomicU32 = AtomicU32::new(0);
 
 /// A diverted file.
-pub struct File {
+pub struct DivertedFile {
+    /// [`FREE`], [`CLAIMED`], [`DIVERTED`] or [`RECOVERING`].
     state: AtomicU32,
-    /// Threads that are sending lines of it elsewhere.
+    /// How many threads are sending lines of it elsewhere.
     senders: AtomicU32,
+    /// st_dev, or [`NO_DEVICE`].
     device: AtomicU64,
+    /// st_ino, or the hash of the path of a file that could not be created.
     inode: AtomicU64,
     /// Hash of its path.
-    name: AtomicU64,
+    path_hash: AtomicU64,
     /// errno that began it: ENOSPC or EDQUOT.
     pub errno: AtomicI32,
-    /// Since when, CLOCK_REALTIME and CLOCK_MONOTONIC, nanoseconds.
+    /// Since when its lines are diverted, CLOCK_REALTIME nanoseconds.
     pub since: AtomicU64,
-    begun: AtomicU64,
-    /// What went elsewhere.
+    /// The same time, CLOCK_MONOTONIC nanoseconds.
+    since_monotonic: AtomicU64,
+    /// Lines that went elsewhere.
     pub lines: AtomicU64,
-    /// See `lines`.
+    /// Bytes that went elsewhere.
     pub bytes: AtomicU64,
     /// The last diverted byte was no newline: the rest of that line must follow it.
     pub mid_line: AtomicBool,
-    /// The file ended in the middle of a line when it began.
-    pub torn: AtomicBool,
-    next_look: AtomicU64,
+    /// The file ended in the middle of a line when it was diverted.
+    pub ends_mid_line: AtomicBool,
+    /// When to check next whether the file can be written again, CLOCK_MONOTONIC nanoseconds.
+    next_check: AtomicU64,
+    /// Time from one check to the next, nanoseconds.
     gap: AtomicU64,
-    touched: AtomicU64,
+    /// When the program last wrote to it, CLOCK_MONOTONIC nanoseconds.
+    last_write: AtomicU64,
     /// How many files have had this entry. Part of its number.
-    turn: AtomicU32,
+    generation: AtomicU32,
 }
 
-#[unsafe(link_section = ".tables")]
-static TABLE: [File; FILES] = [const {
-    File {
-        state: AtomicU32::new(FREE),
-        senders: AtomicU32::new(0),
-        device: AtomicU64::new(0),
-        inode: AtomicU64::new(0),
-        name: AtomicU64::new(0),
-        errno: AtomicI32::new(0),
-        since: AtomicU64::new(0),
-        begun: AtomicU64::new(0),
-        lines: AtomicU64::new(0),
-        bytes: AtomicU64::new(0),
-        mid_line: AtomicBool::new(false),
-        torn: AtomicBool::new(false),
-        next_look: AtomicU64::new(0),
-        gap: AtomicU64::new(0),
-        touched: AtomicU64::new(0),
-        turn: AtomicU32::new(0),
+impl DivertedFile {
+    const fn free() -> DivertedFile {
+        DivertedFile {
+            state: AtomicU32::new(FREE),
+            senders: AtomicU32::new(0),
+            device: AtomicU64::new(0),
+            inode: AtomicU64::new(0),
+            path_hash: AtomicU64::new(0),
+            errno: AtomicI32::new(0),
+            since: AtomicU64::new(0),
+            since_monotonic: AtomicU64::new(0),
+            lines: AtomicU64::new(0),
+            bytes: AtomicU64::new(0),
+            mid_line: AtomicBool::new(false),
+            ends_mid_line: AtomicBool::new(false),
+            next_check: AtomicU64::new(0),
+            gap: AtomicU64::new(0),
+            last_write: AtomicU64::new(0),
+            generation: AtomicU32::new(0),
+        }
     }
-}; FILES];
+}
+
+#[allow(unsafe_code, reason = "only where it stands in the library (layout.ld)")]
+#[unsafe(link_section = ".tables")]
+static TABLE: [DivertedFile; FILES] = [const { DivertedFile::free() }; FILES];
 
 /// Is any file diverted? One load.
 #[inline(always)]
@@ -89,7 +107,9 @@ pub fn any() -> bool {
 /// What a file is known by.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Key {
+    /// st_dev, or [`NO_DEVICE`].
     device: u64,
+    /// st_ino, or the hash of the path.
     inode: u64,
 }
 
@@ -99,25 +119,29 @@ impl Key {
         Key { device: status.st_dev, inode: status.st_ino }
     }
 
-    /// A file that can't be made yet: known by its path, since each open makes another stand-in.
+    /// A file that can't be created yet. It is known by its path, since each open(2) makes another [placeholder](super::placeholder).
     pub fn of_path(path: &[u8]) -> Key {
-        Key { device: NOWHERE, inode: fnv1a(path) }
+        Key { device: NO_DEVICE, inode: fnv1a(path) }
     }
 }
 
-/// No device has this number.
-const NOWHERE: u64 = u64::MAX;
+/// Stands for the device of a file that could not be created; no device has this number.
+const NO_DEVICE: u64 = u64::MAX;
 
-/// The entry of a file that had this path when it was diverted, and has been rotated away: another file is there now.
-pub fn find_rotated(path: &[u8]) -> Option<&'static File> {
-    let name = fnv1a(path);
+/// The entry of a file that had this path when it was diverted, and was rotated away since: another file has that path now.
+pub fn find_rotated(path: &[u8]) -> Option<&'static DivertedFile> {
+    let wanted = fnv1a(path);
     TABLE.iter().find(|file| {
-        file.state.load(Acquire) == DIVERTED && file.name.load(Relaxed) == name && file.device.load(Relaxed) != NOWHERE
+        file.state.load(Acquire) == DIVERTED
+            && file.path_hash.load(Relaxed) == wanted
+            && file.device.load(Relaxed) != NO_DEVICE
     })
 }
 
-/// Is it time to look whether a file that is not diverted is the successor of one that is? Looking takes its path.
+/// Is it time to search whether a file that is not diverted is the successor of one that is? Not at each write, since that takes the
+/// file's path.
 pub fn is_search_due() -> bool {
+    /// When to search next, CLOCK_MONOTONIC nanoseconds.
     static NEXT: AtomicU64 = AtomicU64::new(0);
     let now = sys::now();
     let due = now >= NEXT.load(Relaxed);
@@ -128,59 +152,59 @@ pub fn is_search_due() -> bool {
 }
 
 /// The entry of a file, if it is diverted.
-pub fn find(key: Key) -> Option<&'static File> {
+pub fn find(key: Key) -> Option<&'static DivertedFile> {
     TABLE.iter().find(|file| {
         file.state.load(Acquire) >= DIVERTED
             && (Key { device: file.device.load(Relaxed), inode: file.inode.load(Relaxed) }) == key
     })
 }
 
-/// Turns of an entry that are told from each other.
-const TURNS: u32 = 0xff;
-/// Signal numbers that open files are marked with, by entry: real-time signals, which stand for nothing.
-pub const MARKS: core::ops::Range<i32> = 36..64;
+/// Generations of an entry that its number tells from each other.
+const GENERATIONS: u32 = 0xff;
+/// Signal numbers that open files are labelled with: real-time signals, which the kernel sends for nothing of its own.
+pub const SIGNALS: core::ops::Range<i32> = 36..64;
 
-/// The entry of this number, if the same file still has it.
-pub fn find_number(number: u32) -> Option<&'static File> {
+/// The entry of this number, if the file that had it then has it still.
+pub fn find_number(number: u32) -> Option<&'static DivertedFile> {
     let file = TABLE.get(number as usize % FILES)?;
     (number != 0 && file.number() == number && file.state.load(Acquire) == DIVERTED).then_some(file)
 }
 
-/// Is any file diverted that could not be made?
-pub fn any_unmade() -> bool {
-    TABLE.iter().any(|file| file.state.load(Acquire) >= DIVERTED && file.device.load(Relaxed) == NOWHERE)
+/// Is any file diverted that could not be created?
+pub fn any_uncreated() -> bool {
+    TABLE.iter().any(|file| file.state.load(Acquire) >= DIVERTED && file.device.load(Relaxed) == NO_DEVICE)
 }
 
-/// The entry of a file that is to be diverted from now on, and whether it is new; None if there is no room.
-pub fn enter(key: Key, path: &[u8], errno: i32) -> Option<(&'static File, bool)> {
+/// The entry of a file that is to be diverted from now on, and whether it is new; None if the table is full.
+pub fn enter(key: Key, path: &[u8], errno: i32) -> Option<(&'static DivertedFile, bool)> {
     if let Some(file) = find(key) {
         return Some((file, false));
     }
     if let Some(file) = find_rotated(path) {
-        file.is_now(key);
+        file.move_to(key);
         file.errno.store(errno, Relaxed);
         return Some((file, false));
     }
     let now = sys::now();
-    let free = |file: &File| file.state.compare_exchange(FREE, CLAIMED, Acquire, Relaxed).is_ok();
+    let free = |file: &DivertedFile| file.state.compare_exchange(FREE, CLAIMED, Acquire, Relaxed).is_ok();
     let file = TABLE.iter().find(|file| free(file)).or_else(|| {
         forget_old(now);
         TABLE.iter().find(|file| free(file))
     })?;
-    file.turn.fetch_add(1, Relaxed);
+    file.generation.fetch_add(1, Relaxed);
     file.device.store(key.device, Relaxed);
     file.inode.store(key.inode, Relaxed);
-    file.name.store(fnv1a(path), Relaxed);
+    file.path_hash.store(fnv1a(path), Relaxed);
     file.errno.store(errno, Relaxed);
     file.since.store(sys::clock(libc::CLOCK_REALTIME), Relaxed);
-    file.begun.store(now, Relaxed);
+    file.since_monotonic.store(now, Relaxed);
     file.lines.store(0, Relaxed);
     file.bytes.store(0, Relaxed);
     file.mid_line.store(false, Relaxed);
     let interval = SETTINGS.get(Id::RecoveryInterval);
     file.gap.store(interval, Relaxed);
-    file.next_look.store(now + interval, Relaxed);
-    file.touched.store(now, Relaxed);
+    file.next_check.store(now + interval, Relaxed);
+    file.last_write.store(now, Relaxed);
     file.state.store(DIVERTED, Release);
     if COUNT.fetch_add(1, Relaxed) == 0 {
         page::counters().degraded.store(1, Relaxed);
@@ -189,73 +213,72 @@ pub fn enter(key: Key, path: &[u8], errno: i32) -> Option<(&'static File, bool)>
     Some((file, true))
 }
 
-impl File {
-    /// Not 0; of 14 bits.
+impl DivertedFile {
+    /// The number of the entry and its generation: not 0, and of 14 bits.
     pub fn number(&self) -> u32 {
-        // SAFETY: both are within the table.
-        let index = unsafe { core::ptr::from_ref(self).offset_from(TABLE.as_ptr()) } as u32;
-        (self.turn.load(Relaxed) % TURNS + 1) * FILES as u32 + index
+        let index = (core::ptr::from_ref(self).addr() - TABLE.as_ptr().addr()) / size_of::<DivertedFile>();
+        (self.generation.load(Relaxed) % GENERATIONS + 1) * FILES as u32 + index as u32
     }
 
-    /// What its open files are marked with.
-    pub fn mark(&self) -> i32 {
-        MARKS.start + self.number() as i32 % MARKS.len() as i32
+    /// The signal number that its open files are labelled with.
+    pub fn signal(&self) -> i32 {
+        SIGNALS.start + self.number() as i32 % SIGNALS.len() as i32
     }
 
-    /// Counts what went elsewhere.
-    pub fn diverted(&self, lines: u64, bytes: u64, whole_lines: bool, now: u64) {
+    /// Counts what went elsewhere. `whole_lines`: the last byte was a newline.
+    pub fn count(&self, lines: u64, bytes: u64, whole_lines: bool, now: u64) {
         self.lines.fetch_add(lines, Relaxed);
         self.bytes.fetch_add(bytes, Relaxed);
         self.mid_line.store(!whole_lines, Relaxed);
-        self.touched.store(now, Relaxed);
+        self.last_write.store(now, Relaxed);
     }
 
-    /// The file of its name is this one: the one that was diverted was rotated away, and its note will be in the new one. What
-    /// is written to the old one all the same is another diverted file.
-    pub fn is_now(&self, key: Key) {
-        // One that could not be made goes by its path.
-        if self.device.load(Relaxed) != NOWHERE {
+    /// This file has the path of the diverted one, which was rotated away: the entry is the new file's from now on, and the note of what
+    /// went elsewhere will be in it. The old file, if it is still written to, is another diverted file.
+    pub fn move_to(&self, key: Key) {
+        // A file that could not be created is known by its path.
+        if self.device.load(Relaxed) != NO_DEVICE {
             if self.device.load(Relaxed) != key.device || self.inode.load(Relaxed) != key.inode {
-                self.turn.fetch_add(1, Relaxed);
+                self.generation.fetch_add(1, Relaxed);
             }
             self.device.store(key.device, Relaxed);
             self.inode.store(key.inode, Relaxed);
         }
     }
 
-    /// Is it time to look whether the file can be written again?
-    pub fn is_look_due(&self, now: u64) -> bool {
-        now >= self.next_look.load(Relaxed)
+    /// Is it time to check whether the file can be written again?
+    pub fn is_check_due(&self, now: u64) -> bool {
+        now >= self.next_check.load(Relaxed)
     }
 
-    /// This thread looks.
-    pub fn looked(&self) {
-        self.next_look.store(sys::now() + self.gap.load(Relaxed), Relaxed);
+    /// This thread checks it: the next check is due after the gap.
+    pub fn checked(&self) {
+        self.next_check.store(sys::now() + self.gap.load(Relaxed), Relaxed);
     }
 
-    /// A probe failed: where only probes can tell, the next comes later.
-    pub fn probe_failed(&self) {
+    /// A write to the file failed again. For a quota, where only a write can tell, the gap to the next one doubles.
+    pub fn write_failed(&self) {
         if self.errno.load(Relaxed) != libc::EDQUOT {
             return;
         }
         let gap = self.gap.load(Relaxed).saturating_mul(2).min(LONGEST_GAP.max(SETTINGS.get(Id::RecoveryInterval)));
         self.gap.store(gap, Relaxed);
-        self.next_look.store(sys::now() + gap, Relaxed);
+        self.next_check.store(sys::now() + gap, Relaxed);
     }
 
     /// Nanoseconds since it was diverted.
     pub fn age(&self) -> u64 {
-        sys::now().saturating_sub(self.begun.load(Relaxed))
+        sys::now().saturating_sub(self.since_monotonic.load(Relaxed))
     }
 
-    /// This thread sends lines elsewhere. False if the file has its lines again by now. While another thread tries to go back,
-    /// it waits for that, so that nothing goes elsewhere behind the note that says how much did.
+    /// This thread is about to send lines elsewhere. False if lines are written to the file again by now. While another thread tries to
+    /// write to the file, waits for its outcome, so that no line goes elsewhere after the note that says how many did.
     pub fn begin_sending(&self) -> bool {
-        for _ in 0..PATIENCE {
+        for _ in 0..MOST_YIELDS {
             self.senders.fetch_add(1, SeqCst);
             match self.state.load(SeqCst) {
                 DIVERTED => return true,
-                RETURNING => {
+                RECOVERING => {
                     self.senders.fetch_sub(1, SeqCst);
                     sys::yield_now();
                 }
@@ -269,15 +292,16 @@ impl File {
         true
     }
 
-    /// It has sent them.
+    /// This thread has sent them.
     pub fn end_sending(&self) {
         self.senders.fetch_sub(1, SeqCst);
     }
 
-    /// This thread tries to go back to the file, when nobody sends any more.
-    pub fn begin_return(&self) -> bool {
-        let mine = self.state.compare_exchange(DIVERTED, RETURNING, SeqCst, Relaxed).is_ok();
-        for _ in 0..PATIENCE {
+    /// This thread is about to write to the file again. Waits until no thread sends lines elsewhere. False if another thread is about
+    /// to write to it, or has.
+    pub fn begin_recovery(&self) -> bool {
+        let mine = self.state.compare_exchange(DIVERTED, RECOVERING, SeqCst, Relaxed).is_ok();
+        for _ in 0..MOST_YIELDS {
             if !mine || self.senders.load(SeqCst) == 0 {
                 break;
             }
@@ -286,17 +310,18 @@ impl File {
         mine
     }
 
-    /// It did not work.
-    pub fn abandon_return(&self) {
+    /// The file could not be written: its lines are diverted as before.
+    pub fn abandon_recovery(&self) {
         self.state.store(DIVERTED, Release);
     }
 
-    /// The file has its lines again.
-    pub fn returned(&self) {
+    /// Lines are written to the file again.
+    pub fn recovered(&self) {
         self.release();
         page::add(&page::counters().recoveries, 1);
     }
 
+    /// Frees the entry.
     fn release(&self) {
         self.state.store(FREE, Release);
         if COUNT.fetch_sub(1, Relaxed) == 1 {
@@ -306,23 +331,23 @@ impl File {
     }
 }
 
-/// Makes room in the table.
+/// Frees the entries of files that nobody writes to any more.
 fn forget_old(now: u64) {
     for file in &TABLE {
-        let old = now.saturating_sub(file.touched.load(Relaxed)) > FORGOTTEN;
+        let old = now.saturating_sub(file.last_write.load(Relaxed)) > FORGOTTEN;
         if old && file.state.compare_exchange(DIVERTED, CLAIMED, Acquire, Relaxed).is_ok() {
             file.release();
         }
     }
 }
 
-/// In the child of a fork: a thread that was about to return does not exist here.
+/// In the child of a fork: a thread that was sending lines or recovering the file does not exist here.
 pub fn forked() {
     if !any() {
         return;
     }
     for file in &TABLE {
-        let _ = file.state.compare_exchange(RETURNING, DIVERTED, Relaxed, Relaxed);
+        let _ = file.state.compare_exchange(RECOVERING, DIVERTED, Relaxed, Relaxed);
         file.senders.store(0, Relaxed);
     }
     page::counters().degraded.store(1, Relaxed);

@@ -1,11 +1,19 @@
 //! Log lines survive a full disk.
 //!
-//! The way of a failed write: [`hooks::writes`](crate::hooks) or [`stdio`] -> [`calls`]: the real write fails -> [`decide`], by the
-//! [`rule`]: is this a log? -> [`divert`]: the remainder goes to the [`sink`] -> ... -> [`space`]: there is room again -> back to
-//! the file. [`files`] knows what is diverted, [`cap`] bounds it.
+//! Whether a file is a log is decided only after a write to it has failed; before that, nothing is kept but a byte per descriptor. Bytes
+//! that reached the file are not sent elsewhere, and the program gets the full count as its answer.
 //!
-//! Decided only after a write has failed: nothing is tracked but a byte per descriptor. Bytes that reached the file are never
-//! sent twice; the host gets its full count.
+//! The files, from above; each uses only those below it:
+//! - [`calls`] (write, writev), [`stdio`] (FILE) and [`dprintf`] make the real write for the hooks; [`on_full`] repeats one that
+//!   waits for space instead.
+//! - [`decide`]: the write failed or was short. Is this a log, and what becomes of the rest?
+//! - [`recover`] writes to the file again when there is space, [`divert`] sends lines elsewhere; [`cleanup`] frees space, if the user
+//!   has asked for that; [`placeholder`] is for a log that can't be created.
+//! - [`opened`]: what the kernel knows of the open file.
+//! - [`sink`], with [`pipe`] and [`copies`]: where lines go. [`files`]: what is diverted now. [`cap`]: how much may be. [`space`]: is
+//!   there room again?
+//! - [`rule`]: is this a log? [`program`]: is this a program whose files may be logs? [`payload`]: the program's buffers.
+//!   [`streams`]: what standard output was at start.
 
 pub mod calls;
 mod cap;
@@ -15,43 +23,25 @@ mod decide;
 mod divert;
 pub mod dprintf;
 pub mod files;
+pub mod on_full;
 mod opened;
-pub mod pause;
-pub mod payload;
+mod payload;
 pub mod pipe;
+pub mod placeholder;
+mod program;
+mod recover;
 pub mod rule;
-pub mod sink;
-pub mod space;
-pub mod standin;
+mod sink;
+mod space;
 pub mod stdio;
 pub mod streams;
 
-use once_cell::race::OnceBool;
-use tideover_contract::glob;
-use tideover_contract::settings::{Id, on_full, sink as sinks};
-
 use crate::os::sys;
-use crate::state::settings::SETTINGS;
 use files::Key;
 
-/// Programs whose output is somebody's data whatever the file is called: `wget -c http://host/server.log`. tee has its lines on
-/// standard output already.
-const COPIERS: &[u8] = b"dd, cp, mv, install, tar, bsdtar, cpio, rsync, scp, sftp, wget, curl, aria2c, cat, tee, head, tail, \
-    sort, uniq, split, csplit, shuf, cut, tr, grep, egrep, fgrep, zgrep, rg, sed, tac, rev, nl, paste, join, comm, diff, \
-    column, expand, unexpand, fold, fmt, pr, iconv, jq, od, xxd, hexdump, strings, sqlite3, psql, mysqldump, \
-    pg_dump, lz4, zcat, zip, unzip, gzip, bzip2, xz, zstd, git, nc, ncat, socat, pv, sponge, base64, openssl, gpg";
-
-/// Programs whose standard output is such data, but not what they append to by name.
-const FILTERS: &[u8] = b"awk, gawk, mawk, original-awk";
-
-/// Is what this program writes to its standard output data?
-fn is_filter() -> bool {
-    glob::any(FILTERS, crate::state::process::program())
-}
-
-/// At load. `to_file`: a standard stream is a file.
+/// At load. `to_file`: a standard stream is a regular file.
 pub fn start(to_file: bool) {
-    if SETTINGS.get(Id::Fallback) == sinks::OFF && SETTINGS.get(Id::OnFull) != on_full::WAIT {
+    if !program::is_set_to_divert_or_wait() {
         return;
     }
     if !stdio::find() {
@@ -61,20 +51,6 @@ pub fn start(to_file: bool) {
     }
 }
 
-/// Are no lines of this program's diverted? Asked when it has a file, not at load: most programs end before.
-fn is_off() -> bool {
-    static COPIES: OnceBool = OnceBool::new();
-    if COPIES.get_or_init(|| glob::any(COPIERS, crate::state::process::program())) {
-        SETTINGS.switch_off_fallback();
-    }
-    SETTINGS.get(Id::Fallback) == sinks::OFF
-}
-
-/// Is there anything to do for a program that writes a file?
-fn may_divert_or_wait() -> bool {
-    !is_off() || SETTINGS.get(Id::OnFull) == on_full::WAIT
-}
-
 /// In the child of a fork.
 pub fn forked() {
     files::forked();
@@ -82,7 +58,7 @@ pub fn forked() {
     copies::forked();
 }
 
-/// Is this descriptor's file diverted now?
+/// Are lines of this descriptor's file diverted now?
 pub fn is_degraded(fd: libc::c_int) -> bool {
     files::any() && sys::fstat(fd).is_ok_and(|status| files::find(Key::of_file(&status)).is_some())
 }

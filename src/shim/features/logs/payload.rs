@@ -1,47 +1,102 @@
-//! What a write was to write: one buffer or several, as the host passed them, and how far it has come.
+//! What a write was to write: one buffer or several, as the program passed them, and how much of them is done.
+//!
+//! The program's buffers may be bad pointers. write(2) would answer EFAULT for them (or ENOSPC, when the disk is full), so the library
+//! must not crash on them: the kernel is asked first whether they can be read.
 
-use libc::iovec;
+use libc::{iovec, ssize_t};
 
-use crate::os::sys;
+use crate::os::sys::{self, Errno};
 
-/// A host's buffers, from a byte on.
+/// What a write did.
+#[repr(C)]
+pub struct Written {
+    /// The answer for the program, as write(2) gives it; with -1, errno is set.
+    pub answer: ssize_t,
+    /// How many of these bytes are in the file; the others went elsewhere.
+    pub reached: usize,
+}
+
+impl Written {
+    /// Nothing was written, and errno says why; or the real call is still to be made.
+    pub const FAILED: Written = Written { answer: -1, reached: 0 };
+
+    /// Of `total` bytes that were all written, so many are in the file.
+    pub fn all(total: usize, reached: usize) -> Written {
+        Written { answer: total as ssize_t, reached }
+    }
+}
+
+/// The buffers of a write as the program passed them. Their memory may not be readable.
+#[derive(Clone, Copy)]
+pub struct Buffers<'a> {
+    buffers: &'a [iovec],
+}
+
+/// One of them.
+#[derive(Clone, Copy)]
+pub struct Buffer<'a> {
+    buffer: &'a iovec,
+}
+
+impl<'a> Buffers<'a> {
+    /// The buffers that these describe.
+    ///
+    /// # Safety
+    /// While `'a` lasts, the memory that they describe is as a caller of writev(2) must leave it: it may be unmapped, but where it is
+    /// mapped it stays mapped, and nobody writes to it.
+    pub unsafe fn new(buffers: &'a [iovec]) -> Buffers<'a> {
+        Buffers { buffers }
+    }
+
+    /// The buffer, if there is exactly one.
+    pub fn single(self) -> Option<Buffer<'a>> {
+        match self.buffers {
+            [buffer] => Some(Buffer { buffer }),
+            _ => None,
+        }
+    }
+
+    /// What is to be written, if all of it can be read.
+    pub fn payload(self) -> Option<Payload<'a>> {
+        let readable = self.buffers.iter().all(|buffer| sys::is_readable(buffer.iov_base, buffer.iov_len));
+        readable.then_some(Payload { buffers: self.buffers, skip: 0, end: usize::MAX })
+    }
+}
+
+impl<'a> Buffer<'a> {
+    /// Bytes.
+    pub fn len(self) -> usize {
+        self.buffer.iov_len
+    }
+
+    /// Writes to a pipe what it takes at once, see [`sys::write_now`]. Returns the bytes that were written, which are fewer than all
+    /// only if the rest of the buffer can't be read.
+    pub fn write_now(self, pipe: i32) -> Result<&'a [u8], Errno> {
+        let count = sys::write_now(pipe, self.buffer.iov_base, self.buffer.iov_len)?;
+        // SAFETY: the kernel has just read these bytes, so they are mapped, and not at NULL; `Buffers::new` was promised that they stay
+        // mapped and as they are while 'a lasts.
+        Ok(if count == 0 { &[] } else { unsafe { core::slice::from_raw_parts(self.buffer.iov_base.cast(), count) } })
+    }
+}
+
+/// Bytes of the program's buffers that can be read, from one byte up to another.
 #[derive(Clone, Copy)]
 pub struct Payload<'a> {
+    /// All buffers of the write.
     buffers: &'a [iovec],
+    /// Bytes at the beginning that are not part of the payload.
     skip: usize,
-    /// Bytes from the beginning of the first buffer on that belong to it.
+    /// Where the payload ends, in bytes from the beginning of the first buffer.
     end: usize,
 }
 
 impl<'a> Payload<'a> {
-    /// All of these buffers.
-    ///
-    /// # Safety
-    /// Each is readable, as writev(2) wants them.
-    pub unsafe fn new(buffers: &'a [iovec]) -> Payload<'a> {
-        Payload { buffers, skip: 0, end: usize::MAX }
-    }
-
-    /// What a host passed to write(2) or writev(2), if it can be read at all.
-    ///
-    /// # Safety
-    /// The buffers' addresses can be read; what they point to stays as it is during the call.
-    pub unsafe fn of_host(buffers: *const iovec, count: usize) -> Option<Payload<'a>> {
-        // SAFETY: promised by the caller.
-        let buffers = unsafe { core::slice::from_raw_parts(buffers, count) };
-        buffers.iter().all(|b| sys::is_readable(b.iov_base, b.iov_len)).then_some(Payload {
-            buffers,
-            skip: 0,
-            end: usize::MAX,
-        })
-    }
-
     /// Without the first `more` bytes.
     pub fn after(self, more: usize) -> Payload<'a> {
         Payload { skip: self.skip + more, ..self }
     }
 
-    /// Only the first `most` bytes.
+    /// At most the first `most` bytes.
     pub fn upto(self, most: usize) -> Payload<'a> {
         Payload { end: self.end.min(self.skip.saturating_add(most)), ..self }
     }
@@ -60,14 +115,15 @@ impl<'a> Payload<'a> {
             left -= length;
             let start = skip.min(length);
             skip -= start;
-            // SAFETY: promised to `new`; a buffer without bytes is not looked at.
+            // SAFETY: `start < length <= iov_len`, so this is within the buffer, and not empty. `Buffers::payload` has asked the kernel
+            // whether all of it can be read, and `Buffers::new` was promised that it stays mapped and as it is while 'a lasts.
             (length > start).then(|| unsafe {
                 core::slice::from_raw_parts(buffer.iov_base.cast::<u8>().add(start), length - start)
             })
         })
     }
 
-    /// The first piece: enough to see what kind of text it is.
+    /// The first piece, or nothing: enough to see what kind of text it is.
     pub fn first(self) -> &'a [u8] {
         self.pieces().next().unwrap_or(&[])
     }
@@ -96,11 +152,11 @@ impl<'a> Payload<'a> {
     }
 }
 
-/// How many newlines are in these bytes?
+/// How many newlines are in these bytes? By memchr(3), which compares 32 bytes at once: the count is much of what a line costs.
 pub fn newlines(mut bytes: &[u8]) -> u64 {
     let mut count = 0;
     loop {
-        // SAFETY: a pointer and its length. libc's memchr(3) looks at 32 bytes at once, and this is much of what a line costs.
+        // SAFETY: memchr(3) reads at most so many bytes as the slice has.
         let found = unsafe { libc::memchr(bytes.as_ptr().cast(), b'\n'.into(), bytes.len()) };
         if found.is_null() {
             return count;
@@ -118,8 +174,8 @@ mod tests {
     fn bytes_are_skipped_across_buffers() {
         let buffer = |text: &'static str| iovec { iov_base: text.as_ptr() as *mut _, iov_len: text.len() };
         let buffers = [buffer("ab"), buffer(""), buffer("c\nd"), buffer("e")];
-        // SAFETY: static text.
-        let payload = unsafe { Payload::new(&buffers) };
+        // SAFETY: static text, which nobody writes to.
+        let payload = unsafe { Buffers::new(&buffers) }.payload().unwrap();
         let text = |payload: Payload<'_>| payload.pieces().flatten().map(|&b| b as char).collect::<String>();
         assert_eq!((payload.len(), text(payload)), (6, "abc\nde".into()));
         assert_eq!((payload.after(3).len(), text(payload.after(3))), (3, "\nde".into()));

@@ -1,19 +1,22 @@
-//! Is there space again? By what the filesystem says, not by success: twenty appends succeeded on a filesystem with nothing
-//! free, in the slack of a last block.
+//! Is there space again? Told by the free space of the filesystem, not by a write that succeeds: twenty appends succeeded on a
+//! filesystem with no free block, in the unused part of the file's last block.
+#![forbid(unsafe_code)]
 
 use tideover_contract::settings::Id;
 
 use crate::os::sys;
 use crate::state::settings::SETTINGS;
 
-/// BTRFS_SUPER_MAGIC.
+/// BTRFS_SUPER_MAGIC, from linux/magic.h.
 const BTRFS: i64 = 0x9123_683e;
+/// Bytes that are enough on a filesystem of any size.
 const MOST: u64 = 100 << 20;
+/// What part of the filesystem is enough: one twentieth, 5 %.
 const PART: u64 = 20;
 
-/// Has the filesystem of this descriptor as much free as going back needs? A quota does not show here. btrfs says that nothing
-/// is available while its metadata is crowded, also long after data was removed: there, what is free counts, and the write that
-/// follows finds out.
+/// Has the filesystem of this descriptor as many bytes free as it takes to write to a diverted log again? A quota does not show here.
+/// btrfs says that no space is available while its metadata is nearly full, also long after data was removed: there, free space
+/// counts, and the write that follows finds out.
 pub fn has_room(fd: i32) -> bool {
     sys::filesystem(fd).is_ok_and(|fs| {
         let free = if fs.kind == BTRFS { fs.unused } else { fs.available };
@@ -21,7 +24,7 @@ pub fn has_room(fd: i32) -> bool {
     })
 }
 
-/// Free bytes needed to go back: what the user said, or 5 % of the filesystem and at most 100 MiB.
+/// Free bytes that are enough: TIDEOVER_RECOVERY_FREE (`wanted`), or if that is 0, 5 % of the filesystem and at most 100 MiB.
 fn high_mark(total: u64, wanted: u64) -> u64 {
     if wanted != 0 { wanted } else { (total / PART).clamp(1, MOST) }
 }

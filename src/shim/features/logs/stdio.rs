@@ -1,8 +1,9 @@
-//! glibc's stdio never calls the exported write(2), and throws its buffer away when a flush fails: of 823 executables looked at,
-//! 482 write only through it. The way in is one pointer: the `__write` slot of the tables behind every FILE.
+//! Writes by stdio: fprintf, fputs, std::cout. glibc's stdio never calls the exported write(2), and discards its buffer when a flush
+//! fails; of 823 executables that were looked at, 482 write through it alone. It can be reached by one pointer: the `__write` slot of
+//! the two tables of functions behind every FILE (one for byte streams, one for wide streams).
 //!
-//! Checked before it is touched: the slot must hold the exported `_IO_file_write`. Where it does not (musl, a future glibc),
-//! stdio is left alone.
+//! Before a slot is changed it is checked: it must hold the exported `_IO_file_write`. Where it does not (musl, a future glibc), stdio
+//! is left alone.
 
 use core::ffi::c_void;
 use core::sync::atomic::{AtomicPtr, AtomicUsize, Ordering::Relaxed};
@@ -10,28 +11,40 @@ use core::sync::atomic::{AtomicPtr, AtomicUsize, Ordering::Relaxed};
 use libc::{FILE, off64_t, ssize_t};
 
 use super::calls::{RealWrite, real_write, write_all, write_raw};
-use super::files;
+use super::{files, program};
 use crate::arch::symbols::weak_addresses;
 use crate::os::barrier::barrier;
 use crate::os::elf::{self, Name};
 use crate::os::sys;
 use crate::state::process::{self, Phase};
 
-/// Bytes of glibc's FILE on 64-bit systems; the pointer to the table follows it.
+/// Bytes of glibc's FILE on 64-bit systems; the pointer to the table of functions follows it.
 const FILE_SIZE: usize = 216;
+/// Offset of `_flags` in it.
 const FLAGS: usize = 0;
+/// Offset of `_fileno`.
 const FILENO: usize = 112;
+/// Offset of `_flags2`.
 const FLAGS2: usize = 116;
+/// Offset of `_offset`: where the next write will be in the file, or negative if that is not known.
 const OFFSET: usize = 144;
-/// `_IO_ERR_SEEN`: what ferror(3) tells.
+/// `_IO_ERR_SEEN` in `_flags`: what ferror(3) tells.
 const ERR_SEEN: i32 = 0x20;
-/// `_IO_FLAGS2_NOTCANCEL`: opened with "c", writes are no cancellation points.
+/// `_IO_FLAGS2_NOTCANCEL` in `_flags2`: opened with "c", writes are no cancellation points.
 const NOT_CANCELLABLE: i32 = 2;
 /// Index of `__write` in the table.
 const WRITE: usize = 15;
 
-/// Addresses of the slots, narrow and wide; 0 when the check failed, or they are filled already.
-static SLOTS: [AtomicUsize; 2] = [const { AtomicUsize::new(0) }; 2];
+/// What is known of this libc's stdio.
+struct State {
+    /// Addresses of the `__write` slots, for byte streams and for wide streams; 0 if they are not as expected, or filled already.
+    slots: [AtomicUsize; 2],
+    /// The write(2) of libc itself, which its stdio calls: that of another preloaded library may use stdio itself.
+    native_write: AtomicPtr<()>,
+}
+
+static STATE: State =
+    State { slots: [const { AtomicUsize::new(0) }; 2], native_write: AtomicPtr::new(core::ptr::null_mut()) };
 
 // glibc's names, as weak imports: 0 in a libc without them. The loader fills them in for a fraction of what dlsym(3) costs.
 weak_addresses! { static IMPORTS = "tideover_stdio_imports": "_IO_file_write", "_IO_wfile_jumps" }
@@ -40,9 +53,11 @@ unsafe extern "C" {
     static stdout: *mut FILE;
 }
 
-/// At load: finds the slots, and checks what is in them. False if they are not what they should be.
+/// At load: finds the slots, and checks what is in them. False if they are not as expected.
 pub fn find() -> bool {
-    // SAFETY: written by the loader alone, before this runs; what is found there is glibc's.
+    // SAFETY: the loader writes IMPORTS and `stdout` before any of our code runs, and nobody writes them later. Both names found, this
+    // is a glibc: `_IO_wfile_jumps` is a table of more than WRITE words, and a pointer to another follows the FILE_SIZE bytes of each
+    // FILE. The slots are read as atomics, which have the layout of words.
     unsafe {
         let [native, wide] = IMPORTS;
         let wide = wide as *mut AtomicUsize;
@@ -51,26 +66,23 @@ pub fn find() -> bool {
         }
         let narrow = *stdout.cast::<u8>().add(FILE_SIZE).cast::<*const AtomicUsize>();
         let slots = [narrow, wide].map(|table| table.wrapping_add(WRITE));
-        let right = !narrow.is_null() && slots.iter().all(|&slot| (*slot).load(Relaxed) == native);
-        for (known, slot) in SLOTS.iter().zip(slots) {
-            known.store(if right { slot as usize } else { 0 }, Relaxed);
+        let expected = !narrow.is_null() && slots.iter().all(|&slot| (*slot).load(Relaxed) == native);
+        for (known, slot) in STATE.slots.iter().zip(slots) {
+            known.store(if expected { slot as usize } else { 0 }, Relaxed);
         }
-        right
+        expected
     }
 }
 
-/// libc's own write(2), which its stdio calls: another preload's may use stdio itself.
-static NATIVE_WRITE: AtomicPtr<()> = AtomicPtr::new(core::ptr::null_mut());
-
 #[inline(always)]
 fn native_write() -> RealWrite {
-    // SAFETY: stored before `file_write` is: a function of this name has this type.
-    unsafe { core::mem::transmute(NATIVE_WRITE.load(Relaxed)) }
+    // SAFETY: `install_now` stores the address of a function named "write" before `file_write`, which alone comes here, is called.
+    unsafe { core::mem::transmute(STATE.native_write.load(Relaxed)) }
 }
 
 /// Is [`install`] still to be done?
 pub fn is_pending() -> bool {
-    SLOTS[0].load(Relaxed) != 0
+    STATE.slots[0].load(Relaxed) != 0
 }
 
 /// As [`install`], where the library may act.
@@ -80,8 +92,8 @@ pub fn install_if_wanted() {
     }
 }
 
-/// Puts our function into both tables, if that was not done: when the program has a file that stdio might write. It costs a page
-/// and a split of libc's mapping, which programs that write to nothing but a terminal or a pipe need not pay.
+/// Puts our function into both tables, if that was not done yet. Called when the program has a file that stdio may write to: it costs
+/// a page of memory and splits libc's mapping, which programs that write to nothing but a terminal or a pipe need not pay.
 #[inline(always)]
 pub fn install() {
     if is_pending() {
@@ -94,22 +106,22 @@ pub fn install() {
 #[unsafe(link_section = ".text.on_success")]
 extern "C" fn install_now() {
     barrier((), || {
-        // Also at load.
+        // Not only where the library may act: at load it may not yet.
         if process::phase() == Phase::Sandboxed {
             return;
         }
-        let slots = [SLOTS[0].swap(0, Relaxed), SLOTS[1].swap(0, Relaxed)];
+        let slots = STATE.slots.each_ref().map(|slot| slot.swap(0, Relaxed));
         let own = elf::libc().and_then(|libc| libc.find(&Name::new(c"write")));
-        NATIVE_WRITE.store(own.unwrap_or(real_write() as *const () as usize) as *mut (), Relaxed);
-        if slots.iter().all(|&slot| slot != 0) && super::may_divert_or_wait() {
-            // SAFETY: found and checked by `find`; libc stays mapped.
+        STATE.native_write.store(own.unwrap_or(real_write() as *const () as usize) as *mut (), Relaxed);
+        if slots.iter().all(|&slot| slot != 0) && program::may_divert_or_wait() {
+            // SAFETY: `find` has found them in libc's tables and checked what they hold; libc is never unmapped.
             replace(slots.map(|slot| unsafe { &*(slot as *const AtomicUsize) }));
         }
     });
 }
 
-/// Stores into pages that are read-only after relocation. The tables are neighbours: one change of protection for both, which is
-/// most of what this costs a process at its start (`make bench`).
+/// Stores our function into the slots, which are in pages that are read-only after relocation. The two tables are close to each other,
+/// so that the protection is changed once for both: that is most of what this costs a process at its start (`make bench`).
 fn replace(slots: [&AtomicUsize; 2]) {
     let page = sys::page_size();
     let [first, second] = slots.map(|slot| slot.as_ptr() as usize & !(page - 1));
@@ -128,19 +140,23 @@ fn replace(slots: [&AtomicUsize; 2]) {
     let _ = unsafe { sys::protect(start, length, libc::PROT_READ) };
 }
 
-/// `_IO_new_file_write`, with our write in it. The FILE is locked: no stdio, no malloc. The usual case first: nothing is diverted,
-/// and all is written at once.
+/// What `_IO_new_file_write` does, with our write in it. The caller has locked the FILE, so nothing here may use stdio or malloc. The
+/// usual case comes first: no file is diverted, and all is written at once.
+///
+/// # Safety
+/// `stream` is a FILE of glibc's, and this thread has locked it; the `count` bytes at `data` can be read, and nobody writes to them.
 #[unsafe(link_section = ".text.on_success")]
 unsafe extern "C" fn file_write(stream: *mut FILE, data: *const c_void, count: ssize_t) -> ssize_t {
-    // SAFETY: glibc passes its own FILE, whose layout was checked by its size and table, and `count` readable bytes.
+    // SAFETY: the caller's own promise. The layout of a FILE is as the offsets say, for `find` has found a table of functions right
+    // behind the FILE_SIZE bytes of stdout.
     unsafe {
         let field = |offset: usize| stream.cast::<u8>().add(offset);
         if files::any() || *field(FLAGS2).cast::<i32>() & NOT_CANCELLABLE != 0 {
-            return file_write_with_care(stream, data, count, None);
+            return file_write_in_full(stream, data, count, None);
         }
         let answer = native_write()(*field(FILENO).cast::<i32>(), data, count as usize);
         if answer != count {
-            return file_write_with_care(stream, data, count, Some(answer));
+            return file_write_in_full(stream, data, count, Some(answer));
         }
         let offset = field(OFFSET).cast::<off64_t>();
         if *offset >= 0 {
@@ -150,18 +166,21 @@ unsafe extern "C" fn file_write(stream: *mut FILE, data: *const c_void, count: s
     }
 }
 
-/// The same while files are diverted, or after a real write that answered `first`. Advances the offset only by what reached the
-/// file, so that programs that rotate by ftell(3) don't count what went elsewhere.
+/// [`file_write`] while files are diverted, or after a real write that answered `first`. Advances the offset only by what reached the
+/// file, so that programs that rotate their log by ftell(3) don't count what went elsewhere.
+///
+/// # Safety
+/// As [`file_write`].
 #[cold]
 #[inline(never)]
 #[allow(improper_ctypes_definitions, reason = "extern \"C\" only so that it can't unwind")]
-unsafe extern "C" fn file_write_with_care(
+unsafe extern "C" fn file_write_in_full(
     stream: *mut FILE,
     data: *const c_void,
     count: ssize_t,
     first: Option<ssize_t>,
 ) -> ssize_t {
-    // SAFETY: as in `file_write`.
+    // SAFETY: the caller's own promise, which covers what `write_all` asks for; the layout of a FILE is as in `file_write`.
     unsafe {
         let field = |offset: usize| stream.cast::<u8>().add(offset);
         let is_cancellable = *field(FLAGS2).cast::<i32>() & NOT_CANCELLABLE == 0;

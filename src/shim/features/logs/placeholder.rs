@@ -1,14 +1,18 @@
-//! A log that can't even be opened: on full xfs and btrfs, and where there are no inodes left, open(2) with O_CREAT fails with
-//! ENOSPC. The program gets a stand-in, a memory file named after the log that can't be written: each write to it comes back
-//! with EPERM, goes elsewhere, and first tries the real open, whose file then takes the stand-in's place.
+//! A placeholder for a log that can't even be created: on full xfs and btrfs, and where there are no inodes left, open(2) with O_CREAT
+//! fails with ENOSPC. The program gets the descriptor of a memory file that is named after the log and sealed against writes. Each
+//! write to it fails with EPERM; then the library tries to create the real file, which replaces the placeholder, and diverts the lines
+//! if it can't.
 //!
-//! All that is needed later is in the inode, its name and mode, so that it is inherited over dup, fork and exec.
+//! All that is needed for this later is in the placeholder's inode (its name and its mode), so that it survives dup(2), fork(2) and
+//! execve(2).
+#![forbid(unsafe_code)]
 
-use core::ffi::{CStr, c_char};
+use core::ffi::CStr;
 
 use libc::c_int;
 
-use super::opened::{PATH, database_beside, link, working_folder};
+use super::opened::{PATH, database_beside, link, working_directory};
+use super::program;
 use super::rule::{self, Facts, History};
 use crate::os::barrier::barrier;
 use crate::os::sys;
@@ -17,36 +21,30 @@ use crate::state::process;
 use crate::state::report::{ErrnoName, More, Printable, Repeated};
 use crate::state::settings::SETTINGS;
 
-/// What the kernel puts before the name of a memory file in /proc, and we before the log's path.
-const LINK: &[u8] = b"/memfd:tideover:";
+/// What a memory file is called is this and the log's path.
 const NAME: &[u8] = b"tideover:";
-/// The kernel's limit on such names.
+/// What /proc/self/fd/N says of it begins so.
+const LINK: &[u8] = b"/memfd:tideover:";
+/// Bytes of the longest path: the kernel takes no longer names for memory files.
 const LONGEST: usize = 249 - NAME.len();
 
-#[unsafe(link_section = ".tables")]
-static OPENED: Repeated = Repeated::new();
+/// The message that a log can't be created.
+static CANT_BE_CREATED: Repeated = Repeated::new();
 
-/// After open(2) failed with ENOSPC or EDQUOT: a stand-in, if this would have been a log. `at` is the directory's descriptor.
-#[cold]
-#[inline(never)]
-pub extern "C" fn open(at: c_int, path: *const c_char, flags: c_int, mode: u32) -> c_int {
-    let errno = sys::errno();
+/// Could a file that open(2) with these flags failed to open, with this errno, be a log that can't be created?
+pub fn is_wanted(errno: c_int, flags: c_int) -> bool {
     let wanted = libc::O_CREAT | libc::O_APPEND;
     let reads = flags & libc::O_ACCMODE != libc::O_WRONLY;
-    if !matches!(errno, libc::ENOSPC | libc::EDQUOT) || flags & wanted != wanted || flags & libc::O_EXCL != 0 || reads {
-        return -1;
-    }
-    let made = barrier(None, || make(at, path, flags, mode, errno));
-    sys::set_errno(errno);
-    made.unwrap_or(-1)
+    matches!(errno, libc::ENOSPC | libc::EDQUOT) && flags & wanted == wanted && flags & libc::O_EXCL == 0 && !reads
 }
 
-fn make(at: c_int, path: *const c_char, flags: c_int, mode: u32, errno: c_int) -> Option<c_int> {
-    if !process::may_act() || super::is_off() || path.is_null() {
+/// Makes a placeholder for the file, if it would be a log, and returns its descriptor. The arguments are those of openat(2); `errno` is
+/// what that failed with.
+pub fn make(at: c_int, path: &CStr, flags: c_int, mode: u32, errno: c_int) -> Option<c_int> {
+    if !process::may_act() || !program::may_divert() {
         return None;
     }
-    // SAFETY: open(2) has read it, and failed for another reason.
-    let path = absolute(at, unsafe { CStr::from_ptr(path) })?;
+    let path = absolute(at, path)?;
     let facts = Facts {
         path: path.as_bytes(),
         flags,
@@ -68,7 +66,7 @@ fn make(at: c_int, path: *const c_char, flags: c_int, mode: u32, errno: c_int) -
     let _ = name.push(NAME);
     let _ = name.push(path.as_bytes());
     let fd = sys::memory_file(name.as_c_str(), flags & libc::O_CLOEXEC != 0).ok()?;
-    // The mode that the file would have: kept in the inode until it can be made.
+    // The mode that the file would have is kept in the placeholder's inode until the file can be created.
     let prepared = sys::change_mode(fd, mode & 0o7777).is_ok()
         && sys::seal(fd).is_ok()
         && sys::set_status_flags(fd, flags & (libc::O_APPEND | libc::O_NONBLOCK)).is_ok();
@@ -76,7 +74,7 @@ fn make(at: c_int, path: *const c_char, flags: c_int, mode: u32, errno: c_int) -
         sys::close(fd);
         return None;
     }
-    if let Some(more) = OPENED.due() {
+    if let Some(more) = CANT_BE_CREATED.due() {
         log::warn!(
             "{}: can't be created ({}), its lines go elsewhere until it can{}",
             Printable(path.as_bytes()),
@@ -87,25 +85,25 @@ fn make(at: c_int, path: *const c_char, flags: c_int, mode: u32, errno: c_int) -
     Some(fd)
 }
 
-/// The path from the root, as it was given: not resolved, for it is to be opened again.
+/// The absolute path, as it was given: symbolic links are not resolved, for it is to be opened again.
 fn absolute(at: c_int, path: &CStr) -> Option<Text<PATH>> {
     let mut whole = Text::<PATH>::new();
     if path.to_bytes().first() != Some(&b'/') {
-        let folder = if at == libc::AT_FDCWD { working_folder() } else { link(at) };
+        let directory = if at == libc::AT_FDCWD { working_directory() } else { link(at) };
         let mut bytes = [0u8; PATH];
-        whole.set(sys::read_link(folder.as_c_str(), &mut bytes).ok()?);
+        whole.set(sys::read_link(directory.as_c_str(), &mut bytes).ok()?);
         let _ = whole.push(b"/");
     }
     whole.push(path.to_bytes()).then_some(whole)
 }
 
-/// The log that a stand-in stands for, by what /proc says of the descriptor.
+/// The path of the log, if the link /proc/self/fd/N of a descriptor is that of a placeholder.
 pub fn original(link: &[u8]) -> Option<&[u8]> {
     let path = link.strip_prefix(LINK)?;
     Some(path.strip_suffix(b" (deleted)").unwrap_or(path))
 }
 
-/// The error of a call on this descriptor, for the host: a stand-in's own EPERM means that there is no space.
+/// The errno for the program after a call on this descriptor has failed with `wrong`: the EPERM of a placeholder means ENOSPC.
 #[cold]
 #[inline(never)]
 pub extern "C" fn true_error(fd: c_int, wrong: c_int) -> c_int {
@@ -115,13 +113,13 @@ pub extern "C" fn true_error(fd: c_int, wrong: c_int) -> c_int {
         }
         let errno = sys::errno();
         let mut bytes = [0u8; PATH];
-        let stands_in = sys::read_link(link(fd).as_c_str(), &mut bytes).is_ok_and(|link| original(link).is_some());
+        let is_placeholder = sys::read_link(link(fd).as_c_str(), &mut bytes).is_ok_and(|link| original(link).is_some());
         sys::set_errno(errno);
-        if stands_in { libc::ENOSPC } else { wrong }
+        if is_placeholder { libc::ENOSPC } else { wrong }
     })
 }
 
-/// Tries the real open, and puts the file in the stand-in's place.
+/// Creates the log, which takes the number of its placeholder `fd`. `status` is the placeholder's.
 pub fn replace(fd: c_int, path: &[u8], status: &libc::stat) -> Result<(), c_int> {
     let mut name = Text::<256>::new();
     name.set(path);

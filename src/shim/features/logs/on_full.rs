@@ -1,89 +1,97 @@
-//! TIDEOVER_ON_FULL=wait: a call that finds its disk full waits for space, instead of ending a long job. Opt-in, and not for
-//! writes to logs, which go elsewhere.
+//! TIDEOVER_ON_FULL=wait (opt-in): a call that fails because its disk is full waits for space, so that a long job need not end. Not for
+//! writes to logs, whose lines are diverted.
 
 use core::ffi::c_void;
 
 use tideover_contract::settings::{Id, SECOND, on_full};
 
 use crate::engine::call::Try;
-use crate::engine::wait;
+use crate::engine::wait::handlers_interrupt;
 use crate::os::barrier::barrier;
 use crate::os::sys;
 use crate::state::report::{ErrnoName, Seconds};
 use crate::state::settings::SETTINGS;
 use crate::state::{page, process};
 
-/// The call is tried again after this, then after twice as long each time, up to [`LONGEST`].
+/// Nanoseconds before the call is tried again; they double each time, up to [`LONGEST`].
 const SHORTEST: u64 = SECOND / 50;
+/// Longest time between two tries, nanoseconds.
 const LONGEST: u64 = SECOND / 4;
-/// It says that it waits so often.
+/// Time from one message that the call still waits to the next, nanoseconds.
 const REMINDER: u64 = 30 * SECOND;
 
-/// Is this a lack of space that is to be waited for?
+/// Does this errno mean that there is no space, and is that to be waited for?
 #[inline]
-pub fn is_wanted(errno: i32) -> bool {
+pub fn may_wait(errno: i32) -> bool {
     (errno == libc::ENOSPC || errno == libc::EDQUOT) && SETTINGS.get(Id::OnFull) == on_full::WAIT && process::may_act()
 }
 
-/// Tries a call that failed with ENOSPC or EDQUOT again until there is space. True: the last try's answer stands. False: the first
-/// answer stands, and errno is as it was: the wait was too long, or a signal handler interrupted it.
+/// Repeats the call named `call`, which failed with `wrong` (ENOSPC or EDQUOT), until there is space: `again` makes it once more. True:
+/// the answer of the last call stands. False: the first answer stands, because the wait was longer than TIDEOVER_FULL_WAIT, and errno
+/// is as it was; or because a signal handler interrupted it, and errno is EINTR if the call is a write.
 ///
 /// # Safety
-/// `again` may be called with `context`.
+/// `again` may be called with `context`, on this thread and until this function returns.
 #[allow(improper_ctypes_definitions, reason = "extern \"C\" only so that it can't unwind")]
-pub unsafe extern "C" fn carry(call: &'static str, wrong: i32, again: Try, context: *mut c_void) -> bool {
+pub unsafe extern "C" fn retry_until_space(call: &'static str, wrong: i32, again: Try, context: *mut c_void) -> bool {
     let saved = sys::errno();
-    let mut pause = Pause::begin(call);
-    while pause.sleep(wrong) {
-        // SAFETY: promised by the caller.
+    let mut wait = Wait::begin(call);
+    while wait.sleep(wrong) {
+        // SAFETY: the caller's own promise.
         let tried = unsafe { again(context) };
         if tried.errno != libc::ENOSPC && tried.errno != libc::EDQUOT {
             let kept = sys::errno();
-            pause.end(true);
+            wait.end(true);
             sys::set_errno(kept);
             return true;
         }
     }
-    pause.end(false);
+    wait.end(false);
     // A write that waits may be interrupted, as a write to a pipe may: the program runs its handler and writes again.
-    let interrupted = pause.interrupted && call.contains("write");
+    let interrupted = wait.interrupted && call.contains("write");
     sys::set_errno(if interrupted { libc::EINTR } else { saved });
     false
 }
 
-/// Signals come only while it sleeps: a handler that runs between two sleeps may be what the program wants to end by, and the sleep
-/// would know nothing of it.
-struct Pause {
+/// The wait of one call. Signals that have a handler are blocked but while it sleeps: a handler that ran between two sleeps may be how
+/// the program wants to end the call, and the next sleep would not notice it.
+struct Wait {
+    /// The thread's signal mask as it was; None: nothing is blocked yet.
     mask: Option<u64>,
+    /// Name of the call, for messages.
     call: &'static str,
+    /// When it began, CLOCK_MONOTONIC nanoseconds.
     begun: u64,
+    /// How long the next sleep is, nanoseconds.
     next: u64,
+    /// When it was last said that the call waits, CLOCK_MONOTONIC nanoseconds.
     told: u64,
+    /// A signal handler has ended the wait.
     interrupted: bool,
 }
 
-impl Pause {
+impl Wait {
     #[allow(improper_ctypes_definitions, reason = "extern \"C\" only so that it can't unwind")]
-    extern "C" fn begin(call: &'static str) -> Pause {
+    extern "C" fn begin(call: &'static str) -> Wait {
         let begun = sys::now();
-        Pause { mask: None, call, begun, next: SHORTEST, told: begun, interrupted: false }
+        Wait { mask: None, call, begun, next: SHORTEST, told: begun, interrupted: false }
     }
 
-    /// Sleeps; false when it is time to give up.
+    /// Sleeps once; false when the wait is over.
     extern "C" fn sleep(&mut self, wrong: i32) -> bool {
         barrier(false, || {
             self.mask = self.mask.or_else(|| sys::block_handlers().ok());
             let (Some(mask), Some(left)) = (self.mask, self.may_sleep(wrong)) else { return false };
-            // Asked before, too: a handler for one signal (SA_RESETHAND) is gone when it has run.
-            let interrupts = wait::handlers_interrupt();
+            // Asked before the sleep, too: a handler with SA_RESETHAND is gone once it has run.
+            let interrupts = handlers_interrupt();
             let slept = sys::sleep_with_mask(self.next.min(left), mask);
             self.next = (self.next * 2).min(LONGEST);
-            self.interrupted = slept == Err(libc::EINTR) && (interrupts || wait::handlers_interrupt());
+            self.interrupted = slept == Err(libc::EINTR) && (interrupts || handlers_interrupt());
             !self.interrupted
         })
     }
 
-    /// How much longer, in ns; None: it was long enough. Says what there is to say.
+    /// How much longer the call may wait, nanoseconds; None: no longer. Says so, or that it waits, when that is due.
     fn may_sleep(&mut self, wrong: i32) -> Option<u64> {
         let (now, most) = (sys::now(), SETTINGS.get(Id::FullWait));
         let left = self.begun.saturating_add(most).saturating_sub(now);
@@ -103,6 +111,7 @@ impl Pause {
         Some(left)
     }
 
+    /// Restores the signal mask.
     extern "C" fn end(&self, has_space: bool) {
         barrier((), || {
             if has_space {

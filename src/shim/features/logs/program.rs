@@ -1,0 +1,48 @@
+//! Does the library handle full disks for this program at all? By its settings, and by what the name of the program says about the
+//! lines that it writes.
+#![forbid(unsafe_code)]
+
+use once_cell::race::OnceBool;
+use tideover_contract::glob;
+use tideover_contract::settings::{Id, on_full, sink as sinks};
+
+use crate::state::process::program as name;
+use crate::state::settings::SETTINGS;
+
+/// Programs whose output is data whatever the file is called: `wget -c http://host/server.log`. tee is among them because its lines
+/// are on standard output already.
+const COPIERS: &[u8] = b"dd, cp, mv, install, tar, bsdtar, cpio, rsync, scp, sftp, wget, curl, aria2c, cat, tee, head, tail, \
+    sort, uniq, split, csplit, shuf, cut, tr, grep, egrep, fgrep, zgrep, rg, sed, tac, rev, nl, paste, join, comm, diff, \
+    column, expand, unexpand, fold, fmt, pr, iconv, jq, od, xxd, hexdump, strings, sqlite3, psql, mysqldump, \
+    pg_dump, lz4, zcat, zip, unzip, gzip, bzip2, xz, zstd, git, nc, ncat, socat, pv, sponge, base64, openssl, gpg";
+
+/// Programs whose standard output is data, while files that they open to append may be logs.
+const FILTERS: &[u8] = b"awk, gawk, mawk, original-awk";
+
+/// Is what this program writes to its standard output data?
+pub fn is_filter() -> bool {
+    glob::any(FILTERS, name())
+}
+
+/// May lines of this program be diverted? Asked first when the program has a file, not at load, since most programs end before that.
+pub fn may_divert() -> bool {
+    static IS_COPIER: OnceBool = OnceBool::new();
+    if IS_COPIER.get_or_init(|| glob::any(COPIERS, name())) {
+        SETTINGS.switch_off_fallback();
+    }
+    SETTINGS.get(Id::Fallback) != sinks::OFF
+}
+
+/// May lines be diverted, or do other writes wait for space (TIDEOVER_ON_FULL=wait)?
+pub fn may_divert_or_wait() -> bool {
+    may_divert() || waits_for_space()
+}
+
+/// At load, where the program's name is not looked at: do the settings allow either?
+pub fn is_set_to_divert_or_wait() -> bool {
+    SETTINGS.get(Id::Fallback) != sinks::OFF || waits_for_space()
+}
+
+fn waits_for_space() -> bool {
+    SETTINGS.get(Id::OnFull) == on_full::WAIT
+}

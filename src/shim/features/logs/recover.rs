@@ -1,0 +1,148 @@
+//! There is space again: lines are written to the file, after a note that says how many went elsewhere.
+#![forbid(unsafe_code)]
+
+use core::fmt::Write;
+use core::sync::atomic::Ordering::Relaxed;
+
+use tideover_contract::page::EventKind;
+
+use super::divert;
+use super::files::DivertedFile;
+use super::opened::Log;
+use super::payload::{Payload, Written};
+use super::space;
+use crate::os::sys;
+use crate::os::text::{Text, Time};
+use crate::state::descriptors::{self, LOG};
+use crate::state::report::{More, Repeated, Seconds};
+
+/// The message that a log is written again.
+static RECOVERED: Repeated = Repeated::new();
+
+impl Log<'_> {
+    /// A write to a diverted file: it is diverted, too, or written to the file if there is room again. None: it was not written at all,
+    /// and the real call is to be made.
+    pub(super) fn divert_or_recover(&self, file: &DivertedFile, payload: Payload<'_>) -> Option<Written> {
+        let errno = file.errno.load(Relaxed);
+        let total = payload.len();
+        // The rest of a line goes where its beginning went.
+        let tail = if file.mid_line.load(Relaxed) { payload.line().unwrap_or(total) } else { 0 };
+        let now = sys::now();
+        // From here until the outcome is known, other threads wait for it: of lines that are written at the same time, all are diverted or
+        // none is.
+        if tail < total && file.is_check_due(now) && file.begin_recovery() {
+            file.checked();
+            if errno == libc::EDQUOT || space::has_room(self.fd) {
+                return self.recover(file, payload, tail, now);
+            }
+            file.abandon_recovery();
+        }
+        let sink = self.charged_sink(total, errno, now)?;
+        // False if the file is written again by now: then the real call is made.
+        file.begin_sending().then(|| {
+            self.send(file, &sink, payload, false, now);
+            file.end_sending();
+        })?;
+        Some(Written::all(total, 0))
+    }
+
+    /// There seems to be room: the first `tail` bytes end a diverted line, the others are for the file.
+    fn recover(&self, file: &DivertedFile, payload: Payload<'_>, tail: usize, now: u64) -> Option<Written> {
+        let errno = file.errno.load(Relaxed);
+        let mut done = 0;
+        if tail > 0
+            && let Some(sink) = self.charged_sink(tail, errno, now)
+        {
+            self.send(file, &sink, payload.upto(tail), true, now);
+            done = tail;
+        }
+        let reached = self.write_with_note(file, payload.after(done)).unwrap_or(0);
+        done += reached;
+        if done < payload.len() {
+            file.write_failed();
+            if let Some(sink) = self.charged_sink(payload.len() - done, errno, now) {
+                self.send(file, &sink, payload.after(done), reached > 0, now);
+                done = payload.len();
+            }
+            file.abandon_recovery();
+        }
+        (done > 0).then_some(Written::all(done, reached))
+    }
+
+    /// The real file has just replaced its [placeholder](super::placeholder): it gets the note, if lines of it were diverted, and the
+    /// payload.
+    pub(super) fn recover_from_placeholder(
+        &self,
+        diverted: Option<&DivertedFile>,
+        payload: Payload<'_>,
+    ) -> Option<Written> {
+        let status = sys::fstat(self.fd).ok()?;
+        descriptors::forget(self.fd);
+        let real = Log { device: self.device, path: self.path.clone(), ..Log::known(self.fd, &status) };
+        let total = payload.len();
+        let written = match diverted {
+            Some(file) if file.begin_recovery() => {
+                let written = real.write_with_note(file, payload);
+                if written != Some(total) {
+                    // From here on the file is known by its inode, and has another entry than its placeholder.
+                    file.abandon_recovery();
+                }
+                written.unwrap_or(0)
+            }
+            _ => real.write(payload).0,
+        };
+        if written >= total {
+            return Some(Written::all(total, total));
+        }
+        let log = Log::look(self.fd, &status)?;
+        descriptors::add(self.fd, LOG);
+        log.divert(payload.after(written), libc::ENOSPC, written > 0)?;
+        Some(Written::all(total, written))
+    }
+
+    /// Ends the file's last line if it has no newline, writes the note of what went elsewhere, and writes the payload. Returns how many
+    /// bytes of the payload are in the file; if that is all, the file is no longer diverted. None if the note was not written.
+    fn write_with_note(&self, file: &DivertedFile, payload: Payload<'_>) -> Option<usize> {
+        let mut note = Text::<400>::new();
+        if self.ends_mid_line(file.ends_mid_line.load(Relaxed)) {
+            let _ = note.push(b"\n");
+        }
+        let sink = self.sink().map_or("nowhere", |sink| sink.name);
+        fill_note(&mut note, file, sink, payload.first().first() == Some(&b'{'));
+        if sys::write(self.fd, note.as_bytes()) != Ok(note.as_bytes().len()) {
+            return None;
+        }
+        let (written, wrong) = self.write(payload);
+        if wrong != 0 {
+            return Some(written);
+        }
+        let (lines, age) = (file.lines.load(Relaxed), file.age());
+        file.recovered();
+        self.announce_recovery(lines, age, sink);
+        Some(written)
+    }
+
+    /// Says that lines are written to the file again.
+    fn announce_recovery(&self, lines: u64, age: u64, sink: &str) {
+        if let Some(more) = RECOVERED.due() {
+            log::warn!("{}: recovered after {}, {lines} lines went to {sink}{}", self.name(), Seconds(age), More(more));
+        }
+        self.emit(EventKind::Restored, 0, age);
+    }
+}
+
+/// The line in the file: how much went where, from when to when. A JSON object where the log consists of JSON objects.
+fn fill_note(to: &mut Text<400>, file: &DivertedFile, sink: &str, json: bool) {
+    let (lines, bytes) = (file.lines.load(Relaxed), file.bytes.load(Relaxed));
+    let from = Time(file.since.load(Relaxed));
+    let until = Time(sys::clock(libc::CLOCK_REALTIME));
+    let reason = divert::reason(file.errno.load(Relaxed));
+    let _ = if json {
+        writeln!(
+            to,
+            "{{\"tideover\":\"{reason}\",\"lines\":{lines},\"bytes\":{bytes},\"sent_to\":\"{sink}\",\"from\":\"{from}\",\"until\":\"{until}\"}}"
+        )
+    } else {
+        writeln!(to, "tideover: {reason}: {lines} lines ({bytes} bytes) went to {sink} between {from} and {until}")
+    };
+}
