@@ -1,20 +1,24 @@
-//! Is the file whose write has just failed for want of space a log? A pure function over facts; in doubt it says no, and the
-//! host gets its true error.
+//! Is the file whose write has just failed for want of space a log? A pure function over facts. In doubt it says no, and the program
+//! gets the true error.
 //!
 //! No fact decides alone. Redis's append-only file, a git reflog and an mbox are opened exactly as a text log is, a
 //! reused LevelDB WAL has the flags of LevelDB's own log, and Cassandra appends lines of text to `nb_txn_flush_8af7.log`. So
-//! all of these must hold: how it was opened (1), what was asked of it (2), what it is not called (3), what it is called (4,
-//! [`log_name`]),
-//! what is in it (5), and what lies beside it (6).
+//! a log's file must satisfy all of these:
+//! 1. It is opened to append, and not in a way that only data is opened.
+//! 2. No call that writers of logs do not make was made with its descriptor, such as fsync(2) ([`History`]).
+//! 3. It has no name that other files than logs have ([`DENIED`]).
+//! 4. It has a name that logs have ([`log_name`]).
+//! 5. It begins with text, and text is to be written, of no kind that data has ([`CONTENTS`]).
+//! 6. There are no files of a database in its directory ([`DATABASE_FILES`]).
 //!
-//! The user's globs: TIDEOVER_LOGS_EXCEPT beats everything. TIDEOVER_LOGS stands for (4) and overrules each refusal whose
-//! [`Weight`] is `Yields`: those that a log of unusual habits runs into, such as mode "w", fsync per line, control
-//! characters. It does not overrule
-//! - what makes a file a database's, a repository's or a stream without lines, by name or by content: `TIDEOVER_LOGS=/srv/*`
-//!   also covers /srv/db/000003.log and /srv/backup.tar.gz;
-//! - what can't be diverted: no name, a position of its own, a buffer that must be aligned;
-//! - a file that lacks O_APPEND and was asked to be durable. One of the two is a log's habit, both are a WAL's
-//!   (RocksDB, etcd, MariaDB's binlog, LevelDB with sync), also of the databases that no table names.
+//! The user's globs: a file that TIDEOVER_LOGS_EXCEPT names is never a log. One that TIDEOVER_LOGS names satisfies 4, and each refusal
+//! is overruled whose [`Weight`] is `Yields`: those that an unusual log gets for mode "w", fsync(2) per line or control characters.
+//! TIDEOVER_LOGS does not overrule
+//! - a name or contents that show a file of a database, a file of a repository or a stream without lines: `TIDEOVER_LOGS=/srv/*`
+//!   also names /srv/db/000003.log and /srv/backup.tar.gz;
+//! - what makes it impossible to divert a write: the file has no name, the write has a position, the buffer must be aligned;
+//! - for a file without O_APPEND, that its writer asked for durability. A log may do one of the two; a file that does both is a
+//!   write-ahead log (RocksDB, etcd, MariaDB's binlog, LevelDB with sync), also of a database that no table names.
 #![forbid(unsafe_code)]
 
 use libc::{O_APPEND, O_DIRECT, O_SYNC, O_TMPFILE};
@@ -24,31 +28,32 @@ use tideover_contract::{glob, log_name};
 /// What is known of a failed write and its file.
 #[derive(Clone, Copy)]
 pub struct Facts<'a> {
-    /// Absolute, as the link /proc/self/fd/N says it; " (deleted)" at its end is not part of it. Empty: not known.
+    /// Absolute path, as the link /proc/self/fd/N says it; " (deleted)" at its end is not part of it. Empty: not known.
     pub path: &'a [u8],
     /// fcntl(2) F_GETFL.
     pub flags: i32,
     /// fstat(2) says S_ISREG.
     pub regular: bool,
-    /// Descriptor 1 or 2 was this inode when the process started. Stands for O_APPEND: `> app.log` is how many logs are made.
+    /// Descriptor 1 or 2 was open on this inode when the process started. Counts as O_APPEND, for many logs are made by `> app.log`.
     pub standard: bool,
-    /// Descriptor 2 was. Stands for a log's name: `2> errors` are messages, but `sort x > result && rm x` is data.
+    /// Descriptor 2 was open on this inode when the process started. Counts as a log's name: `2> errors` are messages, while
+    /// `sort x > result && rm x` is data.
     pub stderr: bool,
-    /// What was asked of this descriptor so far.
+    /// What calls were made with this descriptor so far.
     pub history: History,
     /// This call is of the pwrite(2) family.
     pub positioned: bool,
-    /// What was to be written; the first 4096 bytes are looked at.
+    /// What was to be written. The first 4096 bytes are looked at.
     pub payload: &'a [u8],
-    /// How the file begins; 512 bytes are looked at. Empty: an empty file, or one that can't be read.
+    /// The first bytes of the file, of which 512 are looked at. Empty: the file is, or it can't be read.
     pub head: &'a [u8],
-    /// TIDEOVER_LOGS: comma-separated globs; with a slash for the whole path, without for its last component.
+    /// TIDEOVER_LOGS: comma-separated globs. One with a slash is compared with the whole path, one without with its last component.
     pub include: &'a [u8],
-    /// TIDEOVER_LOGS_EXCEPT: the same.
+    /// TIDEOVER_LOGS_EXCEPT, in the form of `include`.
     pub exclude: &'a [u8],
 }
 
-/// What a descriptor's writer did that writers of logs don't do. Seven bits: the table of descriptors has a byte for each.
+/// Calls with a descriptor that writers of logs don't make. Seven bits: the table of descriptors has a byte for it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct History(u8);
 
@@ -88,26 +93,29 @@ impl History {
         self.0
     }
 
-    /// Both.
+    /// The calls of both.
     #[cfg(test)]
     pub const fn with(self, more: History) -> History {
         History(self.0 | more.0)
     }
 
-    /// Why this is not the history of a log.
+    /// Why this is not the history of a log; None: it may be.
     fn reason(self) -> Option<Refusal> {
         History::REASONS.iter().find(|(bit, _)| self.0 & bit.0 != 0).map(|&(_, refusal)| refusal)
     }
 }
 
-/// Rule 3. Names and directories as comma-separated globs; a directory counts wherever it stands in the path.
+/// Files of one kind that are no logs.
 struct Group {
+    /// Why they are none.
     refusal: Refusal,
+    /// Their names, as comma-separated globs.
     names: &'static [u8],
+    /// Directories in which they are, anywhere in the path, as comma-separated globs.
     directories: &'static [u8],
 }
 
-/// Firm groups before those that yield: a file in two of them is refused by the first.
+/// Rule 3. A file in two groups is refused by the first, so that groups which TIDEOVER_LOGS can't overrule come before the others.
 const DENIED: &[Group] = &[
     // Redis, Valkey, KeyDB: the append-only file is opened and written as a text log is. Tarantool: its WAL and snapshots.
     Group {
@@ -222,12 +230,14 @@ const RESULTS: &[u8] = b"*.csv, *.tsv, *.json, *.jsonl, *.ndjson, *.xml, *.html,
 const DATABASE_FILES: &[u8] =
     b"MANIFEST-*, CURRENT, *.sst, *.ldb, *.index, *.timeindex, *.txnindex, *.script, lastMark, __db.[0-9]*";
 
-/// Not counted among them: the list of MariaDB's binlogs, which are refused by name, lies beside its general and slow logs.
+/// Not counted among them: the list of MariaDB's binlogs. It lies beside the general and the slow log, and the binlogs themselves are
+/// refused by name.
 const BINLOG_INDEXES: &[u8] = b"*bin.index, *binlog.index";
 
+/// Do these bytes begin as contents of one kind do?
 type Recognise = fn(&[u8]) -> bool;
 
-/// Rule 5. Contents that look like text and are not a log's; in what is written, or at the beginning of the file.
+/// Rule 5. Contents that look like text and are not a log's, in what is written or at the beginning of the file.
 const CONTENTS: &[(Recognise, Refusal)] = &[
     (is_commands, Refusal::Commands),
     (is_snapshot, Refusal::Snapshot),
@@ -236,11 +246,13 @@ const CONTENTS: &[(Recognise, Refusal)] = &[
     (|bytes| bytes.starts_with(b"From "), Refusal::Mailbox),
 ];
 
+/// How many bytes of the payload are looked at.
 const PAYLOAD_LOOK: usize = 4096;
+/// How many of the file's first bytes are looked at.
 const HEAD_LOOK: usize = 512;
 
-/// Is this file a log, so that its lines may go elsewhere? `database_beside` lists the file's directory with
-/// [`is_database_file`]; it is called last, and only if all else says yes.
+/// Is this file a log, so that its lines may go elsewhere? If not, the error is the first reason that was found. `database_beside` says
+/// whether [`is_database_file`] is true of a name in the file's directory; it is called last, and only if all else is as a log's.
 pub fn judge(facts: &Facts<'_>, database_beside: impl FnOnce() -> bool) -> Result<(), Refusal> {
     refuse(!facts.regular, Refusal::NotRegular)?;
     let name = Name::of(facts.path).ok_or(Refusal::NoPath)?;
@@ -253,7 +265,7 @@ pub fn judge(facts: &Facts<'_>, database_beside: impl FnOnce() -> bool) -> Resul
     unless_included(facts.flags & O_TMPFILE == O_TMPFILE, Refusal::Nameless)?;
     unless_included(facts.flags & O_DIRECT != 0, Refusal::Direct)?;
     unless_included(facts.positioned, Refusal::Positioned)?;
-    // O_SYNC has the bits of O_DSYNC.
+    // The bits of O_SYNC include O_DSYNC.
     let synchronous = (facts.flags & O_SYNC != 0).then_some(Refusal::Synchronous);
     match (facts.flags & O_APPEND != 0 || facts.standard, synchronous.or(facts.history.reason())) {
         (false, Some(durable)) if included => return Err(durable),
@@ -267,12 +279,12 @@ pub fn judge(facts: &Facts<'_>, database_beside: impl FnOnce() -> bool) -> Resul
     for group in DENIED {
         unless_included(name.is_of(group), group.refusal)?;
     }
-    let surely = log_name::is_certain(name.base);
-    let like = surely
+    let certain = log_name::is_certain(name.base);
+    let named_like_a_log = certain
         || log_name::is_likely(name.base)
         || log_name::is_in_log_directory(name.directory, name.base)
         || (facts.stderr && !glob::any(RESULTS, name.base));
-    unless_included(!like, Refusal::Unlike)?;
+    unless_included(!named_like_a_log, Refusal::Unlike)?;
 
     let payload = facts.payload.get(..PAYLOAD_LOOK).unwrap_or(facts.payload);
     let head = facts.head.get(..HEAD_LOOK).unwrap_or(facts.head);
@@ -281,12 +293,12 @@ pub fn judge(facts: &Facts<'_>, database_beside: impl FnOnce() -> bool) -> Resul
     }
     unless_included(payload.contains(&0), Refusal::Binary)?;
     unless_included(payload.iter().any(is_control), Refusal::Control)?;
-    // Overruled: copytruncate under a writer without O_APPEND leaves a log that begins with NUL bytes.
+    // TIDEOVER_LOGS overrules this: logrotate's copytruncate under a writer without O_APPEND leaves a log that begins with NUL bytes.
     unless_included(head.iter().any(is_control), Refusal::BinaryHead)?;
-    unless_included(!surely && database_beside(), Refusal::DatabaseBeside)
+    unless_included(!certain && database_beside(), Refusal::DatabaseBeside)
 }
 
-/// Does a file of this name say that the logs of its directory belong to a database?
+/// Does a file of this name show that the logs in its directory are a database's?
 pub fn is_database_file(name: &[u8]) -> bool {
     glob::any(DATABASE_FILES, name) && !glob::any(BINLOG_INDEXES, name)
 }
@@ -295,11 +307,13 @@ fn refuse(refused: bool, refusal: Refusal) -> Result<(), Refusal> {
     if refused { Err(refusal) } else { Ok(()) }
 }
 
+/// The path of a file, and its parts.
 struct Name<'a> {
+    /// Absolute.
     path: &'a [u8],
-    /// With the slash at its end.
+    /// The directory, with the slash at its end.
     directory: &'a [u8],
-    /// Not empty.
+    /// The last component; not empty.
     base: &'a [u8],
 }
 
@@ -311,13 +325,13 @@ impl<'a> Name<'a> {
         directory.starts_with(b"/").then_some(Name { path, directory, base })
     }
 
-    /// /dev/shm is a filesystem like others.
+    /// Is this no file on a disk? (/dev/shm counts as a disk.)
     fn is_virtual(&self) -> bool {
         let under = |root: &[u8]| self.path.starts_with(root);
         under(b"/proc/") || under(b"/sys/") || under(b"/memfd:") || (under(b"/dev/") && !under(b"/dev/shm/"))
     }
 
-    /// Does a list of the user's name it?
+    /// Does one of these globs of the user's match?
     fn is_in(&self, globs: &[u8]) -> bool {
         globs.split(|&byte| byte == b',').map(<[u8]>::trim_ascii).any(|glob| {
             let text = if glob.contains(&b'/') { self.path } else { self.base };
@@ -329,7 +343,7 @@ impl<'a> Name<'a> {
         glob::any(group.names, self.base) || self.components().any(|c| glob::any(group.directories, c))
     }
 
-    /// logs/HEAD and logs/refs/ lie in a directory named logs; in a bare repository nothing else tells.
+    /// Is this git's logs/HEAD, or below logs/refs/? In a bare repository nothing else in the path shows what it is.
     fn is_reflog(&self) -> bool {
         let below = self.components().skip(1).chain([self.base]);
         self.components().zip(below).any(|(c, below)| c == b"logs" && (below == b"HEAD" || below == b"refs"))
@@ -340,8 +354,8 @@ impl<'a> Name<'a> {
     }
 }
 
-/// NNNNNN.log of LevelDB, RocksDB, Kafka and, in hex digits, BookKeeper; log.N of ZooKeeper (hex) and Berkeley DB. Words of
-/// hex digits only (facade.log) are names: one decimal digit must be there.
+/// Is this a numbered segment: NNNNNN.log of LevelDB, RocksDB, Kafka and, in hexadecimal digits, BookKeeper; log.N of ZooKeeper
+/// (hexadecimal) and Berkeley DB? A word of hexadecimal digits (facade.log) is none: one decimal digit must be there.
 fn is_segment(base: &[u8]) -> bool {
     let hex = |digits: &[u8]| !digits.is_empty() && digits.iter().all(u8::is_ascii_hexdigit);
     let decimal = |digits: &[u8]| !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
@@ -349,12 +363,13 @@ fn is_segment(base: &[u8]) -> bool {
     base.strip_suffix(b".log").is_some_and(number) || base.strip_prefix(b"log.").is_some_and(hex)
 }
 
-/// Tab, newline, form feed, return, backspace and the escape of colours are text; so are bytes of any encoding above 127.
+/// Is this byte no text? Text are tab, newline, carriage return, backspace, form feed and the escape character of colours, and all
+/// bytes above 127, which may be of any encoding.
 fn is_control(byte: &u8) -> bool {
     *byte < 32 && !matches!(*byte, b'\t' | b'\n' | b'\r' | 8 | 12 | 27)
 }
 
-/// `*3\r\n$3\r\n`, or the time stamp before it: `#TS:1767225600\r\n`.
+/// Redis's commands: `*3\r\n$3\r\n`, or the time stamp before one: `#TS:1767225600\r\n`.
 fn is_commands(bytes: &[u8]) -> bool {
     let count = |rest: &[u8], end: &[u8]| {
         let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
@@ -364,13 +379,13 @@ fn is_commands(bytes: &[u8]) -> bool {
         || bytes.strip_prefix(b"#TS:").is_some_and(|rest| count(rest, b"\r\n"))
 }
 
-/// `REDIS0011`, `VALKEY080`.
+/// Redis's snapshot: `REDIS0011`, `VALKEY080`.
 fn is_snapshot(bytes: &[u8]) -> bool {
     let version = bytes.strip_prefix(b"REDIS").or(bytes.strip_prefix(b"VALKEY"));
     version.and_then(<[u8]>::first).is_some_and(u8::is_ascii_digit)
 }
 
-/// Two object names, of SHA-1 or SHA-256.
+/// A change in git's reflog: it begins with two object names, of SHA-1 or SHA-256.
 fn is_ref_change(bytes: &[u8]) -> bool {
     let mut words = bytes.splitn(3, |&byte| byte == b' ');
     let mut object =
@@ -378,11 +393,11 @@ fn is_ref_change(bytes: &[u8]) -> bool {
     object() && object()
 }
 
-/// HSQLDB names the session before each statement: `/*C5*/INSERT INTO`.
+/// A statement of HSQLDB, which puts the session's number before each: `/*C5*/INSERT INTO`.
 fn is_statement(bytes: &[u8]) -> bool {
     bytes.strip_prefix(b"/*C").and_then(<[u8]>::first).is_some_and(u8::is_ascii_digit)
 }
 
 #[cfg(test)]
-#[path = "rule_test.rs"]
+#[path = "rule_test/mod.rs"]
 mod rule_test;
