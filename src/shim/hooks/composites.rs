@@ -95,7 +95,7 @@ fn with_room<R: Answer>(call: impl Fn() -> Call, mut real: impl FnMut() -> R) ->
     real()
 }
 
-/// fopen(3): a log that can't be created for want of space gets a stand-in.
+/// fopen(3): a log that can't be created for want of space gets a placeholder.
 ///
 /// # Safety
 /// `path` and `mode` are what `real` passes to fopen(3), whose answer it returns.
@@ -113,7 +113,7 @@ unsafe fn opening(
     }
 }
 
-/// fopen(3) has failed. If that was for want of space, the file gets a stand-in, or the call waits for space.
+/// fopen(3) has failed. If that was for want of space, the file gets a placeholder, or the call waits for space.
 ///
 /// # Safety
 /// fopen(3) has just failed with this path and mode.

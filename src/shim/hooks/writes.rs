@@ -45,12 +45,12 @@ hooks! {
 
 // write(2) is the most frequent hook of all. Are any files diverted? If not: the real call, and a look at its answer.
 write_entry! {
-    write: diverted = logs::files::COUNT, real = logs::calls::REAL_WRITE, short = logs::calls::write_fell_short,
-        care = logs::calls::write_with_care
+    write: diverted = logs::files::COUNT, real = logs::calls::REAL_WRITE, short = logs::calls::write_was_short,
+        care = logs::calls::write_while_diverting
 }
 write_entry! {
-    __write: diverted = logs::files::COUNT, real = logs::calls::REAL_WRITE, short = logs::calls::write_fell_short,
-        care = logs::calls::write_with_care
+    __write: diverted = logs::files::COUNT, real = logs::calls::REAL_WRITE, short = logs::calls::write_was_short,
+        care = logs::calls::write_while_diverting
 }
 
 /// writev(2).
@@ -65,12 +65,12 @@ unsafe fn gathering(
     // SAFETY: the program passes what writev(2) wants, or what the kernel refuses, and changes none of it during the call.
     let answer = unsafe {
         if logs::files::any() {
-            let answer = logs::calls::vector_with_care(fd, buffers, count);
+            let answer = logs::calls::writev_while_diverting(fd, buffers, count);
             if answer >= 0 {
                 return answer;
             }
         }
-        logs::calls::vector_fell_short(fd, buffers, count, real())
+        logs::calls::after_writev(fd, buffers, count, real())
     };
     if answer < 0 && logs::calls::is_full(fd) { when_there_is_space(answer, "writev", real) } else { answer }
 }

@@ -72,7 +72,7 @@ unsafe fn write_through(fd: c_int, data: *const c_void, count: usize, real: Real
     // SAFETY: the caller's own promise.
     unsafe {
         let answer = real(fd, data, count);
-        if answer == count as ssize_t { Written::all(count, count) } else { after_write(fd, data, count, answer) }
+        if answer == count as ssize_t { Written::all(count, count) } else { divert_or_wait(fd, data, count, answer) }
     }
 }
 
@@ -98,7 +98,7 @@ pub(super) unsafe extern "C" fn write_all(
         let written = unsafe {
             let from = data.byte_add(all.answer as usize);
             match first.take() {
-                Some(answer) => after_write(fd, from, left, answer),
+                Some(answer) => divert_or_wait(fd, from, left, answer),
                 None => write_through(fd, from, left, real),
             }
         };
@@ -117,7 +117,7 @@ pub(super) unsafe extern "C" fn write_all(
 /// As write(2); and nobody writes to the `count` bytes at `data` meanwhile.
 #[cold]
 #[inline(never)]
-unsafe extern "C" fn after_write(fd: c_int, data: *const c_void, count: usize, answer: ssize_t) -> Written {
+unsafe extern "C" fn divert_or_wait(fd: c_int, data: *const c_void, count: usize, answer: ssize_t) -> Written {
     let vector = [iovec { iov_base: data.cast_mut(), iov_len: count }];
     // SAFETY: `Buffers::new` and `wait_for_space` ask for what the caller has promised.
     unsafe {
@@ -132,7 +132,7 @@ unsafe extern "C" fn after_write(fd: c_int, data: *const c_void, count: usize, a
 /// As write(2); and nobody writes to the `count` bytes at `data` meanwhile.
 #[cold]
 #[inline(never)]
-pub unsafe extern "C" fn write_with_care(fd: c_int, data: *const c_void, count: usize) -> ssize_t {
+pub unsafe extern "C" fn write_while_diverting(fd: c_int, data: *const c_void, count: usize) -> ssize_t {
     // SAFETY: the caller's own promise.
     unsafe { write_through(fd, data, count, real_write()) }.answer
 }
@@ -143,9 +143,9 @@ pub unsafe extern "C" fn write_with_care(fd: c_int, data: *const c_void, count: 
 /// As write(2); and nobody writes to the `count` bytes at `data` meanwhile.
 #[cold]
 #[inline(never)]
-pub unsafe extern "C" fn write_fell_short(fd: c_int, data: *const c_void, count: usize, answer: ssize_t) -> ssize_t {
+pub unsafe extern "C" fn write_was_short(fd: c_int, data: *const c_void, count: usize, answer: ssize_t) -> ssize_t {
     // SAFETY: the caller's own promise.
-    unsafe { after_write(fd, data, count, answer) }.answer
+    unsafe { divert_or_wait(fd, data, count, answer) }.answer
 }
 
 /// A write that is repeated until there is space.
@@ -205,7 +205,7 @@ fn is_on_disk(fd: c_int) -> bool {
 /// As writev(2), whatever `buffers` and `count` are; and nobody writes to the array or to what it describes meanwhile.
 #[cold]
 #[inline(never)]
-pub unsafe extern "C" fn vector_with_care(fd: c_int, buffers: *const iovec, count: c_int) -> ssize_t {
+pub unsafe extern "C" fn writev_while_diverting(fd: c_int, buffers: *const iovec, count: c_int) -> ssize_t {
     // Counts that the kernel would refuse are the kernel's to refuse.
     let size = count.max(0) as usize * size_of::<iovec>();
     if process::phase() == Phase::Sandboxed
@@ -225,23 +225,23 @@ pub unsafe extern "C" fn vector_with_care(fd: c_int, buffers: *const iovec, coun
 /// # Safety
 /// As writev(2), whatever `buffers` and `count` are; and nobody writes to the array or to what it describes meanwhile.
 #[inline(always)]
-pub unsafe fn vector_fell_short(fd: c_int, buffers: *const iovec, count: c_int, answer: ssize_t) -> ssize_t {
+pub unsafe fn after_writev(fd: c_int, buffers: *const iovec, count: c_int, answer: ssize_t) -> ssize_t {
     // SAFETY: asked only for elements below `count`, and only when the call has succeeded: then the kernel has read them all.
     let given = |i| unsafe { (*buffers.add(i)).iov_len };
     if answer >= 0 && (0..count as usize).map(given).fold(0, usize::wrapping_add) == answer as usize {
         return answer;
     }
     // SAFETY: the caller's own promise.
-    unsafe { after_vector(fd, buffers, count, answer) }
+    unsafe { writev_was_short(fd, buffers, count, answer) }
 }
 
 /// writev(2) after a real call that wrote less than it was given.
 ///
 /// # Safety
-/// As [`vector_fell_short`].
+/// As [`after_writev`].
 #[cold]
 #[inline(never)]
-unsafe extern "C" fn after_vector(fd: c_int, buffers: *const iovec, count: c_int, answer: ssize_t) -> ssize_t {
+unsafe extern "C" fn writev_was_short(fd: c_int, buffers: *const iovec, count: c_int, answer: ssize_t) -> ssize_t {
     let errno = sys::errno();
     if !decide::is_for_space(answer, errno) || buffers.is_null() || !(1..=MOST_BUFFERS).contains(&count) {
         return answer;

@@ -216,8 +216,8 @@ fn divert_rest(fd: c_int, status: &libc::stat, payload: Payload<'_>, answer: ssi
         if (status.st_size as u64).saturating_add(rest) > sys::file_size_limit() {
             return None;
         }
-        let (more, wrong) = log.write(payload.after(reached));
-        (reached, errno) = (reached + more, wrong);
+        let (more, ended_by) = log.write(payload.after(reached));
+        (reached, errno) = (reached + more, ended_by);
         if errno != libc::ENOSPC && errno != libc::EDQUOT {
             return Some(Written::all(reached, reached));
         }

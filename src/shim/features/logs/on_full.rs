@@ -26,17 +26,17 @@ pub fn may_wait(errno: i32) -> bool {
     (errno == libc::ENOSPC || errno == libc::EDQUOT) && SETTINGS.get(Id::OnFull) == on_full::WAIT && process::may_act()
 }
 
-/// Repeats the call named `call`, which failed with `wrong` (ENOSPC or EDQUOT), until there is space: `again` makes it once more. True:
+/// Repeats the call named `call`, which failed with `errno` (ENOSPC or EDQUOT), until there is space: `again` makes it once more. True:
 /// the answer of the last call stands. False: the first answer stands, because the wait was longer than TIDEOVER_FULL_WAIT, and errno
 /// is as it was; or because a signal handler interrupted it, and errno is EINTR if the call is a write.
 ///
 /// # Safety
 /// `again` may be called with `context`, on this thread and until this function returns.
 #[allow(improper_ctypes_definitions, reason = "extern \"C\" only so that it can't unwind")]
-pub unsafe extern "C" fn retry_until_space(call: &'static str, wrong: i32, again: Try, context: *mut c_void) -> bool {
+pub unsafe extern "C" fn retry_until_space(call: &'static str, errno: i32, again: Try, context: *mut c_void) -> bool {
     let saved = sys::errno();
     let mut wait = Wait::begin(call);
-    while wait.sleep(wrong) {
+    while wait.sleep(errno) {
         // SAFETY: the caller's own promise.
         let tried = unsafe { again(context) };
         if tried.errno != libc::ENOSPC && tried.errno != libc::EDQUOT {
@@ -78,10 +78,10 @@ impl Wait {
     }
 
     /// Sleeps once; false when the wait is over.
-    extern "C" fn sleep(&mut self, wrong: i32) -> bool {
+    extern "C" fn sleep(&mut self, errno: i32) -> bool {
         barrier(false, || {
             self.mask = self.mask.or_else(|| sys::block_handlers().ok());
-            let (Some(mask), Some(left)) = (self.mask, self.may_sleep(wrong)) else { return false };
+            let (Some(mask), Some(left)) = (self.mask, self.may_sleep(errno)) else { return false };
             // Asked before the sleep, too: a handler with SA_RESETHAND is gone once it has run.
             let interrupts = handlers_interrupt();
             let slept = sys::sleep_with_mask(self.next.min(left), mask);
@@ -92,7 +92,7 @@ impl Wait {
     }
 
     /// How much longer the call may wait, nanoseconds; None: no longer. Says so, or that it waits, when that is due.
-    fn may_sleep(&mut self, wrong: i32) -> Option<u64> {
+    fn may_sleep(&mut self, errno: i32) -> Option<u64> {
         let (now, most) = (sys::now(), SETTINGS.get(Id::FullWait));
         let left = self.begun.saturating_add(most).saturating_sub(now);
         if left == 0 {
@@ -103,7 +103,7 @@ impl Wait {
             page::ensure();
             page::add(&page::counters().full_waits, 1);
             let most = Seconds(most);
-            log::warn!("{}: the disk is full ({}), waiting for space, at most {most}", self.call, ErrnoName(wrong));
+            log::warn!("{}: the disk is full ({}), waiting for space, at most {most}", self.call, ErrnoName(errno));
         } else if now - self.told >= REMINDER {
             self.told = now;
             log::warn!("{}: still waiting for space, since {}", self.call, Seconds(now - self.begun));

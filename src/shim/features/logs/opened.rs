@@ -112,7 +112,7 @@ impl<'a> Log<'a> {
             match sys::write(self.fd, payload.after(written).first()) {
                 Ok(0) => return (written, libc::ENOSPC),
                 Ok(more) => written += more,
-                Err(wrong) => return (written, wrong),
+                Err(errno) => return (written, errno),
             }
         }
         (written, 0)

@@ -103,19 +103,19 @@ pub fn original(link: &[u8]) -> Option<&[u8]> {
     Some(path.strip_suffix(b" (deleted)").unwrap_or(path))
 }
 
-/// The errno for the program after a call on this descriptor has failed with `wrong`: the EPERM of a placeholder means ENOSPC.
+/// The errno for the program after a call on this descriptor has failed with `errno`: the EPERM of a placeholder means ENOSPC.
 #[cold]
 #[inline(never)]
-pub extern "C" fn true_error(fd: c_int, wrong: c_int) -> c_int {
-    barrier(wrong, || {
-        if wrong != libc::EPERM || !process::may_act() {
-            return wrong;
+pub extern "C" fn true_error(fd: c_int, errno: c_int) -> c_int {
+    barrier(errno, || {
+        if errno != libc::EPERM || !process::may_act() {
+            return errno;
         }
-        let errno = sys::errno();
+        let saved = sys::errno();
         let mut bytes = [0u8; PATH];
         let is_placeholder = sys::read_link(link(fd).as_c_str(), &mut bytes).is_ok_and(|link| original(link).is_some());
-        sys::set_errno(errno);
-        if is_placeholder { libc::ENOSPC } else { wrong }
+        sys::set_errno(saved);
+        if is_placeholder { libc::ENOSPC } else { errno }
     })
 }
 

@@ -112,8 +112,8 @@ impl Log<'_> {
         if sys::write(self.fd, note.as_bytes()) != Ok(note.as_bytes().len()) {
             return None;
         }
-        let (written, wrong) = self.write(payload);
-        if wrong != 0 {
+        let (written, errno) = self.write(payload);
+        if errno != 0 {
             return Some(written);
         }
         let (lines, age) = (file.lines.load(Relaxed), file.age());

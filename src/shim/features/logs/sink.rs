@@ -142,7 +142,7 @@ fn check(fd: i32, status: &libc::stat, full: u64, is_log: &dyn Fn(i32, &libc::st
 /// The file that TIDEOVER_FALLBACK names, unless it is on the filesystem `full`.
 fn file(path: &CStr, full: u64) -> Option<Sink> {
     let flags = libc::O_WRONLY | libc::O_APPEND | libc::O_CREAT | libc::O_CLOEXEC | libc::O_NONBLOCK | libc::O_NOCTTY;
-    let wrong = match sys::open(path, flags, 0o644) {
+    let problem = match sys::open(path, flags, 0o644) {
         Ok(fd) => match sys::fstat(fd) {
             Ok(status) if status.st_dev != full || status.st_mode & libc::S_IFMT != libc::S_IFREG => {
                 return Some(Sink {
@@ -161,7 +161,7 @@ fn file(path: &CStr, full: u64) -> Option<Sink> {
         Err(_) => "can't be opened",
     };
     if STATE.unusable_path.due().is_some() {
-        log::warn!("TIDEOVER_FALLBACK={} {wrong}; using stdout or stderr instead", Printable(path.to_bytes()));
+        log::warn!("TIDEOVER_FALLBACK={} {problem}; using stdout or stderr instead", Printable(path.to_bytes()));
     }
     None
 }
