@@ -28,7 +28,7 @@ struct Copies {
     /// Descriptor of the copy of standard output; -1: none was made. Another negative number: the process that this one was forked
     /// from has its copy at the bitwise complement.
     of_stdout: AtomicI32,
-    /// The same number for standard error.
+    /// That of standard error, in the form of `of_stdout`.
     of_stderr: AtomicI32,
 }
 

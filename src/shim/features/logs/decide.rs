@@ -47,7 +47,7 @@ fn take_write(fd: c_int, buffers: Buffers<'_>) -> Option<Written> {
     }
     let status = regular_file(fd)?;
     let file = find_diverted(fd, &status)?;
-    let log = Log::known(fd, &status);
+    let log = Log::without_path(fd, &status);
     // The inode may be that of a diverted log, and the descriptor still no log's: its number may be another file's by now, or its
     // writer has asked for durability since.
     let is_known = descriptors::marks(fd) & (LOG | HISTORY) == LOG;
@@ -61,7 +61,7 @@ fn take_write(fd: c_int, buffers: Buffers<'_>) -> Option<Written> {
     }
     let payload = buffers.payload()?;
     if !is_known {
-        Log::look(fd, &status)?.judge(payload.first()).ok()?;
+        Log::with_path(fd, &status)?.judge(payload.first()).ok()?;
         descriptors::add(fd, LOG);
         file.move_to(log.key);
     }
@@ -89,9 +89,9 @@ fn find_diverted(fd: c_int, status: &libc::stat) -> Option<&'static DivertedFile
     match found {
         Some(file) => Some(file),
         // Is it a log that could not be created before?
-        None if uncreated => files::find(Key::of_path(Log::look(fd, status)?.path())),
+        None if uncreated => files::find(Key::of_path(Log::with_path(fd, status)?.path())),
         // Is it the successor of a log that was rotated?
-        None => files::find_rotated(Log::look(fd, status)?.path()),
+        None => files::find_rotated(Log::with_path(fd, status)?.path()),
     }
 }
 
@@ -167,7 +167,7 @@ pub(super) extern "C" fn after_short_write(fd: c_int, buffers: Buffers<'_>, answ
 /// A write failed with EPERM. If the descriptor is a [placeholder]: creates the real file if that is possible by now, and diverts what
 /// the file does not take.
 fn write_to_placeholder(fd: c_int, status: &libc::stat, payload: Payload<'_>) -> Option<Written> {
-    let mut log = Log::look(fd, status)?;
+    let mut log = Log::with_path(fd, status)?;
     let mut path = Text::<PATH>::new();
     path.set(placeholder::original(log.path())?);
     log.key = Key::of_path(path.as_bytes());
@@ -201,7 +201,7 @@ fn divert_rest(fd: c_int, status: &libc::stat, payload: Payload<'_>, answer: ssi
     if !program::may_divert() {
         return None;
     }
-    let log = Log::look(fd, status)?;
+    let log = Log::with_path(fd, status)?;
     if let Err(refusal) = log.judge(payload.first()) {
         if answer < 0 {
             page::add(&page::page().refusals[refusal as usize], 1);

@@ -102,7 +102,7 @@ impl Log<'_> {
         count_sent(file, lines, payload.len(), whole_lines, dropped, now);
     }
 
-    /// TIDEOVER_FALLBACK_PREFIX, with its placeholders replaced.
+    /// TIDEOVER_FALLBACK_PREFIX, with `{path}`, `{name}` and `{pid}` replaced.
     fn fill_prefix(&self, to: &mut Text<300>) {
         let path = self.path();
         let base = path.rsplit(|&b| b == b'/').next().unwrap_or(path);

@@ -23,16 +23,16 @@ const LONGEST_GAP: u64 = 10 * SECOND;
 /// How often a thread calls sched_yield(2) for another that is about to finish. Bounded, since that one may have left by longjmp(3).
 const MOST_YIELDS: u32 = 2000;
 
-/// The states of an entry. It is free,
+/// State of an entry that no file has.
 const FREE: u32 = 0;
-/// or a thread fills it in;
+/// State of an entry that a thread fills in, or frees.
 const CLAIMED: u32 = 1;
-/// lines of its file are diverted,
+/// State of an entry whose file's lines are diverted.
 const DIVERTED: u32 = 2;
-/// or a thread tries to write them to the file again.
+/// State of an entry whose file's lines are diverted, while a thread tries to write to the file again.
 const RECOVERING: u32 = 3;
 
-/// How many files are diverted: while it is 0, writes look at nothing else. A word by itself, which the assembly of write(2) loads.
+/// How many files are diverted. While it is 0, that is all that a write tests. A word by itself, for the assembly of write(2) loads it.
 pub static COUNT: AtomicU32 = AtomicU32::new(0);
 
 /// A diverted file.
@@ -51,7 +51,7 @@ pub struct DivertedFile {
     pub errno: AtomicI32,
     /// Since when its lines are diverted, CLOCK_REALTIME nanoseconds.
     pub since: AtomicU64,
-    /// The same time, CLOCK_MONOTONIC nanoseconds.
+    /// Since when its lines are diverted, CLOCK_MONOTONIC nanoseconds.
     since_monotonic: AtomicU64,
     /// Lines that went elsewhere.
     pub lines: AtomicU64,
@@ -98,7 +98,7 @@ impl DivertedFile {
 #[unsafe(link_section = ".tables")]
 static TABLE: [DivertedFile; FILES] = [const { DivertedFile::free() }; FILES];
 
-/// Is any file diverted? One load.
+/// Is any file diverted? Costs one load.
 #[inline(always)]
 pub fn any() -> bool {
     COUNT.load(Relaxed) != 0
@@ -225,7 +225,7 @@ impl DivertedFile {
         SIGNALS.start + self.number() as i32 % SIGNALS.len() as i32
     }
 
-    /// Counts what went elsewhere. `whole_lines`: the last byte was a newline.
+    /// Counts what went elsewhere at the time `now` (CLOCK_MONOTONIC nanoseconds). `whole_lines`: the last byte was a newline.
     pub fn count(&self, lines: u64, bytes: u64, whole_lines: bool, now: u64) {
         self.lines.fetch_add(lines, Relaxed);
         self.bytes.fetch_add(bytes, Relaxed);
@@ -246,7 +246,7 @@ impl DivertedFile {
         }
     }
 
-    /// Is it time to check whether the file can be written again?
+    /// Is it time to check whether the file can be written again? `now` is CLOCK_MONOTONIC in nanoseconds.
     pub fn is_check_due(&self, now: u64) -> bool {
         now >= self.next_check.load(Relaxed)
     }

@@ -38,13 +38,13 @@ pub(super) struct Log<'a> {
 
 impl<'a> Log<'a> {
     /// A file whose path is not needed yet.
-    pub(super) fn known(fd: c_int, status: &'a libc::stat) -> Log<'a> {
+    pub(super) fn without_path(fd: c_int, status: &'a libc::stat) -> Log<'a> {
         Log { fd, status, path: OnceCell::new(), device: status.st_dev, key: Key::of_file(status) }
     }
 
-    /// A file with its path. None if the path is not known (there is no /proc) or too long.
-    pub(super) fn look(fd: c_int, status: &'a libc::stat) -> Option<Log<'a>> {
-        let log = Log::known(fd, status);
+    /// A file, and its path. None if the path is not known (there is no /proc) or too long.
+    pub(super) fn with_path(fd: c_int, status: &'a libc::stat) -> Option<Log<'a>> {
+        let log = Log::without_path(fd, status);
         (!log.path().is_empty()).then_some(log)
     }
 
@@ -130,7 +130,8 @@ impl<'a> Log<'a> {
 
     /// Where lines of this log can go now.
     pub(super) fn sink(&self) -> Option<Sink> {
-        let is_log = |fd: c_int, status: &libc::stat| Log::look(fd, status).is_some_and(|log| log.judge(b"\n").is_ok());
+        let is_log =
+            |fd: c_int, status: &libc::stat| Log::with_path(fd, status).is_some_and(|log| log.judge(b"\n").is_ok());
         sink::choose(self.device, &is_log)
     }
 }

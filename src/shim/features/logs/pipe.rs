@@ -29,13 +29,13 @@ struct Check {
 
 static CHECK: Check = Check { valid_until: AtomicU64::new(0), invalid_until: AtomicU64::new(0) };
 
-/// The host is about to close or to replace the pipe's number. Also in the child of a fork, which may do so by calls that have no
+/// The program is about to close or to replace the pipe's number. Also in the child of a fork, which may do so by calls that have no
 /// hook: daemon(3).
 pub fn changes() {
     CHECK.invalid_until.store(sys::now() + CHANGE, Relaxed);
 }
 
-/// The host has closed or replaced one of the numbers. Says again that the number changes, for if that took longer than
+/// The program has closed or replaced one of the numbers. Says again that the number changes, for if that took longer than
 /// [`CHANGE`], another thread may have asked fstat(2) meanwhile.
 #[cold]
 #[inline(never)]

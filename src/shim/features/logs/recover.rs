@@ -28,7 +28,7 @@ impl Log<'_> {
         // The rest of a line goes where its beginning went.
         let tail = if file.mid_line.load(Relaxed) { payload.line().unwrap_or(total) } else { 0 };
         let now = sys::now();
-        // From here until the outcome is known, other threads wait for it: of lines that are written at the same time, all are diverted or
+        // Until the outcome is known, other threads that write lines of this file wait for it, so that all of these lines are diverted or
         // none is.
         if tail < total && file.is_check_due(now) && file.begin_recovery() {
             file.checked();
@@ -78,7 +78,7 @@ impl Log<'_> {
     ) -> Option<Written> {
         let status = sys::fstat(self.fd).ok()?;
         descriptors::forget(self.fd);
-        let real = Log { device: self.device, path: self.path.clone(), ..Log::known(self.fd, &status) };
+        let real = Log { device: self.device, path: self.path.clone(), ..Log::without_path(self.fd, &status) };
         let total = payload.len();
         let written = match diverted {
             Some(file) if file.begin_recovery() => {
@@ -94,7 +94,7 @@ impl Log<'_> {
         if written >= total {
             return Some(Written::all(total, total));
         }
-        let log = Log::look(self.fd, &status)?;
+        let log = Log::with_path(self.fd, &status)?;
         descriptors::add(self.fd, LOG);
         log.divert(payload.after(written), libc::ENOSPC, written > 0)?;
         Some(Written::all(total, written))

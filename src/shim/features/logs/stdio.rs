@@ -74,9 +74,11 @@ pub fn find() -> bool {
     }
 }
 
+/// See [`State::native_write`].
 #[inline(always)]
 fn native_write() -> RealWrite {
-    // SAFETY: `install_now` stores the address of a function named "write" before `file_write`, which alone comes here, is called.
+    // SAFETY: only `file_write` and what it calls come here, and `install_now` has stored the address of libc's write(2) before it put
+    // `file_write` into the tables.
     unsafe { core::mem::transmute(STATE.native_write.load(Relaxed)) }
 }
 
@@ -106,7 +108,7 @@ pub fn install() {
 #[unsafe(link_section = ".text.on_success")]
 extern "C" fn install_now() {
     barrier((), || {
-        // Not only where the library may act: at load it may not yet.
+        // Not `may_act`, which is false at load.
         if process::phase() == Phase::Sandboxed {
             return;
         }
