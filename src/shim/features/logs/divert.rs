@@ -9,6 +9,7 @@ use tideover_contract::page::{EventKind, Outcome};
 use tideover_contract::settings;
 
 use super::files::{self, DivertedFile};
+use super::messages::MESSAGES;
 use super::opened::Log;
 use super::payload::{self, Buffer, Payload, Written};
 use super::sink::{ONE_WRITE, Sink};
@@ -18,27 +19,11 @@ use crate::os::text::Text;
 use crate::state::events::{self, Event};
 use crate::state::page;
 use crate::state::process;
-use crate::state::report::{ErrnoName, More, Repeated};
+use crate::state::report::{ErrnoName, More};
 use crate::state::settings::SETTINGS;
 
-/// What is remembered from one diverted write to the next.
-struct State {
-    /// pwritev2(2) can't do what [`send_to_pipe`] needs (Linux before 6.18), so poll(2) is asked before each write.
-    is_old_kernel: AtomicBool,
-    /// The message that a log is diverted.
-    diverted: Repeated,
-    /// The message that there is no sink.
-    no_sink: Repeated,
-    /// The message that a cap is reached.
-    capped: Repeated,
-}
-
-static STATE: State = State {
-    is_old_kernel: AtomicBool::new(false),
-    diverted: Repeated::new(),
-    no_sink: Repeated::new(),
-    capped: Repeated::new(),
-};
+/// pwritev2(2) can't do what [`send_to_pipe`] needs (Linux before 6.18), so poll(2) is asked before each write.
+static IS_OLD_KERNEL: AtomicBool = AtomicBool::new(false);
 
 /// Why lines are diverted, for messages: `errno` is ENOSPC or EDQUOT.
 pub(super) fn reason(errno: c_int) -> &'static str {
@@ -49,7 +34,7 @@ impl Log<'_> {
     /// A sink for so many bytes, if there is one and the caps allow them; they are charged then.
     pub(super) fn charged_sink(&self, bytes: usize, errno: c_int, now: u64) -> Option<Sink> {
         let Some(sink) = self.sink() else {
-            if let Some(more) = STATE.no_sink.due() {
+            if let Some(more) = MESSAGES.no_sink.due() {
                 log::warn!(
                     "{}: {}, and there is nowhere to send its lines; TIDEOVER_FALLBACK= names a file on another disk{}",
                     self.name(),
@@ -60,11 +45,11 @@ impl Log<'_> {
             return None;
         };
         if let Err(cap) = cap::charge(bytes as u64, now) {
-            if let Some(more) = STATE.capped.due() {
+            if let Some(more) = MESSAGES.capped.due() {
                 log::warn!(
                     "{}: more is written than {} admits: the error is passed on{}",
                     self.name(),
-                    settings::SETTINGS[cap as usize].env,
+                    settings::ROWS[cap as usize].env,
                     More(more)
                 );
             }
@@ -126,7 +111,7 @@ impl Log<'_> {
 
     /// Says that lines go to `sink` from now on.
     fn announce_diversion(&self, errno: c_int, sink: &str) {
-        if let Some(more) = STATE.diverted.due() {
+        if let Some(more) = MESSAGES.diverted.due() {
             let reason = reason(errno);
             log::warn!("{}: {reason} ({}), its lines go to {sink}{}", self.name(), ErrnoName(errno), More(more));
         }
@@ -145,7 +130,7 @@ pub(super) fn send_to_pipe(file: &DivertedFile, buffer: Buffer<'_>) -> Option<Wr
     let count = buffer.len();
     let now = sys::now();
     let plain = (1..=ONE_WRITE).contains(&count) && SETTINGS.fallback_prefix().is_empty();
-    if !plain || STATE.is_old_kernel.load(Relaxed) || file.mid_line.load(Relaxed) || file.is_check_due(now) {
+    if !plain || IS_OLD_KERNEL.load(Relaxed) || file.mid_line.load(Relaxed) || file.is_check_due(now) {
         return None;
     }
     let fd = pipe::descriptor(now)?;
@@ -166,7 +151,7 @@ pub(super) fn send_to_pipe(file: &DivertedFile, buffer: Buffer<'_>) -> Option<Wr
     }
     file.end_sending();
     if matches!(written, Err(libc::EOPNOTSUPP | libc::ENOSYS | libc::EINVAL | libc::EPERM)) {
-        STATE.is_old_kernel.store(true, Relaxed);
+        IS_OLD_KERNEL.store(true, Relaxed);
     }
     (!sent.is_empty()).then_some(Written::all(sent.len(), 0))
 }

@@ -13,7 +13,7 @@
 //! - [`sink`], with [`pipe`] and [`copies`]: where lines go. [`files`]: what is diverted now. [`cap`]: how much may be. [`space`]: is
 //!   there room again?
 //! - [`rule`]: is this a log? [`program`]: is this a program whose files may be logs? [`payload`]: the program's buffers.
-//!   [`streams`]: what standard output was at start.
+//!   [`streams`]: what standard output was at start. [`messages`]: what is said at most so often.
 
 pub mod calls;
 mod cap;
@@ -23,6 +23,7 @@ mod decide;
 mod divert;
 pub mod dprintf;
 pub mod files;
+mod messages;
 pub mod on_full;
 mod opened;
 mod payload;

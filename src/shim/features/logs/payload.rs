@@ -72,7 +72,9 @@ impl<'a> Buffer<'a> {
     /// Writes to a pipe what it takes at once, see [`sys::write_now`]. Returns the bytes that were written, which are fewer than all
     /// only if the rest of the buffer can't be read.
     pub fn write_now(self, pipe: i32) -> Result<&'a [u8], Errno> {
-        let count = sys::write_now(pipe, self.buffer.iov_base, self.buffer.iov_len)?;
+        // SAFETY: what `Buffers::new` was promised is all that a write of the buffer asks for: the kernel answers EFAULT where it can't
+        // read.
+        let count = unsafe { sys::write_now(pipe, self.buffer.iov_base, self.buffer.iov_len) }?;
         // SAFETY: the kernel has just read these bytes, so they are mapped, and not at NULL; `Buffers::new` was promised that they stay
         // mapped and as they are while 'a lasts.
         Ok(if count == 0 { &[] } else { unsafe { core::slice::from_raw_parts(self.buffer.iov_base.cast(), count) } })

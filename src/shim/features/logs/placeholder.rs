@@ -11,6 +11,7 @@ use core::ffi::CStr;
 
 use libc::c_int;
 
+use super::messages::MESSAGES;
 use super::opened::{PATH, database_beside, link, working_directory};
 use super::program;
 use super::rule::{self, Facts, History};
@@ -18,7 +19,7 @@ use crate::os::barrier::barrier;
 use crate::os::sys;
 use crate::os::text::Text;
 use crate::state::process;
-use crate::state::report::{ErrnoName, More, Printable, Repeated};
+use crate::state::report::{ErrnoName, More, Printable};
 use crate::state::settings::SETTINGS;
 
 /// What a memory file is called is this and the log's path.
@@ -27,9 +28,6 @@ const NAME: &[u8] = b"tideover:";
 const LINK: &[u8] = b"/memfd:tideover:";
 /// Bytes of the longest path: the kernel takes no longer names for memory files.
 const LONGEST: usize = 249 - NAME.len();
-
-/// The message that a log can't be created.
-static CANT_BE_CREATED: Repeated = Repeated::new();
 
 /// Could a file that open(2) with these flags failed to open, with this errno, be a log that can't be created?
 pub fn is_wanted(errno: c_int, flags: c_int) -> bool {
@@ -74,7 +72,7 @@ pub fn make(at: c_int, path: &CStr, flags: c_int, mode: u32, errno: c_int) -> Op
         sys::close(fd);
         return None;
     }
-    if let Some(more) = CANT_BE_CREATED.due() {
+    if let Some(more) = MESSAGES.cant_be_created.due() {
         log::warn!(
             "{}: can't be created ({}), its lines go elsewhere until it can{}",
             Printable(path.as_bytes()),

@@ -8,16 +8,14 @@ use tideover_contract::page::EventKind;
 
 use super::divert;
 use super::files::DivertedFile;
+use super::messages::MESSAGES;
 use super::opened::Log;
 use super::payload::{Payload, Written};
 use super::space;
 use crate::os::sys;
 use crate::os::text::{Text, Time};
 use crate::state::descriptors::{self, LOG};
-use crate::state::report::{More, Repeated, Seconds};
-
-/// The message that a log is written again.
-static RECOVERED: Repeated = Repeated::new();
+use crate::state::report::{More, Seconds};
 
 impl Log<'_> {
     /// A write to a diverted file: it is diverted, too, or written to the file if there is room again. None: it was not written at all,
@@ -124,7 +122,7 @@ impl Log<'_> {
 
     /// Says that lines are written to the file again.
     fn announce_recovery(&self, lines: u64, age: u64, sink: &str) {
-        if let Some(more) = RECOVERED.due() {
+        if let Some(more) = MESSAGES.recovered.due() {
             log::warn!("{}: recovered after {}, {lines} lines went to {sink}{}", self.name(), Seconds(age), More(more));
         }
         self.emit(EventKind::Restored, 0, age);

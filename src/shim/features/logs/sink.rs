@@ -12,11 +12,12 @@ use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use tideover_contract::settings::{Id, SECOND, sink as sinks};
 
 use super::copies;
+use super::messages::MESSAGES;
 use super::payload::Payload;
 use super::streams::{STDERR, STDOUT, Stream};
 use crate::os::sys;
 use crate::os::text::Text;
-use crate::state::report::{Printable, Repeated};
+use crate::state::report::Printable;
 use crate::state::settings::SETTINGS;
 
 /// Descriptors below this number are looked at for a copy that the program made of a standard stream. Shells keep theirs at 10 while a
@@ -29,19 +30,12 @@ const READER_WAIT: i32 = 4;
 /// A reader that has not read for so many nanoseconds has stopped: until it reads again, lines are dropped without a wait.
 const STOPPED: u64 = SECOND / 5;
 
-/// What is known of the sink beyond one write.
-struct State {
-    /// Since when its reader has not read, CLOCK_MONOTONIC nanoseconds; 0: it reads.
-    stalled_since: AtomicU64,
-    /// The message that the file TIDEOVER_FALLBACK names can't be used.
-    unusable_path: Repeated,
-}
-
-static STATE: State = State { stalled_since: AtomicU64::new(0), unusable_path: Repeated::new() };
+/// Since when the sink's reader has not read, CLOCK_MONOTONIC nanoseconds; 0: it reads.
+static STALLED_SINCE: AtomicU64 = AtomicU64::new(0);
 
 /// Did the reader of the sink not read when it was last asked?
 pub fn has_stalled_reader() -> bool {
-    STATE.stalled_since.load(Relaxed) != 0
+    STALLED_SINCE.load(Relaxed) != 0
 }
 
 /// An open descriptor of a standard stream's file.
@@ -160,7 +154,7 @@ fn file(path: &CStr, full: u64) -> Option<Sink> {
         },
         Err(_) => "can't be opened",
     };
-    if STATE.unusable_path.due().is_some() {
+    if MESSAGES.unusable_path.due().is_some() {
         log::warn!("TIDEOVER_FALLBACK={} {problem}; using stdout or stderr instead", Printable(path.to_bytes()));
     }
     None
@@ -189,7 +183,7 @@ impl Sink {
     fn write_in_time(&self, prefix: &[u8], part: &[u8]) -> bool {
         let ready = self.ready.replace(false);
         if ready && has_stalled_reader() {
-            STATE.stalled_since.store(0, Relaxed);
+            STALLED_SINCE.store(0, Relaxed);
         }
         if !ready && !self.wait_for_reader() {
             return false;
@@ -203,16 +197,16 @@ impl Sink {
     /// Waits until the sink can be written: for [`READER_WAIT`], since a reader may be a little slower than the writer or not be
     /// scheduled for a while; not at all if the reader has stopped.
     fn wait_for_reader(&self) -> bool {
-        let since = STATE.stalled_since.load(Relaxed);
+        let since = STALLED_SINCE.load(Relaxed);
         let now = sys::now();
         let has_stopped = since != 0 && now.saturating_sub(since) > STOPPED;
         let mut asked = [sys::pollfd(self.fd, libc::POLLOUT)];
         let wait = if has_stopped { 0 } else { READER_WAIT };
         let writable = sys::poll_for(&mut asked, wait).is_ok() && asked[0].revents == libc::POLLOUT;
         if writable {
-            STATE.stalled_since.store(0, Relaxed);
+            STALLED_SINCE.store(0, Relaxed);
         } else if since == 0 {
-            STATE.stalled_since.store(now, Relaxed);
+            STALLED_SINCE.store(now, Relaxed);
         }
         writable
     }

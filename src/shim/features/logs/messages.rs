@@ -1,0 +1,32 @@
+//! What this folder says at most so often: one entry for each kind of message.
+#![deny(unsafe_code)]
+
+use crate::state::report::Repeated;
+
+/// The kinds of messages.
+pub struct Messages {
+    /// Lines of a log are diverted from now on.
+    pub diverted: Repeated,
+    /// Lines are written to the log again.
+    pub recovered: Repeated,
+    /// There is no sink for the lines of a log.
+    pub no_sink: Repeated,
+    /// A cap on what may be diverted is reached.
+    pub capped: Repeated,
+    /// The file that TIDEOVER_FALLBACK names can't be used.
+    pub unusable_path: Repeated,
+    /// A log can't be created.
+    pub cant_be_created: Repeated,
+}
+
+/// When each kind was said last.
+#[allow(unsafe_code, reason = "only where it stands in the library (layout.ld)")]
+#[unsafe(link_section = ".tables")]
+pub static MESSAGES: Messages = Messages {
+    diverted: Repeated::new(),
+    recovered: Repeated::new(),
+    no_sink: Repeated::new(),
+    capped: Repeated::new(),
+    unusable_path: Repeated::new(),
+    cant_be_created: Repeated::new(),
+};
