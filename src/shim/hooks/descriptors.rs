@@ -57,7 +57,7 @@ fn onto(_: impl Fn() -> Call, mut real: impl FnMut() -> c_int, from: c_int, to: 
         page::replaced();
         descriptors::copy(from, fd);
     } else if replaced != 0 {
-        descriptors::put_back(to, replaced);
+        descriptors::undo_take(to, replaced);
     }
     fd
 }

@@ -180,6 +180,6 @@ fn ending(_: impl Fn() -> Call, mut real: impl FnMut()) {
 /// _exit(2) and its variants, which run no destructors.
 #[inline(always)]
 fn leaving(_: impl Fn() -> Call, mut real: impl FnMut()) {
-    page::leave();
+    page::process_ends();
     real();
 }

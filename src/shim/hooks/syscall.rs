@@ -131,7 +131,7 @@ unsafe fn by_number(
     let what = concern(number, arguments);
     match what {
         Concern::None => return real(),
-        Concern::Exits => page::leave(),
+        Concern::Exits => page::process_ends(),
         Concern::Sandboxes(_) => sandbox::before(),
         Concern::Loops => thread::mark_event_loop(),
         Concern::Closes if descriptors::forget(arguments[0] as c_int) => {

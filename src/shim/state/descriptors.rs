@@ -1,8 +1,8 @@
-//! Four bytes of memory per descriptor: has its user asked for durability, is it a log whose lines go elsewhere, is it a
-//! client's socket? Two would do, and cost an instruction more at each close of a client.
+//! The marks of each descriptor, 32 bits: is it a log whose lines are diverted, has the program asked for durability, is it a socket of
+//! a client ... 16 bits would be enough, but cost one more instruction at each close of a client.
 //!
-//! A fixed table, not one sized by the limit (moby#38814 has limits of 2^30).
-//! Numbers beyond it count as durable: what is not known gets the true error. Sockets beyond it are not counted.
+//! They are in a table of fixed size, not of the size of the limit, which may be 2^30 (moby#38814). Descriptors beyond its end count as
+//! ones whose program has asked for durability, so that they get the original error; sockets beyond it are not counted.
 
 use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64};
@@ -15,30 +15,30 @@ use crate::state::handlers::handlers;
 use crate::state::process::{self, Phase};
 use crate::state::{page, thread};
 
-/// Descriptors from this number on are not known.
+/// The table has marks for descriptors below this number.
 pub const NUMBERS: usize = 65536;
 
-/// The lowest byte: what its user did that writers of logs don't do.
+/// The lowest byte: what the program did with it that writers of logs don't do (`contract`'s refusals for logs).
 pub const HISTORY: u32 = 0xff;
-/// Judged to be a log while its filesystem was full.
+/// It was found to be a log, while its filesystem was full.
 pub const LOG: u32 = 0x100;
-/// Known not to be a regular file.
+/// It is not a regular file.
 pub const OTHER: u32 = 0x200;
-/// A socket that accept(2) gave.
+/// A socket that accept(2) returned.
 pub const CLIENT: u32 = 0x400;
-/// A socket that this program has connected.
+/// A socket that the program has connected.
 pub const OUTGOING: u32 = 0x800;
-/// A socket, or an epoll set, that has, or had, more than one descriptor here.
+/// A socket or an epoll set that has or had more than one descriptor in this process.
 pub const SHARED: u32 = 0x1000;
-/// A socket that clients connect to.
+/// A listening socket.
 pub const LISTENER: u32 = 0x2000;
 /// An epoll set.
 pub const EPOLL: u32 = 0x4000;
-/// A client that has been counted before its hook comes to it: where clients are limited.
+/// A client's socket that has been counted before the hook has returned from accept(2): where clients are limited.
 pub const FRESH: u32 = 0x8000;
 /// Standard output or error, and a pipe: looked at a moment ago (see [`crate::features::logs::pipe`]).
 pub const PIPE: u32 = 0x1_0000;
-/// Its history ends when its stream is closed ([`forget_after_flush`]).
+/// Its [`HISTORY`] ends when its stream is closed ([`forget_after_flush`]).
 const FLUSHING: u32 = 0x2_0000;
 /// The upper part: which diverted file it is (see [`crate::features::logs::files`]); 0: not known.
 const FILE: u32 = 0xfffc_0000;
@@ -47,19 +47,38 @@ const COUNTED: u32 = CLIENT | OUTGOING;
 
 type Marks = [AtomicU32; NUMBERS];
 
-/// Mapped when the first mark is made; most programs make none.
-static MARKS: AtomicPtr<Marks> = AtomicPtr::new(core::ptr::null_mut());
-/// There was no memory for a mark: from then on, nothing is known, and nothing is taken for a log.
-static BLIND: AtomicBool = AtomicBool::new(false);
-/// One above the highest number that was ever marked.
-static TOP: AtomicU32 = AtomicU32::new(0);
+/// What is known of the table.
+struct State {
+    /// The table, or null: it is mapped for the first mark, and most programs have none.
+    table: AtomicPtr<Marks>,
+    /// There was no memory for it: nothing is known of any descriptor from then on, so none is taken for a log.
+    has_no_memory: AtomicBool,
+    /// One above the highest number that was ever marked.
+    end: AtomicU32,
+    /// When [`reconcile_now_and_then`] last did something, nanoseconds of CLOCK_MONOTONIC.
+    reconciled: AtomicU64,
+}
+
+static STATE: State = State {
+    table: AtomicPtr::new(core::ptr::null_mut()),
+    has_no_memory: AtomicBool::new(false),
+    end: AtomicU32::new(0),
+    reconciled: AtomicU64::new(0),
+};
 
 #[inline(always)]
 fn table() -> Option<&'static Marks> {
-    // SAFETY: null, or a mapping of this size, zeroed, that is never unmapped.
-    unsafe { MARKS.load(Acquire).as_ref() }
+    // SAFETY: null, or what `make_table` has mapped: as many bytes, zero at first, which are valid atomics, and never unmapped.
+    unsafe { STATE.table.load(Acquire).as_ref() }
 }
 
+/// The marks of one descriptor, if the table is there and has them.
+#[inline(always)]
+fn entry(fd: i32) -> Option<&'static AtomicU32> {
+    table().and_then(|table| table.get(fd as usize))
+}
+
+/// Maps the table. False: there is no memory for it.
 #[cold]
 #[inline(never)]
 #[unsafe(link_section = ".text.on_success")]
@@ -67,27 +86,27 @@ extern "C" fn make_table() -> bool {
     let made =
         if process::phase() == Phase::Sandboxed { Err(libc::EPERM) } else { sys::map_private(size_of::<Marks>()) };
     let Ok(fresh) = made else {
-        BLIND.store(true, Relaxed);
+        STATE.has_no_memory.store(true, Relaxed);
         return false;
     };
-    if MARKS.compare_exchange(core::ptr::null_mut(), fresh.cast(), AcqRel, Relaxed).is_err() {
-        // SAFETY: mapped above with this size; another thread was first, and nobody knows of this one.
+    if STATE.table.compare_exchange(core::ptr::null_mut(), fresh.cast(), AcqRel, Relaxed).is_err() {
+        // SAFETY: mapped above with this size; another thread was first, and nothing else has the address of this one.
         unsafe { sys::unmap(fresh, size_of::<Marks>()) };
     }
     true
 }
 
-/// What is known of a descriptor.
+/// The marks of a descriptor: 0 if nothing is known of it, [`HISTORY`] if nothing can be known.
 #[inline(always)]
 pub fn marks(fd: i32) -> u32 {
     match table() {
         Some(marks) => marks.get(fd as usize).map_or(HISTORY, |marks| marks.load(Relaxed)),
-        None if (fd as usize) < NUMBERS && !BLIND.load(Relaxed) => 0,
+        None if (fd as usize) < NUMBERS && !STATE.has_no_memory.load(Relaxed) => 0,
         None => HISTORY,
     }
 }
 
-/// Notes a kind of descriptor that most programs have few of.
+/// [`add`], called from hooks for a kind of descriptor that most programs have few of.
 #[cold]
 #[inline(never)]
 #[unsafe(link_section = ".text.on_success")]
@@ -99,17 +118,16 @@ pub extern "C" fn classify(fd: i32, kind: u32) {
     });
 }
 
-/// Notes something; not in the child of a vfork, whose descriptors are its own, and whose memory is its parent's.
+/// Adds marks; not in the child of a vfork(2), which has descriptors of its own in its parent's memory.
 #[inline(always)]
 pub fn add(fd: i32, marks: u32) {
     if thread::is_in_vfork() || table().is_none() && !make_table() {
         return;
     }
-    let known = table().and_then(|table| table.get(fd as usize));
     let is_new = |known: u32| known & marks != marks || known & FLUSHING != 0 && marks & HISTORY != 0;
-    if let Some(known) = known.filter(|known| is_new(known.load(Relaxed))) {
+    if let Some(known) = entry(fd).filter(|known| is_new(known.load(Relaxed))) {
         if marks & (HISTORY | FLUSHING) != 0 {
-            // What is shown of a number from now on is of the file that it has next.
+            // From now on the marks are those of the file that the number is open on next.
             known.fetch_and(!FLUSHING, Relaxed);
         }
         known.fetch_or(marks, Relaxed);
@@ -117,26 +135,26 @@ pub fn add(fd: i32, marks: u32) {
     }
 }
 
-/// Notes which diverted file it is.
+/// Marks a descriptor with the number of the diverted file that it is open on.
 pub fn set_file(fd: i32, number: u32) {
-    if let Some(known) = table().and_then(|table| table.get(fd as usize)) {
+    if let Some(known) = entry(fd) {
         let set = |marks| Some(marks & !FILE | number << FILE.trailing_zeros());
         let _ = known.fetch_update(Relaxed, Relaxed, set);
     }
 }
 
-/// The same number in [`marks`].
+/// The number that [`set_file`] has put into these marks; 0: none.
 pub fn file(marks: u32) -> u32 {
     marks >> FILE.trailing_zeros()
 }
 
-/// There is a descriptor of this number.
+/// Notes that there is a descriptor of this number, for [`forget_range`] and [`marked`].
 pub fn reach(fd: i32) {
-    TOP.fetch_max(fd.max(0) as u32 + 1, Relaxed);
+    STATE.end.fetch_max(fd.max(0) as u32 + 1, Relaxed);
 }
 
-/// The number is about to be free, or belongs to something new. True: it is a copy of our own, and the host's close must find
-/// nothing there.
+/// Forgets the marks of a descriptor that is about to be closed, or whose number is open on something new. True: it is one of the
+/// library's own, so a close(2) by the program must fail with EBADF.
 #[inline(always)]
 pub fn forget(fd: i32) -> bool {
     let Some(table) = table() else { return false };
@@ -147,39 +165,40 @@ pub fn forget(fd: i32) -> bool {
     let known = &table[fd as usize];
     match known.load(Relaxed) {
         0 => false,
-        // The usual case of a server's close. A swap would see that two threads close one client at once; but a program that does
-        // so closes other files at times, and here it counts one client too few.
+        // The usual close of a server. A swap instead of the store would see that two threads close one client at once, and then count one
+        // client less only once; but a program that does that has worse problems.
         CLIENT if !thread::is_in_vfork() => {
             known.store(0, Relaxed);
-            one_less();
+            uncount_client();
             false
         }
         _ => forget_known(fd),
     }
 }
 
-/// A branch of its own: the compiler would compute one condition out of two, in twice as many instructions.
+/// Nothing. The call keeps the two conditions in [`forget`] apart, which the compiler would otherwise make one of, in twice as many
+/// instructions.
 #[cold]
 #[inline(never)]
 extern "C" fn unknown() {
     core::hint::black_box(());
 }
 
-/// A client is gone.
+/// One client less is open.
 #[inline(always)]
-fn one_less() {
+fn uncount_client() {
     let clients = &page::counters().clients;
-    // Minus one, said so that the compiler needs but the flags that the addition leaves.
-    const LESS: u64 = u64::MAX;
-    if (clients.fetch_add(LESS, Relaxed).wrapping_add(LESS) as i64) < 0 {
-        one_more(clients);
+    // Written as an addition so that the compiler uses the flags that the addition sets, and needs no comparison.
+    const MINUS_ONE: u64 = u64::MAX;
+    if (clients.fetch_add(MINUS_ONE, Relaxed).wrapping_add(MINUS_ONE) as i64) < 0 {
+        was_not_counted(clients);
     }
 }
 
-/// It was not counted.
+/// The count fell below zero, since the client was not counted: takes that back.
 #[cold]
 #[inline(never)]
-extern "C" fn one_more(clients: &AtomicU64) {
+extern "C" fn was_not_counted(clients: &AtomicU64) {
     clients.fetch_add(1, Relaxed);
 }
 
@@ -195,8 +214,8 @@ extern "C" fn forget_known(fd: i32) -> bool {
     })
 }
 
-/// The same before fclose(3) or freopen(3), which write what is left: what its user did that writers of logs don't do is known until
-/// then. Returns that, for [`flushed`].
+/// [`forget`] before fclose(3) or freopen(3), which write what is buffered. The [`HISTORY`] of the descriptor is kept until then, and
+/// returned, for [`flushed`].
 #[inline(always)]
 pub fn forget_after_flush(fd: i32) -> (bool, u32) {
     let history = if fd >= 0 { marks(fd) & HISTORY } else { 0 };
@@ -207,7 +226,7 @@ pub fn forget_after_flush(fd: i32) -> (bool, u32) {
     (ours, history)
 }
 
-/// The stream is closed: forgets that, and what its last write has noted.
+/// The stream is closed: forgets its history (what [`forget_after_flush`] returned) and the marks that its last write has made.
 #[inline(always)]
 pub fn flushed(fd: i32, history: u32) {
     if marks(fd) != 0 {
@@ -222,24 +241,26 @@ pub fn flushed(fd: i32, history: u32) {
 #[inline(never)]
 #[unsafe(link_section = ".text.on_success")]
 extern "C" fn forget_flush(fd: i32, history: u32) {
-    if let Some(known) = table().and_then(|table| table.get(fd as usize)).filter(|_| !thread::is_in_vfork()) {
-        // Should the number be another's by now, these are found out again. Not so what that has shown since.
+    if let Some(known) = entry(fd).filter(|_| !thread::is_in_vfork()) {
+        // If the number is open on another file by now, these marks are found out again, so they may be forgotten. The history of that
+        // file must not be: it is, only if there has been none since (`FLUSHING`).
         let found = LOG | OTHER | PIPE | FILE;
         let ended = |known: u32| if known & FLUSHING != 0 { found | FLUSHING | history } else { found };
         let _ = known.fetch_update(Relaxed, Relaxed, |known| Some(known & !ended(known)));
     }
 }
 
-/// So are all these.
+/// Forgets the marks of every descriptor in first..=last.
 #[unsafe(link_section = ".text.on_success")]
 pub fn forget_range(first: u32, last: u32) {
-    let end = last.saturating_add(1).min(TOP.load(Relaxed));
+    let end = last.saturating_add(1).min(STATE.end.load(Relaxed));
     for fd in first..end.max(first) {
         forget(fd as i32);
     }
 }
 
-/// Forgets, and says what was known. The descriptor must still be open, or its last socket is not told from a copy.
+/// Forgets the marks of a descriptor, as [`forget`], and returns them. The descriptor must still be open, since otherwise it can't be told
+/// whether another one is open on its socket.
 #[inline(never)]
 #[unsafe(link_section = ".text.on_success")]
 pub extern "C" fn take(fd: i32) -> u32 {
@@ -249,41 +270,42 @@ pub extern "C" fn take(fd: i32) -> u32 {
 #[unsafe(link_section = ".text.on_success")]
 fn taken(fd: i32) -> u32 {
     // The child of a vfork(2) closes descriptors of its own; the memory is its parent's.
-    let Some(known) = table().and_then(|table| table.get(fd as usize)).filter(|_| !thread::is_in_vfork()) else {
+    let Some(known) = entry(fd).filter(|_| !thread::is_in_vfork()) else {
         return 0;
     };
-    // So does that of a clone(2) which shares memory; what its parent has made durable stays so.
-    let shown = known.load(Relaxed) & HISTORY != 0;
-    if shown && !matches!(process::phase(), Phase::Starting | Phase::Sandboxed) && !process::is_ours() {
+    // So does the child of a clone(2) that shares memory. Such a child can only be told by its process number, a system call; it is made
+    // where a mistake would do harm: a descriptor whose history is forgotten may be taken for a log.
+    let has_history = known.load(Relaxed) & HISTORY != 0;
+    if has_history && !matches!(process::phase(), Phase::Starting | Phase::Sandboxed) && !process::is_ours() {
         return 0;
     }
     let old = known.swap(0, Relaxed);
     for (_, tell) in handlers().on_close.iter().filter(|(marks, _)| old & marks != 0) {
         tell(fd, old);
     }
-    if old & COUNTED != 0 && !(old & SHARED != 0 && has_twin(fd)) {
+    if old & COUNTED != 0 && !(old & SHARED != 0 && has_copy(fd)) {
         let counter = gauge(old);
         let _ = counter.fetch_update(Relaxed, Relaxed, |open| open.checked_sub(1));
     }
     old
 }
 
-/// Takes back a [`take`].
+/// Undoes a [`take`] of these marks: the descriptor was not closed.
 #[inline(never)]
-pub extern "C" fn put_back(fd: i32, marks: u32) {
+pub extern "C" fn undo_take(fd: i32, marks: u32) {
     barrier((), || {
-        let twin = marks & SHARED != 0 && has_twin(fd);
+        let has_copy = marks & SHARED != 0 && has_copy(fd);
         add(fd, marks & !FLUSHING);
         for (_, tell) in handlers().on_close_undone.iter().filter(|(wanted, _)| marks & wanted != 0) {
             tell();
         }
-        if marks & COUNTED != 0 && !twin {
+        if marks & COUNTED != 0 && !has_copy {
             page::add(gauge(marks), 1);
         }
     });
 }
 
-/// `to`, about which nothing is known, is a copy of `from`: the same open file, with the same history.
+/// `to` is now a copy of `from` (dup(2)): it gets its marks.
 #[inline(always)]
 pub fn copy(from: i32, to: i32) {
     forget(to);
@@ -310,7 +332,7 @@ extern "C" fn share(from: i32, to: i32) {
     });
 }
 
-/// accept(2) gave this descriptor.
+/// accept(2) has returned this descriptor: marks and counts it.
 #[inline(always)]
 pub fn accepted(fd: i32) {
     match table() {
@@ -322,8 +344,8 @@ pub fn accepted(fd: i32) {
     }
 }
 
-/// A descriptor turns out to be a socket that is counted: [`CLIENT`] or [`OUTGOING`]. Whatever was known of its number was of
-/// one that was closed unseen.
+/// Marks and counts a new socket: [`CLIENT`] or [`OUTGOING`]. If its number has marks, they are those of a descriptor that was closed
+/// where no hook could see it, and are forgotten.
 #[cold]
 #[inline(never)]
 #[unsafe(link_section = ".text.on_success")]
@@ -332,7 +354,7 @@ pub extern "C" fn count_in(fd: i32, kind: u32) {
         if thread::is_in_vfork() || matches!(process::phase(), Phase::Starting | Phase::Dormant) {
             return;
         }
-        if let Some(known) = table().and_then(|table| table.get(fd as usize))
+        if let Some(known) = entry(fd)
             && known.load(Relaxed) & FRESH != 0
             && kind == CLIENT
         {
@@ -343,7 +365,7 @@ pub extern "C" fn count_in(fd: i32, kind: u32) {
         take(fd);
         add(fd, kind);
         if unseen {
-            // Where one was closed unseen, others were.
+            // Where one close was not seen, others may not have been.
             reconcile_now_and_then();
         }
         if marks(fd) & HISTORY == 0 && marks(fd) & kind != 0 {
@@ -352,18 +374,18 @@ pub extern "C" fn count_in(fd: i32, kind: u32) {
     });
 }
 
-/// How many sockets of a kind are open.
+/// The count of open sockets of a kind, [`CLIENT`] or [`OUTGOING`].
 fn gauge(kind: u32) -> &'static AtomicU64 {
     if kind & CLIENT != 0 { &page::counters().clients } else { &page::counters().outgoing }
 }
 
-/// The descriptors that bear a mark.
+/// The descriptors that have at least one of the marks in `mark`.
 pub fn marked(mark: u32) -> impl Iterator<Item = i32> {
-    let table = table().map_or(&[][..], |table| &table[..TOP.load(Relaxed).min(NUMBERS as u32) as usize]);
+    let table = table().map_or(&[][..], |table| &table[..STATE.end.load(Relaxed).min(NUMBERS as u32) as usize]);
     (0..).zip(table).filter(move |(_, known)| known.load(Relaxed) & mark != 0).map(|(fd, _)| fd)
 }
 
-/// Forgets the sockets that were closed where no hook could see it. Costs a system call for each.
+/// Forgets the sockets of a kind that were closed where no hook could see it. Makes a system call for each socket.
 pub fn reconcile(kind: u32) {
     if process::phase() == Phase::Sandboxed {
         return;
@@ -375,17 +397,17 @@ pub fn reconcile(kind: u32) {
     }
 }
 
-/// The same, at most ten times a second.
+/// [`reconcile`] for all counted sockets, at most ten times a second.
 pub fn reconcile_now_and_then() {
-    static LAST: AtomicU64 = AtomicU64::new(0);
-    let (now, last) = (sys::now(), LAST.load(Relaxed));
-    if now.saturating_sub(last) >= SECOND / 10 && LAST.compare_exchange(last, now, Relaxed, Relaxed).is_ok() {
+    let (now, last) = (sys::now(), STATE.reconciled.load(Relaxed));
+    let is_due = now.saturating_sub(last) >= SECOND / 10;
+    if is_due && STATE.reconciled.compare_exchange(last, now, Relaxed, Relaxed).is_ok() {
         reconcile(COUNTED);
     }
 }
 
-/// Is there another descriptor of this one's socket?
-fn has_twin(fd: i32) -> bool {
+/// Is another descriptor of this process open on the same socket?
+fn has_copy(fd: i32) -> bool {
     if process::phase() == Phase::Sandboxed {
         return false;
     }

@@ -1,7 +1,8 @@
-//! The last events, in the page, and the functions that want to hear of them.
+//! Events: the last ones are kept in the page, and functions that the program has registered through the C API hear of each.
 
 use core::ffi::{c_int, c_void};
-use core::sync::atomic::{AtomicPtr, AtomicUsize, Ordering::Relaxed};
+use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use core::sync::atomic::{AtomicPtr, AtomicUsize};
 
 use tideover_contract::page::{CALL_NAME, EVENTS, EventKind, Outcome};
 
@@ -9,25 +10,28 @@ use crate::arch;
 use crate::os::sys;
 use crate::state::{page, thread};
 
-/// What happened.
+/// An event.
 pub struct Event<'a> {
-    /// Kind.
+    /// What has happened.
     pub kind: EventKind,
-    /// Name of the call, empty if none.
+    /// Name of the call; empty: it is not about a call.
     pub call: &'a str,
-    /// errno of the first failure.
+    /// errno of the call's first failure; 0: it is not about one.
     pub errno: c_int,
-    /// Descriptor, or -1.
+    /// The descriptor that it is about, or a number of descriptors; -1: none.
     pub fd: c_int,
-    /// Retries.
+    /// How often the call was made again.
     pub tries: u32,
-    /// Nanoseconds since the first failure.
+    /// Nanoseconds since the call's first failure.
     pub waited: u64,
-    /// How it ended.
+    /// How the call ended.
     pub outcome: Outcome,
 }
 
-/// `tideover_event_fn` of the C header: kind, descriptors in use or -1, context.
+/// `tideover_event_fn` of the C header: called with the event and the context that it was registered with.
+///
+/// # Safety
+/// The struct is valid until the function returns; the context is the one that it was registered with.
 pub type Listener = unsafe extern "C" fn(*const CEvent, *mut c_void);
 
 /// `struct tideover_event` of the C header.
@@ -35,40 +39,47 @@ pub type Listener = unsafe extern "C" fn(*const CEvent, *mut c_void);
 pub struct CEvent {
     /// Size of this struct in bytes, for later versions.
     pub size: u32,
-    /// As [`EventKind`].
+    /// An [`EventKind`].
     pub kind: u32,
     /// errno, or 0.
     pub error: c_int,
     /// Descriptor, or -1.
     pub fd: c_int,
-    /// As [`Outcome`].
+    /// An [`Outcome`].
     pub outcome: u32,
-    /// Retries.
+    /// How often the call was made again.
     pub tries: u32,
-    /// Nanoseconds.
+    /// Nanoseconds since the call's first failure.
     pub waited_ns: u64,
 }
 
-/// At most so many listeners.
+/// At most so many functions can be registered.
 pub const LISTENERS: usize = 8;
-#[unsafe(link_section = ".tables")]
-static LISTENER: [AtomicUsize; LISTENERS] = [const { AtomicUsize::new(0) }; LISTENERS];
-#[unsafe(link_section = ".tables")]
-static CONTEXT: [AtomicPtr<c_void>; LISTENERS] = [const { AtomicPtr::new(core::ptr::null_mut()) }; LISTENERS];
+/// A registered function, or room for one.
+struct Place {
+    /// 0: free; 1: being filled; else the address of a [`Listener`].
+    function: AtomicUsize,
+    /// The context that it was registered with.
+    context: AtomicPtr<c_void>,
+}
 
-/// Adds a listener; false if there is no room. Listeners stay.
+#[unsafe(link_section = ".tables")]
+static PLACES: [Place; LISTENERS] =
+    [const { Place { function: AtomicUsize::new(0), context: AtomicPtr::new(core::ptr::null_mut()) } }; LISTENERS];
+
+/// Registers a function for good; false if [`LISTENERS`] are registered already.
 pub fn listen(listener: Listener, context: *mut c_void) -> bool {
-    (0..LISTENERS).any(|i| {
-        // The context goes first into a free place; claiming the place by its function publishes both.
-        LISTENER[i].compare_exchange(0, 1, Relaxed, Relaxed).is_ok() && {
-            CONTEXT[i].store(context, Relaxed);
-            LISTENER[i].store(listener as usize, core::sync::atomic::Ordering::Release);
+    PLACES.iter().any(|place| {
+        place.function.compare_exchange(0, 1, Relaxed, Relaxed).is_ok() && {
+            // The context first: a thread that finds the function must find its context, too.
+            place.context.store(context, Relaxed);
+            place.function.store(listener as usize, Release);
             true
         }
     })
 }
 
-/// Writes the event into the ring and tells the listeners.
+/// Writes the event into the page's ring of the last events, and calls the registered functions.
 pub fn emit(event: &Event<'_>) {
     page::ensure();
     let ring = page::page();
@@ -86,10 +97,11 @@ pub fn emit(event: &Event<'_>) {
         let byte = |at: usize| if at < CALL_NAME - 1 { event.call.as_bytes().get(at).copied().unwrap_or(0) } else { 0 };
         word.store(u32::from_ne_bytes([byte(4 * i), byte(4 * i + 1), byte(4 * i + 2), byte(4 * i + 3)]), Relaxed);
     }
-    slot.sequence.store(number, core::sync::atomic::Ordering::Release);
+    slot.sequence.store(number, Release);
     tell(event);
 }
 
+/// Calls the registered functions, unless this is called from within one.
 fn tell(event: &Event<'_>) {
     if thread::is_telling() {
         return;
@@ -105,14 +117,15 @@ fn tell(event: &Event<'_>) {
         tries: event.tries,
         waited_ns: event.waited,
     };
-    for (listener, context) in LISTENER.iter().zip(&CONTEXT) {
-        let function = listener.load(core::sync::atomic::Ordering::Acquire);
+    for place in &PLACES {
+        let function = place.function.load(Acquire);
         if function > 1 {
-            // SAFETY: stored by `listen` from a Listener.
+            // SAFETY: only `listen` stores numbers above 1 there, each of which is a Listener.
             let function: Listener = unsafe { core::mem::transmute(function) };
             crate::os::cancel::uncancelled(|| {
-                // SAFETY: the listener's promise in tideover.h: async-signal-safe, returns.
-                unsafe { function(&shown, context.load(Relaxed)) }
+                // SAFETY: `shown` lives until the function has returned, and the context is its own. Whoever registered it has promised by
+                // tideover.h that it is async-signal-safe and returns.
+                unsafe { function(&shown, place.context.load(Relaxed)) }
             });
         }
     }

@@ -1,24 +1,24 @@
-//! What a lower layer calls of an upper one, as tables of functions in order. lifecycle/tables.rs says what stands in them, and sets
-//! them at load; until then, and in unit tests, they are empty.
+//! The functions of upper layers that lower layers call, in tables, in the order in which they are called. lifecycle/tables.rs has the
+//! tables, and sets them at load; until then, and in unit tests, they are empty.
 
 use core::sync::atomic::{AtomicPtr, Ordering::Relaxed};
 
-/// Functions that are called for descriptors that bear one of the marks beside them (`state::descriptors`).
+/// Functions, each beside the marks (`state::descriptors`) of the descriptors that it is called for: those with at least one of them.
 type Marked<Function> = &'static [(u32, Function)];
 
 /// The tables.
 pub struct Handlers {
-    /// A descriptor that bears one of these marks is about to be closed, or its number belongs to something new. Called with the number
-    /// and its marks; the descriptor is still open.
+    /// A descriptor with one of these marks is about to be closed, or its number is about to be open on something new. Called with the
+    /// descriptor, which is still open, and its marks.
     pub on_close: Marked<fn(i32, u32)>,
-    /// A close that [`Handlers::on_close`] was told of has not happened, for a descriptor with one of these marks.
+    /// A close of a descriptor with one of these marks, for which [`Handlers::on_close`] was called, has failed.
     pub on_close_undone: Marked<fn()>,
-    /// A descriptor with one of these marks was copied, from one number to another.
+    /// A descriptor with one of these marks was copied. Called with the old and the new descriptor.
     pub on_copy: Marked<fn(i32, i32)>,
-    /// A descriptor was made whose number is higher than all before, or it is one of the first of this process. Called with the number, also
-    /// where the library may not act.
+    /// A descriptor was made whose number is higher than all before, or which is one of the first of this process. Called with the
+    /// descriptor, also where the library may not act.
     pub on_new_descriptor: fn(i32),
-    /// A descriptor was made whose number is higher than all before, and the library may act. Called with the number.
+    /// A descriptor was made whose number is higher than all before, and the library may act. Called with the descriptor.
     pub on_highest: fn(i32),
     /// Is something besides sleeping threads to be told of closes?
     pub awaits_closes: fn() -> bool,
@@ -26,6 +26,7 @@ pub struct Handlers {
     pub on_awaited_close: extern "C" fn(),
 }
 
+/// Empty tables.
 static NONE: Handlers = Handlers {
     on_close: &[],
     on_close_undone: &[],
@@ -38,6 +39,7 @@ static NONE: Handlers = Handlers {
 
 extern "C" fn nothing() {}
 
+/// The tables in use.
 static TABLES: AtomicPtr<Handlers> = AtomicPtr::new((&raw const NONE).cast_mut());
 
 /// Sets the tables, at load.
@@ -47,6 +49,6 @@ pub fn set(tables: &'static Handlers) {
 
 /// The tables.
 pub fn handlers() -> &'static Handlers {
-    // SAFETY: `NONE`, or what `set` was given: both live as long as the library, which is never unloaded.
+    // SAFETY: TABLES points to `NONE`, or to what `set` was given: both are static, and nothing writes to them.
     unsafe { &*TABLES.load(Relaxed) }
 }

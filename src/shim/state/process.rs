@@ -1,4 +1,4 @@
-//! Whose process is this, and may the library act in it?
+//! What is known of this process, and whether the library may act in it.
 
 use core::ffi::{CStr, c_char};
 use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering::Relaxed};
@@ -9,33 +9,43 @@ use crate::os::sys;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u32)]
 pub enum Phase {
-    /// Our constructor has not run: another library's constructor, or malloc, called a hook.
+    /// Our constructor has not run yet: another library's constructor, or malloc(3), has called a hook. It may do nothing.
     Starting = 0,
-    /// Everything.
+    /// It may do everything.
     Active = 1,
-    /// Nothing: switched off, not this program's turn, or a second copy of the library.
+    /// It may do nothing: it is switched off, for this program too, or is a second copy of the library.
     Dormant = 2,
-    /// The program installed a seccomp filter: no system call of our own any more, one might end the host.
+    /// The program has installed a seccomp filter: the library makes no system call of its own any more, since the filter might end the
+    /// process for it.
     Sandboxed = 3,
-    /// exit(3) has come as far as our destructor: free, but never wait.
+    /// The program is in exit(3): it may free descriptors, but not wait.
     Exiting = 4,
 }
 
-static PHASE: AtomicU32 = AtomicU32::new(Phase::Starting as u32);
-/// The process that the state in this memory describes. A vfork child shares the memory but not the number.
-static PID: AtomicI32 = AtomicI32::new(0);
+/// What is known of this process.
+struct Process {
+    /// A [`Phase`].
+    phase: AtomicU32,
+    /// Number of the process that this memory describes. The child of a vfork(2) has the same memory, and another number.
+    pid: AtomicI32,
+    /// It was made by fork(2), and has not called execve(2) since.
+    is_forked: AtomicBool,
+}
 
-/// This process was made by fork(2) and has not executed a program since.
-static FORKED: AtomicBool = AtomicBool::new(false);
+static PROCESS: Process = Process {
+    phase: AtomicU32::new(Phase::Starting as u32),
+    pid: AtomicI32::new(0),
+    is_forked: AtomicBool::new(false),
+};
 
-/// See [`FORKED`].
+/// Was this process made by fork(2), without an execve(2) since?
 pub fn is_forked() -> bool {
-    FORKED.load(Relaxed)
+    PROCESS.is_forked.load(Relaxed)
 }
 
 /// The present phase.
 pub fn phase() -> Phase {
-    match PHASE.load(Relaxed) {
+    match PROCESS.phase.load(Relaxed) {
         1 => Phase::Active,
         2 => Phase::Dormant,
         3 => Phase::Sandboxed,
@@ -44,34 +54,34 @@ pub fn phase() -> Phase {
     }
 }
 
-/// Moves on. Dormant and Sandboxed are final.
+/// Sets the phase, unless it is Dormant or Sandboxed, which are final.
 pub fn set_phase(next: Phase) {
     if !matches!(phase(), Phase::Dormant | Phase::Sandboxed) {
-        PHASE.store(next as u32, Relaxed);
+        PROCESS.phase.store(next as u32, Relaxed);
     }
 }
 
 /// The program has called exit(3).
 pub extern "C" fn set_phase_ending() {
     if phase() == Phase::Active && is_ours() {
-        PHASE.store(Phase::Exiting as u32, Relaxed);
+        PROCESS.phase.store(Phase::Exiting as u32, Relaxed);
     }
 }
 
-/// Takes note of the process id, at load and in the child of a fork.
+/// Notes the process id, at load and in the child of a fork.
 pub fn adopt() {
     if phase() != Phase::Sandboxed {
-        PID.store(sys::getpid(), Relaxed);
+        PROCESS.pid.store(sys::getpid(), Relaxed);
     }
 }
 
-/// The recorded process id.
+/// The process id that [`adopt`] has noted.
 pub fn pid() -> i32 {
-    PID.load(Relaxed)
+    PROCESS.pid.load(Relaxed)
 }
 
-/// Is the caller the process that this memory describes? False in the child of vfork(2), clone(2) or _Fork(3), which run no
-/// fork handler: there every call must pass through, and nothing may be written.
+/// Is the calling process the one that this memory describes? False in the child of vfork(2), clone(2) or _Fork(3), which run no fork
+/// handler: there a hook only makes its real call, and may write to no memory.
 pub fn is_ours() -> bool {
     sys::getpid() == pid()
 }
@@ -82,20 +92,21 @@ pub fn may_act() -> bool {
     matches!(phase(), Phase::Active | Phase::Exiting) && is_ours()
 }
 
-/// In the child of a fork.
+/// In the child of a fork: it is a process of its own.
 pub fn forked() {
     adopt();
-    FORKED.store(true, Relaxed);
+    PROCESS.is_forked.store(true, Relaxed);
 }
 
 unsafe extern "C" {
+    /// program_invocation_short_name(3).
     static program_invocation_short_name: *const c_char;
 }
 
 /// Name of the program, without its directory.
 pub fn program() -> &'static [u8] {
-    // SAFETY: libc sets it before constructors run, to a C string that it never changes; a program that does change it
-    // (some set it for err(3)) stores another C string.
+    // SAFETY: libc sets it before constructors run, to a C string that lives as long as the process; a program that sets it for err(3)
+    // stores a pointer to another such string.
     unsafe {
         if program_invocation_short_name.is_null() {
             return b"?";

@@ -1,4 +1,4 @@
-//! What is known of the calling thread: one word of thread-local storage.
+//! What is known of the calling thread: one word of thread-local storage, which holds some bits and the address of a stack frame.
 
 use crate::arch;
 
@@ -10,88 +10,91 @@ pub const IN_VFORK: u64 = 2;
 const COLLECTING: u64 = 4;
 /// See [`set_telling`].
 const TELLING: u64 = 8;
-/// See [`set_retry`]. Frames are aligned to 16 bytes.
+/// The address of a frame, see [`set_retry`]. Frames are aligned to 16 bytes.
 const RETRY: u64 = !15;
 
-/// This thread has waited for several descriptors at once: it is the one that will close some, so it must never sleep for
-/// one (glassfish-grizzly#990: servers that slept on a failed accept made their exhaustion permanent).
+/// The word of the calling thread.
+#[inline(always)]
+fn read() -> u64 {
+    // SAFETY: the address of this thread's word, which is valid as long as the thread runs. No other thread knows it, and in the child of a
+    // vfork(2) this thread stands still.
+    unsafe { *arch::thread_word() }
+}
+
+#[inline(always)]
+fn write(word: u64) {
+    // SAFETY: as for `read`: the word is this thread's alone. A signal handler may run between a `read` and this; what it changes, it
+    // changes back before it returns, but for a mark that is then made again.
+    unsafe { *arch::thread_word() = word };
+}
+
+#[inline(always)]
+fn set(bit: u64, on: bool) {
+    write(if on { read() | bit } else { read() & !bit });
+}
+
+/// The calling thread has waited for events of several descriptors at once. It is the thread that will close some, so it must never
+/// sleep for one (glassfish-grizzly#990: servers that slept after a failed accept never got out of their exhaustion).
 #[inline(always)]
 pub fn mark_event_loop() {
-    // SAFETY: the word belongs to this thread alone.
-    unsafe { *arch::thread_word() |= EVENT_LOOP };
+    set(EVENT_LOOP, true);
 }
 
-/// See [`mark_event_loop`].
+/// Has [`mark_event_loop`] been called on this thread?
 #[inline(always)]
 pub fn is_event_loop() -> bool {
-    // SAFETY: as above.
-    unsafe { *arch::thread_word() & EVENT_LOOP != 0 }
+    read() & EVENT_LOOP != 0
 }
 
-/// Is this the child of a vfork(2)? Its memory is its parent's, so it must not note there what it does with its own
-/// descriptors; and it has its parent's thread-local storage, which is how it is known without a system call.
+/// Is this the child of a vfork(2)? It has its parent's memory, and must not note there what it does with descriptors of its own. It also
+/// has its parent's thread-local storage, which tells without a system call.
 #[inline(always)]
 pub fn is_in_vfork() -> bool {
-    // SAFETY: as above.
-    unsafe { *arch::thread_word() & IN_VFORK != 0 }
+    read() & IN_VFORK != 0
 }
 
-/// In the child of a fork(2), whose memory is its own, whoever made it.
+/// In the child of a fork(2): it has memory of its own, also if the child of a vfork(2) has made it.
 pub fn forked() {
-    // SAFETY: as above.
-    unsafe { *arch::thread_word() &= !IN_VFORK };
+    set(IN_VFORK, false);
 }
 
-/// This thread begins or ends a collection beside the ladder: what calls from within must not begin another.
+/// The calling thread begins or ends a garbage collection that it runs while another thread has the turn to reclaim. Calls that the
+/// collection makes must not begin another.
 #[inline(always)]
 pub fn set_collecting(now: bool) {
-    // SAFETY: the word belongs to this thread alone.
-    unsafe {
-        let word = arch::thread_word();
-        *word = if now { *word | COLLECTING } else { *word & !COLLECTING };
-    }
+    set(COLLECTING, now);
 }
 
 /// See [`set_collecting`].
 pub fn is_collecting() -> bool {
-    // SAFETY: as above.
-    unsafe { *arch::thread_word() & COLLECTING != 0 }
+    read() & COLLECTING != 0
 }
 
-/// This thread calls the program's listeners for events, within [`set_retry`]: what they lack is passed on, and not told.
+/// The calling thread begins or ends a call of the program's functions for events, within [`set_retry`]. Calls that these make get their
+/// errors at once, and no event.
 pub fn set_telling(now: bool) {
-    // SAFETY: the word belongs to this thread alone.
-    unsafe {
-        let word = arch::thread_word();
-        *word = if now { *word | TELLING } else { *word & !TELLING };
-    }
+    set(TELLING, now);
 }
 
 /// See [`set_telling`].
 pub fn is_telling() -> bool {
-    // SAFETY: as above.
-    let telling = unsafe { *arch::thread_word() & TELLING != 0 };
-    telling && is_retrying(arch::stack_pointer())
+    read() & TELLING != 0 && is_retrying(arch::stack_pointer())
 }
 
-/// This thread's tideover_retry(3) calls the host's operation, from this frame; 0: that is over. Returns what was there before.
-/// What the operation calls passes its errors on: the operation as a whole is tried again, by its own policy.
+/// The calling thread calls an operation of the program's, in tideover_retry(3) or for an event, from the stack frame at this address; 0:
+/// that is over. Calls that the operation makes get their errors at once: the operation as a whole is tried again, by its own policy.
+/// Returns the address before.
 pub fn set_retry(frame: usize) -> usize {
-    // SAFETY: the word belongs to this thread alone.
-    unsafe {
-        let word = arch::thread_word();
-        let before = *word & RETRY;
-        *word = *word & !RETRY | frame as u64 & RETRY;
-        before as usize
-    }
+    let word = read();
+    write(word & !RETRY | frame as u64 & RETRY);
+    (word & RETRY) as usize
 }
 
-/// Is the caller, whose frame is `foot`, within such an operation? One that was left by longjmp(3) is found out by its frame, but for a
-/// signal handler's, whose stack may lie anywhere.
-pub fn is_retrying(foot: usize) -> bool {
-    // SAFETY: the word belongs to this thread alone.
-    let frame = unsafe { *arch::thread_word() & RETRY } as usize;
-    if frame != 0 && foot >= frame && crate::os::sys::alternate_stack().is_none() {
+/// Was the call with this stack pointer made by such an operation? If the operation was left by longjmp(3), the calls that follow have
+/// frames further out, by which that is found out, except in a signal handler, whose stack may be anywhere.
+pub fn is_retrying(stack_pointer: usize) -> bool {
+    let frame = (read() & RETRY) as usize;
+    if frame != 0 && stack_pointer >= frame && crate::os::sys::alternate_stack().is_none() {
         set_retry(0);
         set_telling(false);
         return false;
@@ -99,19 +102,18 @@ pub fn is_retrying(foot: usize) -> bool {
     frame != 0
 }
 
-/// Has the calling thread so much stack left? Signal handlers may have 8 KiB in all, and threads 16. A coroutine's stack, which lies in the
-/// program's heap, seems to go on. Costs two system calls or more.
+/// Has the calling thread at least so many bytes of stack left? Signal handlers may have 8 KiB in all, and threads 16. A coroutine's stack
+/// can't be told from the heap that it is in, and seems to go on. Makes two system calls or more.
 pub fn has_stack(bytes: usize) -> bool {
-    let foot = arch::stack_pointer();
+    let stack_pointer = arch::stack_pointer();
     match crate::os::sys::alternate_stack() {
-        Some(end) => foot.saturating_sub(end) >= bytes,
-        // Below a stack is a page that can't be read; that of the first thread grows when it is.
-        None => crate::os::sys::is_readable(foot.wrapping_sub(bytes) as *const _, bytes),
+        Some(end) => stack_pointer.saturating_sub(end) >= bytes,
+        // Below a stack is a page that can't be read. The stack of the first thread grows when it is read there.
+        None => crate::os::sys::is_readable(stack_pointer.wrapping_sub(bytes) as *const _, bytes),
     }
 }
 
-/// How many threads this process has; 1 when /proc can't tell, since then nothing may be hoped for from another thread.
-/// Needs no descriptor.
+/// How many threads this process has; 1 if /proc does not say, since then no other thread can be relied on. Needs no descriptor.
 pub fn count() -> u64 {
     crate::os::sys::link_count(c"/proc/self/task").map_or(1, |links| links.saturating_sub(2).max(1))
 }

@@ -1,4 +1,6 @@
-//! How many descriptors are in use, without needing one to find out.
+//! How many descriptors are in use, found out without needing one.
+
+#![forbid(unsafe_code)]
 
 use core::sync::atomic::Ordering::Relaxed;
 
@@ -6,11 +8,11 @@ use crate::os::barrier::barrier;
 use crate::os::sys;
 use crate::state::{page, process};
 
-/// Where the numbers are looked at one by one, this many at a time: 2 KiB of stack.
+/// How many descriptors one poll(2) asks about: 2 KiB of stack.
 const BATCH: usize = 256;
 
-/// Descriptors in use below `soft`. Linux 6.2 and later tell it as the size of /proc/self/fd; elsewhere poll(2) says of each
-/// number whether it is open.
+/// How many descriptors below `soft` are in use. From Linux 6.2 on that is the size of /proc/self/fd; before, poll(2) says of each number
+/// whether it is open.
 pub fn used(soft: u64) -> u64 {
     match sys::stat(c"/proc/self/fd", true) {
         Ok(status) if status.st_size > 0 => status.st_size as u64,
@@ -18,27 +20,30 @@ pub fn used(soft: u64) -> u64 {
     }
 }
 
-/// Is no number below `soft` free, as far as can be told by one call? Not where some are above it, nor where the kernel does not count.
+/// Is no number below `soft` free, as far as one system call can tell? False if there are descriptors above `soft`, or if the kernel does
+/// not count.
 pub fn is_full(soft: u64) -> bool {
     page::high_water() <= soft && sys::stat(c"/proc/self/fd", true).is_ok_and(|status| status.st_size as u64 >= soft)
 }
 
-/// Is a number below `soft` free? Descriptors above the limit, inherited or from before it was lowered, are in use, too, so that a
-/// count does not always tell.
+/// Is a number below `soft` free? The count alone does not always tell, since it has descriptors above the limit in it: inherited ones, and
+/// those from before it was lowered.
 pub fn has_room(soft: u64) -> bool {
-    /// Numbers that can be asked for one by one, ten times a second.
+    /// Up to this limit, each number can be asked about ten times a second.
     const FEW: u64 = 8192;
     let counted = sys::stat(c"/proc/self/fd", true).map_or(0, |status| status.st_size as u64);
     counted != 0 && counted < soft || soft <= FEW && count_by_poll(soft) < soft
 }
 
-/// Is a number below the soft limit free? As far as the kernel can tell it by one call.
+/// Is a number below the soft limit free, as far as a few system calls can tell?
 pub fn has_free_number() -> bool {
     sys::descriptor_limit(0).is_ok_and(|limit| !is_full(limit.rlim_cur) && has_room(limit.rlim_cur))
 }
 
+/// Counts descriptors by poll(2), which says POLLNVAL of those that are not open.
 fn count_by_poll(soft: u64) -> u64 {
-    // poll(2) refuses more entries than the soft limit; and a limit of 2^30 must not take minutes.
+    // poll(2) fails with more entries than the soft limit. And with a limit of 2^30 it must not take minutes, so that only numbers up to
+    // twice the highest one seen are asked about.
     let batch = BATCH.min(soft as usize);
     let end = soft.min(page::high_water().max(1024) * 2);
     let mut used = 0;
@@ -58,7 +63,7 @@ fn count_by_poll(soft: u64) -> u64 {
     used
 }
 
-/// Is this process at its limit, or has it been? Two loads, once the limit is known.
+/// Has this process been at its limit, or is it near it? A few loads, once the limit is known.
 #[inline(always)]
 pub fn is_tight() -> bool {
     let counters = page::counters();
@@ -66,9 +71,10 @@ pub fn is_tight() -> bool {
         || counters.high_water.load(Relaxed) + NEAR >= counters.soft_limit.load(Relaxed) && is_near()
 }
 
+/// Near is: at most so many descriptors below the limit.
 const NEAR: u64 = 4;
 
-/// Before the first look at it, the limit is not known.
+/// Is the process really near its limit? Asked only if the numbers say so; but before the first look at the limit, it is noted as 0.
 #[cold]
 #[inline(never)]
 extern "C" fn is_near() -> bool {
