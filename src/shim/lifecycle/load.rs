@@ -46,7 +46,7 @@ fn begin() {
     }
     process::adopt();
     // First: messages go to stderr only if it is what it was.
-    let to_file = crate::features::logs::streams::remember();
+    let to_file = crate::state::streams::remember();
     report::start();
     #[cfg(not(test))]
     crate::os::barrier::start();

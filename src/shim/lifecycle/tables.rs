@@ -3,7 +3,7 @@
 use crate::engine::reclaim::limit;
 use crate::engine::{breaker, reclaim, reserve, wait};
 use crate::features::accept::{self, parking};
-use crate::features::logs::{self, pipe, stdio};
+use crate::features::logs::{self, copies, pipe, stdio};
 use crate::features::outgoing::{self, turns};
 use crate::state::descriptors::{EPOLL, LISTENER, OUTGOING, PIPE};
 use crate::state::handlers::Handlers;
@@ -16,6 +16,8 @@ pub static HANDLERS: Handlers = Handlers {
     on_copy: &[(OUTGOING, turns::copied)],
     on_new_descriptor: new_descriptor,
     on_highest: limit_reached,
+    is_own_copy: copies::is_ours,
+    on_stream_closed: || pipe::changed(),
     awaits_closes: accept::awaits_closes,
     on_awaited_close: accept::closed,
 };

@@ -207,7 +207,7 @@ extern "C" fn was_not_counted(clients: &AtomicU64) {
 #[unsafe(link_section = ".text.on_success")]
 extern "C" fn forget_known(fd: i32) -> bool {
     barrier(false, || {
-        crate::features::logs::copies::is_ours(fd) || {
+        (handlers().is_own_copy)(fd) || {
             taken(fd);
             false
         }
@@ -233,7 +233,7 @@ pub fn flushed(fd: i32, history: u32) {
         forget_flush(fd, history);
     }
     if fd == 1 || fd == 2 {
-        crate::features::logs::pipe::changed();
+        (handlers().on_stream_closed)();
     }
 }
 

@@ -20,6 +20,10 @@ pub struct Handlers {
     pub on_new_descriptor: fn(i32),
     /// A descriptor was made whose number is higher than all before, and the library may act. Called with the descriptor.
     pub on_highest: fn(i32),
+    /// Is this descriptor a copy that the library made for itself?
+    pub is_own_copy: fn(i32) -> bool,
+    /// A stream over standard output or standard error was closed.
+    pub on_stream_closed: fn(),
     /// Is something besides sleeping threads to be told of closes?
     pub awaits_closes: fn() -> bool,
     /// The program has closed a descriptor while [`Handlers::awaits_closes`] answers true.
@@ -33,6 +37,8 @@ static NONE: Handlers = Handlers {
     on_copy: &[],
     on_new_descriptor: |_| {},
     on_highest: |_| {},
+    is_own_copy: |_| false,
+    on_stream_closed: || (),
     awaits_closes: || false,
     on_awaited_close: nothing,
 };

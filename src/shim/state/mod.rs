@@ -9,5 +9,6 @@ mod page_file;
 pub mod process;
 pub mod report;
 pub mod settings;
+pub mod streams;
 pub mod thread;
 pub mod usage;

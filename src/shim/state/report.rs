@@ -11,11 +11,11 @@ use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use log::{LevelFilter, Log, Metadata, Record};
 use tideover_contract::settings::{Id, SECOND, log_level};
 
-use crate::features::logs::streams;
 use crate::os::sys;
 use crate::os::text::Text;
 use crate::state::process;
 use crate::state::settings::SETTINGS;
+use crate::state::streams;
 
 pub use crate::os::display::{ErrnoName, Printable, Seconds};
 

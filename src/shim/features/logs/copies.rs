@@ -12,12 +12,12 @@ use tideover_contract::glob;
 use tideover_contract::settings::{Id, sink};
 
 use super::pipe;
-use super::streams::{STDERR, STDOUT, Stream};
 use crate::os::barrier::barrier;
 use crate::os::sys;
 use crate::state::descriptors::{self, PIPE, SHARED};
 use crate::state::process::Phase;
 use crate::state::settings::SETTINGS;
+use crate::state::streams::{STDERR, STDOUT, Stream};
 use crate::state::{process, thread};
 
 /// Programs that put files over their standard output for each command, and keep a copy of it meanwhile.

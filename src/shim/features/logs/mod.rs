@@ -13,7 +13,7 @@
 //! - [`sink`], with [`pipe`] and [`copies`]: where lines go. [`files`]: what is diverted now. [`cap`]: how much may be. [`space`]: is
 //!   there room again?
 //! - [`rule`]: is this a log? [`program`]: is this a program whose files may be logs? [`payload`]: the program's buffers.
-//!   [`streams`]: what standard output was at start. [`messages`]: what is said at most so often.
+//!   `state::streams`: what standard output was at start. [`messages`]: what is said at most so often.
 
 pub mod calls;
 mod cap;
@@ -35,7 +35,6 @@ pub mod rule;
 mod sink;
 mod space;
 pub mod stdio;
-pub mod streams;
 
 use crate::os::sys;
 use files::Key;

@@ -8,14 +8,15 @@ use libc::c_int;
 
 use super::files::Key;
 use super::payload::Payload;
+use super::program;
 use super::rule::{self, Facts, History, Refusal};
 use super::sink::{self, Sink};
-use super::{program, streams};
 use crate::os::sys;
 use crate::os::text::Text;
 use crate::state::descriptors;
 use crate::state::report::Printable;
 use crate::state::settings::SETTINGS;
+use crate::state::streams;
 
 /// Bytes of the longest path, with its NUL; a file with a longer one is no log.
 pub(super) const PATH: usize = 1024;

@@ -8,10 +8,10 @@ use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use tideover_contract::settings::{Id, SECOND, sink as sinks};
 
 use super::sink;
-use super::streams::{STDERR, STDOUT};
 use crate::os::sys;
 use crate::state::descriptors::{self, PIPE};
 use crate::state::settings::SETTINGS;
+use crate::state::streams::{STDERR, STDOUT};
 use crate::state::thread;
 
 /// How long an answer of fstat(2) is valid, nanoseconds.

@@ -14,11 +14,11 @@ use tideover_contract::settings::{Id, SECOND, sink as sinks};
 use super::copies;
 use super::messages::MESSAGES;
 use super::payload::Payload;
-use super::streams::{STDERR, STDOUT, Stream};
 use crate::os::sys;
 use crate::os::text::Text;
 use crate::state::report::Printable;
 use crate::state::settings::SETTINGS;
+use crate::state::streams::{STDERR, STDOUT, Stream};
 
 /// Descriptors below this number are looked at for a copy that the program made of a standard stream. Shells keep theirs at 10 while a
 /// builtin command's output goes to a file.
