@@ -5,17 +5,6 @@ use core::ffi::{c_int, c_ulong};
 use libc::pollfd;
 
 use super::loops::poll;
-use crate::arch::weak;
-
-/// pthread_testcancel(3). Before glibc 2.34 it is in libpthread, which a program that can be cancelled has loaded.
-#[inline(always)]
-pub fn test_cancel() {
-    let address = weak!("pthread_testcancel");
-    if address != 0 {
-        // SAFETY: the function of this name takes and returns nothing.
-        unsafe { core::mem::transmute::<usize, extern "C" fn()>(address)() };
-    }
-}
 
 /// The real poll(2), for a hook that waits by it: a cancellation point, as the hook's real function is.
 ///

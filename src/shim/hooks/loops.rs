@@ -7,11 +7,11 @@ use libc::{epoll_event, fd_set, pollfd, sigset_t, timespec, timeval};
 
 use tideover_contract::select::FD_SETSIZE;
 
-use super::cancellation::test_cancel;
 use super::hooks;
 use crate::engine::call::Call;
 use crate::features::accept::{parking, register, upkeep};
 use crate::os::barrier::barrier;
+use crate::os::cancel::test_cancel;
 use crate::os::sys;
 use crate::state::process::{self, Phase};
 use crate::state::{descriptors, page, thread};

@@ -6,7 +6,7 @@ use core::sync::atomic::{AtomicPtr, Ordering::Relaxed};
 use libc::{sockaddr, socklen_t};
 
 use super::answer::{Answer, is_exhausted};
-use super::cancellation::{poll_one, test_cancel};
+use super::cancellation::poll_one;
 use super::hooks;
 use super::kinds::{blocking, descriptor, named, pair};
 use super::retry::second_chance;
@@ -14,6 +14,7 @@ use crate::arch::accept_entry;
 use crate::engine::call::{Call, LastResort};
 use crate::features::accept::request::{Next, Request};
 use crate::features::accept::{self, admission, failed};
+use crate::os::cancel::test_cancel;
 use crate::os::real::Real;
 use crate::os::sys;
 use crate::state::process::{self, Phase};

@@ -1,4 +1,6 @@
-//! pthread_setcancelstate(3).
+//! pthread_setcancelstate(3) and pthread_testcancel(3).
+
+use crate::arch::weak;
 
 /// Runs code of the program's while this thread can't be cancelled: a cancellation would unwind through our frames.
 pub fn uncancelled<T>(work: impl FnOnce() -> T) -> T {
@@ -13,4 +15,14 @@ pub fn uncancelled<T>(work: impl FnOnce() -> T) -> T {
     // SAFETY: the state that was before, from the call above.
     unsafe { pthread_setcancelstate(old, core::ptr::null_mut()) };
     result
+}
+
+/// pthread_testcancel(3). Before glibc 2.34 it is in libpthread, which a program that can be cancelled has loaded.
+#[inline(always)]
+pub fn test_cancel() {
+    let address = weak!("pthread_testcancel");
+    if address != 0 {
+        // SAFETY: the function of this name takes and returns nothing.
+        unsafe { core::mem::transmute::<usize, extern "C" fn()>(address)() };
+    }
 }
