@@ -107,14 +107,14 @@ accepting!(accept4, accept4_impl, flags => blocking(flags));
 
 /// accept(2) under the limits that the user has set.
 fn accept_under_limits(listener: c_int, real: impl Fn() -> c_int) -> c_int {
-    let in_turn = || {
+    let in_turn = |_, _| {
         let fd = real();
         let errno = sys::errno();
         admission::done(fd);
         sys::set_errno(errno);
         fd
     };
-    until_answered(&mut Request::new(listener), admission::ask, -1, in_turn, |answer| answer)
+    until_answered(&mut Request::new(listener), admission::ask, -1, in_turn)
 }
 
 /// accept(2) has returned `first`, less than 0. If that was for lack of descriptors, does what `features/accept` decides.
@@ -124,25 +124,24 @@ pub fn accept_failed<R: Answer>(first: R, listener: c_int, call: impl Fn() -> Ca
     }
     let last_resort = Some(LastResort { listener, functions: &failed::LAST_RESORT });
     let call = || Call { last_resort, ..call() };
-    let real = core::cell::RefCell::new(&mut real);
-    let once = || (*real.borrow_mut())();
-    until_answered(&mut Request::new(listener), failed::next, first, once, |answer| second_chance(answer, call, once))
+    let make = |by_engine, answer| if by_engine { second_chance(answer, call, &mut real) } else { real() };
+    until_answered(&mut Request::new(listener), failed::next, first, make)
 }
 
-/// Does what `decide` says until the call has an answer. `answer` is the answer so far; `retry` has the engine make the real call again
-/// after such an answer.
+/// Does what `decide` says until the call has an answer. `answer` is the answer so far. `make` makes the real call, or, with `true`, has the
+/// engine make it again after such an answer. It is one function rather than two, which would have to share the real call by a
+/// `RefCell`: that can panic, and its guard would be in the way of a cancellation.
 #[inline(always)]
 fn until_answered<R: Answer>(
     request: &mut Request,
     decide: extern "C" fn(&mut Request) -> Next,
     mut answer: R,
-    mut real: impl FnMut() -> R,
-    mut retry: impl FnMut(R) -> R,
+    mut make: impl FnMut(bool, R) -> R,
 ) -> R {
     loop {
         match decide(request) {
-            Next::Call => answer = real(),
-            Next::Retry => answer = retry(answer),
+            Next::Call => answer = make(false, answer),
+            Next::Retry => answer = make(true, answer),
             Next::AwaitClient => match wait_for_client(request) {
                 0 => continue,
                 errno => {

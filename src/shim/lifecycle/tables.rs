@@ -17,13 +17,17 @@ pub static HANDLERS: Handlers = Handlers {
     on_new_descriptor: new_descriptor,
     on_highest: limit_reached,
     is_own_copy: copies::is_ours,
-    on_stream_closed: || pipe::changed(),
+    on_stream_closed: stream_closed,
     awaits_closes: accept::awaits_closes,
     on_awaited_close: accept::closed,
 };
 
 fn pipe_changes(_: i32, _: u32) {
     pipe::changes();
+}
+
+extern "C" fn stream_closed() {
+    pipe::changed();
 }
 
 fn new_descriptor(fd: i32) {

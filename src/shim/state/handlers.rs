@@ -23,7 +23,7 @@ pub struct Handlers {
     /// Is this descriptor a copy that the library made for itself?
     pub is_own_copy: fn(i32) -> bool,
     /// A stream over standard output or standard error was closed.
-    pub on_stream_closed: fn(),
+    pub on_stream_closed: extern "C" fn(),
     /// Is something besides sleeping threads to be told of closes?
     pub awaits_closes: fn() -> bool,
     /// The program has closed a descriptor while [`Handlers::awaits_closes`] answers true.
@@ -38,7 +38,7 @@ static NONE: Handlers = Handlers {
     on_new_descriptor: |_| {},
     on_highest: |_| {},
     is_own_copy: |_| false,
-    on_stream_closed: || (),
+    on_stream_closed: nothing,
     awaits_closes: || false,
     on_awaited_close: nothing,
 };
