@@ -18,6 +18,10 @@ const CALLS: [&CStr; 5] = [c"select", c"__select", c"pselect", c"__fdelt_chk", c
 const SIZES: [&CStr; 1] = [c"getdtablesize"];
 /// Programs that import any of them but never hand over a number that they did not check.
 const CHECKED: &[u8] = b"python*, perl*, ruby*, node, nodejs, java, php*, guile*";
+/// The libraries of these interpreters, and their own modules, which check the numbers, too. libc calls nothing of ours.
+const INTERPRETERS: &[u8] =
+    b"libpython*, libperl*, libruby*, libnode*, libjvm*, libnio*, libnet*, libphp*, libguile*, libuv*, select.cpython-*, readline.cpython-*";
+const INTERPRETERS_FOLDERS: &[u8] = b"*/lib-dynload/*, */perl-base/auto/*, */perl/*/auto/IO/*";
 /// Programs that import getdtablesize(3), and have no table of that size.
 const WITHOUT_TABLE: &[u8] = b"bash, rbash, sh, tmux, cron, lsof, start-stop-daemon";
 
@@ -33,6 +37,23 @@ pub fn end(program: &[u8], imports: impl Fn(&[&CStr]) -> bool) -> u64 {
     } else {
         u64::MAX
     }
+}
+
+/// Does this program check the numbers that it puts into sets of select(2)?
+pub fn is_checked(program: &[u8]) -> bool {
+    glob::any(CHECKED, program)
+}
+
+/// Does the program itself use sets of select(2) with numbers that it does not check? For the library, which sees the calls of all
+/// other objects, and those by which a program is told its limit.
+pub fn imports_sets(program: &[u8], imports: impl Fn(&[&CStr]) -> bool) -> bool {
+    !is_checked(program) && imports(&CALLS)
+}
+
+/// Is this object, by the path of its file, another than an interpreter and what it is made of? Empty: the main executable.
+pub fn is_foreign_to_interpreter(path: &[u8]) -> bool {
+    let name = path.rsplit(|&byte| byte == b'/').next().unwrap_or(path);
+    !path.is_empty() && !glob::any(INTERPRETERS, name) && !glob::any(INTERPRETERS_FOLDERS, path)
 }
 
 /// The highest soft limit that may be set, at least `soft`. `mode` is a number of [`raise`], `cap` the value of
@@ -68,5 +89,13 @@ mod tests {
         assert_eq!(end_of("bash", &[c"pselect", c"getdtablesize"]), FD_SETSIZE);
         assert_eq!(end_of("python3.11", &[c"select", c"getdtablesize"]), u64::MAX);
         assert_eq!(end_of("mydaemon", &[c"poll"]), u64::MAX);
+    }
+
+    #[test]
+    fn an_interpreter_is_made_of_several_objects() {
+        let foreign = |path: &str| is_foreign_to_interpreter(path.as_bytes());
+        assert!(!foreign("") && !foreign("/usr/lib/x86_64-linux-gnu/libpython3.11.so.1.0"));
+        assert!(!foreign("/usr/lib/python3.11/lib-dynload/select.cpython-311-x86_64-linux-gnu.so"));
+        assert!(foreign("/usr/lib/x86_64-linux-gnu/libtcl8.6.so") && foreign("/opt/app/fast.cpython-311.so"));
     }
 }

@@ -9,6 +9,7 @@ use tideover_contract::select::FD_SETSIZE;
 
 use super::hooks;
 use crate::engine::call::Call;
+use crate::engine::reclaim::tables;
 use crate::features::accept::{parking, register, upkeep};
 use crate::os::barrier::barrier;
 use crate::os::cancel::test_cancel;
@@ -227,6 +228,9 @@ unsafe fn nanoseconds(timeout: *const timespec) -> Option<u64> {
 /// Each set is NULL or as long as select(2) with this `end` needs it.
 #[inline(always)]
 unsafe fn several(end: c_int, sets: [*mut fd_set; 3]) -> bool {
+    if !tables::has_sets() && end > 0 && sets.iter().any(|set| !set.is_null()) {
+        tables::learn_sets();
+    }
     if end < 2 || thread::is_event_loop() {
         return false;
     }

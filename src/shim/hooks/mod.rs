@@ -16,6 +16,7 @@ mod connects;
 mod descriptors;
 mod files;
 mod kinds;
+mod limits;
 mod loops;
 mod processes;
 mod retry;
@@ -120,6 +121,7 @@ pub extern "C" fn resolve_all() {
         connects::resolve();
         descriptors::resolve();
         files::resolve();
+        limits::resolve();
         loops::resolve();
         processes::resolve();
         sockets::resolve();

@@ -86,6 +86,11 @@ pub fn is_ours() -> bool {
     sys::getpid() == pid()
 }
 
+/// Is the caller this process, also before our constructor has run? Then the library may ask the kernel, and do nothing else.
+pub fn may_ask() -> bool {
+    phase() == Phase::Starting || is_ours()
+}
+
 /// May the library make system calls and act for this process?
 #[unsafe(link_section = ".text.at_load")]
 pub fn may_act() -> bool {

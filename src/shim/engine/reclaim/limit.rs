@@ -3,19 +3,17 @@
 
 #![forbid(unsafe_code)]
 
-use core::num::NonZeroUsize;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 use libc::rlimit;
-use once_cell::race::OnceNonZeroUsize;
 use tideover_contract::page::{EventKind, Outcome};
 use tideover_contract::select;
 use tideover_contract::settings::{Id, MILLION, raise};
 
-use super::{FailedCall, Gain};
+use super::{FailedCall, Gain, tables};
 use crate::engine::reserve;
 use crate::os::barrier::barrier;
-use crate::os::{elf, sys};
+use crate::os::sys;
 use crate::state::events::{self, Event};
 use crate::state::settings::SETTINGS;
 use crate::state::{page, usage};
@@ -38,8 +36,6 @@ struct State {
     has_warned: AtomicBool,
     /// It has been announced that usage has reached TIDEOVER_FD_CRITICAL.
     is_critical: AtomicBool,
-    /// How far this program may be raised, see [`select::end`].
-    end: OnceNonZeroUsize,
 }
 
 static STATE: State = State {
@@ -48,7 +44,6 @@ static STATE: State = State {
     look_at: AtomicU64::new(0),
     has_warned: AtomicBool::new(false),
     is_critical: AtomicBool::new(false),
-    end: OnceNonZeroUsize::new(),
 };
 
 /// The limits now, which are also noted in the page. None: getrlimit(2) failed.
@@ -62,12 +57,7 @@ pub fn read() -> Option<rlimit> {
 /// How far the library would raise the soft limit: so many descriptors can be had in all.
 pub fn ceiling(limit: rlimit) -> u64 {
     let mode = if STATE.is_programs.load(Relaxed) { raise::OFF } else { SETTINGS.get(Id::Raise) };
-    select::ceiling(limit.rlim_cur, limit.rlim_max, mode, SETTINGS.get(Id::RaiseCap), end)
-}
-
-fn end() -> u64 {
-    let find = || select::end(crate::state::process::program(), elf::main_imports) as usize;
-    STATE.end.get_or_init(|| NonZeroUsize::new(find()).unwrap_or(NonZeroUsize::MIN)).get() as u64
+    select::ceiling(limit.rlim_cur, limit.rlim_max, mode, SETTINGS.get(Id::RaiseCap), tables::end)
 }
 
 /// The reclaim step.
@@ -78,8 +68,25 @@ pub fn raise(_: &FailedCall) -> Gain {
 /// Raises the soft limit by one [`FACTOR`]. Returns how many numbers that added.
 fn raise_once() -> u64 {
     let Some(limit) = read() else { return 0 };
+    let added = set(limit, limit.rlim_cur.saturating_mul(FACTOR).max(64));
+    if added > 0 {
+        emit(EventKind::Raised, limit.rlim_cur + added, Outcome::Raised);
+    }
+    added
+}
+
+/// Raises the soft limit to so much, if that may be, before the program is told it. No event: that would make the page's file, in each of
+/// many short-lived programs.
+pub(super) fn raise_to(least: u64) {
+    if let Some(limit) = read() {
+        set(limit, least);
+    }
+}
+
+/// Sets the soft limit to `next`, or to less where less may be had. Returns how many numbers that added.
+fn set(limit: rlimit, next: u64) -> u64 {
     let soft = limit.rlim_cur;
-    let next = soft.saturating_mul(FACTOR).max(64).min(ceiling(limit));
+    let next = next.min(ceiling(limit));
     if next <= soft || sys::set_descriptor_limit(0, rlimit { rlim_cur: next, ..limit }).is_err() {
         return 0;
     }
@@ -91,7 +98,6 @@ fn raise_once() -> u64 {
     STATE.raised_to.store(sys::descriptor_limit(0).map_or(next, |limit| limit.rlim_cur), Relaxed);
     page::counters().soft_limit.store(next, Relaxed);
     log::info!("soft limit on open files raised from {soft} to {next} (hard limit {})", limit.rlim_max);
-    emit(EventKind::Raised, next, Outcome::Raised);
     next - soft
 }
 
@@ -183,7 +189,7 @@ impl core::fmt::Display for Remedy {
         if self.soft < self.hard {
             return write!(
                 f,
-                "it uses select(2) or getdtablesize(3), so the limit stays at {}; if it has no tables of descriptors, TIDEOVER_RAISE=force",
+                "it uses select(2), or was told its limit, so the limit stays at {}; if it has no tables of descriptors, TIDEOVER_RAISE=force",
                 self.soft
             );
         }

@@ -126,6 +126,38 @@ pub fn look(names: &Names, address: usize, caller: &mut Option<Caller>) -> bool 
     known.any
 }
 
+/// The object that holds this address; None: none does, or that can't be found out now.
+pub fn object_at(address: usize) -> Option<Caller> {
+    if STATE.loader_is_locked.load(Relaxed) {
+        return None;
+    }
+    let mut search = (address, None);
+    // SAFETY: it is dl_iterate_phdr, which calls `find_object` with this pointer before it returns.
+    unsafe { iterate()?(find_object, (&raw mut search).cast()) };
+    search.1
+}
+
+/// Stores the object that holds an address.
+///
+/// # Safety
+/// dl_iterate_phdr(3) calls it, with its `info` of an object, and with a pointer to an address and a place for the object.
+unsafe extern "C" fn find_object(info: *mut libc::dl_phdr_info, _: usize, search: *mut c_void) -> c_int {
+    // SAFETY: the caller's promise.
+    let (info, (address, found)) = unsafe { (&*info, &mut *search.cast::<(usize, Option<Caller>)>()) };
+    // SAFETY: within the callback.
+    let object = unsafe { Object::new(info) };
+    if !object.holds(*address) {
+        return 0;
+    }
+    let mut path = Text::new();
+    if !info.dlpi_name.is_null() {
+        // SAFETY: a C string of the loader's.
+        let _ = path.push(unsafe { CStr::from_ptr(info.dlpi_name) }.to_bytes());
+    }
+    *found = Some(Caller { span: object.span(), path });
+    1
+}
+
 /// The type of the callback of dl_iterate_phdr(3).
 type Visit = unsafe extern "C" fn(*mut libc::dl_phdr_info, usize, *mut c_void) -> c_int;
 /// The type of dl_iterate_phdr(3).

@@ -17,6 +17,7 @@ mod loaded;
 mod php;
 mod python;
 mod ruby;
+pub mod tables;
 
 use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
 
