@@ -13,7 +13,16 @@ fn main() {
     };
     let unwinder = output("cc", &["-print-file-name=libgcc_eh.a"]);
     let ours = format!("{out}/libtideover_unwind.a");
-    output("objcopy", &["--redefine-sym=_Unwind_Backtrace=tideover_backtrace", &unwinder, &ours]);
+    output(
+        "objcopy",
+        &[
+            "--redefine-sym=_Unwind_Backtrace=tideover_backtrace",
+            "--remove-section=.fini_array",
+            "--remove-section=.rela.fini_array",
+            &unwinder,
+            &ours,
+        ],
+    );
     link_against_imports(&out, output);
     let here = std::env::var("CARGO_MANIFEST_DIR").expect("cargo sets CARGO_MANIFEST_DIR");
     println!("cargo:rustc-cdylib-link-arg=-Wl,-T,{here}/layout.ld");

@@ -81,14 +81,14 @@ pub fn program(name: &str, package: &str) -> PathBuf {
         .unwrap_or_else(|| panic!("{name} is missing: install the Debian package {package} (scripts/deps.sh does)"))
 }
 
-/// Where a shared library of this machine is.
+/// Where a shared library of this machine is; `name` may give alternatives, `libx.so.2|libx.so.3`.
 ///
 /// # Panics
 /// If it is missing, naming the Debian package that has it.
 pub fn shared_library(name: &str, package: &str) -> PathBuf {
     ["/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu", "/usr/lib64", "/usr/lib", "/usr/local/lib"]
         .iter()
-        .map(|folder| Path::new(folder).join(name))
+        .flat_map(|folder| name.split('|').map(|name| Path::new(folder).join(name)))
         .find(|candidate| candidate.exists())
         .unwrap_or_else(|| panic!("{name} is missing: install the Debian package {package} (scripts/deps.sh does)"))
 }

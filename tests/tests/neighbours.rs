@@ -59,8 +59,8 @@ fn tcmalloc() {
 
 #[test]
 fn mimalloc() {
-    in_both_orders(shared_library("libmimalloc.so.2.0", "libmimalloc2.0"), python_program);
-    in_both_orders(shared_library("libmimalloc.so.2.0", "libmimalloc2.0"), crowd);
+    in_both_orders(shared_library("libmimalloc.so.2.0|libmimalloc.so.3", "libmimalloc2.0"), python_program);
+    in_both_orders(shared_library("libmimalloc.so.2.0|libmimalloc.so.3", "libmimalloc2.0"), crowd);
 }
 
 #[test]

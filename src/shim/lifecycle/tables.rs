@@ -16,6 +16,7 @@ pub static HANDLERS: Handlers = Handlers {
     on_copy: &[(OUTGOING, turns::copied)],
     on_new_descriptor: new_descriptor,
     on_highest: limit_reached,
+    on_near_limit: accept::prepare,
     is_own_copy: copies::is_ours,
     on_stream_closed: stream_closed,
     awaits_closes: accept::awaits_closes,
@@ -36,9 +37,7 @@ fn new_descriptor(fd: i32) {
 }
 
 fn limit_reached(fd: i32) {
-    if limit::reached(fd as u64 + 1) {
-        accept::prepare();
-    }
+    limit::reached(fd as u64 + 1);
 }
 
 /// In the parent, before a fork.

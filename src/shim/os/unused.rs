@@ -16,7 +16,7 @@ refuse! { "-1": "__xpg_strerror_r" "clock_gettime" "fstat64" "lseek64" "munmap" 
 "stat64" "statx" }
 // Used by the unwinder. When pthread_once(3) fails, it sets up its tables itself.
 refuse! { "-1": "__pthread_key_create" "pthread_once" }
-refuse! { "0": "pthread_mutex_lock" "pthread_mutex_unlock" }
+refuse! { "0": "pthread_mutex_lock" "pthread_mutex_unlock" "pthread_cond_wait" "pthread_cond_broadcast" }
 refuse! { "0": "calloc" "free" "getcwd" "getenv" "malloc" "posix_memalign" "realloc" "realpath" }
 
 // crtbeginS.o would define it, and pthread_atfork(3) hands it on. With 0, the handlers are never removed.

@@ -20,6 +20,9 @@ pub struct Handlers {
     pub on_new_descriptor: fn(i32),
     /// A descriptor was made whose number is higher than all before, and the library may act. Called with the descriptor.
     pub on_highest: fn(i32),
+    /// Nine tenths of the descriptors that can be had are in use. Called before a message says so: other threads use up the rest while it
+    /// is written.
+    pub on_near_limit: fn(),
     /// Is this descriptor a copy that the library made for itself?
     pub is_own_copy: fn(i32) -> bool,
     /// A stream over standard output or standard error was closed.
@@ -37,6 +40,7 @@ static NONE: Handlers = Handlers {
     on_copy: &[],
     on_new_descriptor: |_| {},
     on_highest: |_| {},
+    on_near_limit: || {},
     is_own_copy: |_| false,
     on_stream_closed: nothing,
     awaits_closes: || false,

@@ -15,6 +15,7 @@ use crate::engine::reserve;
 use crate::os::barrier::barrier;
 use crate::os::sys;
 use crate::state::events::{self, Event};
+use crate::state::handlers::handlers;
 use crate::state::settings::SETTINGS;
 use crate::state::{page, usage};
 
@@ -103,12 +104,13 @@ fn set(limit: rlimit, next: u64) -> u64 {
 
 /// A call returned a descriptor, and `number` is its number plus one. Raises the soft limit when nine tenths of it are in use, because
 /// opens inside libc (dlopen, getaddrinfo, iconv_open) can't be intercepted and would fail; warns at TIDEOVER_FD_WARN and
-/// TIDEOVER_FD_CRITICAL. True: nine tenths of the [`ceiling`] are in use.
-pub fn reached(number: u64) -> bool {
+/// TIDEOVER_FD_CRITICAL. When nine tenths of the [`ceiling`] are in use, `on_near_limit` of [`handlers`] is called, before a message is
+/// written: other threads use up the rest meanwhile.
+pub fn reached(number: u64) {
     if number < STATE.look_at.load(Relaxed) {
-        return false;
+        return;
     }
-    let Some(mut limit) = read() else { return false };
+    let Some(mut limit) = read() else { return };
     let used = usage::used(limit.rlim_cur);
     if used.saturating_mul(10) >= limit.rlim_cur.saturating_mul(9) && raise_once() > 0 {
         limit = read().unwrap_or(limit);
@@ -118,6 +120,9 @@ pub fn reached(number: u64) -> bool {
         reserve::fill();
     }
     let top = ceiling(limit);
+    if used.saturating_mul(10) >= top.saturating_mul(9) {
+        (handlers().on_near_limit)();
+    }
     let part = |id| top as u128 * u128::from(SETTINGS.get(id)) / u128::from(MILLION);
     let above = |id| SETTINGS.get(id) != 0 && u128::from(used) >= part(id);
     if above(Id::FdCritical) && !STATE.is_critical.swap(true, Relaxed) {
@@ -130,7 +135,6 @@ pub fn reached(number: u64) -> bool {
     // due before the numbers have grown by as many as are missing.
     let threshold = next_threshold(limit.rlim_cur, top, used);
     STATE.look_at.store(number + threshold.saturating_sub(used).max(1), Relaxed);
-    used.saturating_mul(10) >= top.saturating_mul(9)
 }
 
 /// Usage at which the reserve is taken: nine tenths of the soft limit, or less where [`RESERVE_MARGIN`] descriptors would not be free then.
