@@ -5,8 +5,8 @@ use core::ffi::{c_int, c_void};
 use libc::{sockaddr, socklen_t};
 
 use super::answer::NoDescriptor;
-use super::cancellation::{poll_one, real_poll};
 use super::hooks;
+use super::real_poll::{poll_one, real_poll};
 use super::retry::second_chance_for;
 use crate::engine::attempt::retry_for;
 use crate::engine::call::{Call, Lack, Tried};

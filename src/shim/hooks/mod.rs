@@ -8,7 +8,6 @@
 //! Inside this folder, the families use `kinds`, which uses `retry`, which uses `answer`.
 
 mod answer;
-mod cancellation;
 pub mod capi;
 mod closes;
 mod composites;
@@ -19,6 +18,7 @@ mod kinds;
 mod limits;
 mod loops;
 mod processes;
+mod real_poll;
 mod retry;
 mod sandbox;
 mod sockets;

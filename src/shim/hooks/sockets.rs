@@ -6,9 +6,9 @@ use core::sync::atomic::{AtomicPtr, Ordering::Relaxed};
 use libc::{sockaddr, socklen_t};
 
 use super::answer::{Answer, is_exhausted};
-use super::cancellation::poll_one;
 use super::hooks;
 use super::kinds::{blocking, descriptor, named, pair};
+use super::real_poll::poll_one;
 use super::retry::second_chance;
 use crate::arch::accept_entry;
 use crate::engine::call::{Call, LastResort};

@@ -1,4 +1,4 @@
-//! Cancellation points: where pthread_cancel(3) may end the calling thread, as it may in the real functions. Nothing is held here.
+//! The real poll(2), for hooks that wait by it: a cancellation point, as their real functions are. Nothing is held here.
 
 use core::ffi::{c_int, c_ulong};
 
@@ -6,7 +6,7 @@ use libc::pollfd;
 
 use super::loops::poll;
 
-/// The real poll(2), for a hook that waits by it: a cancellation point, as the hook's real function is.
+/// The real poll(2).
 ///
 /// # Safety
 /// `fds` points to `count` entries that poll(2) may read and write; it may be NULL if `count` is 0.
