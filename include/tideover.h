@@ -150,11 +150,11 @@ TIDEOVER_API int tideover_log_degraded(int fd);
  * rather than mmap(2), and trust nothing in it: its owner may have written anything. */
 
 #define TIDEOVER_PAGE_MAGIC "TIDEOVER" /* the first eight bytes */
-#define TIDEOVER_PAGE_LAYOUT 1
+#define TIDEOVER_PAGE_LAYOUT 2
 #define TIDEOVER_PAGE_SIZE 4096
 #define TIDEOVER_PAGE_SHARDS 8
 #define TIDEOVER_PAGE_EVENTS 16
-#define TIDEOVER_PAGE_SETTINGS 48
+#define TIDEOVER_PAGE_SETTINGS 64
 
 /* In this order, one uint64_t each. Sections and names are those of `tideover stat --json`; docs/counters.md says what each
  * means. */
@@ -171,7 +171,7 @@ struct tideover_counters {
     uint64_t degraded, degraded_since, enospc, edquot, diverted_writes, diverted_bytes, diverted_lines, dropped_bytes,
         recoveries, cleaned_files, cleaned_bytes, full_waits;
     /* calls */
-    uint64_t bypassed;
+    uint64_t bypassed, other_limits, lost_in_messages;
 };
 
 struct tideover_page_event {
@@ -197,7 +197,7 @@ struct tideover_page {
     char version[16]; /* of the library, padded with zero bytes */
     char program[64]; /* name of the program, padded with zero bytes */
     struct tideover_counters counters;
-    uint64_t unused[7];
+    uint64_t unused[96 - sizeof(struct tideover_counters) / 8];
     struct {
         uint64_t opened, closed, reserved[6];
     } shards[TIDEOVER_PAGE_SHARDS]; /* calls.opened and calls.closed are the sums */
@@ -211,7 +211,7 @@ struct tideover_page {
         uint64_t runs, ns, freed, skipped;
     } collectors[8];    /* garbage collections: python, jvm, ruby, guile, php; ns: nanoseconds spent in them */
     uint64_t skips[24]; /* why none was run, in the order of docs/counters.md */
-    uint64_t rest[80];
+    uint64_t rest[14];
 };
 
 /* The page of this process, which goes on changing; only to be read. Never NULL: without a shared page it is one in the

@@ -103,5 +103,7 @@ counters! {
     }
     calls {
         bypassed Counter "failed calls that were passed on untouched (vfork child, nested in a reclaimer, sandboxed, exiting)";
+        other_limits Counter "calls that failed with EMFILE while descriptors were free: another limit was reached";
+        lost_in_messages Counter "messages that were received without some of their descriptors, for lack of numbers (MSG_CTRUNC)";
     }
 }

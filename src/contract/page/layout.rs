@@ -13,19 +13,21 @@ pub const SIZE: usize = 4096;
 /// First eight bytes: `TIDEOVER`.
 pub const MAGIC: u64 = u64::from_ne_bytes(*b"TIDEOVER");
 /// Version of this layout. Readers refuse any other.
-pub const LAYOUT: u32 = 1;
+pub const LAYOUT: u32 = 2;
 /// `calls.opened` and `calls.closed` are counted in so many cache lines, so that threads rarely share one. A reader adds them up.
 pub const SHARDS: usize = 8;
 /// Events that are kept: the last 16.
 pub const EVENTS: usize = 16;
 /// How many settings the page has room for.
-pub const MAX_SETTINGS: usize = 48;
+pub const MAX_SETTINGS: usize = 64;
 /// How many runtimes ([`Runtime`]) the page has room for.
 pub const MAX_RUNTIMES: usize = 8;
 /// How many reasons not to collect garbage ([`Skip`]) the page has room for.
 pub const MAX_SKIPS: usize = 24;
 /// How many reasons not to take a file for a log ([`crate::refusal::Refusal`]) the page has room for.
 pub const MAX_REFUSALS: usize = 64;
+/// How many counters and gauges the page has room for.
+pub const MAX_COUNTERS: usize = 96;
 /// Bytes of a call's name that an event keeps.
 pub const CALL_NAME: usize = 20;
 /// Bytes of the program's name that the page keeps.
@@ -106,7 +108,7 @@ pub struct Page {
     pub program: [AtomicU8; PROGRAM_NAME],
     /// The counters and gauges, in the order of [`COUNTERS`].
     pub counters: Counters,
-    unused: [AtomicU64; 7],
+    unused: [AtomicU64; MAX_COUNTERS - COUNTERS.len()],
     /// Calls that succeeded and descriptors that were closed, in [`SHARDS`] parts.
     pub shards: [Shard; SHARDS],
     /// The values in effect, by index in [`crate::settings::SETTINGS`].
@@ -126,12 +128,12 @@ pub struct Page {
     pub collectors: [Collector; MAX_RUNTIMES],
     /// How often no garbage was collected, by [`crate::collection::Skip`].
     pub skips: [AtomicU64; MAX_SKIPS],
-    rest: [AtomicU64; 80],
+    rest: [AtomicU64; 14],
 }
 
 const _: () = {
     assert!(size_of::<Page>() == SIZE);
-    assert!(offset_of!(Page, counters) == 128 && offset_of!(Page, shards) == 512);
+    assert!(offset_of!(Page, counters) == 128 && offset_of!(Page, shards) == 128 + MAX_COUNTERS * 8);
     assert!(size_of::<Event>() == 64 && size_of::<Shard>() == 64);
     assert!(crate::settings::COUNT <= MAX_SETTINGS);
     assert!(crate::refusal::Refusal::ALL.len() <= MAX_REFUSALS);
@@ -176,7 +178,7 @@ impl Page {
             version: [const { AtomicU8::new(0) }; 16],
             program: [const { AtomicU8::new(0) }; PROGRAM_NAME],
             counters: Counters::new(),
-            unused: [const { AtomicU64::new(0) }; 7],
+            unused: [const { AtomicU64::new(0) }; MAX_COUNTERS - COUNTERS.len()],
             shards: [const {
                 Shard {
                     opened: AtomicU64::new(0),
@@ -205,7 +207,7 @@ impl Page {
             refusals: [const { AtomicU64::new(0) }; MAX_REFUSALS],
             collectors: [const { Collector::new() }; MAX_RUNTIMES],
             skips: [const { AtomicU64::new(0) }; MAX_SKIPS],
-            rest: [const { AtomicU64::new(0) }; 80],
+            rest: [const { AtomicU64::new(0) }; 14],
         }
     }
 }

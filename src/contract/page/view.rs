@@ -215,6 +215,7 @@ impl<'a> View<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::page::layout::MAX_COUNTERS;
 
     fn page() -> [u8; SIZE] {
         let mut bytes = [0u8; SIZE];
@@ -229,8 +230,8 @@ mod tests {
         let mut bytes = page();
         let at = COUNTERS.iter().position(|c| c.name == "gave_up").unwrap();
         bytes[128 + at * 8] = 7;
-        bytes[512] = 3;
-        bytes[512 + 64] = 4;
+        bytes[128 + MAX_COUNTERS * 8] = 3;
+        bytes[128 + MAX_COUNTERS * 8 + 64] = 4;
         let view = View::new(&bytes).unwrap();
         assert_eq!(view.value("exhaustion", "gave_up"), 7);
         assert_eq!(view.value("exhaustion", "no such"), 0);

@@ -5,6 +5,7 @@
 //! nothing of ours is held, so that a thread that is cancelled in it has nothing to clean up.
 
 use core::ffi::{c_int, c_void};
+use core::sync::atomic::Ordering::Relaxed;
 
 use tideover_contract::collection::Skip;
 use tideover_contract::page::{EventKind, Outcome};
@@ -14,6 +15,7 @@ use crate::engine::backoff::Backoff;
 use crate::engine::call::{Call, Instead, Lack, Role, Tried, Try, is_exhaustion};
 use crate::engine::line::Next;
 use crate::engine::messages::{self, GaveUp};
+use crate::engine::other_limit::{self, OtherLimit};
 use crate::engine::reclaim::collect::{self, Collection};
 use crate::engine::reclaim::{self, FailedCall, Reclaimed};
 use crate::engine::wait::{self, Candidate, NoWait, Waiting};
@@ -37,6 +39,19 @@ enum MayWait {
     No(NoWait),
 }
 
+/// Has a call reached another limit than that on descriptors? Asked twice, with a try between.
+#[derive(Clone, Copy)]
+enum Other {
+    /// Not asked yet.
+    NotAsked,
+    /// It seems so.
+    Suspected,
+    /// It has not.
+    No,
+    /// It has reached this one.
+    Is(&'static OtherLimit),
+}
+
 /// A failed call, and what has been tried for it.
 struct Attempt {
     call: Call,
@@ -55,6 +70,8 @@ struct Attempt {
     outcome: Outcome,
     may_wait: MayWait,
     waiting: Waiting,
+    /// Has it reached another limit than that on descriptors?
+    other: Other,
     /// The call has waited.
     has_waited: bool,
     /// It waits because the user or the program has asked for that, or for what other processes close.
@@ -141,6 +158,7 @@ impl Attempt {
             outcome: Outcome::Waited,
             may_wait: MayWait::NotAsked,
             waiting: Waiting::new(call.backoff.unwrap_or_else(Backoff::from_settings), call.needs_several),
+            other: Other::NotAsked,
             has_waited: false,
             asked: false,
             instead: None,
@@ -205,6 +223,9 @@ impl Attempt {
 
     /// As [`Attempt::next_move`]. Err: the call fails, with this outcome.
     fn next(&mut self) -> Result<Move, Outcome> {
+        if self.reached_other_limit()? {
+            return Ok(Move::Try);
+        }
         loop {
             if let Some(next) = self.free().or_else(|| self.release_reserve()) {
                 return Ok(next);
@@ -215,6 +236,23 @@ impl Attempt {
             if self.wait()? {
                 return Ok(Move::Try);
             }
+        }
+    }
+
+    /// Has the call reached another limit than that on descriptors? True: it seems so, and the call is to be made once more to be sure.
+    fn reached_other_limit(&mut self) -> Result<bool, Outcome> {
+        if matches!(self.other, Other::No) || self.lack != Lack::Descriptor || self.errno != libc::EMFILE {
+            return Ok(false);
+        }
+        self.other = match (self.other, other_limit::of(self.call.name)) {
+            (Other::NotAsked, Some(_)) => Other::Suspected,
+            (Other::Suspected, Some(limit)) => Other::Is(limit),
+            _ => Other::No,
+        };
+        match self.other {
+            Other::Is(_) => Err(Outcome::Hopeless),
+            Other::Suspected => Ok(true),
+            _ => Ok(false),
         }
     }
 
@@ -340,6 +378,12 @@ impl Attempt {
 
     fn failed(&mut self, outcome: Outcome) {
         let waited = self.end(false);
+        if let Other::Is(limit) = self.other {
+            page::counters().emfile.fetch_sub(1, Relaxed);
+            page::add(&page::counters().other_limits, 1);
+            self.emit(EventKind::Exhausted, -1, waited, outcome);
+            return messages::other_limit(self.call.name, limit);
+        }
         if let (Some(resort), Some(Instead { paced: true, .. })) = (self.call.last_resort, self.instead) {
             (resort.functions.slow_down)(resort.listener);
         }

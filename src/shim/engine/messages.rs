@@ -7,6 +7,7 @@ use core::ffi::c_int;
 use libc::rlimit;
 
 use crate::engine::call::Lack;
+use crate::engine::other_limit::OtherLimit;
 use crate::engine::reclaim::limit::{self, Remedy};
 use crate::state::report::{ErrnoName, More, Repeated, Seconds};
 use crate::state::{descriptors, usage};
@@ -19,12 +20,18 @@ struct Messages {
     recovered: [Repeated; Lack::COUNT],
     /// Calls of accept(2) whose clients wait.
     parked: Repeated,
+    /// Calls that reached another limit.
+    other_limit: Repeated,
+    /// Messages that came without their descriptors.
+    lost: Repeated,
 }
 
 static MESSAGES: Messages = Messages {
     gave_up: [const { Repeated::new() }; Lack::COUNT],
     recovered: [const { Repeated::new() }; Lack::COUNT],
     parked: Repeated::new(),
+    other_limit: Repeated::new(),
+    lost: Repeated::new(),
 };
 
 /// Logs that a call has waited for `waited` nanoseconds and then succeeded, unless one like it was logged a moment ago.
@@ -34,6 +41,27 @@ pub fn recovered(call: &str, lack: Lack, errno: c_int, waited: u64) {
         let level = if lack.is_limit() { log::Level::Info } else { log::Level::Warn };
         let (errno, waited) = (ErrnoName(errno), Seconds(waited));
         log::log!(level, "{call}: {lack} ({errno}), waited {waited} for one{}", More(more));
+    }
+}
+
+/// Logs that a call has reached another limit than that on descriptors.
+pub fn other_limit(call: &str, limit: &OtherLimit) {
+    if let Some(more) = MESSAGES.other_limit.due() {
+        let (name, remedy) = (limit.name, limit.remedy);
+        log::warn!(
+            "{call}: EMFILE, but descriptors are free: the limit that is reached is {name}{}; to help: {remedy}",
+            More(more)
+        );
+    }
+}
+
+/// Logs that a message came without some of its descriptors.
+pub fn descriptors_lost() {
+    if let Some(more) = MESSAGES.lost.due() {
+        log::warn!(
+            "recvmsg: descriptors that were sent are lost, since there was no number for them (MSG_CTRUNC){}; to help: a higher `ulimit -n`",
+            More(more)
+        );
     }
 }
 

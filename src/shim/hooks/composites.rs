@@ -53,7 +53,7 @@ hooks! {
     glob64(pattern: Name, flags: c_int, error: Callback, result: *mut c_void) -> c_int = with_room();
     popen(command: Name, mode: Mode) -> *mut FILE = piped();
     _IO_popen(command: Name, mode: Mode) -> *mut FILE = piped();
-    getaddrinfo(node: Name, service: Name, hints: *const addrinfo, found: *mut *mut addrinfo) -> c_int = resolving();
+    getaddrinfo(node: Name, service: Name, hints: *const addrinfo, found: *mut *mut addrinfo) -> c_int = resolving(node, hints);
     sem_open(name: Name, flags: c_int, mode: libc::mode_t, value: libc::c_uint) -> *mut c_void = whole();
     catopen(name: Name, flags: c_int) -> *mut c_void = catalogue();
     openlog(ident: Name, options: c_int, facility: c_int) -> () = with_room();
@@ -219,14 +219,18 @@ unsafe fn piped(call: impl Fn() -> Call, mut real: impl FnMut() -> *mut FILE) ->
 
 /// The return value of getaddrinfo(3): EAI_SYSTEM with EMFILE, or, with no descriptor free, that the name does not exist.
 #[derive(Clone, Copy)]
-struct Resolved(c_int);
+struct Resolved {
+    code: c_int,
+    /// The look-up needs a descriptor: there is a name that is no address.
+    needs_descriptor: bool,
+}
 
 impl Answer for Resolved {
     fn failure(self) -> Option<c_int> {
-        match self.0 {
+        match self.code {
             0 => None,
             libc::EAI_SYSTEM => Some(errno()),
-            libc::EAI_AGAIN | libc::EAI_NONAME | libc::EAI_FAIL => {
+            libc::EAI_AGAIN | libc::EAI_NONAME | libc::EAI_FAIL if self.needs_descriptor => {
                 let saved = errno();
                 let ask = || if process::may_act() { has_room().err() } else { None };
                 let reason = if is_exhaustion(saved) { Some(saved) } else { ask() };
@@ -239,9 +243,41 @@ impl Answer for Resolved {
 }
 
 /// getaddrinfo(3).
+///
+/// # Safety
+/// `node` and `hints` are what `real` passes to getaddrinfo(3).
 #[inline(always)]
-fn resolving(call: impl Fn() -> Call, mut real: impl FnMut() -> c_int) -> c_int {
-    with_room(&call, || whole(&call, || Resolved(real())).0)
+unsafe fn resolving(
+    call: impl Fn() -> Call,
+    mut real: impl FnMut() -> c_int,
+    node: Name,
+    hints: *const addrinfo,
+) -> c_int {
+    let resolve = move || {
+        let code = real();
+        // SAFETY: getaddrinfo(3) has read both.
+        Resolved { code, needs_descriptor: code != 0 && unsafe { needs_descriptor(node, hints) } }
+    };
+    whole(&call, resolve).code
+}
+
+/// Does getaddrinfo(3) need a descriptor to look this up? Not without a name, nor for a number.
+///
+/// # Safety
+/// getaddrinfo(3) has been called with both: `node` is NULL or a C string, `hints` NULL or valid.
+#[cold]
+#[inline(never)]
+unsafe extern "C" fn needs_descriptor(node: Name, hints: *const addrinfo) -> bool {
+    // SAFETY: promised by the caller.
+    let numeric = unsafe { hints.as_ref() }.is_some_and(|hints| hints.ai_flags & libc::AI_NUMERICHOST != 0);
+    if node.is_null() || numeric {
+        return false;
+    }
+    // SAFETY: promised by the caller.
+    let node = unsafe { CStr::from_ptr(node) }.to_bytes();
+    // What is written so is an address, or no name that could be found.
+    let is_address = node.contains(&b':') || node.iter().all(|byte| byte.is_ascii_digit() || *byte == b'.');
+    !node.is_empty() && !is_address
 }
 
 /// catopen(3).

@@ -19,6 +19,7 @@ mod limits;
 mod loops;
 mod processes;
 mod real_poll;
+mod receives;
 mod retry;
 mod sandbox;
 mod sockets;
@@ -124,6 +125,7 @@ pub extern "C" fn resolve_all() {
         limits::resolve();
         loops::resolve();
         processes::resolve();
+        receives::resolve();
         sockets::resolve();
         spaces::resolve();
         syscall::resolve();

@@ -84,6 +84,11 @@ pub(super) fn raise_to(least: u64) {
     }
 }
 
+/// Descriptors that were sent could not be received: the next ones can.
+pub fn raise_for_messages() {
+    raise_once();
+}
+
 /// Sets the soft limit to `next`, or to less where less may be had. Returns how many numbers that added.
 fn set(limit: rlimit, next: u64) -> u64 {
     let soft = limit.rlim_cur;
