@@ -13,7 +13,7 @@ pub const FD_SETSIZE: u64 = 1024;
 /// What [`end`] returns for a program that may have a table of descriptors: its limit stays as it is.
 pub const AS_IT_IS: u64 = 1;
 /// A program that imports one of these uses sets of select(2).
-const CALLS: [&CStr; 5] = [c"select", c"__select", c"pselect", c"__fdelt_chk", c"__fdelt_warn"];
+pub const CALLS: [&CStr; 5] = [c"select", c"__select", c"pselect", c"__fdelt_chk", c"__fdelt_warn"];
 /// A program that imports this may have a table of descriptors.
 const SIZES: [&CStr; 1] = [c"getdtablesize"];
 /// Programs that import any of them but never hand over a number that they did not check.
@@ -37,6 +37,20 @@ pub fn end(program: &[u8], imports: impl Fn(&[&CStr]) -> bool) -> u64 {
     } else {
         u64::MAX
     }
+}
+
+/// Libraries that import one of [`CALLS`], and are known from servers with many thousands of descriptors: they check their numbers, or wait
+/// for one of the first.
+const BEARING: &[u8] = b"libc.*, libcrypto*, libssl*, libglib-*, libgio-*, libevent*, libcurl*, libapr-*, libxml2*, libpam*, libgcrypt*, libsasl2*, libtirpc*, libX11*, libxcb*, libdbus-*, libresolv*, libnss_*, libpq*, libmariadb*, libsystemd*, libgnutls*, libkrb5*, libgssapi*, libavahi*, libreadline*, libedit*, libcap-ng*, libaudit*";
+
+/// Do the imports of this object, by the path of its file, say that sets of select(2) may be used with any number? The main executable,
+/// whose path is empty, is asked by [`imports_sets`].
+pub fn counts_by_imports(path: &[u8]) -> bool {
+    let name = path.rsplit(|&byte| byte == b'/').next().unwrap_or(path);
+    !name.is_empty()
+        && !glob::any(BEARING, name)
+        && is_foreign_to_interpreter(path)
+        && !name.starts_with(b"libtideover")
 }
 
 /// Does this program check the numbers that it puts into sets of select(2)?

@@ -14,6 +14,7 @@ use crate::arch;
 use crate::engine::backoff::Backoff;
 use crate::engine::call::{Call, Instead, Lack, Role, Tried, Try, is_exhaustion};
 use crate::engine::line::Next;
+use crate::engine::may_begin::may_begin;
 use crate::engine::messages::{self, GaveUp};
 use crate::engine::other_limit::{self, OtherLimit};
 use crate::engine::reclaim::collect::{self, Collection};
@@ -430,30 +431,4 @@ impl Attempt {
     fn emit(&self, kind: EventKind, fd: c_int, waited: u64, outcome: Outcome) {
         events::emit(&Event { kind, call: self.call.name, errno: self.errno, fd, tries: self.tries, waited, outcome });
     }
-}
-
-/// May anything be done for a call that lacks something? Counts the failure.
-fn may_begin(lack: Lack, errno: c_int, stack_pointer: usize) -> bool {
-    if matches!(process::phase(), Phase::Starting | Phase::Dormant | Phase::Sandboxed) {
-        page::add(&page::counters().bypassed, 1);
-        return false;
-    }
-    // The child of a vfork(2) has its parent's memory, and may not even count there.
-    if !process::is_ours() || thread::is_retrying(stack_pointer) {
-        return false;
-    }
-    page::ensure();
-    let counters = page::counters();
-    if reclaim::is_reclaiming(stack_pointer) {
-        page::add(&counters.bypassed, 1);
-        return false;
-    }
-    let counter = match lack {
-        Lack::Descriptor if errno == libc::EMFILE => &counters.emfile,
-        Lack::Descriptor => &counters.enfile,
-        Lack::Port => &counters.ports_exhausted,
-        Lack::Connection | Lack::EndpointConnection => &counters.limited,
-    };
-    page::add(counter, 1);
-    true
 }

@@ -9,6 +9,7 @@ pub mod call;
 pub mod closes;
 mod evidence;
 mod line;
+mod may_begin;
 pub mod messages;
 mod other_limit;
 mod queue;

@@ -57,7 +57,7 @@ extern "C" fn no_child(errno: c_int) -> pid_t {
 /// execve(2) and its variants: the program that is executed gets the soft limit that this one was started with. In the child of a
 /// vfork(2), too: its limits are its own, though its memory is not.
 #[inline(always)]
-fn executing(_: impl Fn() -> Call, mut real: impl FnMut() -> c_int) -> c_int {
+pub(super) fn executing(_: impl Fn() -> Call, mut real: impl FnMut() -> c_int) -> c_int {
     let limit = before_exec();
     let answer = real();
     after_failed_exec(&limit);

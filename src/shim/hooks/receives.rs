@@ -2,6 +2,8 @@
 
 use core::ffi::{c_int, c_uint, c_void};
 
+use core::sync::atomic::Ordering::Relaxed;
+
 use libc::{cmsghdr, mmsghdr, msghdr, ssize_t, timespec};
 
 use super::hooks;
@@ -9,12 +11,13 @@ use crate::engine::call::Call;
 use crate::engine::messages;
 use crate::engine::reclaim::limit;
 use crate::os::barrier::barrier;
+use crate::os::sys;
 use crate::state::{page, process, usage};
 
 hooks! {
     recvmsg(fd: c_int, message: *mut msghdr, flags: c_int) -> ssize_t = receiving(message);
     recvmmsg(fd: c_int, messages: *mut mmsghdr, count: c_uint, flags: c_int, timeout: *mut timespec) -> c_int
-        = receiving_many(messages);
+        = receiving_many(messages, count);
 }
 
 /// recvmsg(2).
@@ -23,9 +26,12 @@ hooks! {
 /// Once `real` has returned 0 or more, the kernel has filled in `message`.
 #[inline(always)]
 unsafe fn receiving(_: impl Fn() -> Call, mut real: impl FnMut() -> ssize_t, message: *mut msghdr) -> ssize_t {
+    if is_near(SCM_MAX_FD) {
+        expect(message, 1);
+    }
     let answer = real();
     // SAFETY: filled in by the kernel, as the caller promises.
-    if answer >= 0 && unsafe { (*message).msg_controllen } != 0 {
+    if answer >= 0 && unsafe { has_control(message) } {
         // SAFETY: as above.
         unsafe { received(message) };
     }
@@ -37,18 +43,66 @@ unsafe fn receiving(_: impl Fn() -> Call, mut real: impl FnMut() -> ssize_t, mes
 /// # Safety
 /// Once `real` has returned a number, the kernel has filled in so many of `messages`.
 #[inline(always)]
-unsafe fn receiving_many(_: impl Fn() -> Call, mut real: impl FnMut() -> c_int, messages: *mut mmsghdr) -> c_int {
+unsafe fn receiving_many(
+    _: impl Fn() -> Call,
+    mut real: impl FnMut() -> c_int,
+    messages: *mut mmsghdr,
+    count: c_uint,
+) -> c_int {
+    if is_near(SCM_MAX_FD * u64::from(count)) {
+        expect(messages.cast(), count);
+    }
     let answer = real();
     for i in 0..answer.max(0) as usize {
         // SAFETY: filled in by the kernel, as the caller promises.
         unsafe {
             let message = &raw mut (*messages.add(i)).msg_hdr;
-            if (*message).msg_controllen != 0 {
+            if has_control(message) {
                 received(message);
             }
         }
     }
     answer
+}
+
+/// Did the message come with anything besides data, or was it cut?
+///
+/// # Safety
+/// The kernel has filled in `message`.
+#[inline(always)]
+unsafe fn has_control(message: *const msghdr) -> bool {
+    // SAFETY: promised by the caller.
+    unsafe { (*message).msg_controllen != 0 || (*message).msg_flags & libc::MSG_CTRUNC != 0 }
+}
+
+/// Descriptors that a message can carry (the kernel's SCM_MAX_FD).
+const SCM_MAX_FD: u64 = 253;
+
+/// Is the limit so near that so many more descriptors might not find a number? Two loads.
+#[inline(always)]
+fn is_near(descriptors: u64) -> bool {
+    let counters = page::counters();
+    counters.high_water.load(Relaxed).saturating_add(descriptors) >= counters.soft_limit.load(Relaxed)
+}
+
+/// Makes room for what the first of so many messages has room for in its buffer; the others are taken to be like it.
+#[cold]
+#[inline(never)]
+extern "C" fn expect(message: *const msghdr, count: c_uint) {
+    let errno = sys::errno();
+    barrier((), || {
+        // The kernel has not looked at the message yet: it may not be readable.
+        if !process::may_act() || !sys::is_readable(message.cast(), size_of::<msghdr>()) {
+            return;
+        }
+        // SAFETY: it can be read, and all bytes are a valid msghdr.
+        let (control, length) = unsafe { ((*message).msg_control, (*message).msg_controllen) };
+        let room = length.saturating_sub(size_of::<cmsghdr>()) / size_of::<c_int>();
+        if !control.is_null() && room > 0 {
+            limit::make_room_for((room as u64).min(SCM_MAX_FD).saturating_mul(u64::from(count)));
+        }
+    });
+    sys::set_errno(errno);
 }
 
 /// A message has come with something besides data.
@@ -67,7 +121,7 @@ unsafe extern "C" fn received(message: *const msghdr) {
             while !header.is_null() {
                 if (*header).cmsg_level == libc::SOL_SOCKET && (*header).cmsg_type == libc::SCM_RIGHTS {
                     any = true;
-                    descriptors(header, |fd| page::opened(fd));
+                    descriptors(header, page::opened);
                 }
                 header = libc::CMSG_NXTHDR(message, header);
             }
@@ -77,7 +131,6 @@ unsafe extern "C" fn received(message: *const msghdr) {
         if is_cut && process::may_act() && (!any || !usage::has_free_number()) && usage::is_tight() {
             page::add(&page::counters().lost_in_messages, 1);
             messages::descriptors_lost();
-            limit::raise_for_messages();
         }
     });
 }

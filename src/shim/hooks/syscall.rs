@@ -4,7 +4,7 @@ use core::ffi::{c_int, c_long};
 
 use super::hooks;
 use super::kinds::blocking;
-use super::processes::note_limit;
+use super::processes::{executing, note_limit};
 use super::retry::second_chance;
 use super::sandbox;
 use super::sockets::{accept_failed, client_accepted, may_sleep_at};
@@ -37,6 +37,8 @@ enum Concern {
     Limits(Argument, Argument, Argument),
     /// Installs a seccomp filter. True: on success it returns a descriptor.
     Sandboxes(bool),
+    /// Executes a program.
+    Executes,
     /// Waits for several descriptors.
     Loops,
     /// Nothing of interest.
@@ -84,6 +86,7 @@ fn concern(number: c_long, [a, b, c, d]: [Argument; 4]) -> Concern {
         n::SYS_close => Concern::Closes,
         n::SYS_close_range if c & c_long::from(n::CLOSE_RANGE_CLOEXEC as c_int) == 0 => Concern::ClosesMany,
         n::SYS_exit_group => Concern::Exits,
+        n::SYS_execve | n::SYS_execveat => Concern::Executes,
         n::SYS_setrlimit => Concern::Limits(a, 0, b),
         n::SYS_prlimit64 => Concern::Limits(b, a, c),
         n::SYS_seccomp if a as u32 == n::SECCOMP_SET_MODE_STRICT || a as u32 == n::SECCOMP_SET_MODE_FILTER => {
@@ -132,6 +135,7 @@ unsafe fn by_number(
     match what {
         Concern::None => return real(),
         Concern::Exits => page::process_ends(),
+        Concern::Executes => return c_long::from(executing(call, || real() as c_int)),
         Concern::Sandboxes(_) => sandbox::before(),
         Concern::Loops => thread::mark_event_loop(),
         Concern::Closes if descriptors::forget(arguments[0] as c_int) => {

@@ -57,7 +57,11 @@ pub fn read() -> Option<rlimit> {
 
 /// How far the library would raise the soft limit: so many descriptors can be had in all.
 pub fn ceiling(limit: rlimit) -> u64 {
-    let mode = if STATE.is_programs.load(Relaxed) { raise::OFF } else { SETTINGS.get(Id::Raise) };
+    let mode = match SETTINGS.get(Id::Raise) {
+        raise::FORCE => raise::FORCE,
+        _ if STATE.is_programs.load(Relaxed) => raise::OFF,
+        mode => mode,
+    };
     select::ceiling(limit.rlim_cur, limit.rlim_max, mode, SETTINGS.get(Id::RaiseCap), tables::end)
 }
 
@@ -84,9 +88,14 @@ pub(super) fn raise_to(least: u64) {
     }
 }
 
-/// Descriptors that were sent could not be received: the next ones can.
-pub fn raise_for_messages() {
-    raise_once();
+/// So many descriptors may be about to come in a message: room is made for them, as far as the limit may be raised.
+pub fn make_room_for(descriptors: u64) {
+    while let Some(limit) = read() {
+        let used = usage::used(limit.rlim_cur);
+        if used.saturating_add(descriptors) <= limit.rlim_cur || raise_once() == 0 {
+            return;
+        }
+    }
 }
 
 /// Sets the soft limit to `next`, or to less where less may be had. Returns how many numbers that added.
@@ -182,7 +191,7 @@ pub struct Remedy {
 
 impl core::fmt::Display for Remedy {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        if STATE.is_programs.load(Relaxed) && self.soft < self.hard {
+        if STATE.is_programs.load(Relaxed) && self.soft < self.hard && SETTINGS.get(Id::Raise) != raise::FORCE {
             return write!(
                 f,
                 "the program set this limit itself, so it is not raised; see its own settings, or start it with `ulimit -n {}`",

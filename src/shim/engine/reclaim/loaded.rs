@@ -158,6 +158,50 @@ unsafe extern "C" fn find_object(info: *mut libc::dl_phdr_info, _: usize, search
     1
 }
 
+/// A look for objects that import certain functions.
+struct Imports<'a> {
+    /// The functions.
+    names: &'a [&'a CStr],
+    /// Objects whose imports count, by the path of their files.
+    counts: fn(&[u8]) -> bool,
+    /// How many objects had been loaded when the last look was made; 0: none has been.
+    known: u64,
+    /// How many have been loaded by now.
+    adds: u64,
+    /// Does any import any?
+    found: bool,
+}
+
+/// Does any loaded object whose path `counts` import one of these functions? `known` is how many objects had been loaded at the last
+/// look, which found none: None says that none has been loaded since. Else the answer, and how many have been loaded by now.
+pub fn imports(names: &[&CStr], counts: fn(&[u8]) -> bool, known: u64) -> Option<(bool, u64)> {
+    if STATE.loader_is_locked.load(Relaxed) {
+        return None;
+    }
+    let mut look = Imports { names, counts, known, adds: 0, found: false };
+    // SAFETY: it is dl_iterate_phdr, which calls `find_import` with this pointer before it returns.
+    let ended = unsafe { iterate()?(find_import, (&raw mut look).cast()) };
+    (ended == 0).then_some((look.found, look.adds))
+}
+
+/// Looks at the imports of one object.
+///
+/// # Safety
+/// dl_iterate_phdr(3) calls it, with its `info` of an object, and with a pointer to an [`Imports`].
+unsafe extern "C" fn find_import(info: *mut libc::dl_phdr_info, _: usize, look: *mut c_void) -> c_int {
+    // SAFETY: the caller's promise.
+    let (info, look) = unsafe { (&*info, &mut *look.cast::<Imports<'_>>()) };
+    look.adds = info.dlpi_adds;
+    if look.known == info.dlpi_adds {
+        return 1;
+    }
+    // SAFETY: a C string of the loader's, or null.
+    let path = if info.dlpi_name.is_null() { c"" } else { unsafe { CStr::from_ptr(info.dlpi_name) } };
+    // SAFETY: within the callback.
+    look.found |= (look.counts)(path.to_bytes()) && unsafe { Object::new(info) }.imports(look.names);
+    0
+}
+
 /// The type of the callback of dl_iterate_phdr(3).
 type Visit = unsafe extern "C" fn(*mut libc::dl_phdr_info, usize, *mut c_void) -> c_int;
 /// The type of dl_iterate_phdr(3).

@@ -31,15 +31,36 @@ struct State {
     sets: AtomicBool,
     /// Calls that used sets so far, in an interpreter.
     calls: AtomicU32,
+    /// How many objects had been loaded when their imports were looked at; 0: they have not been.
+    looked_at: AtomicU64,
+    /// One of them imports a function for sets.
+    imported: AtomicBool,
 }
 
-static STATE: State = State { told: AtomicU64::new(0), sets: AtomicBool::new(false), calls: AtomicU32::new(0) };
+static STATE: State = State {
+    told: AtomicU64::new(0),
+    sets: AtomicBool::new(false),
+    calls: AtomicU32::new(0),
+    looked_at: AtomicU64::new(0),
+    imported: AtomicBool::new(false),
+};
 
 /// The limit up to which descriptors are safe, as far as the program's calls and its imports tell; u64::MAX: there is none.
 pub fn end() -> u64 {
     let told = Some(STATE.told.load(Relaxed)).filter(|&told| told != 0).unwrap_or(u64::MAX);
-    let sets = has_sets() || select::imports_sets(process::program(), elf::main_imports);
+    let sets = has_sets() || select::imports_sets(process::program(), elf::main_imports) || others_import_sets();
     told.min(if sets { FD_SETSIZE } else { u64::MAX })
+}
+
+/// Does another object that was loaded by now import a function for sets, though it has not called it yet? Looked for again when more have
+/// been loaded.
+fn others_import_sets() -> bool {
+    let known = STATE.looked_at.load(Relaxed);
+    if let Some((found, adds)) = loaded::imports(&select::CALLS, select::counts_by_imports, known) {
+        STATE.imported.store(found, Relaxed);
+        STATE.looked_at.store(adds, Relaxed);
+    }
+    STATE.imported.load(Relaxed)
 }
 
 /// The program is about to be told its soft limit.
@@ -82,7 +103,7 @@ pub extern "C" fn learn_sets() {
         }
         if select::is_checked(process::program()) {
             let call = STATE.calls.fetch_add(1, Relaxed);
-            if call >= FIRST_CALLS && call % SAMPLE != 0 || !is_foreign(caller::address()) {
+            if call >= FIRST_CALLS && !call.is_multiple_of(SAMPLE) || !is_foreign(caller::address()) {
                 return;
             }
         }

@@ -1,5 +1,6 @@
 //! One loaded object.
 
+use core::ffi::CStr;
 use core::ops::Range;
 
 use super::format::{Dynamic, PT_DYNAMIC, PT_LOAD, ProgramHeader};
@@ -30,6 +31,17 @@ impl<'a> Object<'a> {
     pub fn holds(self, address: usize) -> bool {
         let offset = (address as u64).wrapping_sub(self.base);
         self.headers.iter().any(|h| h.kind == PT_LOAD && offset.wrapping_sub(h.address) < h.memory_size)
+    }
+
+    /// Does it import any of these functions?
+    pub fn imports(self, names: &[&CStr]) -> bool {
+        let Some(header) = self.headers.iter().find(|h| h.kind == PT_DYNAMIC) else { return false };
+        let dynamic = self.base.wrapping_add(header.address) as *const Dynamic;
+        // SAFETY: the header says where the dynamic section of this object is, which is loaded while this value lives.
+        unsafe {
+            let dynamic = core::slice::from_raw_parts(dynamic, header.memory_size as usize / size_of::<Dynamic>());
+            super::started::imports(dynamic, self.base, names)
+        }
     }
 
     /// Where its segments lie.

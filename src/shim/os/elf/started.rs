@@ -34,7 +34,7 @@ fn main_dynamic() -> Option<(&'static [Dynamic], u64)> {
 ///
 /// # Safety
 /// `dynamic` is the dynamic section of an object that is loaded at `base`, and stays so.
-unsafe fn imports(dynamic: &[Dynamic], base: u64, names: &[&CStr]) -> bool {
+pub(super) unsafe fn imports(dynamic: &[Dynamic], base: u64, names: &[&CStr]) -> bool {
     let entry = |tag| dynamic.iter().find(|d| d.tag == tag).map(|d| d.value);
     // glibc has relocated these pointers in place; musl leaves them relative to the base.
     let address = |value: u64| if value < base { value + base } else { value };
