@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Callable
 
-CAP = 60  # seconds after which a command or a crowd is given up
+CAP = 12 if os.environ.get("SHORT") else 60  # seconds after which a command or a crowd is given up
 
 
 @dataclass
@@ -51,7 +51,7 @@ class Trial:
     hard: int
     library: Path
     cpu: float = 0.0
-    seconds: float = 0.0
+    seconds: float | None = None
     running: list = field(default_factory=list)
 
     def _start(self, words, limits=None, environment=(), **more):
@@ -94,7 +94,7 @@ class Trial:
         return (self.folder / "errors").read_text(errors="replace")
 
     def serve(self, words, ready, limits=None, end=signal.SIGTERM, **more):
-        """Starts a server, and waits until ready() is true, or a port answers. limits: those of its start, changed afterwards."""
+        """Starts a server, and waits until ready() is true, or a port answers. limits: those of its start; see restrict."""
         with open(self.folder / "server.log", "w") as log:
             process = self._start(words, limits, stdout=log, stderr=log, **more)
         self.running.append((process, end))
@@ -104,9 +104,14 @@ class Trial:
             if process.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError(f"{words[0]} does not start: {(self.folder / 'server.log').read_text(errors='replace')[-300:]}")
             time.sleep(0.02)
-        if limits:
-            resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (self.soft, self.hard))
         return process
+
+    def restrict(self, process, more=None):
+        """Sets the limits of a running server. more: so many descriptors more than it has, rather than the soft limit of the table."""
+        soft = self.soft if more is None else len(os.listdir(f"/proc/{process.pid}/fd")) + more
+        # A program may have lowered its hard limit.
+        hard = min(self.hard if self.hard > self.soft else soft, resource.prlimit(process.pid, resource.RLIMIT_NOFILE)[1])
+        resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (min(soft, hard), hard))
 
     @contextlib.contextmanager
     def clock(self):
@@ -138,7 +143,7 @@ def free_port():
 HTTP = (b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n", b"200 OK")
 
 
-def crowd(trial, port, count, ask, answer, stay=False, quiet=3.0):
+def crowd(trial, port, count, ask, answer, stay=False, quiet=2.0):
     """So many clients at once: each connects, asks, and leaves when it has its answer, or stays until the end. Over when nobody waits any more,
     or nothing has happened for `quiet` seconds. Timed until the last answer. Returns (answered, not answered)."""
     selector, heard, answered = selectors.DefaultSelector(), {}, 0

@@ -4,7 +4,7 @@ SERVER = """
 {ok, L} = gen_tcp:listen(%d, [binary, {active, false}, {reuseaddr, true}, {backlog, 4096}, {ip, {127,0,0,1}}]),
 Echo = fun E(C) -> case gen_tcp:recv(C, 0) of {ok, B} -> gen_tcp:send(C, B), E(C); _ -> gen_tcp:close(C) end end,
 Accept = fun A() -> case gen_tcp:accept(L) of {ok, C} -> P = spawn(fun() -> receive go -> Echo(C) end end),
-  gen_tcp:controlling_process(C, P), P ! go; _ -> timer:sleep(10) end, A() end,
+  gen_tcp:controlling_process(C, P), P ! go; _ -> receive after 10 -> ok end end, A() end,
 Accept().
 """
 

@@ -20,4 +20,4 @@ def run(trial):
     return found, PACKS - found + (status != 0)
 
 
-PROGRAM = Program("git", "git log over 150 packs: closes one when it can't open another", ("git",), 64, run, prepare=prepare)
+PROGRAM = Program("git", "git log over 150 packs: closes one when it can't open another", ("git",), 64, run, prepare=prepare, short=False)

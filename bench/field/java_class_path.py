@@ -9,7 +9,7 @@ SOURCE = "public class Wanted { public static void main(String[] a) throws Excep
 
 def prepare(folder):
     (folder / "Wanted.java").write_text(SOURCE % JARS)
-    subprocess.run(["ecj", "-17", "-nowarn", "-d", folder, folder / "Wanted.java"], check=True, capture_output=True)
+    subprocess.run(["ecj", "-17", "-nowarn", "-proc:none", "-d", folder, folder / "Wanted.java"], check=True, capture_output=True)
     for i in range(JARS):
         with zipfile.ZipFile(folder / f"{i}.jar", "w") as jar:
             jar.writestr(f"r{i}", "x")

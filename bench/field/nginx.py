@@ -17,4 +17,4 @@ def run(trial):
     return crowd(trial, port, 200, *HTTP)
 
 
-PROGRAM = Program("nginx", "a web server that pauses its listener", ("nginx",), 64, run, prepare=prepare)
+PROGRAM = Program("nginx", "a web server that pauses its listener", ("nginx",), 64, run, prepare=prepare, short=False)

@@ -16,7 +16,7 @@ def run(trial):
     with trial.clock():
         trial.serve(["/usr/bin/supervisord", "-c", configuration], lambda: (trial.folder / "log").exists())
         count, last = 0, time.monotonic()
-        while count < CHILDREN and time.monotonic() - last < 4:
+        while count < CHILDREN and time.monotonic() - last < 2.5:
             time.sleep(0.05)
             if (now := up()) > count:
                 count, last = now, time.monotonic()
