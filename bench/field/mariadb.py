@@ -11,7 +11,7 @@ TABLES = 150
 def prepare(folder):
     common = ["--no-defaults", "--user=root", f"--datadir={folder}/db"]
     (folder / "db").mkdir()
-    script = "create database mysql;\ncreate database test;\nuse test;\n" + "".join(f"create table t{i} (a int) engine=innodb;\ninsert into t{i} values ({i});\n" for i in range(TABLES))
+    script = "create database mysql;\ncreate database test;\nuse test;\n" + "".join(f"create table t{i} (a int) engine=myisam;\ninsert into t{i} values ({i});\n" for i in range(TABLES))
     subprocess.run(["/usr/sbin/mariadbd", *common, "--bootstrap", "--skip-grant-tables"], input=script, text=True, check=True, capture_output=True)
 
 
