@@ -20,7 +20,7 @@ use crate::engine::other_limit::{self, OtherLimit};
 use crate::engine::reclaim::collect::{self, Collection};
 use crate::engine::reclaim::{self, FailedCall, Reclaimed};
 use crate::engine::wait::{self, Candidate, NoWait, Waiting};
-use crate::engine::{breaker, evidence, reserve};
+use crate::engine::{breaker, demand, evidence, reserve};
 use crate::os::barrier::barrier;
 use crate::os::sys;
 use crate::state::events::{self, Event};
@@ -303,7 +303,7 @@ impl Attempt {
             None => (resort.functions.decide)(resort.listener, self.errno),
         };
         self.instead = Some(instead);
-        if !instead.again && (instead.quiet || instead.sheds) {
+        if !instead.again && (instead.quiet || instead.by_hook) {
             return Err(Outcome::Parked);
         }
         Ok(instead.again)
@@ -312,6 +312,9 @@ impl Attempt {
     /// Sleeps until the call is worth another try. False: one wait is over, and what can be freed is to be freed again.
     fn wait(&mut self) -> Result<bool, Outcome> {
         if let MayWait::NotAsked = self.may_wait {
+            if self.lack == Lack::Descriptor && self.errno == libc::EMFILE && self.call.last_resort.is_none() {
+                demand::lacked(self.call.needs_several);
+            }
             let candidate = Candidate {
                 lack: self.lack,
                 is_process_limit: self.errno == libc::EMFILE || self.lack.is_limit(),

@@ -55,8 +55,8 @@ pub struct Instead {
     pub again: bool,
     /// The call answers EAGAIN: the client waits, and the program's event loop will report the listener again.
     pub quiet: bool,
-    /// The call blocks, and the hook turns its clients away instead of failing.
-    pub sheds: bool,
+    /// The call blocks, and its hook waits for a descriptor, or turns its clients away, instead of failing.
+    pub by_hook: bool,
     /// Nothing keeps its caller from making the call again at once, so [`LastResortFunctions::slow_down`] is called.
     pub paced: bool,
 }

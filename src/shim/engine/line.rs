@@ -107,6 +107,16 @@ pub fn wake_first(after: u64) -> Option<u64> {
     if LINE.queue.is_empty() { None } else { LINE.queue.wake(places()?, after, wake_place) }
 }
 
+/// How many threads wait in the queue, and were not woken yet.
+pub fn waiting() -> u64 {
+    if LINE.queue.is_empty() { 0 } else { places().map_or(0, |places| LINE.queue.waiting(places)) }
+}
+
+/// Is any thread in the queue? Two loads.
+pub fn is_waiting() -> bool {
+    !LINE.queue.is_empty()
+}
+
 impl Queued {
     /// Not in the queue yet; None: there is no memory for one. `asked`: the user or the program has asked for waits. `patience`: for how
     /// long it waits without seeing a close, nanoseconds. `is_process_limit`: only this process can free a descriptor.

@@ -76,7 +76,17 @@ macro_rules! accepting {
             /// As accept4(2).
             unsafe extern "C" fn limited(l: c_int, from: *mut sockaddr, length: *mut socklen_t, flags: c_int) -> c_int {
                 // SAFETY: promised by the caller.
-                accept_under_limits(l, || unsafe { found()(l, from, length, flags) })
+                let call = || unsafe { found()(l, from, length, flags) };
+                if accept::must_ask() {
+                    return accept_under_limits(l, call);
+                }
+                REAL.store(found() as *mut (), Relaxed);
+                call()
+            }
+
+            /// From here on, accept(2) asks first, until there is no more reason to.
+            pub fn ask_first() {
+                let _ = REAL.compare_exchange(found() as *mut (), limited as *mut (), Relaxed, Relaxed);
             }
 
             /// The real call has answered less than 0.
@@ -105,7 +115,13 @@ macro_rules! accepting {
 accepting!(accept, accept_impl, _ => true);
 accepting!(accept4, accept4_impl, flags => blocking(flags));
 
-/// accept(2) under the limits that the user has set.
+/// Calls for accepted clients lack descriptors: accept(2) asks first whether one is free for another client.
+pub fn ask_before_accept() {
+    accept_impl::ask_first();
+    accept4_impl::ask_first();
+}
+
+/// accept(2) under the limits that the user has set, and while calls for accepted clients lack descriptors.
 fn accept_under_limits(listener: c_int, real: impl Fn() -> c_int) -> c_int {
     let in_turn = |_, _| {
         let fd = real();

@@ -1,7 +1,7 @@
 //! The tables of what is called when: the order in which the parts of the library hear of a fork, a close, a new descriptor.
 
 use crate::engine::reclaim::limit;
-use crate::engine::{breaker, reclaim, reserve, wait};
+use crate::engine::{breaker, demand, reclaim, reserve, wait};
 use crate::features::accept::{self, parking};
 use crate::features::logs::{self, copies, pipe, stdio};
 use crate::features::outgoing::{self, turns};
@@ -17,6 +17,7 @@ pub static HANDLERS: Handlers = Handlers {
     on_new_descriptor: new_descriptor,
     on_highest: limit_reached,
     on_near_limit: accept::prepare,
+    on_lack: clients_come_after,
     is_own_copy: copies::is_ours,
     on_stream_closed: stream_closed,
     awaits_closes: accept::awaits_closes,
@@ -40,6 +41,13 @@ fn limit_reached(fd: i32) {
     limit::reached(fd as u64 + 1);
 }
 
+fn clients_come_after() {
+    #[cfg(not(test))]
+    if accept::keeps_descriptors_back() {
+        crate::hooks::ask_before_accept();
+    }
+}
+
 /// In the parent, before a fork.
 #[inline(always)]
 pub fn before_fork() {
@@ -56,6 +64,7 @@ pub fn on_fork() {
     reclaim::forked();
     reserve::forked();
     wait::forked();
+    demand::forked();
     breaker::forked();
     accept::forked();
     page::forked();

@@ -23,6 +23,8 @@ pub struct Handlers {
     /// Nine tenths of the descriptors that can be had are in use. Called before a message says so: other threads use up the rest while it
     /// is written.
     pub on_near_limit: fn(),
+    /// A call other than accept(2) has found no descriptor, and nothing could be freed for it.
+    pub on_lack: fn(),
     /// Is this descriptor a copy that the library made for itself?
     pub is_own_copy: fn(i32) -> bool,
     /// A stream over standard output or standard error was closed.
@@ -41,6 +43,7 @@ static NONE: Handlers = Handlers {
     on_new_descriptor: |_| {},
     on_highest: |_| {},
     on_near_limit: || {},
+    on_lack: || {},
     is_own_copy: |_| false,
     on_stream_closed: nothing,
     awaits_closes: || false,

@@ -5,11 +5,11 @@ use core::ffi::c_int;
 
 use tideover_contract::settings::{Id, SECOND, over_limit};
 
-use super::listener::{has_clients, is_blocking};
+use super::listener::{has_clients, is_blocking, is_ours};
 use super::parking::{self, Parking};
 use super::request::{Next, Request};
-use super::{limits, pace, shed};
-use crate::engine::wait;
+use super::{blocking, exhaustion, limits, pace, shed};
+use crate::engine::{demand, wait};
 use crate::os::barrier::barrier;
 use crate::os::sys;
 use crate::state::report::{More, Repeated};
@@ -22,6 +22,7 @@ const LOOK_INTERVAL: u64 = SECOND / 10;
 const BATCHES: u32 = 8;
 
 static TOLD: Repeated = Repeated::new();
+static HELD_BACK: Repeated = Repeated::new();
 
 /// May this thread accept a client now? After [`Next::Call`], [`done`] is to be told of the answer, which stands.
 #[allow(improper_ctypes_definitions, reason = "extern \"C\" only so that it can't unwind")]
@@ -41,6 +42,12 @@ fn decide(request: &mut Request) -> Next {
     }
     if SETTINGS.may_shed() {
         shed::let_finish();
+    }
+    if lacks_margin(listener) {
+        return keep_waiting(request);
+    }
+    if !limits::are_set() {
+        return Next::Call;
     }
     // Where there is a rate, no thread has a turn while it waits for a client: that would be the turn of an earlier time.
     if limits::has_rate() && is_blocking(listener) && !has_clients(listener) {
@@ -65,6 +72,40 @@ fn decide(request: &mut Request) -> Next {
     } else {
         put_off(listener)
     }
+}
+
+/// Are the descriptors that are free needed for clients that were accepted before? A thread that blocks in accept(2) has done with its own.
+fn lacks_margin(listener: c_int) -> bool {
+    if !demand::is_any() {
+        return false;
+    }
+    if is_blocking(listener) {
+        demand::is_done();
+    }
+    exhaustion::lacks_margin() && is_ours(listener)
+}
+
+/// Those who were accepted come first: a client waits until a descriptor is free for it, too.
+fn keep_waiting(request: &mut Request) -> Next {
+    let listener = request.listener;
+    if !is_blocking(listener) {
+        return put_off(listener);
+    }
+    if !blocking::waits(libc::EMFILE) {
+        return Next::Call;
+    }
+    if !has_clients(listener) {
+        return if request.may_wait() { Next::AwaitClient } else { Next::Fail(libc::EAGAIN) };
+    }
+    match blocking::wait(request) {
+        Next::Answer => Next::Call,
+        next => next,
+    }
+}
+
+/// Is there room for a client now, as far as the settings and those who were accepted before are concerned? Takes a turn then.
+fn may_enter() -> bool {
+    !exhaustion::lacks_margin() && limits::take_turn()
 }
 
 /// Refuses the clients that wait at the listener.
@@ -118,7 +159,7 @@ fn put_off(listener: c_int) -> Next {
     report();
     match parking::park(listener) {
         // A client may have left before closes were noticed.
-        Parking::Parked | Parking::Again if limits::take_turn() => {
+        Parking::Parked | Parking::Again if may_enter() => {
             parking::put_back();
             Next::Call
         }
@@ -140,6 +181,15 @@ fn let_through() -> Next {
 }
 
 fn report() {
+    if !limits::are_set() {
+        if let Some(more) = HELD_BACK.due() {
+            log::info!(
+                "clients wait: calls for clients that were accepted before need the descriptors that are free{}",
+                More(more)
+            );
+        }
+        return;
+    }
     if let Some(more) = TOLD.due() {
         log::info!("clients wait: TIDEOVER_MAX_CLIENTS or TIDEOVER_ACCEPT_RATE is reached{}", More(more));
     }

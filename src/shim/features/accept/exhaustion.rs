@@ -6,6 +6,7 @@ use core::sync::atomic::{AtomicI32, AtomicU64, Ordering::Relaxed};
 
 use tideover_contract::settings::{Id, accept};
 
+use crate::engine::demand;
 use crate::os::sys;
 use crate::state::settings::SETTINGS;
 use crate::state::{page, usage};
@@ -44,6 +45,21 @@ pub fn sheds_now() -> bool {
 pub fn has_descriptors() -> bool {
     let soft = sys::descriptor_limit(0).map_or(u64::MAX, |limit| limit.rlim_cur);
     LACK.errno.load(Relaxed) == libc::ENFILE || usage::has_room(soft)
+}
+
+/// Is a descriptor free for a client, besides those that calls for accepted clients lack?
+pub fn has_descriptors_for_clients() -> bool {
+    has_descriptors() && !lacks_margin()
+}
+
+/// Are descriptors free, but none for a client, since calls for accepted clients lack as many or have lacked them a moment ago?
+pub fn lacks_margin() -> bool {
+    if !demand::is_any() || LACK.errno.load(Relaxed) == libc::ENFILE {
+        return false;
+    }
+    let Ok(limit) = sys::descriptor_limit(0) else { return false };
+    let free = limit.rlim_cur.saturating_sub(usage::used(limit.rlim_cur));
+    free > 0 && free <= demand::descriptors()
 }
 
 /// Will the next accept(2) surely fail, and its client have to wait?

@@ -10,23 +10,21 @@ use core::ffi::c_int;
 use super::listener::{has_clients, is_blocking, is_ours};
 use super::parking::{self, Parking};
 use super::request::{Next, Request};
-use super::{exhaustion, pace, shed};
+use super::{blocking, exhaustion, pace, shed};
 use crate::engine::call::{Instead, LastResortFunctions};
 use crate::os::barrier::barrier;
+use crate::os::sys;
 use crate::state::{page, thread};
 
 /// What the hook does next. Asked after each failure for lack of descriptors.
 #[allow(improper_ctypes_definitions, reason = "extern \"C\" only so that it can't unwind")]
 pub extern "C" fn next(request: &mut Request) -> Next {
     let has_retried = request.told == Some(Next::Retry);
-    let next = barrier(if has_retried { Next::Answer } else { Next::Retry }, || {
-        if request.told == Some(Next::AwaitClient) {
-            return Next::Call;
-        }
-        if has_retried && !has_shed(request) {
-            return Next::Answer;
-        }
-        look_at_queue(request)
+    let next = barrier(if has_retried { Next::Answer } else { Next::Retry }, || match request.told {
+        Some(Next::AwaitClient) => Next::Call,
+        Some(Next::AskAgain) => blocking::wait(request),
+        Some(Next::Retry) => after_the_engine(request),
+        _ => look_at_queue(request),
     });
     request.told = Some(next);
     next
@@ -43,6 +41,25 @@ fn look_at_queue(request: &mut Request) -> Next {
         page::add(&page::counters().phantom, 1);
     }
     if is_blocking(listener) && request.may_wait() { Next::AwaitClient } else { Next::Fail(libc::EAGAIN) }
+}
+
+/// The engine could free nothing.
+fn after_the_engine(request: &mut Request) -> Next {
+    if has_shed(request) {
+        look_at_queue(request)
+    } else if waits_for_descriptor(request) {
+        blocking::wait(request)
+    } else {
+        Next::Answer
+    }
+}
+
+/// Has the engine left it to the hook to wait for a descriptor?
+fn waits_for_descriptor(request: &Request) -> bool {
+    is_ours(request.listener)
+        && is_blocking(request.listener)
+        && !exhaustion::sheds_now()
+        && blocking::waits(sys::errno())
 }
 
 /// A blocking accept(2) for which there is no descriptor: have its clients been turned away, so that it can wait for the next?
@@ -65,7 +82,7 @@ fn has_shed(request: &mut Request) -> bool {
 /// What the engine asks when it can free no descriptor.
 pub static LAST_RESORT: LastResortFunctions = LastResortFunctions {
     decide: park_or_shed,
-    succeeded: parking::put_back,
+    succeeded: parking::put_back_if_room,
     slow_down: |listener| {
         pace::slow_down(listener);
     },
@@ -74,7 +91,7 @@ pub static LAST_RESORT: LastResortFunctions = LastResortFunctions {
 
 /// A client waits, and no descriptor can be freed for it: parks its listener, or turns clients away.
 fn park_or_shed(listener: c_int, errno: c_int) -> Instead {
-    let nothing = Instead { again: false, quiet: false, sheds: false, paced: false };
+    let nothing = Instead { again: false, quiet: false, by_hook: false, paced: false };
     if !is_ours(listener) {
         return nothing;
     }
@@ -82,10 +99,11 @@ fn park_or_shed(listener: c_int, errno: c_int) -> Instead {
     let quiet = !is_blocking(listener);
     if exhaustion::sheds_now() {
         if !quiet {
-            return Instead { sheds: true, ..nothing };
+            return Instead { by_hook: true, ..nothing };
         }
         shed::turn_away(listener, shed::Reason::Exhausted);
     }
+    let nothing = Instead { by_hook: !quiet && blocking::waits(errno), ..nothing };
     match parking::park(listener) {
         Parking::Parked => Instead { again: true, quiet, ..nothing },
         // A caller that asks again waits by other means than these sets.

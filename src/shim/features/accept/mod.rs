@@ -5,9 +5,10 @@
 //! [`register`] notes which epoll sets watch which listeners.
 //!
 //! Inside this folder, each file uses only files further down in this list: `admission`, `failed`, `upkeep`; `register`, `parking`;
-//! `table`, `survey`, `watch`; `limits`, `shed`, `pace`, `exhaustion`, `listener`, `request`.
+//! `table`, `survey`, `watch`; `limits`, `shed`, `pace`, `request`, `blocking`, `exhaustion`, `listener`.
 
 pub mod admission;
+mod blocking;
 mod exhaustion;
 pub mod failed;
 mod limits;
@@ -24,6 +25,7 @@ mod watch;
 
 use tideover_contract::settings::{Id, accept};
 
+use crate::engine::demand;
 use crate::os::barrier::barrier;
 use crate::state::process;
 use crate::state::settings::SETTINGS;
@@ -32,13 +34,22 @@ use crate::state::settings::SETTINGS;
 /// threads that accept at once may use up the last descriptors between two looks.
 pub extern "C" fn begin() -> bool {
     barrier(false, || {
-        let asks = limits::are_set();
-        if asks {
+        if limits::are_set() {
             limits::check();
         }
         fill_reserve();
-        asks
+        must_ask()
     })
+}
+
+/// Must accept(2) ask [`admission`] now?
+pub extern "C" fn must_ask() -> bool {
+    barrier(true, || limits::are_set() || keeps_descriptors_back() && demand::is_any())
+}
+
+/// Does accept(2) leave descriptors free that calls for accepted clients lack?
+pub fn keeps_descriptors_back() -> bool {
+    SETTINGS.get(Id::Accept) != accept::PASS
 }
 
 fn fill_reserve() {
@@ -77,4 +88,5 @@ pub fn forked() {
     parking::forked();
     shed::forked();
     limits::forked();
+    blocking::forked();
 }

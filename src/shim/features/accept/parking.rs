@@ -205,6 +205,13 @@ fn settle(is_first: bool) {
     wait::expect_closes();
 }
 
+/// Puts all listeners back, if there is a descriptor for a client.
+pub fn put_back_if_room() {
+    if !exhaustion::lacks_margin() {
+        put_back();
+    }
+}
+
 /// Puts all listeners back.
 pub fn put_back() {
     page::catch_up();

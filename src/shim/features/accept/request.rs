@@ -3,6 +3,7 @@
 
 use core::ffi::c_int;
 
+use super::blocking::Waited;
 use crate::engine::wait;
 use crate::os::sys;
 
@@ -36,6 +37,8 @@ pub struct Request {
     deadline: u64,
     /// Batches of clients refused meanwhile, or attempts in a row that turned no client away.
     pub batches: u32,
+    /// How it has waited for a descriptor; None: it has not.
+    pub waited: Option<Waited>,
     /// What the hook was told last; None: it has not asked yet.
     pub told: Option<Next>,
 }
@@ -43,7 +46,7 @@ pub struct Request {
 impl Request {
     /// Not asked and not waited yet.
     pub const fn new(listener: c_int) -> Request {
-        Request { listener, timeout: -1, begun: 0, deadline: 0, batches: 0, told: None }
+        Request { listener, timeout: -1, begun: 0, deadline: 0, batches: 0, waited: None, told: None }
     }
 
     /// Has it been found to have to wait?

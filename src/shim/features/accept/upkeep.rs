@@ -24,7 +24,7 @@ pub fn closed() {
         return;
     }
     if sys::now() >= SCHEDULE.rest_until.load(Relaxed) {
-        parking::put_back();
+        parking::put_back_if_room();
     } else {
         SCHEDULE.close_deferred.store(true, Relaxed);
     }
@@ -54,12 +54,12 @@ pub fn look() -> Option<u64> {
         let last = SCHEDULE.put_back_at.load(Relaxed).max(SCHEDULE.parked_at.load(Relaxed));
         let overdue = now.saturating_sub(last) > PUT_BACK_ANYWAY;
         if limits::admit() && (overdue || exhaustion::has_descriptors()) {
-            parking::put_back();
+            parking::put_back_if_room();
         }
     }
     let rest = SCHEDULE.rest_until.load(Relaxed).saturating_sub(now);
     if rest == 0 && SCHEDULE.close_deferred.swap(false, Relaxed) && limits::admit() {
-        parking::put_back();
+        parking::put_back_if_room();
     }
     Some(until_next_look(now, rest))
 }
