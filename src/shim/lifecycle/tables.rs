@@ -44,7 +44,7 @@ fn limit_reached(fd: i32) {
 fn clients_come_after() {
     #[cfg(not(test))]
     if accept::keeps_descriptors_back() {
-        crate::hooks::ask_before_accept();
+        crate::hooks::sockets::ask_before_accept();
     }
 }
 
