@@ -4,9 +4,10 @@
 //! all work in it goes through a descriptor of the folder. Pages are read by read(2), never mapped.
 #![forbid(unsafe_code)]
 
+use crate::pages::belief::{Content, believed};
 use crate::pages::lifetime::{self, Life};
 use crate::pages::without_page;
-use crate::processes::process::{alive, boot_time_ns, tick_ns};
+use crate::processes::process::{alive, boot_time_ns, tick_ns, user};
 use crate::show::failure::{Failure, cause};
 use rustix::fd::OwnedFd;
 use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat, fstat, openat, statat, unlinkat};
@@ -20,6 +21,8 @@ use tideover_contract::settings::{Id, SETTINGS};
 pub struct Page {
     /// Process id, which the name of the file and the page agree on.
     pub pid: u32,
+    /// Owner of the folder that it lies in.
+    user: u32,
     bytes: Box<[u8; SIZE]>,
 }
 
@@ -31,7 +34,7 @@ impl Page {
 
     #[cfg(test)]
     pub fn forged(bytes: [u8; SIZE], pid: u32) -> Page {
-        Page { pid, bytes: Box::new(bytes) }
+        Page { pid, user: 0, bytes: Box::new(bytes) }
     }
 }
 
@@ -81,10 +84,17 @@ pub fn walk(base: &Path) -> Result<Found, Failure> {
     }
     let known = found.pages.iter().map(|page| page.pid).collect();
     for (pid, bytes) in without_page::find(base, &known) {
-        found.pages.push(Page { pid, bytes: Box::new(bytes) });
+        found.pages.push(Page { pid, user: user(pid).unwrap_or(me), bytes: Box::new(bytes) });
     }
-    found.pages.sort_by_key(|page| page.pid);
+    one_of_each(&mut found.pages);
     Ok(found)
+}
+
+/// Sorts pages by process id and keeps one of each: that of the process's own user before the one that root has for it, which
+/// was made before the process changed its user.
+fn one_of_each(pages: &mut Vec<Page>) {
+    pages.sort_by_key(|page| (page.pid, page.user == 0));
+    pages.dedup_by_key(|page| page.pid);
 }
 
 fn open_folder(base: &Path, user: u32) -> Option<OwnedFd> {
@@ -129,7 +139,11 @@ fn walk_folder(folder: &OwnedFd, user: u32, found: &mut Found) {
             Err(_) => continue,
         };
         match life {
-            Life::Live => found.pages.push(Page { pid, bytes }),
+            Life::Live if believed(user, pid, if stat.st_size == 0 { Content::Empty } else { Content::Written }) => {
+                found.pages.push(Page { pid, user, bytes });
+            }
+            // Written by a user about a process of another, or an empty file without the library in the process.
+            Life::Live => log::info!("the page of process {pid} in the folder of user {user} is not believed"),
             Life::Gone => match remove(folder, entry.file_name(), &stat) {
                 Ok(true) => found.removed.push(pid),
                 Ok(false) => {}

@@ -4,6 +4,7 @@
 use super::*;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
+use std::os::unix::process::CommandExt;
 use std::process::Command;
 use tideover_contract::page::state;
 use tideover_tests::needs;
@@ -149,13 +150,57 @@ fn a_missing_folder_is_said() {
 #[test]
 fn root_sees_all_users() {
     let folder = Folder::new();
-    let me = std::process::id();
+    let mut child = of_user(12345);
+    put_theirs(&folder, &child.id().to_string(), &forge(child.id(), state::LIVE, MUCH_LATER));
+    assert_eq!(pids(&folder.walk()), [child.id()]);
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+/// A process of another user.
+fn of_user(user: u32) -> std::process::Child {
+    Command::new("sleep").arg("60").uid(user).spawn().unwrap()
+}
+
+/// A page that user 12345 puts into his folder.
+fn put_theirs(folder: &Folder, name: &str, bytes: &[u8]) -> PathBuf {
     let theirs = folder.base.path().join("tideover.12345");
-    fs::create_dir(&theirs).unwrap();
-    fs::write(theirs.join(me.to_string()), forge(me, state::LIVE, MUCH_LATER)).unwrap();
-    for path in [theirs.join(me.to_string()), theirs.clone()] {
-        chown(&path, Some(12345), None).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).unwrap();
+    let path = theirs.join(name);
+    fs::create_dir_all(&theirs).unwrap();
+    fs::write(&path, bytes).unwrap();
+    for path in [&path, &theirs] {
+        chown(path, Some(12345), None).unwrap();
+        fs::set_permissions(path, fs::Permissions::from_mode(0o700)).unwrap();
     }
-    assert_eq!(pids(&folder.walk()), [me]);
+    path
+}
+
+/// field/descriptors/forge_page.py: nobody told root that its cron had given up a million calls.
+#[needs(root)]
+#[test]
+fn a_user_cannot_speak_for_the_process_of_another() {
+    let (folder, me) = (Folder::new(), std::process::id());
+    let forged = put_theirs(&folder, &me.to_string(), &forge(me, state::LIVE, MUCH_LATER));
+    let empty = put_theirs(&folder, "1", b"");
+    let found = folder.walk();
+    assert!(found.pages.is_empty() && found.removed.is_empty() && found.kept.is_empty());
+    assert!(forged.exists() && empty.exists(), "they are left alone");
+    // Of his own process he may tell, and root may tell of anybody's.
+    let mut child = of_user(12345);
+    folder.put(&child.id().to_string(), &forge(child.id(), state::LIVE, MUCH_LATER));
+    assert_eq!(pids(&folder.walk()), [child.id()]);
+    let mut own = forge(child.id(), state::LIVE, MUCH_LATER);
+    own[64..70].copy_from_slice(b"theirs");
+    put_theirs(&folder, &child.id().to_string(), &own);
+    let found = folder.walk();
+    assert_eq!((found.pages.len(), found.pages[0].view().unwrap().program()), (1, &b"theirs"[..]), "its own user's");
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+#[test]
+fn an_empty_file_needs_the_library_in_the_process() {
+    let (folder, me) = (Folder::new(), std::process::id());
+    let empty = folder.put(&me.to_string(), b"");
+    assert!(folder.walk().pages.is_empty() && empty.exists());
 }

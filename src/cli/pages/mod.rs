@@ -1,6 +1,7 @@
 //! The shared pages of guarded processes: finding and reading them, and what they say.
 #![forbid(unsafe_code)]
 
+pub mod belief;
 pub mod events;
 pub mod folder;
 pub mod lifetime;

@@ -2,6 +2,7 @@
 //! are guarded is seen from what they have mapped, and from the environment that they were started with.
 #![forbid(unsafe_code)]
 
+use crate::processes::mappings::{self, Code};
 use crate::processes::process::{Environment, alive, boot_time_ns, name};
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -13,8 +14,6 @@ use tideover_contract::glob;
 use tideover_contract::page::{SIZE, uncounted};
 use tideover_contract::settings::{Id, SETTINGS, default_value, parse};
 
-/// End of the library's path in a list of mappings, also if it was loaded from a build folder or replaced since.
-const LIBRARY: &str = "/libtideover.so";
 /// Why a process that has the library may have no page.
 pub const WITHOUT_PAGE: &str =
     "loaded, but without a page: TIDEOVER_PAGE=0, TIDEOVER_DISABLE=1, TIDEOVER_EXCEPT, or another page folder";
@@ -44,9 +43,9 @@ fn is_guarded(pid: u32, base: &Path, folder: (u64, u64)) -> bool {
         && has_loaded(pid)
 }
 
-/// Has a process mapped the library?
+/// Has a process mapped the library as code? False if this user may not see that.
 pub fn has_loaded(pid: u32) -> bool {
-    fs::read(format!("/proc/{pid}/maps")).is_ok_and(|maps| String::from_utf8_lossy(&maps).contains(LIBRARY))
+    mappings::library(pid) == Code::Present
 }
 
 /// May the loader have been told to preload something, by LD_PRELOAD or by the /etc/ld.so.preload of the process's root?

@@ -4,6 +4,7 @@
 pub mod connections;
 pub mod descriptors;
 pub mod list;
+pub mod mappings;
 pub mod process;
 pub mod program;
 pub mod sockets;

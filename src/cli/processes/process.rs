@@ -132,8 +132,18 @@ pub fn name(pid: u32) -> String {
 
 /// Real user id of a process.
 pub fn owner(pid: u32) -> Option<u32> {
+    user_id(pid, 0)
+}
+
+/// Effective user id of a process, by which kill(2) and ptrace(2) judge whose it is.
+pub fn user(pid: u32) -> Option<u32> {
+    user_id(pid, 1)
+}
+
+/// /proc/PID/status has the real, effective, saved and filesystem user id, in this order.
+fn user_id(pid: u32, which: usize) -> Option<u32> {
     let status = text(pid, "status")?;
-    status.lines().find_map(|line| line.strip_prefix("Uid:"))?.split_whitespace().next()?.parse().ok()
+    status.lines().find_map(|line| line.strip_prefix("Uid:"))?.split_whitespace().nth(which)?.parse().ok()
 }
 
 #[cfg(test)]
@@ -149,6 +159,7 @@ mod tests {
         let (soft, hard) = limits(me).unwrap();
         assert!(soft > 0 && soft <= hard);
         assert_eq!(owner(me), Some(rustix::process::getuid().as_raw()));
+        assert_eq!((user(me), user(u32::MAX)), (Some(rustix::process::geteuid().as_raw()), None));
         assert_eq!(alive(0), None);
         assert_eq!(alive(u32::MAX), None);
     }
