@@ -15,15 +15,16 @@ use crate::state::settings::SETTINGS;
 use crate::state::{page, report};
 
 unsafe extern "C" {
+    /// environ(7).
     static environ: *const *const c_char;
 }
 
-/// glibc and musl both run this after libc itself is ready and before the program's own constructors.
+/// The constructor: glibc and musl call it when libc itself is ready, before the program's own constructors.
 #[cfg_attr(not(test), used, unsafe(link_section = ".init_array"))]
 #[cfg_attr(test, allow(dead_code))]
 static CONSTRUCTOR: extern "C" fn() = load;
 
-/// Runs when the program exits, after its atexit(3) handlers.
+/// The destructor: runs when the program exits, after its atexit(3) handlers.
 #[cfg_attr(not(test), used, unsafe(link_section = ".fini_array"))]
 #[cfg_attr(test, allow(dead_code))]
 static DESTRUCTOR: extern "C" fn() = unload;
@@ -33,19 +34,21 @@ extern "C" fn load() {
     barrier((), begin);
 }
 
+/// Starts the parts of the library, unless it is to do nothing in this process.
 fn begin() {
-    // SAFETY: getauxval only reads.
+    // SAFETY: getauxval(3) only reads what the kernel has passed to the process.
     let trusted = unsafe { libc::getauxval(libc::AT_SECURE) } == 0;
-    // SAFETY: the first thing that happens here, and programs have one thread now; environ is libc's.
+    // SAFETY: until this constructor has set the phase, no hook uses the settings, and the program has no other thread yet. `environ` is
+    // libc's array of the environment; what `read` holds of it is used in this function only, in which no code of the program runs.
     let read = unsafe { SETTINGS.read(environ, trusted) };
     let name = process::program();
-    let meant = (read.only.trim_ascii().is_empty() || glob::any(read.only, name)) && !glob::any(read.except, name);
-    if SETTINGS.flag(Id::Disable) || !meant || is_second_copy() {
+    let is_meant = (read.only.trim_ascii().is_empty() || glob::any(read.only, name)) && !glob::any(read.except, name);
+    if SETTINGS.flag(Id::Disable) || !is_meant || is_second_copy() {
         process::set_phase(Phase::Dormant);
         return page::ignore();
     }
     process::adopt();
-    // First: messages go to stderr only if it is what it was.
+    // Before the first message: messages go to stderr only if it is still open on this file.
     let to_file = crate::state::streams::remember();
     report::start();
     #[cfg(not(test))]
@@ -71,12 +74,12 @@ extern "C" fn forked() {
     tables::on_fork();
 }
 
-/// pthread_atfork(3). In glibc it is a part of each program, and calls the first of these; in musl the other is it.
+/// pthread_atfork(3). With glibc that function is linked into each program, and calls `__register_atfork` of libc; musl has it in libc.
 fn at_fork(before: extern "C" fn(), child: extern "C" fn()) {
     type Handler = Option<extern "C" fn()>;
     let (glibc, musl) = (weak!("__register_atfork"), weak!("pthread_atfork"));
-    // SAFETY: libc's functions, and a handler that stays mapped (the library is linked nodelete). No handle of ours: the handler is
-    // never taken back.
+    // SAFETY: the addresses are those of libc's functions of these names, which have these types. The handlers stay mapped, since the library
+    // is linked with `-z nodelete`. NULL instead of a DSO handle: they are never unregistered.
     unsafe {
         if glibc != 0 {
             let register: extern "C" fn(Handler, Handler, Handler, *const ()) -> c_int = transmute(glibc);
@@ -98,7 +101,7 @@ extern "C" fn unload() {
     });
 }
 
-/// Another copy of this library comes first in the search order: two engines would wait twice for each descriptor.
+/// Has the process another copy of this library, before this one in the search order? Two copies would wait twice for each descriptor.
 #[cfg(not(test))]
 fn is_second_copy() -> bool {
     use crate::os::real;

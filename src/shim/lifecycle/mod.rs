@@ -1,4 +1,4 @@
-//! Load, fork and exit: what is started and stopped, in which order.
+//! Load, fork and exit: which parts of the library are started, told and stopped, in which order.
 
 mod load;
 mod tables;

@@ -1,4 +1,6 @@
-//! The tables of what is called when: the order in which the parts of the library hear of a fork, a close, a new descriptor.
+//! What is called when: the order in which the parts of the library are told of a fork, a close, a new descriptor.
+
+#![forbid(unsafe_code)]
 
 use crate::engine::reclaim::limit;
 use crate::engine::{breaker, demand, reclaim, reserve, wait};
@@ -9,7 +11,7 @@ use crate::state::descriptors::{EPOLL, LISTENER, OUTGOING, PIPE};
 use crate::state::handlers::Handlers;
 use crate::state::{descriptors, page, process, thread};
 
-/// What lower layers call of upper ones.
+/// The functions of upper layers that lower ones call.
 pub static HANDLERS: Handlers = Handlers {
     on_close: &[(PIPE, pipe_changes), (LISTENER | EPOLL, parking::closing)],
     on_close_undone: &[(LISTENER | EPOLL, parking::close_undone)],
@@ -32,11 +34,13 @@ extern "C" fn stream_closed() {
     pipe::changed();
 }
 
+/// Some descriptors have been made: the program may soon write to a log by stdio(3).
 fn new_descriptor(fd: i32) {
     descriptors::reach(fd);
     stdio::install_if_wanted();
 }
 
+/// Raises the limit and warns as usage grows; near the limit, prepares for accept(2) without a descriptor.
 fn limit_reached(fd: i32) {
     limit::reached(fd as u64 + 1);
 }

@@ -1,5 +1,5 @@
-//! What is known and counted: settings, the shared page, events, messages, and what is known of this process, its threads and its
-//! descriptors. No policy: nothing here decides what a failed call does.
+//! What the library knows: the settings, the shared page with its counters and events, the process, its threads and its descriptors;
+//! and how it logs messages. Nothing here decides what happens to a failed call.
 
 pub mod descriptors;
 pub mod events;

@@ -1,9 +1,11 @@
-//! What the library says: one line, formatted on the stack, written once, never in the host's way.
+//! The library's messages: each is one line, formatted on the stack, and written by one call that can't block the program.
 //!
-//! The `log` facade's macros are the front; the logger behind them neither allocates nor locks. A line goes to stderr only
-//! if that is still what it was when the program started (or a file opened for appending, as daemons do), is ready to take
-//! it, and can't raise SIGPIPE. Lines that repeat are counted instead: the first, then one after 30 s, 60 s, 120 s ...
-//! (hhvm#119: ten minutes at the limit filled a disk with 211 GB of the same line).
+//! They are logged by the macros of the `log` crate; the logger behind these neither allocates nor locks. A line goes to stderr only if
+//! that is open on the file that it was open on when the program started (or on one opened to append, as daemons do), can be written
+//! now, and can't raise SIGPIPE. Of messages that repeat, the first is logged, and then one after 30 s, 60 s, 120 s ...; the others are
+//! counted (hhvm#119: ten minutes at the limit filled a disk with 211 GB of one message).
+
+#![forbid(unsafe_code)]
 
 use core::fmt::{self, Write};
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
@@ -20,12 +22,13 @@ use crate::state::streams;
 pub use crate::os::display::{ErrnoName, Printable, Seconds};
 
 const STDERR: i32 = 2;
-/// How long a kind of message is quiet after its first line; doubles each time.
+/// For so many nanoseconds after its first line, a message is kept back; each time that it is logged again doubles that.
 const QUIET: u64 = 30 * SECOND;
 
+/// The logger: prints each record as a line.
 struct Lines;
 
-/// Sets the level and the logger.
+/// At load: sets the logger, and the level by TIDEOVER_LOG.
 pub fn start() {
     log::set_max_level(match SETTINGS.get(Id::Log) {
         log_level::OFF => LevelFilter::Off,
@@ -52,6 +55,7 @@ impl Log for Lines {
     fn flush(&self) {}
 }
 
+/// Writes a line to TIDEOVER_LOG_FILE, or to stderr; nowhere if neither can take it now.
 fn deliver(line: &[u8]) {
     if let Some(path) = SETTINGS.log_file() {
         let flags = libc::O_WRONLY | libc::O_APPEND | libc::O_CREAT | libc::O_CLOEXEC | libc::O_NOCTTY;
@@ -62,7 +66,7 @@ fn deliver(line: &[u8]) {
             sys::close(fd);
             return;
         }
-        // With no descriptor free, or a path that is wrong, stderr is better than silence.
+        // No descriptor is free, or the path is wrong: stderr is better than nothing.
     }
     let Ok(status) = sys::fstat(STDERR) else { return };
     let kind = status.st_mode & libc::S_IFMT;
@@ -81,7 +85,7 @@ fn deliver(line: &[u8]) {
     }
     let _ = match kind {
         libc::S_IFSOCK => sys::send(STDERR, line),
-        // SIGTTOU stops a background job that writes to a terminal where the user wants that; not for a line of ours.
+        // With `stty tostop`, SIGTTOU stops a background job that writes to its terminal. A message of the library's must not do that.
         libc::S_IFCHR => {
             let own = sys::block_signals();
             let written = sys::write(STDERR, line);
@@ -94,26 +98,29 @@ fn deliver(line: &[u8]) {
     };
 }
 
-/// Does the line fit below the limit on file sizes? Beyond it is SIGXFSZ.
+/// Does the line fit into the file below the limit on file sizes? A write beyond that raises SIGXFSZ.
 fn fits(status: &libc::stat, line: &[u8]) -> bool {
     status.st_mode & libc::S_IFMT != libc::S_IFREG
         || (status.st_size as u64).saturating_add(line.len() as u64) <= sys::file_size_limit()
 }
 
-/// One kind of message that may repeat.
+/// A message that may repeat.
 pub struct Repeated {
+    /// When it may be logged again, nanoseconds of CLOCK_MONOTONIC; 0: it has never been logged.
     next: AtomicU64,
+    /// For how long it is kept back after it is logged, nanoseconds.
     quiet: AtomicU64,
+    /// How often it was kept back since it was last logged.
     kept_back: AtomicU32,
 }
 
 impl Repeated {
-    /// Nothing said yet.
+    /// A message that has not been logged yet.
     pub const fn new() -> Repeated {
         Repeated { next: AtomicU64::new(0), quiet: AtomicU64::new(QUIET), kept_back: AtomicU32::new(0) }
     }
 
-    /// May a line be said now? Then how many were kept back since the last.
+    /// May it be logged now? Some: yes, and so many were kept back since it was last logged.
     pub fn due(&self) -> Option<u32> {
         let now = sys::now();
         let next = self.next.load(Relaxed);
@@ -129,7 +136,7 @@ impl Repeated {
     }
 }
 
-/// Prints ` (and 12 more since the last line)`, or nothing.
+/// What [`Repeated::due`] returned: prints ` (and 12 more like it since the last line)`, or nothing if it is 0.
 pub struct More(pub u32);
 
 impl fmt::Display for More {

@@ -1,4 +1,4 @@
-//! The effective settings: read once from the environment, by the constructor.
+//! The values of the settings: the constructor reads them from the environment, and they never change after that.
 
 use core::cell::UnsafeCell;
 use core::ffi::{CStr, c_char};
@@ -8,21 +8,26 @@ use tideover_contract::settings::{self, COUNT, Id, Kind, MAX_PATH, MAX_TEXT, Sou
 
 use crate::os::text::Text;
 
-/// Variables that are ours without being settings: for `tideover run`, and its note of where values came from.
+/// Variables whose names begin as those of settings do: they are for `tideover run`, which also notes in one where values came from.
 const NOT_SETTINGS: [&[u8]; 2] = [b"TIDEOVER_LIB", b"TIDEOVER_ORIGIN"];
 
+/// A path, with its NUL.
 type PathText = Text<{ MAX_PATH + 1 }>;
+/// A list of patterns or a line of text, with its NUL.
 type LineText = Text<{ MAX_TEXT + 1 }>;
 
-/// Values by [`Id`]. Written by the constructor only.
+/// Values by [`Id`]. Only the constructor writes them.
 pub struct Settings {
+    /// As the contract stores them: numbers, nanoseconds, bytes, millionths, choices.
     values: [AtomicU64; COUNT],
+    /// A [`Source`] each.
     sources: [AtomicU8; COUNT],
 }
 
-/// Their texts, which hardly anybody sets: elsewhere, so that no process touches them (layout.ld).
+/// The values that are texts. Few processes have any, so they are not beside the others, in memory that each start touches (layout.ld).
 struct TextTable(UnsafeCell<Texts>);
 
+/// One field for each setting that is a text, and is needed after the constructor; empty: it is not set.
 struct Texts {
     page_dir: PathText,
     log_file: PathText,
@@ -32,7 +37,8 @@ struct Texts {
     logs_except: LineText,
 }
 
-// SAFETY: written before the constructor sets the phase that lets anybody read it.
+// SAFETY: only `Settings::read` writes it, whose caller promises that nothing else uses the settings at that time. After that there are
+// only shared references.
 unsafe impl Sync for TextTable {}
 
 /// The settings in force.
@@ -49,34 +55,34 @@ static TABLE: TextTable = TextTable(UnsafeCell::new(Texts {
     logs_except: LineText::new(),
 }));
 
-/// What the environment says about who is meant, and what was wrong with it. Borrowed from the environment, which a host may
-/// overwrite later.
+/// What only the constructor needs of the environment: the programs to act in, and what was wrong. It borrows from the environment, which
+/// the program may overwrite later.
 pub struct Read<'a> {
-    /// TIDEOVER_ONLY.
+    /// TIDEOVER_ONLY: patterns of program names; empty: all programs.
     pub only: &'a [u8],
-    /// TIDEOVER_EXCEPT.
+    /// TIDEOVER_EXCEPT: patterns of program names.
     pub except: &'a [u8],
     environment: Environment<'a>,
 }
 
 impl Settings {
-    /// A value as the contract stores it.
+    /// A value as the contract stores it, by its index in the table of settings.
     #[inline]
     pub fn value(&self, index: usize) -> u64 {
         self.values[index].load(Relaxed)
     }
 
-    /// A value by name.
+    /// A value as the contract stores it.
     pub fn get(&self, id: Id) -> u64 {
         self.value(id as usize)
     }
 
-    /// Is this flag on?
+    /// Is this setting, which is 0 or 1, on?
     pub fn flag(&self, id: Id) -> bool {
         self.get(id) != 0
     }
 
-    /// Where a value came from.
+    /// Where a value came from, a [`Source`], by its index in the table of settings.
     pub fn source(&self, index: usize) -> u8 {
         self.sources[index].load(Relaxed)
     }
@@ -88,7 +94,7 @@ impl Settings {
     }
 
     fn texts(&self) -> &Texts {
-        // SAFETY: written only by `read`, before anybody reads.
+        // SAFETY: only `read` writes the texts, and its caller promises that nothing else uses them then.
         unsafe { &*TABLE.0.get() }
     }
 
@@ -125,12 +131,12 @@ impl Settings {
         self.texts().logs_except.as_bytes()
     }
 
-    /// Reads the environment. `trusted` is false in set-uid programs: then all is as if nothing were set.
+    /// Reads the environment. `trusted` is false in set-uid programs: then all settings have their defaults.
     ///
     /// # Safety
-    /// Once, before any other use, from a single thread; `environment` is a NULL-terminated array of C strings.
+    /// Nothing else uses the settings meanwhile, or has a text of theirs. `environment` is a NULL-terminated array of C strings, which stay
+    /// as they are for as long as the result is used.
     pub unsafe fn read<'a>(&self, environment: *const *const c_char, trusted: bool) -> Read<'a> {
-        // SAFETY: promised by the caller.
         let environment = Environment { next: if trusted { environment } else { core::ptr::null() }, life: &[] };
         for (index, value) in self.values.iter().enumerate() {
             value.store(settings::default_value(index), Relaxed);
@@ -144,7 +150,8 @@ impl Settings {
                     self.values[index].store(parsed, Relaxed);
                     self.sources[index].store(Source::Environment as u8, Relaxed);
                     let exact = matches!(settings::ROWS[index].kind, Kind::Text);
-                    self.put_text(index, if exact { value } else { value.trim_ascii() });
+                    // SAFETY: nothing else uses the settings, as the caller promises.
+                    unsafe { self.put_text(index, if exact { value } else { value.trim_ascii() }) };
                     if index == Id::Only as usize {
                         read.only = value;
                     } else if index == Id::Except as usize {
@@ -153,7 +160,7 @@ impl Settings {
                 }
                 None => {
                     self.sources[index].store(Source::Refused as u8, Relaxed);
-                    // An exception that can't be understood must not make a log of what it was to except.
+                    // A list of exceptions that can't be parsed must not lead to one of these files being taken for a log.
                     if index == Id::LogsExcept as usize {
                         excepted = true;
                     }
@@ -171,8 +178,12 @@ impl Settings {
         self.values[Id::Fallback as usize].store(settings::sink::OFF, Relaxed);
     }
 
-    fn put_text(&self, index: usize, value: &[u8]) {
-        // SAFETY: called by `read` only, see there.
+    /// Stores a setting that is a text.
+    ///
+    /// # Safety
+    /// Nothing else uses the settings meanwhile, or has a text of theirs.
+    unsafe fn put_text(&self, index: usize, value: &[u8]) {
+        // SAFETY: the caller promises that there is no other reference to the texts.
         let texts = unsafe { &mut *TABLE.0.get() };
         match index {
             i if i == Id::PageDir as usize => texts.page_dir.set(value),
@@ -187,7 +198,7 @@ impl Settings {
 }
 
 impl Read<'_> {
-    /// One warning for each variable that was refused or is not known.
+    /// Logs a warning for each variable whose value can't be parsed, and for each whose name is not known.
     pub fn complain(&self) {
         for (name, value) in self.environment {
             let shown = |bytes| crate::os::display::Printable(bytes);
@@ -217,10 +228,12 @@ impl Read<'_> {
     }
 }
 
-/// The variables that begin with TIDEOVER_, as (name, value).
+/// Iterates over the variables whose names begin with TIDEOVER_, as (name, value).
 #[derive(Clone, Copy)]
 struct Environment<'a> {
+    /// The entry that is looked at next, in the array that [`Settings::read`] was given; NULL: there is no array.
     next: *const *const c_char,
+    /// For the lifetime: the strings are borrowed from the environment.
     life: &'a [u8],
 }
 
@@ -234,19 +247,21 @@ impl<'a> Iterator for Environment<'a> {
             return None;
         }
         loop {
-            // SAFETY: promised to `Settings::read`: NULL-terminated, each entry a C string.
+            // SAFETY: `next` is in the array that `Settings::read` was given: its caller promises that it is one of C strings, with a NULL at
+            // its end, which has not been passed yet.
             let entry = unsafe { *self.next };
             if entry.is_null() {
                 return None;
             }
-            // SAFETY: not yet at the NULL.
+            // SAFETY: this entry is not the NULL, so there is another one behind it.
             self.next = unsafe { self.next.add(1) };
-            // SAFETY: reads no further than the first difference, so never past the NUL.
+            // SAFETY: `all` stops at the first byte that differs, so the bytes before this one are no NUL, and this one is still within the C
+            // string.
             let ours = (0..9).all(|i| unsafe { *entry.add(i) } as u8 == b"TIDEOVER_"[i]);
             if !ours {
                 continue;
             }
-            // SAFETY: a C string.
+            // SAFETY: a C string, as the caller of `Settings::read` promises.
             let entry = unsafe { CStr::from_ptr(entry) }.to_bytes();
             if let Some(equals) = entry.iter().position(|&b| b == b'=') {
                 return Some((&entry[..equals], &entry[equals + 1..]));
