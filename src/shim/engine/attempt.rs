@@ -2,7 +2,7 @@
 //!
 //! A hook whose real call failed for lack of something passes it to [`retry_for`], which alternates between [`Attempt::next_move`] and
 //! the real call. All decisions are made in `next_move`; when nothing helps, the original error stands. While the real call is made
-//! nothing of ours is held, so that a thread that is cancelled in it has nothing to clean up.
+//! the library holds nothing, so that a thread that is cancelled in it has nothing to clean up.
 
 use core::ffi::{c_int, c_void};
 use core::sync::atomic::Ordering::Relaxed;

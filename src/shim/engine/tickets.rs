@@ -14,7 +14,7 @@ use crate::os::atomic::{AtomicU32, AtomicU64, Ordering};
 
 /// The state that waiting and closing threads share.
 pub struct Tickets {
-    /// Counts closes that happened while somebody waited. Waiting threads sleep on it, by futex(2).
+    /// Counts closes that happened while a thread waited. Waiting threads sleep on it, by futex(2).
     pub closes: AtomicU32,
     /// Ticket of the thread that was the last to announce that it waits; 0: no thread waits.
     pub last: AtomicU64,

@@ -1,6 +1,6 @@
 //! Which calls may sleep until a descriptor is free, for how long, and who wakes them.
 //!
-//! Threads that wait for a descriptor stand in a queue (`queue`), and are woken by our own close hooks, in microseconds, first come first
+//! Threads that wait for a descriptor stand in a queue (`queue`), and are woken by the hooks of close(2) and its like, in microseconds, first come first
 //! served. One of them looks every 100 ms after closes that no hook sees (raw system calls, other processes under ENFILE), and after
 //! whether descriptors are closed at all (`evidence`): if not, it makes one thread fail. The backoff of the settings bounds the whole
 //! wait. What waits for something else (a local port, a turn to connect, finalizers) sleeps on the count of closes (`tickets`).

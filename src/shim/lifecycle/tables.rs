@@ -1,4 +1,4 @@
-//! What is called when: the order in which the parts of the library are told of a fork, a close, a new descriptor.
+//! What is called when: the order in which the parts of the library hear of a fork, a close, a new descriptor.
 
 #![forbid(unsafe_code)]
 
@@ -58,9 +58,9 @@ pub fn before_fork() {
     reclaim::before_fork();
 }
 
-/// In the child of a fork, in this order: it is a process of its own; locks that other threads held are free; nobody waits; the page is
-/// the parent's and must not be written any more; then what depends on these. Calls rather than a table of functions: they become one
-/// function, which stands with the little code that each child runs.
+/// In the child of a fork, in this order: it is a process of its own; locks that other threads held are free; no thread waits; the page
+/// is the parent's and must not be written any more; then what depends on these. These are calls and not a table of functions, because
+/// the compiler makes one function of them, which is beside the little other code that each child runs.
 #[inline(always)]
 pub fn on_fork() {
     process::forked();

@@ -165,8 +165,8 @@ pub fn forget(fd: i32) -> bool {
     let known = &table[fd as usize];
     match known.load(Relaxed) {
         0 => false,
-        // The usual close of a server. A swap instead of the store would see that two threads close one client at once, and then count one
-        // client less only once; but a program that does that has worse problems.
+        // The usual close of a server. If two threads close one client at once, two clients are subtracted; a swap would tell, and costs
+        // more. A program that does that also closes other files by mistake at times.
         CLIENT if !thread::is_in_vfork() => {
             known.store(0, Relaxed);
             uncount_client();
@@ -242,8 +242,8 @@ pub fn flushed(fd: i32, history: u32) {
 #[unsafe(link_section = ".text.on_success")]
 extern "C" fn forget_flush(fd: i32, history: u32) {
     if let Some(known) = entry(fd).filter(|_| !thread::is_in_vfork()) {
-        // If the number is open on another file by now, these marks are found out again, so they may be forgotten. The history of that
-        // file must not be: it is, only if there has been none since (`FLUSHING`).
+        // If the number is open on another file by now, these marks are found out again, so they may be forgotten. A history of that
+        // file must be kept: `add` has removed FLUSHING when it added one.
         let found = LOG | OTHER | PIPE | FILE;
         let ended = |known: u32| if known & FLUSHING != 0 { found | FLUSHING | history } else { found };
         let _ = known.fetch_update(Relaxed, Relaxed, |known| Some(known & !ended(known)));
@@ -269,12 +269,12 @@ pub extern "C" fn take(fd: i32) -> u32 {
 
 #[unsafe(link_section = ".text.on_success")]
 fn taken(fd: i32) -> u32 {
-    // The child of a vfork(2) closes descriptors of its own; the memory is its parent's.
+    // The child of a vfork(2) closes descriptors of its own, and has its parent's memory.
     let Some(known) = entry(fd).filter(|_| !thread::is_in_vfork()) else {
         return 0;
     };
-    // So does the child of a clone(2) that shares memory. Such a child can only be told by its process number, a system call; it is made
-    // where a mistake would do harm: a descriptor whose history is forgotten may be taken for a log.
+    // The child of a clone(2) that shares memory does, too, but only its process id shows that, which costs a system call. It is made
+    // where a mistake would do harm: a descriptor of the parent's whose history is forgotten may be taken for a log.
     let has_history = known.load(Relaxed) & HISTORY != 0;
     if has_history && !matches!(process::phase(), Phase::Starting | Phase::Sandboxed) && !process::is_ours() {
         return 0;

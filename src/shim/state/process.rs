@@ -13,7 +13,7 @@ pub enum Phase {
     Starting = 0,
     /// It may do everything.
     Active = 1,
-    /// It may do nothing: it is switched off, for this program too, or is a second copy of the library.
+    /// It may do nothing: it is switched off, for all programs or for this one, or it is a second copy of the library.
     Dormant = 2,
     /// The program has installed a seccomp filter: the library makes no system call of its own any more, since the filter might end the
     /// process for it.

@@ -82,7 +82,8 @@ pub fn register(function: Reclaimer, context: *mut c_void, priority: c_int) -> b
     added
 }
 
-unsafe extern "C" fn frees_nothing(_: *mut c_void, _: *const CPressure) -> c_long {
+/// Stands in for a function that is being registered.
+extern "C" fn frees_nothing(_: *mut c_void, _: *const CPressure) -> c_long {
     0
 }
 
@@ -155,6 +156,8 @@ mod tests {
 
     static CALLS: AtomicI64 = AtomicI64::new(0);
 
+    /// # Safety
+    /// See [`Reclaimer`].
     unsafe extern "C" fn append(context: *mut c_void, pressure: *const CPressure) -> c_long {
         // SAFETY: `call` passes a struct that is valid until this function returns, see `Reclaimer`.
         assert_eq!(unsafe { (*pressure).error }, libc::EMFILE);

@@ -33,6 +33,9 @@ pub fn address() -> usize {
 }
 
 /// For the standard library of the unit tests, which prints backtraces: the name that build.rs has taken away.
+///
+/// # Safety
+/// As the unwinder's function asks: `visit` may be called with `found`.
 #[cfg(test)]
 #[unsafe(no_mangle)]
 unsafe extern "C" fn _Unwind_Backtrace(

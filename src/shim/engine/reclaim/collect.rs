@@ -143,7 +143,7 @@ impl Collection {
     /// anything to clean up, see [`Collector::collect`].
     #[allow(improper_ctypes_definitions, reason = "extern \"C\" only so that it can't unwind")]
     pub extern "C" fn run(&self) -> Option<Skip> {
-        // SAFETY: `may_collect` has answered Ok before `begin`, and the retry loop, which `consider` gave this to, runs it next.
+        // SAFETY: `may_collect` has answered Ok before `begin`, and the retry loop, which `consider` gave this to, runs it next, on the same thread.
         uncancelled(|| unsafe { (collector(self.runtime).collect)(&self.loaded) })
     }
 
@@ -203,7 +203,7 @@ impl Budget {
     /// So many nanoseconds may be spent for each descriptor that a collection frees.
     const WORTH: u64 = SECOND / 50;
 
-    /// Adds what has come in with the time, and says whether anything is left.
+    /// Adds the part of the time that has passed. Is anything left?
     fn has_some(&self) -> bool {
         let now = sys::now();
         let passed = now - self.at.swap(now, Relaxed).max(now.saturating_sub(3600 * SECOND));
