@@ -201,7 +201,7 @@ impl fmt::Display for Account {
     }
 }
 
-/// Is it exactly a line that [`line`] makes?
+/// Is it exactly a line that [`line()`] makes?
 fn whole(text: &str) -> bool {
     let at = text.find('~').and_then(|at| text.get(at + 1..at + 6));
     at.and_then(|digits| digits.parse().ok()).is_some_and(|n| text == line(n))

@@ -9,6 +9,7 @@ use crate::engine::reclaim::tables;
 
 hooks! {
     sysconf(name: c_int) -> c_long = configured(name);
+    __sysconf(name: c_int) -> c_long = configured(name);
     getdtablesize() -> c_int = told();
     __fdelt_chk(fd: c_long) -> c_long = in_set();
     __fdelt_warn(fd: c_long) -> c_long = in_set();

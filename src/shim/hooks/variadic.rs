@@ -74,7 +74,7 @@ fn prepare(name: &'static str) {
     }
 }
 
-/// dprintf(3) and its variants: the first call finds out whether this libc's own will do (see [`dprintf`]).
+/// dprintf(3) and its variants: the first call finds out whether this libc's own will do (see [`mod@dprintf`]).
 macro_rules! printing {
     ($($name:ident, $known:ident, $choose:ident => $ours:path;)*) => {
         $(#[unsafe(link_section = ".tables")]

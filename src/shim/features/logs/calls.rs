@@ -1,5 +1,5 @@
 //! The real write(2), and what is around it: before the call, while files are diverted; after it, when it was short or failed. Here
-//! the program's pointers become slices and strings; what is decided about them is in [`decide`](super::decide), without unsafe code.
+//! the program's pointers become slices and strings; what is decided about them is in [`decide`](mod@super::decide), without unsafe code.
 
 use core::ffi::{CStr, c_char, c_void};
 use core::sync::atomic::{AtomicPtr, Ordering::Relaxed};

@@ -218,7 +218,7 @@ unsafe extern "C" fn write(fd: c_int, data: *const c_void, count: size_t) -> ssi
     uninterrupted(|| unsafe { OWN.write()(fd, data, count) })
 }
 
-/// [`write`], but no cancellation point.
+/// [`write()`], but no cancellation point.
 ///
 /// # Safety
 /// As write(2).
