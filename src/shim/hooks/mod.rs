@@ -29,6 +29,8 @@ mod threads;
 mod variadic;
 mod writes;
 
+pub use sockets::ask_before_accept;
+
 use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use crate::os::barrier::barrier;
