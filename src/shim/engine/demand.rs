@@ -2,7 +2,8 @@
 //!
 //! A server that is at its limit should not take another client while a call that serves an accepted one lacks a descriptor: with the last
 //! descriptors it would accept more and more clients whom it can't answer. So for each thread whose call found none it is noted how many
-//! the call needed; accept(2) leaves as many free, until [`LASTS`] is over or that thread itself accepts again.
+//! the call needed; accept(2) leaves as many free, until [`LASTS`] is over or that thread itself blocks in accept(2). It never leaves more
+//! free than there are clients, so that half of the descriptors are for clients at least, and the first one is always accepted.
 
 #![forbid(unsafe_code)]
 
@@ -13,10 +14,13 @@ use tideover_contract::settings::SECOND;
 use crate::engine::line;
 use crate::os::sys;
 use crate::state::handlers::handlers;
+use crate::state::page;
 
 /// For so long after a call of a thread has lacked descriptors, as many are left free for it, nanoseconds. What such a thread does comes
 /// again with the next client; a server that got more room meanwhile is held back no longer than this.
 const LASTS: u64 = 10 * SECOND;
+/// Likewise for the thread that accepts: it has gone on since.
+const LASTS_FOR_ITSELF: u64 = SECOND;
 /// Threads that are noted. More descriptors than these need are hardly ever free at the limit.
 const THREADS: usize = 64;
 
@@ -61,11 +65,20 @@ pub fn is_any() -> bool {
     }
 }
 
-/// How many descriptors calls other than accept(2) lack or have lacked a moment ago.
-pub fn descriptors() -> u64 {
-    let now = sys::now();
-    let noted = NOTED.iter().filter(|thread| thread.until.load(Relaxed) > now);
-    noted.map(|thread| u64::from(thread.needs.load(Relaxed))).sum::<u64>().max(line::waiting())
+/// How many descriptors calls other than accept(2) lack or have lacked a moment ago, as the calling thread sees it, which accepts.
+fn descriptors() -> u64 {
+    let (me, now) = (sys::gettid(), sys::now());
+    let lasts = |thread: &&Thread| {
+        let over = if thread.number.load(Relaxed) == me { LASTS - LASTS_FOR_ITSELF } else { 0 };
+        thread.until.load(Relaxed) > now + over
+    };
+    let needs = |thread: &Thread| u64::from(thread.needs.load(Relaxed));
+    NOTED.iter().filter(lasts).map(needs).sum::<u64>().max(line::waiting())
+}
+
+/// How many descriptors accept(2) is to leave free.
+pub fn margin() -> u64 {
+    descriptors().min(page::counters().clients.load(Relaxed))
 }
 
 /// The calling thread is about to wait in accept(2): it has done with the client that it lacked a descriptor for.

@@ -5,71 +5,89 @@ use core::ffi::{c_int, c_ulong, c_void};
 
 use libc::{epoll_event, fd_set, pollfd, sigset_t, timespec, timeval};
 
-use tideover_contract::select::FD_SETSIZE;
-
 use super::hooks;
+use super::selects::{Limit, selecting};
 use crate::engine::call::Call;
-use crate::engine::reclaim::tables;
 use crate::features::accept::{parking, register, upkeep};
 use crate::os::barrier::barrier;
 use crate::os::cancel::test_cancel;
 use crate::os::sys;
 use crate::state::process::{self, Phase};
-use crate::state::{descriptors, page, thread};
+use crate::state::{descriptors, thread};
 
 hooks! {
-    epoll_wait(epoll: c_int, events: *mut epoll_event, most: c_int, timeout: c_int) -> c_int = watching(events, most, epoll, move || within(timeout), core::ptr::null());
+    epoll_wait(epoll: c_int, events: *mut epoll_event, most: c_int, timeout: c_int) -> c_int = watching(events, most, epoll, move || Some(within(timeout)), core::ptr::null());
     epoll_pwait(epoll: c_int, events: *mut epoll_event, most: c_int, timeout: c_int, mask: *const sigset_t) -> c_int
-        = watching(events, most, epoll, move || within(timeout), mask);
+        = watching(events, most, epoll, move || Some(within(timeout)), mask);
     epoll_pwait2(epoll: c_int, events: *mut epoll_event, most: c_int, timeout: *const timespec, mask: *const sigset_t) -> c_int
         = watching(events, most, epoll, move || nanoseconds(timeout), mask);
     epoll_ctl(epoll: c_int, operation: c_int, fd: c_int, event: *mut epoll_event) -> c_int = registering(epoll, operation, fd, event);
-    poll(fds: *mut pollfd, count: c_ulong, timeout: c_int) -> c_int
-        = polling(fds, count, timeout != 0, move || within(timeout), core::ptr::null());
-    __poll(fds: *mut pollfd, count: c_ulong, timeout: c_int) -> c_int
-        = polling(fds, count, timeout != 0, move || within(timeout), core::ptr::null());
-    __poll_chk(fds: *mut pollfd, count: c_ulong, timeout: c_int, size: usize) -> c_int
-        = polling(fds, count, timeout != 0, move || within(timeout), core::ptr::null());
+    poll(fds: *mut pollfd, count: c_ulong, timeout: c_int) -> c_int = polling(fds, count, timeout);
+    __poll(fds: *mut pollfd, count: c_ulong, timeout: c_int) -> c_int = polling(fds, count, timeout);
+    __poll_chk(fds: *mut pollfd, count: c_ulong, timeout: c_int, size: usize) -> c_int = polling(fds, count, timeout);
     ppoll(fds: *mut pollfd, count: c_ulong, timeout: *const timespec, mask: *const sigset_t) -> c_int
-        = polling(fds, count, !is_zero(timeout), move || nanoseconds(timeout), mask);
+        = polling_precisely(fds, count, timeout, mask);
     __ppoll_chk(fds: *mut pollfd, count: c_ulong, timeout: *const timespec, mask: *const sigset_t, size: usize) -> c_int
-        = polling(fds, count, !is_zero(timeout), move || nanoseconds(timeout), mask);
+        = polling_precisely(fds, count, timeout, mask);
     select(end: c_int, read: *mut fd_set, write: *mut fd_set, except: *mut fd_set, timeout: *mut timeval) -> c_int
-        = looping(several(end, [read, write, except]));
+        = selecting(end, [read, write, except], Limit::Select(timeout), core::ptr::null());
     __select(end: c_int, read: *mut fd_set, write: *mut fd_set, except: *mut fd_set, timeout: *mut timeval) -> c_int
-        = looping(several(end, [read, write, except]));
+        = selecting(end, [read, write, except], Limit::Select(timeout), core::ptr::null());
     pselect(end: c_int, read: *mut fd_set, write: *mut fd_set, except: *mut fd_set, timeout: *const timespec,
-        mask: *const c_void) -> c_int = looping(several(end, [read, write, except]));
+        mask: *const c_void) -> c_int = selecting(end, [read, write, except], Limit::Pselect(timeout), mask.cast());
 }
 
-/// select(2) and pselect(2); `several`: for more than one descriptor.
+/// poll(2).
+///
+/// # Safety
+/// The pointer is what `real` passes to poll(2).
 #[inline(always)]
-fn looping(_: impl Fn() -> Call, mut real: impl FnMut() -> c_int, several: bool) -> c_int {
-    if several {
-        thread::mark_event_loop();
+unsafe fn polling(
+    _: impl Fn() -> Call,
+    mut real: impl FnMut() -> c_int,
+    fds: *mut pollfd,
+    count: c_ulong,
+    timeout: c_int,
+) -> c_int {
+    if timeout != 0 && count > 0 {
+        if parking::is_alert() {
+            // SAFETY: promised by the caller.
+            return unsafe { polling_in_parts(fds, count, within(timeout), core::ptr::null()) };
+        }
+        if count > 1 {
+            thread::mark_event_loop();
+        }
     }
     real()
 }
 
-/// poll(2) and ppoll(2), which wait `within` nanoseconds, or for ever.
+/// ppoll(2). Its timeout is not looked at before the real call has read it, since it may be a bad pointer.
 ///
 /// # Safety
-/// The pointers are what `real` passes to ppoll(2) or poll(2).
+/// As [`polling`]; `timeout` and `mask` likewise.
 #[inline(always)]
-unsafe fn polling(
-    call: impl Fn() -> Call,
-    real: impl FnMut() -> c_int,
+unsafe fn polling_precisely(
+    _: impl Fn() -> Call,
+    mut real: impl FnMut() -> c_int,
     fds: *mut pollfd,
     count: c_ulong,
-    waits: bool,
-    within: impl Fn() -> Option<u64>,
+    timeout: *const timespec,
     mask: *const sigset_t,
 ) -> c_int {
-    if parking::is_alert() && waits && count > 0 {
+    if parking::is_alert()
+        && count > 0
+        && let Some(within) = nanoseconds(timeout)
+        && within != Some(0)
+    {
         // SAFETY: promised by the caller.
-        return unsafe { polling_in_parts(fds, count, within(), mask) };
+        return unsafe { polling_in_parts(fds, count, within, mask) };
     }
-    looping(call, real, count > 1 && waits)
+    let answer = real();
+    // SAFETY: the real call has not failed, so it has read the time.
+    if count > 1 && answer >= 0 && !unsafe { is_zero(timeout) } {
+        thread::mark_event_loop();
+    }
+    answer
 }
 
 /// One of its descriptors may be an epoll set with a parked listener in it.
@@ -84,8 +102,7 @@ unsafe fn polling_in_parts(fds: *mut pollfd, count: c_ulong, within: Option<u64>
         thread::mark_event_loop();
     }
     in_parts(within, mask, |time, mask| {
-        let time =
-            time.map(|ns| timespec { tv_sec: (ns / 1_000_000_000) as i64, tv_nsec: (ns % 1_000_000_000) as i64 });
+        let time = time.map(timespec_of);
         let time = time.as_ref().map_or(core::ptr::null(), core::ptr::from_ref);
         // SAFETY: the function of this name has this type; the time is NULL or our own, the mask is ours or the caller's, and the caller
         // promises the rest.
@@ -93,7 +110,7 @@ unsafe fn polling_in_parts(fds: *mut pollfd, count: c_ulong, within: Option<u64>
     })
 }
 
-/// epoll_wait(2) and its variants, which wait `within` nanoseconds, or for ever.
+/// epoll_wait(2) and its variants, which wait `within` nanoseconds, or for ever; None: their timeout can't be read.
 ///
 /// # Safety
 /// The pointers are what `real` passes to epoll_pwait(2) or its variants.
@@ -104,16 +121,17 @@ unsafe fn watching(
     events: *mut epoll_event,
     most: c_int,
     epoll: c_int,
-    within: impl Fn() -> Option<u64>,
+    within: impl Fn() -> Option<Option<u64>>,
     mask: *const sigset_t,
 ) -> c_int {
     thread::mark_event_loop();
-    if parking::is_alert() {
+    if parking::is_alert()
+        && let Some(within) = within()
+    {
         // SAFETY: promised by the caller.
-        unsafe { watching_in_parts(epoll, events, most, within(), mask) }
-    } else {
-        real()
+        return unsafe { watching_in_parts(epoll, events, most, within, mask) };
     }
+    real()
 }
 
 /// The set may have a parked listener in it.
@@ -141,7 +159,11 @@ unsafe fn watching_in_parts(
 /// thread sleeps long without looking after it. Signals are delivered only inside the real call, as they would be if that waited all the
 /// time: it ends with EINTR, and none is missed.
 #[inline(always)]
-fn in_parts(within: Option<u64>, mask: *const sigset_t, wait: impl Fn(Option<u64>, *const sigset_t) -> c_int) -> c_int {
+pub fn in_parts(
+    within: Option<u64>,
+    mask: *const sigset_t,
+    wait: impl Fn(Option<u64>, *const sigset_t) -> c_int,
+) -> c_int {
     if within == Some(INVALID) {
         sys::set_errno(libc::EINVAL);
         return -1;
@@ -200,53 +222,38 @@ unsafe fn registering(
     unsafe { register::control(epoll_ctl::real(), epoll, operation, fd, event) }
 }
 
+/// Nanoseconds as the program's kind of time.
+pub fn timespec_of(nanoseconds: u64) -> timespec {
+    timespec { tv_sec: (nanoseconds / 1_000_000_000) as i64, tv_nsec: (nanoseconds % 1_000_000_000) as i64 }
+}
+
 /// A timeout in milliseconds as nanoseconds; None: for ever.
 fn within(milliseconds: c_int) -> Option<u64> {
     u64::try_from(milliseconds).ok().map(|time| time * 1_000_000)
 }
 
 /// In the place of a number of nanoseconds: the program's timespec is not a time, and the call fails with EINVAL.
-const INVALID: u64 = u64::MAX;
+pub const INVALID: u64 = u64::MAX;
 
-/// A timeout as nanoseconds; None: for ever.
-///
-/// # Safety
-/// `timeout` is NULL or points to a timespec.
-unsafe fn nanoseconds(timeout: *const timespec) -> Option<u64> {
-    // SAFETY: promised by the caller.
-    unsafe { timeout.as_ref() }.map(|time| {
-        if time.tv_sec < 0 || !(0..1_000_000_000).contains(&time.tv_nsec) {
-            return INVALID;
-        }
-        (time.tv_sec as u64).saturating_mul(1_000_000_000).saturating_add(time.tv_nsec as u64).min(INVALID - 1)
-    })
+/// A timeout as nanoseconds; Some(None): for ever; None: it can't be read. For cold paths: makes a system call.
+pub fn nanoseconds(timeout: *const timespec) -> Option<Option<u64>> {
+    if timeout.is_null() {
+        return Some(None);
+    }
+    if !sys::is_readable(timeout.cast(), size_of::<timespec>()) {
+        return None;
+    }
+    // SAFETY: it can be read, as the kernel has just said, and the program leaves it alone during its call.
+    let time = unsafe { timeout.read_unaligned() };
+    Some(Some(nanoseconds_of(time.tv_sec, time.tv_nsec)))
 }
 
-/// Is there more than one descriptor in these sets? Programs sleep by select(2) with none, and wait for one.
-///
-/// # Safety
-/// Each set is NULL or as long as select(2) with this `end` needs it.
-#[inline(always)]
-unsafe fn several(end: c_int, sets: [*mut fd_set; 3]) -> bool {
-    if !tables::has_sets() && end > 0 && sets.iter().any(|set| !set.is_null()) {
-        tables::learn_sets();
+/// A time as nanoseconds.
+pub fn nanoseconds_of(seconds: i64, nanoseconds: i64) -> u64 {
+    if seconds < 0 || !(0..1_000_000_000).contains(&nanoseconds) {
+        return INVALID;
     }
-    if end < 2 || thread::is_event_loop() {
-        return false;
-    }
-    // Whatever `end` says, the kernel reads no further than there are descriptors, and a set may be as short as that.
-    let known = (page::high_water() as usize)
-        .next_multiple_of(u64::BITS as usize)
-        .clamp(u64::BITS as usize, FD_SETSIZE as usize);
-    let words = (end as usize).min(known).div_ceil(u64::BITS as usize);
-    let mut found = 0;
-    for set in sets.iter().filter(|set| !set.is_null()) {
-        for word in 0..words {
-            // SAFETY: within the part that select(2) reads, which the caller promises.
-            found += unsafe { *set.cast::<u64>().add(word) }.count_ones();
-        }
-    }
-    found > 1
+    (seconds as u64).saturating_mul(1_000_000_000).saturating_add(nanoseconds as u64).min(INVALID - 1)
 }
 
 /// Does ppoll(2) return without waiting? With NULL it waits for ever.

@@ -22,14 +22,13 @@ mod real_poll;
 mod receives;
 mod retry;
 mod sandbox;
+mod selects;
 pub mod sockets;
 mod spaces;
 mod syscall;
 mod threads;
 mod variadic;
 mod writes;
-
-pub use sockets::ask_before_accept;
 
 use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 

@@ -13,7 +13,7 @@ use super::retry::second_chance;
 use crate::arch::accept_entry;
 use crate::engine::call::{Call, LastResort};
 use crate::features::accept::request::{Next, Request};
-use crate::features::accept::{self, admission, failed};
+use crate::features::accept::{self, admission, failed, parking};
 use crate::os::cancel::test_cancel;
 use crate::os::real::Real;
 use crate::os::sys;
@@ -32,7 +32,11 @@ hooks! {
 fn listening(_: impl Fn() -> Call, mut real: impl FnMut() -> c_int, fd: c_int) -> c_int {
     let answer = real();
     if answer == 0 {
+        let is_new = descriptors::marks(fd) & descriptors::LISTENER == 0;
         descriptors::classify(fd, descriptors::LISTENER);
+        if is_new {
+            parking::listens(fd);
+        }
         super::resolve_all();
         page::provide();
     }

@@ -59,7 +59,7 @@ pub fn lacks_margin() -> bool {
     }
     let Ok(limit) = sys::descriptor_limit(0) else { return false };
     let free = limit.rlim_cur.saturating_sub(usage::used(limit.rlim_cur));
-    free > 0 && free <= demand::descriptors()
+    free > 0 && free <= demand::margin()
 }
 
 /// Will the next accept(2) surely fail, and its client have to wait?

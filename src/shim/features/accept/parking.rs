@@ -13,8 +13,9 @@ use tideover_contract::settings::SECOND;
 
 use super::exhaustion;
 use super::table::{self, TABLE, Table};
-use super::watch::{EDGE, ONESHOT, Watch, is_gone};
+use super::watch::{EDGE, ONESHOT, State, Watch, is_gone};
 use crate::engine::wait;
+use crate::os::barrier::barrier;
 use crate::os::sys::{self, Errno};
 use crate::state::descriptors::{self, EPOLL, LISTENER, SHARED};
 use crate::state::events::{self, Event};
@@ -106,6 +107,10 @@ pub fn is_long_ago(now: u64) -> bool {
 pub fn park(listener: c_int) -> Parking {
     let Some(mut table) = TABLE.enter() else { return Parking::Unknown };
     let Ok(status) = sys::fstat(listener) else { return Parking::Unknown };
+    // A program that is told by a signal is told of each client once.
+    if sys::status_flags(listener).is_ok_and(|flags| flags & libc::O_ASYNC != 0) {
+        return Parking::Unknown;
+    }
     let inode = status.st_ino;
     if !is_known(&mut table, listener, inode) {
         return Parking::Unknown;
@@ -135,8 +140,11 @@ pub fn park(listener: c_int) -> Parking {
 fn is_known(table: &mut Table, listener: c_int, inode: u64) -> bool {
     let has_watch = |table: &mut Table| table.watches().flatten().any(|watch| watch.inode == inode);
     let is_marked = descriptors::marks(listener) & LISTENER != 0;
-    if has_watch(table) || is_marked && !table::is_incomplete() {
+    if has_watch(table) {
         return true;
+    }
+    if is_marked && !table::is_incomplete() {
+        return table.find_unseen(listener).is_some();
     }
     if !table.survey() && !has_watch(table) {
         return false;
@@ -145,11 +153,14 @@ fn is_known(table: &mut Table, listener: c_int, inode: u64) -> bool {
     true
 }
 
+/// In the place of an errno: the number under which the listener was put into the set has been closed.
+const LOST: Errno = -1;
+
 /// In how many sets a listener could be masked.
 struct Masked {
     /// In any?
     any: bool,
-    /// A set in which it could not be masked, and the errno; 0: another process uses the set, too.
+    /// A set in which it could not be masked, and the errno; 0: another process uses the set, too; [`LOST`].
     refused: Option<(c_int, Errno)>,
     /// Is one of the watches that could not be masked edge-triggered?
     edge_refused: bool,
@@ -168,8 +179,14 @@ fn mask(table: &mut Table, inode: u64, wake: bool) -> Masked {
             }
             watch.maker = process::pid();
         }
-        match watch.park(wake) {
+        let parked = if watch.is_lost() { Err(LOST) } else { watch.park(wake) };
+        match parked {
             Ok(()) => masked.any = true,
+            Err(errno) if errno == LOST || is_gone(errno) && watch.has_lost_its_number() => {
+                watch.state = State::Lost;
+                masked.edge_refused |= watch.has(EDGE);
+                masked.refused = Some((watch.epoll, LOST));
+            }
             Err(errno) if is_gone(errno) => {
                 *place = None;
                 table::set_incomplete();
@@ -228,7 +245,7 @@ pub fn park_again() {
     let before = table.parked_listeners();
     for place in table.watches() {
         // Whether an EPOLLONESHOT watch is armed is not known.
-        let own = place.as_mut().filter(|watch| !watch.is_inherited() && !watch.has(ONESHOT));
+        let own = place.as_mut().filter(|watch| !watch.is_inherited() && !watch.has(ONESHOT) && !watch.is_lost());
         if own.is_some_and(|watch| watch.park(false).is_err_and(is_gone)) {
             *place = None;
             table::set_incomplete();
@@ -265,7 +282,12 @@ pub fn each_parked(mut act: impl FnMut(c_int)) {
 fn report_refused(listener: c_int, epoll: c_int, errno: Errno) {
     page::add(&page::counters().bypassed, 1);
     if let Some(more) = REFUSED.due() {
-        if errno == 0 {
+        if errno == LOST {
+            log::warn!(
+                "listener {listener} is not parked: it is in epoll set {epoll} under a number that was closed{}",
+                More(more)
+            );
+        } else if errno == 0 {
             log::warn!(
                 "listener {listener} is not parked: its epoll set {epoll} is in use by another process, too{}",
                 More(more)
@@ -303,6 +325,19 @@ pub fn prepare() {
     {
         table.survey();
     }
+}
+
+/// A socket listens from now on: it may be in epoll sets already, where no hook has noted it.
+pub extern "C" fn listens(listener: c_int) {
+    barrier((), || {
+        if !table::is_incomplete()
+            && process::may_act()
+            && let Some(mut table) = TABLE.enter()
+            && table.find_unseen(listener).is_none()
+        {
+            table::set_incomplete();
+        }
+    });
 }
 
 /// In the child of a fork: what the parent has parked is the parent's to put back, in sets that both have. Only a child that itself waits

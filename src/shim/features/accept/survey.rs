@@ -20,6 +20,16 @@ const LINE: usize = 160;
 
 /// Calls `tell` for every listener in every epoll set of this process. False: not all sets could be asked.
 pub fn run(mut tell: impl FnMut(Watch)) -> bool {
+    find_sets();
+    let mut complete = true;
+    for epoll in descriptors::marked(EPOLL) {
+        complete &= one_set(epoll, &mut tell);
+    }
+    complete
+}
+
+/// Marks epoll sets that no hook has seen. Needs no descriptor.
+pub fn find_sets() {
     /// Sets that no hook has seen (made by a system call of the program's own, or inherited) are looked for up to this number.
     const LOW: c_int = 1024;
     let highest = c_int::try_from(page::high_water()).unwrap_or(c_int::MAX).max(64);
@@ -28,11 +38,6 @@ pub fn run(mut tell: impl FnMut(Watch)) -> bool {
             descriptors::add(fd, EPOLL);
         }
     }
-    let mut complete = true;
-    for epoll in descriptors::marked(EPOLL) {
-        complete &= one_set(epoll, &mut tell);
-    }
-    complete
 }
 
 /// Is this an epoll set?
@@ -44,7 +49,7 @@ fn is_set(fd: c_int) -> bool {
 }
 
 /// Calls `tell` for every listener in one set. False: it could not be asked.
-fn one_set(epoll: c_int, tell: &mut impl FnMut(Watch)) -> bool {
+pub fn one_set(epoll: c_int, tell: &mut impl FnMut(Watch)) -> bool {
     let mut path = Text::<64>::new();
     let _ = write!(path, "/proc/self/fdinfo/{epoll}");
     let open = || sys::open(path.as_c_str(), libc::O_RDONLY | libc::O_CLOEXEC, 0);

@@ -5,18 +5,22 @@
 use core::ffi::c_int;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
 
+use libc::epoll_event;
 use tideover_contract::settings::SECOND;
 
 use super::survey;
-use super::watch::{Watch, is_gone};
+use super::watch::{State, Watch, is_gone};
 use crate::os::lock::Lock;
 use crate::os::sys;
+use crate::state::descriptors::{self, EPOLL};
 use crate::state::page;
 
 /// Watches that can be noted. A process has few listeners; a server with one epoll set per thread has one watch each.
 const PLACES: usize = 128;
 /// The kernel is asked at most once in this time, nanoseconds.
 const SURVEY_INTERVAL: u64 = SECOND / 10;
+/// Sets that no hook has seen are looked for at most once in this time, nanoseconds.
+const SETS_INTERVAL: u64 = 2 * SECOND;
 
 /// See the module.
 pub struct Table {
@@ -39,6 +43,8 @@ struct Summary {
     incomplete: AtomicBool,
     /// When the kernel was asked last, nanoseconds of CLOCK_MONOTONIC; 0: never.
     surveyed_at: AtomicU64,
+    /// When sets that no hook has seen were looked for last, likewise.
+    sets_found_at: AtomicU64,
 }
 
 static SUMMARY: Summary = Summary {
@@ -46,6 +52,7 @@ static SUMMARY: Summary = Summary {
     used: AtomicBool::new(false),
     incomplete: AtomicBool::new(true),
     surveyed_at: AtomicU64::new(0),
+    sets_found_at: AtomicU64::new(0),
 };
 
 /// Is any watch parked by this process? One load.
@@ -69,9 +76,9 @@ pub fn set_incomplete() {
 }
 
 impl Table {
-    /// The place of a watch.
+    /// The place of a watch that can be changed.
     pub fn find(&mut self, epoll: c_int, listener: c_int) -> Option<&mut Option<Watch>> {
-        let is_it = |place: &&mut Option<Watch>| matches!(place, Some(w) if w.epoll == epoll && w.listener == listener);
+        let is_it = |place: &&mut Option<Watch>| matches!(place, Some(w) if w.epoll == epoll && w.listener == listener && !w.is_lost());
         self.places.iter_mut().find(is_it)
     }
 
@@ -80,14 +87,17 @@ impl Table {
         self.places.iter_mut().filter(|place| place.is_some())
     }
 
-    /// Notes a watch in its place or a free one. Without a free place, the table is incomplete.
+    /// Notes a watch in its place, a free one, or that of a lost one, whose socket is probably gone. Without a place, the table is
+    /// incomplete.
     pub fn note(&mut self, watch: Watch) {
-        let known = self.find(watch.epoll, watch.listener).is_some();
-        let place = self.places.iter_mut().find(|place| match place {
-            Some(w) => known && w.epoll == watch.epoll && w.listener == watch.listener,
-            None => !known,
-        });
-        match place {
+        let index =
+            |places: &[Option<Watch>; PLACES], which: &dyn Fn(&Option<Watch>) -> bool| places.iter().position(which);
+        let is_same = |w: &Watch| w.epoll == watch.epoll && w.listener == watch.listener;
+        let is_its = |w: &Watch| is_same(w) && (!w.is_lost() || w.inode == watch.inode);
+        let place = index(&self.places, &|place| place.as_ref().is_some_and(is_its))
+            .or_else(|| index(&self.places, &Option::is_none))
+            .or_else(|| index(&self.places, &|place| place.as_ref().is_some_and(Watch::is_lost)));
+        match place.map(|place| &mut self.places[place]) {
             Some(place) => {
                 *place = Some(watch);
                 SUMMARY.used.store(true, Relaxed);
@@ -140,6 +150,41 @@ impl Table {
         }
     }
 
+    /// Is the listener in a set although no hook has seen that? Asked without a descriptor: EPOLL_CTL_ADD answers EEXIST. Reads the set then,
+    /// if there is a descriptor for that. None: it is in one, and that could not be read.
+    pub fn find_unseen(&mut self, listener: c_int) -> Option<()> {
+        let now = sys::now();
+        let last = SUMMARY.sets_found_at.load(Relaxed);
+        if last == 0 || now.saturating_sub(last) >= SETS_INTERVAL {
+            SUMMARY.sets_found_at.store(now, Relaxed);
+            survey::find_sets();
+        }
+        for epoll in descriptors::marked(EPOLL) {
+            let nothing = epoll_event { events: 0, u64: 0 };
+            match sys::epoll_control(epoll, libc::EPOLL_CTL_ADD, listener, Some(&nothing)) {
+                Ok(()) => {
+                    let _ = sys::epoll_control(epoll, libc::EPOLL_CTL_DEL, listener, None);
+                }
+                Err(libc::EEXIST) if self.find(epoll, listener).is_some() => {}
+                Err(libc::EEXIST) => {
+                    survey::one_set(epoll, &mut |watch| self.note_surveyed(watch));
+                    self.find(epoll, listener)?;
+                }
+                Err(_) => {}
+            }
+        }
+        Some(())
+    }
+
+    /// Notes a watch as the kernel has it.
+    fn note_surveyed(&mut self, watch: Watch) {
+        // The kernel's events of a parked watch are not what the program asked for.
+        let known = self.find(watch.epoll, watch.listener).and_then(|place| *place);
+        if known.is_none_or(|known| !known.is_parked()) {
+            self.note(watch);
+        }
+    }
+
     /// Asks the kernel which listeners are in which sets. False: it could not be asked, or was asked a moment ago.
     pub fn survey(&mut self) -> bool {
         let now = sys::now();
@@ -148,25 +193,21 @@ impl Table {
             return false;
         }
         SUMMARY.surveyed_at.store(now, Relaxed);
-        let complete = survey::run(|watch| {
-            // The kernel's events of a parked watch are not what the program asked for.
-            let known = self.find(watch.epoll, watch.listener).and_then(|place| *place);
-            if known.is_none_or(|known| !known.is_parked()) {
-                self.note(watch);
-            }
-        });
+        let complete = survey::run(|watch| self.note_surveyed(watch));
         SUMMARY.incomplete.store(!complete, Relaxed);
         complete
     }
 }
 
 /// A listener or an epoll set is about to be closed. The kernel keeps a watch for as long as any process has the socket open, so it is
-/// put back first.
+/// put back first, and remembered: this process may have the socket under another number.
 pub fn closing(fd: c_int) {
     if is_used()
         && let Some(mut table) = TABLE.enter()
     {
-        table.forget(|watch| watch.epoll == fd || watch.listener == fd);
+        table.forget(|watch| watch.epoll == fd);
+        table.put_back(|watch| !watch.is_inherited() && watch.listener == fd);
+        table.watches().flatten().filter(|watch| watch.listener == fd).for_each(|watch| watch.state = State::Lost);
     }
 }
 

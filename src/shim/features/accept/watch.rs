@@ -25,6 +25,8 @@ pub enum State {
         /// Are they to be put back? Not for an EPOLLONESHOT watch that has fired: the program arms it again.
         armed: bool,
     },
+    /// Its number was closed while the socket lives on under another one. The kernel keeps it, and it can be changed no more.
+    Lost,
 }
 
 /// See the module.
@@ -57,7 +59,17 @@ impl Watch {
 
     /// Are its events masked?
     pub fn is_parked(&self) -> bool {
-        self.state != State::Open
+        matches!(self.state, State::Parked { .. })
+    }
+
+    /// Can the kernel no longer be asked to change it?
+    pub fn is_lost(&self) -> bool {
+        self.state == State::Lost
+    }
+
+    /// Is its number another file's by now, or nobody's?
+    pub fn has_lost_its_number(&self) -> bool {
+        !sys::fstat(self.listener).is_ok_and(|status| status.st_ino == self.inode)
     }
 
     /// Was it inherited, with its set, from a process that may still use both?
@@ -72,6 +84,10 @@ impl Watch {
 
     /// Masks its events. `wake`: lets it fire a last time, so that a thread that sleeps in epoll_wait(2) returns, and looks every 100 ms
     /// from then on.
+    ///
+    /// A watch that has fired is in the set's list of those that are ready. As long as it is there, it wakes nobody when its events are
+    /// put back, and an edge-triggered set around this one would not hear of it. poll(2) of the set makes the kernel look through that
+    /// list, and take it out.
     pub fn park(&mut self, wake: bool) -> Result<(), Errno> {
         if self.has(ONESHOT) {
             if !self.is_parked() {
@@ -80,8 +96,7 @@ impl Watch {
             }
             return Ok(());
         }
-        let events = if wake { libc::EPOLLIN as u32 | ONESHOT } else { 0 };
-        let masked = epoll_event { events, ..self.event };
+        let masked = epoll_event { events: 0, ..self.event };
         if self.has(EXCLUSIVE) && !self.is_parked() {
             self.control(libc::EPOLL_CTL_DEL, None)?;
             if let Err(errno) = self.control(libc::EPOLL_CTL_ADD, Some(&masked)) {
@@ -92,6 +107,11 @@ impl Watch {
             self.control(libc::EPOLL_CTL_MOD, Some(&masked))?;
         }
         self.state = State::Parked { armed: true };
+        let _ = sys::poll_now(&mut [sys::pollfd(self.epoll, libc::POLLIN)]);
+        if wake {
+            let events = libc::EPOLLIN as u32 | ONESHOT;
+            let _ = self.control(libc::EPOLL_CTL_MOD, Some(&epoll_event { events, ..self.event }));
+        }
         Ok(())
     }
 
@@ -109,6 +129,9 @@ impl Watch {
                     other => return other,
                 }
             } else {
+                // The last event of a watch that was to wake somebody may still be in the list.
+                self.control(libc::EPOLL_CTL_MOD, Some(&epoll_event { events: 0, ..self.event }))?;
+                let _ = sys::poll_now(&mut [sys::pollfd(self.epoll, libc::POLLIN)]);
                 self.control(libc::EPOLL_CTL_MOD, Some(&self.event))?;
             }
         }
