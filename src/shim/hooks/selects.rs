@@ -77,14 +77,14 @@ extern "C" fn look(end: c_int, read: *mut fd_set, write: *mut fd_set, except: *m
         // Whatever `end` says, the kernel reads no further than there are descriptors, and a set may be as short as that.
         let known = (page::high_water() as usize).clamp(u64::BITS as usize, FD_SETSIZE as usize);
         let words = (end as usize).min(known).div_ceil(u64::BITS as usize);
-        let found: u32 = [read, write, except]
-            .iter()
-            .filter(|set| !set.is_null() && sys::is_readable(set.cast(), 8 * words))
-            // SAFETY: these words can be read, as the kernel has just said, and the program leaves them alone during its call.
-            .map(|set| {
-                (0..words).map(|word| unsafe { set.cast::<u64>().add(word).read_unaligned() }.count_ones()).sum::<u32>()
-            })
-            .sum();
+        let mut found = 0;
+        for set in [read, write, except].iter().filter(|set| !set.is_null() && sys::is_readable(set.cast(), 8 * words))
+        {
+            for word in 0..words {
+                // SAFETY: it can be read, as the kernel has just said, and the program leaves it alone during its call.
+                found += unsafe { set.cast::<u64>().add(word).read_unaligned() }.count_ones();
+            }
+        }
         if found > 1 {
             thread::mark_event_loop();
         }
