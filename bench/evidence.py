@@ -10,7 +10,7 @@ from . import field, harness
 from .harness import row, section
 
 SHORT = bool(os.environ.get("SHORT"))
-ROUNDS = 2 if SHORT else 5
+ROUNDS = 3 if SHORT else 5
 # No column is worse than plain by more than this part of it, or by so much.
 PART, SECONDS = 0.10, 0.5
 

@@ -124,10 +124,15 @@ wrk                 command wrk
 
 # What `make bench` compares with.
 bench='
+erlang-base         command erl
 libfaketime         library faketime/libfaketimeMT.so.1
 libsocket-wrapper   library libsocket_wrapper.so
 npm                 command npm
 postgresql-client   command pgbench
+rsyslog             command rsyslogd
+slapd               command slapd
+supervisor          command supervisord
+tinyproxy           command tinyproxy
 wrk                 command wrk
 '
 

@@ -143,7 +143,7 @@ def free_port():
 HTTP = (b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n", b"200 OK")
 
 
-def crowd(trial, port, count, ask, answer, stay=False, quiet=2.0):
+def crowd(trial, port, count, ask, answer, stay=False, quiet=1.5):
     """So many clients at once: each connects, asks, and leaves when it has its answer, or stays until the end. Over when nobody waits any more,
     or nothing has happened for `quiet` seconds. Timed until the last answer. Returns (answered, not answered)."""
     selector, heard, answered = selectors.DefaultSelector(), {}, 0

@@ -1,3 +1,5 @@
+import signal
+
 from . import Program, crowd, free_port
 
 SERVER = """
@@ -11,7 +13,7 @@ Accept().
 
 def run(trial):
     port = free_port()
-    trial.serve(["erl", "-noinput", "-noshell", "+S", "2:2", "-eval", SERVER % port], port)
+    trial.serve(["erl", "-noinput", "-noshell", "+S", "2:2", "-eval", SERVER % port], port, end=signal.SIGKILL)
     return crowd(trial, port, 1300, b"hello", b"hello", stay=True)
 
 

@@ -10,4 +10,4 @@ def run(trial):
     return lines, 5 * FILES - lines
 
 
-PROGRAM = Program("gawk", "300 output files: closes the one that was used longest ago", ("gawk",), 64, run)
+PROGRAM = Program("gawk", "300 output files: closes the one that was used longest ago", ("gawk",), 64, run, short=False)

@@ -33,4 +33,4 @@ def run(trial):
     return found, 3 * TABLES - found
 
 
-PROGRAM = Program("PostgreSQL", "a database that opens 150 tables at its limit", ("psql", "setpriv", *map(str, BIN or ["/usr/lib/postgresql"])), 80, run, prepare=prepare)
+PROGRAM = Program("PostgreSQL", "a database that opens 150 tables at its limit", ("psql", "setpriv", *map(str, BIN or ["/usr/lib/postgresql"])), 80, run, prepare=prepare, short=False)

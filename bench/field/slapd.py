@@ -1,3 +1,5 @@
+import signal
+
 from . import Program, crowd, free_port
 
 BIND = bytes.fromhex("300c020101600702010304008000")
@@ -12,7 +14,7 @@ def run(trial):
         f"pidfile {trial.folder}/pid\ndatabase mdb\nsuffix dc=x\ndirectory {trial.folder}/db\n"
     )
     port = free_port()
-    trial.serve(["slapd", "-d", "0", "-f", configuration, "-h", f"ldap://127.0.0.1:{port}"], port)
+    trial.serve(["slapd", "-d", "0", "-f", configuration, "-h", f"ldap://127.0.0.1:{port}"], port, end=signal.SIGKILL)
     return crowd(trial, port, 1300, BIND, DONE, stay=True)
 
 
