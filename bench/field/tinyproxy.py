@@ -6,7 +6,7 @@ from . import Program, crowd, free_port
 
 def run(trial):
     """Behind it a server in this process, which has descriptors enough."""
-    port, behind = free_port(), http.server.ThreadingHTTPServer(("127.0.0.1", 0), Behind)
+    port, behind = free_port(), Server(("127.0.0.1", 0), Behind)
     threading.Thread(target=behind.serve_forever, daemon=True).start()
     configuration = trial.folder / "tinyproxy.conf"
     configuration.write_text(f"Port {port}\nListen 127.0.0.1\nTimeout 30\nMaxClients 500\nLogLevel Critical\n")
@@ -17,6 +17,10 @@ def run(trial):
     finally:
         behind.shutdown()
         behind.server_close()
+
+
+class Server(http.server.ThreadingHTTPServer):
+    request_queue_size = 500  # a short backlog would be what is measured
 
 
 class Behind(http.server.BaseHTTPRequestHandler):
