@@ -42,6 +42,10 @@ struct tideover_fd_usage {
 /* Fills in *to. Returns 0, or -1 if the limits can't be read. Needs no descriptor. */
 TIDEOVER_API int tideover_fd_usage(struct tideover_fd_usage *to);
 
+/* Fills in *to, unless it is NULL. Returns 1 if at least this part of the soft limit is in use (0.7: 70 %), 0 if less is, or -1 if the
+ * limits can't be read. */
+TIDEOVER_API int tideover_check_fd_usage(double threshold, struct tideover_fd_usage *to);
+
 /* ---- Reclaimers --------------------------------------------------------------------------------------------------- */
 
 /* What a reclaimer is told. */
@@ -74,9 +78,10 @@ struct tideover_retry_policy {
     uint32_t max_retries;     /* waits before giving up; 0: reclaim, but never wait */
     uint32_t initial_wait_ms; /* longest first wait, in milliseconds; any close in the process ends a wait at once */
     uint32_t max_wait_ms;     /* longest of all waits, in milliseconds */
-    uint32_t reserved;        /* must be 0 */
+    uint32_t size;            /* sizeof(struct tideover_retry_policy); 0: the fields up to and with jitter are set */
     double multiplier;        /* each wait is this many times as long as the one before; at least 1.0 */
     double jitter;            /* and varies at random by up to this part of itself; 0.0 to 1.0 */
+    uint32_t trigger_gc;      /* 0: the language runtime's garbage is not collected for this call */
 };
 
 /* An operation that tideover_retry repeats. On failure it returns less than 0 and sets errno. */

@@ -219,6 +219,7 @@ impl Attempt {
             role: self.role,
             may_block: self.call.may_block && !thread::is_event_loop(),
             stack_pointer: self.stack_pointer,
+            collects: self.call.collects,
         }
     }
 

@@ -21,6 +21,8 @@ pub struct Call {
     pub needs_several: bool,
     /// A backoff of its own, instead of that of the settings.
     pub backoff: Option<Backoff>,
+    /// May garbage be collected for it?
+    pub collects: bool,
     /// For accept(2): what is done when nothing can be freed for the client that waits.
     pub last_resort: Option<LastResort>,
 }

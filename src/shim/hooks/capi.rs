@@ -1,6 +1,7 @@
 //! The C API of include/tideover.h, for programs that link with the library or find it preloaded.
 
 use core::ffi::{c_char, c_int, c_long, c_uint, c_void};
+use core::mem::offset_of;
 
 use libc::FILE;
 use tideover_contract::page::Page;
@@ -33,9 +34,12 @@ pub struct RetryPolicy {
     max_retries: u32,
     initial_wait_ms: u32,
     max_wait_ms: u32,
-    reserved: u32,
+    /// Bytes of the struct that the program knows; 0: those up to and with `jitter`.
+    size: u32,
     multiplier: f64,
     jitter: f64,
+    /// Read only if `size` says that it is there.
+    trigger_gc: u32,
 }
 
 /// `tideover_operation`.
@@ -72,6 +76,26 @@ pub unsafe extern "C" fn tideover_fd_usage(to: *mut FdUsage) -> c_int {
         unsafe { to.write(FdUsage { used, soft: limit.rlim_cur, hard: limit.rlim_max, percent, available }) };
         0
     })
+}
+
+/// Fills in how many descriptors are in use; 1 if that is at least this part of the soft limit, 0 if it is less, -1 if the limits can't be
+/// read.
+///
+/// # Safety
+/// `to` is NULL or writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tideover_check_fd_usage(threshold: f64, to: *mut FdUsage) -> c_int {
+    let mut usage = FdUsage { used: 0, soft: 0, hard: 0, percent: 0.0, available: 0 };
+    // SAFETY: a place of our own.
+    if unsafe { tideover_fd_usage(&raw mut usage) } < 0 {
+        return -1;
+    }
+    let above = usage.percent >= threshold * 100.0;
+    if !to.is_null() {
+        // SAFETY: promised by the caller.
+        unsafe { to.write(usage) };
+    }
+    c_int::from(above)
 }
 
 /// Adds a reclaimer; 0, or -1 when `function` is NULL or there are too many. The name is for the caller's own order.
@@ -121,18 +145,33 @@ pub extern "C" fn tideover_log_degraded(fd: c_int) -> c_int {
     barrier(0, || c_int::from(crate::features::logs::is_degraded(fd)))
 }
 
-impl RetryPolicy {
-    fn backoff(&self) -> Backoff {
-        let millis = |ms: u32| u64::from(ms.max(1)) * (SECOND / 1000);
-        let millionths = |value: f64, low: f64, high: f64| (value.clamp(low, high) * MILLION as f64) as u64;
+/// The backoff of a policy.
+///
+/// # Safety
+/// A policy, of any version.
+unsafe fn backoff(policy: *const RetryPolicy) -> Backoff {
+    let millis = |ms: u32| u64::from(ms.max(1)) * (SECOND / 1000);
+    let millionths = |value: f64, low: f64, high: f64| (value.clamp(low, high) * MILLION as f64) as u64;
+    // SAFETY: all versions have these fields.
+    unsafe {
         Backoff {
-            tries: u64::from(self.max_retries.min(1000)),
-            wait: millis(self.initial_wait_ms),
-            longest: millis(self.max_wait_ms),
-            multiplier: millionths(self.multiplier, 1.0, 100.0),
-            jitter: millionths(self.jitter, 0.0, 1.0),
+            tries: u64::from((*policy).max_retries.min(1000)),
+            wait: millis((*policy).initial_wait_ms),
+            longest: millis((*policy).max_wait_ms),
+            multiplier: millionths((*policy).multiplier, 1.0, 100.0),
+            jitter: millionths((*policy).jitter, 0.0, 1.0),
         }
     }
+}
+
+/// May garbage be collected for a call with this policy? So it is where the policy does not say.
+///
+/// # Safety
+/// A policy, of any version.
+unsafe fn collects(policy: *const RetryPolicy) -> bool {
+    let end = offset_of!(RetryPolicy, trigger_gc) + size_of::<u32>();
+    // SAFETY: all versions have the size; a struct of this size has the other field.
+    unsafe { ((*policy).size as usize) < end || (*policy).trigger_gc != 0 }
 }
 
 /// A call with its own policy, or by the settings if that is NULL.
@@ -140,9 +179,11 @@ impl RetryPolicy {
 /// # Safety
 /// `policy` is NULL or points to a policy.
 unsafe fn call(name: &'static str, policy: *const RetryPolicy) -> Call {
-    // SAFETY: promised by the caller.
-    let backoff = unsafe { policy.as_ref() }.map(RetryPolicy::backoff);
-    Call { backoff, ..named(name, true) }
+    // SAFETY: promised by the caller; `backoff` reads no field behind `jitter`.
+    let backoff = if policy.is_null() { None } else { Some(unsafe { backoff(policy) }) };
+    // SAFETY: the caller's promise; the field is read only where the program's struct is long enough for it.
+    let collects = policy.is_null() || unsafe { collects(policy) };
+    Call { backoff, collects, ..named(name, true) }
 }
 
 /// Calls `operation(context)`, again while it returns less than 0 with errno EMFILE or ENFILE. Returns its last answer and

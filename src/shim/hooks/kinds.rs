@@ -18,7 +18,7 @@ use crate::state::{descriptors, page};
 /// A call by its name in the man page. `may_block`: the program did not ask for a non-blocking descriptor.
 #[inline(always)]
 pub const fn named(name: &'static str, may_block: bool) -> Call {
-    Call { name, may_block, needs_several: false, backoff: None, last_resort: None }
+    Call { name, may_block, needs_several: false, collects: true, backoff: None, last_resort: None }
 }
 
 /// Returns a descriptor, or -1.

@@ -150,6 +150,11 @@ pub fn start() {
         page_file::fill_header(&PRIVATE, sys::geteuid());
         STATE.notable.store(0, Relaxed);
     }
+    let is_set = |id: settings::Id| SETTINGS.source(id as usize) != settings::Source::Default as u8;
+    if is_set(settings::Id::FdWarn) || is_set(settings::Id::FdCritical) {
+        // A low threshold is reached with the first descriptors.
+        STATE.free.store(0, Relaxed);
+    }
 }
 
 /// There is something to count that readers should see: makes the file, unless there is one or none can be made.

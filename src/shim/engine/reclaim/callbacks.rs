@@ -177,6 +177,7 @@ mod tests {
             role: Role::Usual,
             may_block: true,
             stack_pointer: usize::MAX,
+            collects: true,
         };
         assert!(matches!(run(&failed), Gain::Freed));
         assert_eq!(CALLS.load(SeqCst), 2513);

@@ -110,8 +110,8 @@ fn present() -> impl Iterator<Item = (Runtime, LoadedRuntime)> {
 }
 
 /// The reclaim step: is there a runtime whose garbage may be collected in this call? Then [`Gain::Collection`].
-pub fn consider(_: &FailedCall) -> Gain {
-    if SETTINGS.get(Id::Gc) == 0 || !loaded::look(&NAMES, 0, &mut None) {
+pub fn consider(call: &FailedCall) -> Gain {
+    if !call.collects || SETTINGS.get(Id::Gc) == 0 || !loaded::look(&NAMES, 0, &mut None) {
         return Gain::NotForThisCall;
     }
     let mut caller = None;

@@ -44,6 +44,8 @@ pub struct FailedCall {
     pub role: Role,
     /// May it block, and so wait for another thread? Not in an event loop, nor if the program asked for a non-blocking descriptor.
     pub may_block: bool,
+    /// May garbage be collected for it?
+    pub collects: bool,
     /// Stack pointer of its thread when it failed.
     pub stack_pointer: usize,
 }
