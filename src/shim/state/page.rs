@@ -105,6 +105,11 @@ pub fn closed() {
     shard().closed.fetch_add(1, Relaxed);
 }
 
+/// How many descriptors the program has made so far, by all threads.
+pub fn opens() -> u64 {
+    page().shards.iter().map(|shard| shard.opened.load(Relaxed)).fold(0, u64::wrapping_add)
+}
+
 /// How many descriptors the program has closed so far: by all threads, or by the calling one and those that share its count.
 pub fn closes(all: bool) -> u64 {
     let one = |shard: &contract::Shard| shard.closed.load(Relaxed);

@@ -11,13 +11,15 @@ use crate::state::{page, process};
 /// How many descriptors one poll(2) asks about: 2 KiB of stack.
 const BATCH: usize = 256;
 
+/// How many descriptors the process has, also above its limit; None: this kernel does not count (before Linux 6.2).
+pub fn counted() -> Option<u64> {
+    sys::stat(c"/proc/self/fd", true).ok().map(|status| status.st_size as u64).filter(|&count| count > 0)
+}
+
 /// How many descriptors below `soft` are in use. From Linux 6.2 on that is the size of /proc/self/fd; before, poll(2) says of each number
 /// whether it is open.
 pub fn used(soft: u64) -> u64 {
-    match sys::stat(c"/proc/self/fd", true) {
-        Ok(status) if status.st_size > 0 => status.st_size as u64,
-        _ => count_by_poll(soft),
-    }
+    counted().unwrap_or_else(|| count_by_poll(soft))
 }
 
 /// Is no number below `soft` free, as far as one system call can tell? False if there are descriptors above `soft`, or if the kernel does

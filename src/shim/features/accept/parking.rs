@@ -135,22 +135,14 @@ pub fn park(listener: c_int) -> Parking {
     }
 }
 
-/// Is it known which sets watch this listener? Asks the kernel, if the table may not tell: the listener may have been received from
-/// another process, and registered before it was known for a listener.
+/// Is it known which sets watch this listener? Asks the kernel, if the table may not tell: it may have been registered by a system call of
+/// the program's own, or received from another process and registered before it was known for a listener.
 fn is_known(table: &mut Table, listener: c_int, inode: u64) -> bool {
-    let has_watch = |table: &mut Table| table.watches().flatten().any(|watch| watch.inode == inode);
-    let is_marked = descriptors::marks(listener) & LISTENER != 0;
-    if has_watch(table) {
+    if table.watches().flatten().any(|watch| watch.inode == inode) {
         return true;
     }
-    if is_marked && !table::is_incomplete() {
-        return table.find_unseen(listener).is_some();
-    }
-    if !table.survey() && !has_watch(table) {
-        return false;
-    }
     descriptors::add(listener, LISTENER);
-    true
+    table.find_unseen(listener).is_some()
 }
 
 /// In the place of an errno: the number under which the listener was put into the set has been closed.
@@ -323,17 +315,16 @@ pub fn prepare() {
     if table::is_incomplete()
         && let Some(mut table) = TABLE.enter()
     {
-        table.survey();
+        table.complete();
     }
 }
 
 /// A socket listens from now on: it may be in epoll sets already, where no hook has noted it.
 pub extern "C" fn listens(listener: c_int) {
     barrier((), || {
-        if !table::is_incomplete()
-            && process::may_act()
+        if process::may_act()
             && let Some(mut table) = TABLE.enter()
-            && table.find_unseen(listener).is_none()
+            && table.find_in_sets(listener, true).is_none()
         {
             table::set_incomplete();
         }

@@ -1,7 +1,7 @@
 //! What the kernel knows of epoll sets: /proc/self/fdinfo lists what is watched in one, with its events and data.
 //!
-//! Asked when the program may have registered a listener where no hook saw it: before listen(2), by a system call of its own, or
-//! through one of two descriptors of a set. Needs a descriptor for a moment.
+//! Asked when the program has registered a listener where no hook saw it: before listen(2), by a system call of its own, or through one of
+//! two descriptors of a set. Needs a descriptor for a moment.
 
 use core::ffi::c_int;
 use core::fmt::Write;
@@ -18,23 +18,16 @@ use crate::state::page;
 /// Bytes of the longest line of interest: ` tfd:`, ` events:`, ` data:`, ` ino:` and their numbers.
 const LINE: usize = 160;
 
-/// Calls `tell` for every listener in every epoll set of this process. False: not all sets could be asked.
-pub fn run(mut tell: impl FnMut(Watch)) -> bool {
-    find_sets();
-    let mut complete = true;
-    for epoll in descriptors::marked(EPOLL) {
-        complete &= one_set(epoll, &mut tell);
-    }
-    complete
-}
-
-/// Marks epoll sets that no hook has seen. Needs no descriptor.
-pub fn find_sets() {
-    /// Sets that no hook has seen (made by a system call of the program's own, or inherited) are looked for up to this number.
+/// Marks epoll sets and listeners that no hook has seen: made by system calls of the program's own, inherited, or received. Needs no
+/// descriptor.
+pub fn find_unmarked() {
+    /// They are looked for up to this number.
     const LOW: c_int = 1024;
     let highest = c_int::try_from(page::high_water()).unwrap_or(c_int::MAX).max(64);
-    for fd in (0..highest.min(LOW)).filter(|&fd| descriptors::marks(fd) & EPOLL == 0) {
-        if is_set(fd) {
+    for fd in (0..highest.min(LOW)).filter(|&fd| descriptors::marks(fd) & (EPOLL | LISTENER | CLIENT | OUTGOING) == 0) {
+        if sys::is_listening(fd) {
+            descriptors::add(fd, LISTENER);
+        } else if is_set(fd) {
             descriptors::add(fd, EPOLL);
         }
     }

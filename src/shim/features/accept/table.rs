@@ -12,15 +12,15 @@ use super::survey;
 use super::watch::{State, Watch, is_gone};
 use crate::os::lock::Lock;
 use crate::os::sys;
-use crate::state::descriptors::{self, EPOLL};
-use crate::state::page;
+use crate::state::descriptors::{self, EPOLL, LISTENER};
+use crate::state::{page, process};
 
 /// Watches that can be noted. A process has few listeners; a server with one epoll set per thread has one watch each.
 const PLACES: usize = 128;
 /// The kernel is asked at most once in this time, nanoseconds.
 const SURVEY_INTERVAL: u64 = SECOND / 10;
 /// Sets that no hook has seen are looked for at most once in this time, nanoseconds.
-const SETS_INTERVAL: u64 = 2 * SECOND;
+const MARK_INTERVAL: u64 = 2 * SECOND;
 
 /// See the module.
 pub struct Table {
@@ -41,10 +41,12 @@ struct Summary {
     used: AtomicBool,
     /// May there be watches that are not in the table?
     incomplete: AtomicBool,
-    /// When the kernel was asked last, nanoseconds of CLOCK_MONOTONIC; 0: never.
+    /// When a set was read last, nanoseconds of CLOCK_MONOTONIC; 0: never.
     surveyed_at: AtomicU64,
+    /// When all was looked for last, likewise.
+    completed_at: AtomicU64,
     /// When sets that no hook has seen were looked for last, likewise.
-    sets_found_at: AtomicU64,
+    marked_at: AtomicU64,
 }
 
 static SUMMARY: Summary = Summary {
@@ -52,7 +54,8 @@ static SUMMARY: Summary = Summary {
     used: AtomicBool::new(false),
     incomplete: AtomicBool::new(true),
     surveyed_at: AtomicU64::new(0),
-    sets_found_at: AtomicU64::new(0),
+    completed_at: AtomicU64::new(0),
+    marked_at: AtomicU64::new(0),
 };
 
 /// Is any watch parked by this process? One load.
@@ -150,24 +153,29 @@ impl Table {
         }
     }
 
-    /// Is the listener in a set although no hook has seen that? Asked without a descriptor: EPOLL_CTL_ADD answers EEXIST. Reads the set then,
-    /// if there is a descriptor for that. None: it is in one, and that could not be read.
+    /// Is the listener in a set although no hook has seen that? Then reads the set, if there is a descriptor for that. None: it is in one,
+    /// and that could not be read.
     pub fn find_unseen(&mut self, listener: c_int) -> Option<()> {
         let now = sys::now();
-        let last = SUMMARY.sets_found_at.load(Relaxed);
-        if last == 0 || now.saturating_sub(last) >= SETS_INTERVAL {
-            SUMMARY.sets_found_at.store(now, Relaxed);
-            survey::find_sets();
+        if !is_too_early(&SUMMARY.marked_at, now, MARK_INTERVAL) {
+            survey::find_unmarked();
         }
+        self.find_in_sets(listener, !is_too_early(&SUMMARY.surveyed_at, now, SURVEY_INTERVAL))
+    }
+
+    /// [`Table::find_unseen`] for sets that are known. They are asked without a descriptor: EPOLL_CTL_ADD answers EEXIST. `may_read`: sets
+    /// may be read, which takes milliseconds for one of ten thousand clients.
+    pub fn find_in_sets(&mut self, listener: c_int, may_read: bool) -> Option<()> {
+        let nothing = epoll_event { events: 0, u64: 0 };
         for epoll in descriptors::marked(EPOLL) {
-            let nothing = epoll_event { events: 0, u64: 0 };
             match sys::epoll_control(epoll, libc::EPOLL_CTL_ADD, listener, Some(&nothing)) {
                 Ok(()) => {
                     let _ = sys::epoll_control(epoll, libc::EPOLL_CTL_DEL, listener, None);
                 }
-                Err(libc::EEXIST) if self.find(epoll, listener).is_some() => {}
-                Err(libc::EEXIST) => {
-                    survey::one_set(epoll, &mut |watch| self.note_surveyed(watch));
+                Err(libc::EEXIST) if self.find(epoll, listener).is_none() => {
+                    if may_read {
+                        survey::one_set(epoll, &mut |watch| self.note_surveyed(watch));
+                    }
                     self.find(epoll, listener)?;
                 }
                 Err(_) => {}
@@ -185,18 +193,32 @@ impl Table {
         }
     }
 
-    /// Asks the kernel which listeners are in which sets. False: it could not be asked, or was asked a moment ago.
-    pub fn survey(&mut self) -> bool {
+    /// Learns what was registered where no hook could see it, while there are descriptors for that.
+    pub fn complete(&mut self) {
         let now = sys::now();
-        let last = SUMMARY.surveyed_at.load(Relaxed);
-        if last != 0 && now.saturating_sub(last) < SURVEY_INTERVAL {
-            return false;
+        if is_too_early(&SUMMARY.completed_at, now, SURVEY_INTERVAL) {
+            return;
         }
-        SUMMARY.surveyed_at.store(now, Relaxed);
-        let complete = survey::run(|watch| self.note_surveyed(watch));
+        SUMMARY.marked_at.store(now, Relaxed);
+        survey::find_unmarked();
+        // A process that nears its limit with sets that it has inherited uses them itself.
+        for watch in self.watches().flatten().filter(|watch| watch.is_inherited() && !watch.is_parked()) {
+            watch.maker = process::pid();
+        }
+        let complete =
+            descriptors::marked(LISTENER).fold(true, |complete, fd| self.find_in_sets(fd, true).is_some() && complete);
         SUMMARY.incomplete.store(!complete, Relaxed);
-        complete
     }
+}
+
+/// Was something done less than `interval` before `now`? Else it is done now.
+fn is_too_early(last: &AtomicU64, now: u64, interval: u64) -> bool {
+    let before = last.load(Relaxed);
+    let early = before != 0 && now.saturating_sub(before) < interval;
+    if !early {
+        last.store(now, Relaxed);
+    }
+    early
 }
 
 /// A listener or an epoll set is about to be closed. The kernel keeps a watch for as long as any process has the socket open, so it is
