@@ -100,33 +100,36 @@ struct Kept {
     sets: [(*mut fd_set, [u64; WORDS]); 3],
 }
 
-impl Kept {
-    /// None: they can't be read, or are too long.
-    fn new(end: c_int, sets: [*mut fd_set; 3]) -> Option<Kept> {
-        let words = (end as usize).div_ceil(u64::BITS as usize);
-        let readable = |set: &*mut fd_set| set.is_null() || sys::is_readable(set.cast(), 8 * words);
-        if words > WORDS || !sets.iter().all(readable) {
-            return None;
+/// Keeps what is in the sets. False: they can't be read, or are too long. `extern "C"`, as [`restore`]: nothing unwinds into the hook.
+#[allow(improper_ctypes_definitions, reason = "extern \"C\" only so that it can't unwind")]
+extern "C" fn keep(kept: &mut Kept, end: c_int) -> bool {
+    barrier(false, || {
+        kept.words = (end as usize).div_ceil(u64::BITS as usize);
+        let readable = |set: *mut fd_set| set.is_null() || sys::is_readable(set.cast(), 8 * kept.words);
+        if kept.words > WORDS || !kept.sets.iter().all(|(set, _)| readable(*set)) {
+            return false;
         }
-        let copy = |set: *mut fd_set| {
-            let mut copy = [0; WORDS];
-            for (word, to) in copy[..words].iter_mut().enumerate().filter(|_| !set.is_null()) {
+        for (set, copy) in kept.sets.iter_mut().filter(|(set, _)| !set.is_null()) {
+            for (word, to) in copy.iter_mut().enumerate().take(kept.words) {
                 // SAFETY: it can be read, as the kernel has just said, and the program leaves it alone during its call.
                 *to = unsafe { set.cast::<u64>().add(word).read_unaligned() };
             }
-            (set, copy)
-        };
-        Some(Kept { words, sets: sets.map(copy) })
-    }
+        }
+        true
+    })
+}
 
-    fn restore(&self) {
-        for (set, copy) in self.sets.iter().filter(|(set, _)| !set.is_null()) {
-            for (word, &bits) in copy[..self.words].iter().enumerate() {
+/// Puts back what was in the sets: the kernel has emptied them at the end of a part of the wait.
+#[allow(improper_ctypes_definitions, reason = "extern \"C\" only so that it can't unwind")]
+extern "C" fn restore(kept: &Kept) {
+    barrier((), || {
+        for (set, copy) in kept.sets.iter().filter(|(set, _)| !set.is_null()) {
+            for (word, &bits) in copy.iter().enumerate().take(kept.words) {
                 // SAFETY: the kernel has just written there: a part of the wait has ended with no descriptor ready.
                 unsafe { set.cast::<u64>().add(word).write_unaligned(bits) };
             }
         }
-    }
+    });
 }
 
 /// A listener may be parked in an epoll set that is in one of these sets. None: it is for the real call alone to answer.
@@ -153,16 +156,19 @@ unsafe fn selecting_in_parts(end: c_int, sets: [*mut fd_set; 3], limit: Limit, m
     if within == Some(INVALID) || within == Some(0) || process::phase() == Phase::Sandboxed {
         return None;
     }
-    let kept = Kept::new(end, sets)?;
+    let [read, write, except] = sets;
+    let mut kept = Kept { words: 0, sets: [(read, [0; WORDS]), (write, [0; WORDS]), (except, [0; WORDS])] };
+    if !keep(&mut kept, end) {
+        return None;
+    }
     let begun = sys::now();
     let is_first = Cell::new(true);
     let answer = in_parts(within, mask, |time, mask| {
         if !is_first.replace(false) {
-            kept.restore();
+            restore(&kept);
         }
         let time = time.map(timespec_of);
         let time = time.as_ref().map_or(core::ptr::null(), core::ptr::from_ref);
-        let [read, write, except] = sets;
         // SAFETY: the function of this name has this type; the time is NULL or our own, the mask is ours or the caller's, and the caller
         // promises the rest.
         unsafe { core::mem::transmute::<usize, Wait>(pselect::real())(end, read, write, except, time, mask) }

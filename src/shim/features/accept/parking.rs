@@ -320,6 +320,8 @@ pub fn prepare() {
 }
 
 /// A socket listens from now on: it may be in epoll sets already, where no hook has noted it.
+#[cold]
+#[inline(never)]
 pub extern "C" fn listens(listener: c_int) {
     barrier((), || {
         if process::may_act()
