@@ -216,7 +216,10 @@ struct tideover_page {
         uint64_t runs, ns, freed, skipped;
     } collectors[8];    /* garbage collections: python, jvm, ruby, guile, php; ns: nanoseconds spent in them */
     uint64_t skips[24]; /* why none was run, in the order of docs/counters.md */
-    uint64_t rest[14];
+    uint32_t control;   /* `tideover control`: lowest byte 1 on, 2 off, 3 reload; above it a count */
+    uint32_t obeyed;    /* the control word that the library has obeyed last */
+    uint64_t obtainable; /* how many descriptors the process can have; 0: not known */
+    uint64_t rest[12];
 };
 
 /* The page of this process, which goes on changing; only to be read. Never NULL: without a shared page it is one in the

@@ -40,6 +40,20 @@ pub fn time(text: &str) -> Result<Duration, String> {
     parse(&ANY, text.as_bytes()).map(Duration::from_nanos).ok_or_else(|| format!("it takes {ANY}"))
 }
 
+/// Reads the time between two looks: one of 0 would keep a processor busy.
+pub fn interval(text: &str) -> Result<Duration, String> {
+    const ANY: Kind = Kind::Duration(10 * SECOND / 1000, 365 * 24 * 3600 * SECOND);
+    parse(&ANY, text.as_bytes()).map(Duration::from_nanos).ok_or_else(|| format!("it takes {ANY}"))
+}
+
+/// Reads shell patterns that are separated by commas; the error says what is wrong with them.
+pub fn globs(text: &str) -> Result<String, String> {
+    match parse(&Kind::Globs, text.as_bytes()) {
+        Some(_) => Ok(text.to_string()),
+        None => Err(format!("it takes {}", Kind::Globs)),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -49,6 +63,9 @@ mod tests {
         assert_eq!(time("0s"), Ok(Duration::ZERO));
         assert_eq!(time("1.5s"), Ok(Duration::from_millis(1500)));
         assert_eq!(time("2m"), Ok(Duration::from_secs(120)));
+        assert_eq!(interval("50ms"), Ok(Duration::from_millis(50)));
+        assert!(interval("0s").unwrap_err().contains("from 10ms") && interval("9ms").is_err());
+        assert_eq!((globs("nginx,[a-z]*"), globs("[a").is_err()), (Ok("nginx,[a-z]*".to_string()), true));
         assert_eq!(time("5").unwrap_err(), "it takes a duration such as 500ms, 2s, 1m, from 0s to 8760h");
     }
 }

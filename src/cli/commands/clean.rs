@@ -3,7 +3,7 @@
 
 use crate::commands::arguments::{json_flag, page_dir, page_dir_flag};
 use crate::pages;
-use crate::show::failure::Failure;
+use crate::show::failure::{Failure, Status};
 use crate::show::output::{print, print_json};
 use crate::show::units::counted;
 use clap::{ArgMatches, Command};
@@ -33,11 +33,15 @@ pub fn run(matches: &ArgMatches) -> Result<(), Failure> {
     let found = pages::walk(&base)?;
     let (removed, live) = (found.removed.len() as u64, found.pages.len() as u64);
     if matches.get_flag("json") {
-        print_json(&json!({ "removed": removed, "pids": found.removed, "live": live, "failed": found.kept.len() }))?;
-    } else {
-        let live = counted(live, "live process").replace("processs", "processes");
-        print(&format!("Removed {} in {}; {live} left alone.\n", counted(removed, "page"), base.display()))?;
+        let errors: Vec<_> = found.kept.iter().map(|(pid, why)| json!({ "pid": pid, "error": why })).collect();
+        let failed = errors.len();
+        print_json(
+            &json!({ "removed": removed, "pids": found.removed, "live": live, "failed": failed, "errors": errors }),
+        )?;
+        return if failed == 0 { Ok(()) } else { Err(Failure::without_text(Status::Failed)) };
     }
+    let live = counted(live, "live process").replace("processs", "processes");
+    print(&format!("Removed {} in {}; {live} left alone.\n", counted(removed, "page"), base.display()))?;
     match found.kept.first() {
         Some((pid, why)) => Err(Failure::failed(format!(
             "could not remove {}, among them that of process {pid}: {why}",

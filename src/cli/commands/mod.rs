@@ -14,12 +14,14 @@ mod run;
 mod selftest;
 pub mod stat;
 mod top;
+mod unpack;
 mod watch;
 
 use crate::show::failure::{Failure, Status};
-use crate::show::output::{complain, explain, print, start_log};
+use crate::show::output::{complain, explain, print, print_json, start_log};
 use clap::error::ErrorKind;
 use clap::{ArgMatches, Command};
+use serde_json::json;
 use std::process::ExitCode;
 
 type Row = (fn() -> Command, fn(&ArgMatches) -> Result<(), Failure>);
@@ -39,6 +41,7 @@ const COMMANDS: &[Row] = &[
     (selftest::command, selftest::run),
     (install::install_command, install::install),
     (install::uninstall_command, install::uninstall),
+    (unpack::command, unpack::run),
     (selftest::scenarios::command, selftest::scenarios::run),
     (generate::command, generate::run),
 ];
@@ -61,7 +64,6 @@ pub fn command() -> Command {
         .about("Keeps unmodified programs running when descriptors run out or the disk of a log is full")
         .subcommand_required(true)
         .arg_required_else_help(true)
-        .disable_help_subcommand(true)
         .subcommands(COMMANDS.iter().map(|(command, _)| command()))
         .after_help(EXAMPLES)
 }
@@ -69,8 +71,12 @@ pub fn command() -> Command {
 /// Parses the command line and runs the command; prints a failure and returns its exit status.
 pub fn main() -> ExitCode {
     start_log();
+    let mut json = false;
     let done = match command().try_get_matches() {
-        Ok(matches) => dispatch(&matches),
+        Ok(matches) => {
+            json = asks_for_json(&matches);
+            dispatch(&matches)
+        }
         Err(error) => match error.kind() {
             ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => print(&error.render().to_string()),
             // `tideover` alone prints help and ends with the status of a usage error, as git and cargo do.
@@ -86,10 +92,18 @@ pub fn main() -> ExitCode {
         Err(failure) => {
             if !failure.text.is_empty() {
                 complain(&failure.text);
+                if json {
+                    let _ = print_json(&json!({ "error": failure.text, "exit_status": failure.status.code() }));
+                }
             }
             ExitCode::from(failure.status.code())
         }
     }
+}
+
+/// Is the answer to be JSON? Then a failure is, too.
+fn asks_for_json(matches: &ArgMatches) -> bool {
+    matches.subcommand().is_some_and(|(_, matches)| matches!(matches.try_get_one::<bool>("json"), Ok(Some(true))))
 }
 
 /// The exit status for a bad command line: 2, but 3 for `doctor`, where 2 means that something is critical.

@@ -106,7 +106,8 @@ mod tests {
         bytes[64..128].fill(b'n');
         let page = Page::forged(bytes, 4_194_304);
         let view = page.view().unwrap();
-        let snapshot = Snapshot { page: view, pid: page.pid, used: 1_000_000, soft: 1 << 30, hard: u64::MAX };
+        let snapshot =
+            Snapshot { page: view, pid: page.pid, used: 1_000_000, soft: 1 << 30, hard: u64::MAX, obtainable: 1 << 30 };
         let text = table(&[snapshot]);
         assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
         assert!(text.starts_with("    PID PROGRAM"), "{text}");

@@ -11,7 +11,7 @@ use crate::show::output::{print, print_json, safe};
 use crate::show::table::{Align, Table};
 use crate::show::units::{ago, bytes, duration, rfc3339};
 use clap::{ArgMatches, Command};
-use tideover_contract::page::{COUNTERS, CounterInfo, Shape};
+use tideover_contract::page::{COUNTERS, CounterInfo, Shape, View};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -40,10 +40,10 @@ pub fn run(matches: &ArgMatches) -> Result<(), Failure> {
 pub fn text(snapshot: &Snapshot) -> String {
     let page = snapshot.page;
     let mut text = format!(
-        "{} (process {})\ntideover {}, since {} ({})\n",
+        "{} (process {})\n{}, since {} ({})\n",
         snapshot.program(),
         snapshot.pid,
-        safe(page.version()),
+        version(page),
         rfc3339(snapshot.started_ns()),
         ago(snapshot.started_ns())
     );
@@ -71,6 +71,14 @@ pub fn text(snapshot: &Snapshot) -> String {
     text
 }
 
+/// The version of the library, which writes it with the first thing that it counts.
+fn version(page: View) -> String {
+    match page.version() {
+        b"" => "guarded, with nothing to count so far".to_string(),
+        version => format!("tideover {}", safe(version)),
+    }
+}
+
 /// Name, value and meaning of a row.
 type Row = (String, String, String);
 
@@ -94,8 +102,9 @@ fn beside_the_counters(snapshot: &Snapshot, section: &str, open: Option<&Connect
     let mut row = |name: &str, value: u64, help: &str| rows.push((name.into(), value.to_string(), help.into()));
     match section {
         "descriptors" => {
-            row("used", snapshot.used, &format!("open now, {:.1} % of the soft limit", snapshot.percent()));
-            row("available", snapshot.available(), "left before the soft limit");
+            row("used", snapshot.used, &format!("open now, {:.1} % of what can be had", snapshot.percent()));
+            row("obtainable", snapshot.obtainable, "can be had: the soft limit, as far as the library raises it");
+            row("available", snapshot.available(), "of these not in use");
         }
         "connections" => {
             for (endpoint, count) in open.into_iter().flat_map(Connections::lines) {
@@ -155,12 +164,12 @@ mod tests {
         let at = COUNTERS.iter().position(|c| c.name == "wait_ns").unwrap();
         bytes[128 + at * 8..][..8].copy_from_slice(&1_500_000_000u64.to_ne_bytes());
         let page = Page::forged(bytes, 7);
-        let snapshot = Snapshot { page: page.view().unwrap(), pid: 7, used: 12, soft: 64, hard: 64 };
+        let snapshot = Snapshot { page: page.view().unwrap(), pid: 7, used: 12, soft: 64, hard: 64, obtainable: 64 };
         let text = text(&snapshot);
         assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
         assert!(text.contains("logs: nothing so far"), "{text}");
         assert!(text.contains("1.50 s  slept, all threads"), "{text}");
-        assert!(text.contains("18.8 % of the soft limit"), "{text}");
+        assert!(text.contains("18.8 % of what can be had"), "{text}");
         assert!(text.contains("events: none so far"), "{text}");
     }
 }

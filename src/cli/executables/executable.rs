@@ -14,6 +14,8 @@ pub enum Executable {
     Elf(Box<Elf>),
     /// A script: another program reads it.
     Script(Script),
+    /// It begins as an ELF file and is none: cut short, or damaged.
+    Damaged,
     /// No known format: execvp(3) hands it to /bin/sh.
     Other,
     /// The file may be executed but not read (mode 0711), so that its format is not known.
@@ -34,7 +36,11 @@ impl Executable {
             return Ok(Executable::Script(script));
         }
         file.rewind()?;
-        Ok(Elf::read(file).map_or(Executable::Other, |elf| Executable::Elf(Box::new(elf))))
+        Ok(match Elf::read(file) {
+            Some(elf) => Executable::Elf(Box::new(elf)),
+            None if head.starts_with(b"\x7fELF") => Executable::Damaged,
+            None => Executable::Other,
+        })
     }
 }
 
@@ -53,6 +59,13 @@ mod tests {
         assert!(matches!(kind(b"#!/bin/sh\n"), Executable::Script(_)));
         assert!(matches!(kind(b"echo hello\n"), Executable::Other));
         assert!(matches!(kind(b""), Executable::Other));
+        let whole = std::fs::read("/bin/sh").unwrap();
+        for length in [4, 16, 63, 100] {
+            assert!(matches!(kind(&whole[..length]), Executable::Damaged), "{length}");
+        }
+        let mut odd = whole;
+        odd[4] = 7; // neither 32 nor 64 bits
+        assert!(matches!(kind(&odd), Executable::Damaged));
         assert!(matches!(Executable::read(Path::new("/bin/sh")).unwrap(), Executable::Elf(_)));
         assert!(Executable::read(Path::new("/nonexistent")).is_err());
     }

@@ -43,6 +43,9 @@ fn examine(file: &Path, conditions: &Conditions, whose: &str, depth: usize) -> R
             Some(why) => Err(Failure::refused(format!("cannot guard {whose}: {}", privileged(&why)))),
             None => Ok(()),
         },
+        Executable::Damaged => Err(Failure::refused(format!(
+            "cannot run {whose}: it begins as an ELF program and is cut short or damaged; copy or install it again"
+        ))),
         _ if depth == MAX_DEPTH => Ok(()),
         Executable::Other => {
             examine(Path::new("/bin/sh"), conditions, &format!("{whose}: its interpreter /bin/sh"), depth + 1)

@@ -6,6 +6,7 @@ pub mod events;
 pub mod folder;
 pub mod lifetime;
 pub mod lookup;
+pub mod obtainable;
 pub mod snapshot;
 pub mod without_page;
 

@@ -3,14 +3,13 @@
 
 use crate::pages::Page;
 use crate::pages::events;
+use crate::pages::obtainable::obtainable;
 use crate::processes::connections::Connections;
 use crate::processes::process;
 use crate::show::output::safe;
 use crate::show::units::rfc3339;
 use serde_json::{Map, Value, json};
 use tideover_contract::page::{COUNTERS, Shape, View};
-use tideover_contract::select;
-use tideover_contract::settings::{Id, default_value, raise};
 
 /// A page, and the kernel's numbers for its process.
 pub struct Snapshot<'a> {
@@ -24,6 +23,8 @@ pub struct Snapshot<'a> {
     pub soft: u64,
     /// Hard limit on open descriptors.
     pub hard: u64,
+    /// How many descriptors the process can have: see [`obtainable`].
+    pub obtainable: u64,
 }
 
 impl<'a> Snapshot<'a> {
@@ -33,7 +34,8 @@ impl<'a> Snapshot<'a> {
         let (soft, hard) = process::limits(page.pid)
             .unwrap_or_else(|| (view.value("descriptors", "soft_limit"), view.value("descriptors", "hard_limit")));
         let used = process::descriptors(page.pid).unwrap_or_else(|| view.value("descriptors", "high_water"));
-        Some(Snapshot { page: view, pid: page.pid, used, soft, hard })
+        let obtainable = obtainable(page.pid, (soft, hard), Some(view));
+        Some(Snapshot { page: view, pid: page.pid, used, soft, hard, obtainable })
     }
 
     /// Name of the program, safe to print.
@@ -48,18 +50,18 @@ impl<'a> Snapshot<'a> {
         started.map_or(made.1, |started| made.1.saturating_sub(made.0.saturating_sub(started)))
     }
 
-    /// Part of the soft limit that is in use, in percent with one decimal, at most 100: a program may have lowered its limit
-    /// below what it has open.
+    /// Part of the descriptors that can be had that is in use, in percent with one decimal, at most 100: a program may have
+    /// lowered its limit below what it has open.
     pub fn percent(&self) -> f64 {
-        if self.soft == 0 {
+        if self.obtainable == 0 {
             return 100.0;
         }
-        (self.used as f64 * 1000.0 / self.soft as f64).round().min(1000.0) / 10.0
+        (self.used as f64 * 1000.0 / self.obtainable as f64).round().min(1000.0) / 10.0
     }
 
-    /// How many descriptors can be opened before the soft limit is reached.
+    /// How many more descriptors can be had.
     pub fn available(&self) -> u64 {
-        self.soft.saturating_sub(self.used)
+        self.obtainable.saturating_sub(self.used)
     }
 
     /// Value of a counter of the page. The limits are taken from the kernel.
@@ -76,7 +78,9 @@ impl<'a> Snapshot<'a> {
         let mut object = Map::new();
         object.insert("pid".into(), json!(self.pid));
         object.insert("program".into(), json!(String::from_utf8_lossy(self.page.program())));
-        object.insert("version".into(), json!(String::from_utf8_lossy(self.page.version())));
+        let version = String::from_utf8_lossy(self.page.version());
+        // The library writes it with the first thing that it counts.
+        object.insert("version".into(), if version.is_empty() { Value::Null } else { json!(version) });
         object.insert("started".into(), json!(rfc3339(self.started_ns())));
         for row in COUNTERS {
             let section = object.entry(row.section).or_insert_with(|| self.section(row.section));
@@ -98,7 +102,7 @@ impl<'a> Snapshot<'a> {
             "descriptors" => {
                 let limits = ("soft_limit", "hard_limit");
                 json!({ "used": self.used, limits.0: self.soft, limits.1: self.hard,
-                        "percent": self.percent(), "available": self.available() })
+                        "obtainable": self.obtainable, "percent": self.percent(), "available": self.available() })
             }
             "logs" => {
                 let counts = self.page.refusals().map(|(refusal, count)| (refusal.name().to_string(), json!(count)));
@@ -118,16 +122,6 @@ impl<'a> Snapshot<'a> {
     }
 }
 
-/// How many descriptors the library lets its process have: it raises the soft limit when it is hit. `end` is how far the
-/// program itself may be raised, see [`select::end`].
-pub fn ceiling(view: View, soft: u64, hard: u64, end: u64) -> u64 {
-    let value = |id: Id| view.setting(id as usize).map(|(value, _)| value);
-    // A page that is not filled in yet is that of a library with its default settings.
-    let mode = value(Id::Raise).unwrap_or(raise::AUTO);
-    let cap = value(Id::RaiseCap).unwrap_or(default_value(Id::RaiseCap as usize));
-    select::ceiling(soft, hard, mode, cap, || end)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -137,7 +131,7 @@ mod tests {
 
     /// The keys that users of `tideover stat --json` rely on.
     const KEYS: &str = "pid program version started events \
-        descriptors.{used,soft_limit,hard_limit,percent,available,high_water,raised_from} \
+        descriptors.{used,soft_limit,hard_limit,obtainable,percent,available,high_water,raised_from} \
         exhaustion.{emfile,enfile,recovered,gave_up,waits,wait_ns,reclaims,reclaimed,gc_runs,gc_ns,breaker_trips,breaker_open,collectors,not_collected} \
         connections.{accepted,clients,parked,unparked,shed,refused,idle_closed,outgoing,limited,connect_timeouts,ports_exhausted,phantom,endpoints} \
         logs.{degraded,degraded_since,enospc,edquot,diverted_writes,diverted_bytes,diverted_lines,dropped_bytes,recoveries,cleaned_files,cleaned_bytes,full_waits,refused} \
@@ -201,30 +195,21 @@ mod tests {
     }
 
     #[test]
-    fn percent_is_part_of_the_soft_limit() {
+    fn percent_is_part_of_what_can_be_had() {
         let page = Page::forged(forge(7, state::LIVE, 1), 7);
-        let with = |used, soft| Snapshot { page: page.view().unwrap(), pid: 7, used, soft, hard: soft };
+        let of = |used, soft, obtainable| Snapshot {
+            page: page.view().unwrap(),
+            pid: 7,
+            used,
+            soft,
+            hard: soft,
+            obtainable,
+        };
+        let with = |used, soft| of(used, soft, soft);
         assert_eq!(with(812, 1024).percent(), 79.3);
         assert_eq!(with(812, 1024).available(), 212);
         assert_eq!((with(90, 64).percent(), with(90, 64).available()), (100.0, 0));
         assert_eq!(with(0, 0).percent(), 100.0);
-    }
-
-    #[test]
-    fn a_guarded_process_has_what_the_library_would_raise_to() {
-        let mut bytes = forge(7, state::LIVE, 1);
-        let at = |name: &str| FIELDS.iter().find(|(n, _)| *n == name).unwrap().1;
-        bytes[at("settings_count")] = 30;
-        let put = |bytes: &mut [u8], id: Id, value: u64| {
-            bytes[at("settings") + id as usize * 8..][..8].copy_from_slice(&value.to_ne_bytes());
-        };
-        put(&mut bytes, Id::Raise, raise::AUTO);
-        put(&mut bytes, Id::RaiseCap, 4000);
-        let page = Page::forged(bytes, 7);
-        assert_eq!(ceiling(page.view().unwrap(), 1024, 1 << 20, u64::MAX), 4000);
-        assert_eq!(ceiling(page.view().unwrap(), 256, 1 << 20, select::FD_SETSIZE), 1024);
-        assert_eq!(ceiling(page.view().unwrap(), 256, 512, u64::MAX), 512);
-        put(&mut bytes, Id::Raise, raise::OFF);
-        assert_eq!(ceiling(Page::forged(bytes, 7).view().unwrap(), 1024, 1 << 20, u64::MAX), 1024);
+        assert_eq!((of(805, 1024, 20_000).percent(), of(805, 1024, 20_000).available()), (4.0, 19_195));
     }
 }

@@ -1,10 +1,10 @@
 //! Which TCP connections a process has open, and to which peers, as the kernel knows it.
 #![forbid(unsafe_code)]
 
+use crate::processes::descriptors::targets;
 use crate::processes::sockets::Sockets;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, HashSet};
-use std::fs;
 
 /// At most so many endpoints are shown.
 const SHOWN: usize = 10;
@@ -17,12 +17,10 @@ pub struct Connections {
 }
 
 impl Connections {
-    /// The connections of a process; None if this user may not read /proc/PID/fd.
+    /// The connections of a process; None if this user may not see what its descriptors are open on.
     pub fn of(pid: u32) -> Option<Connections> {
-        let links =
-            fs::read_dir(format!("/proc/{pid}/fd")).ok()?.flatten().filter_map(|fd| fs::read_link(fd.path()).ok());
         // Copies of a descriptor are one socket.
-        let inodes: HashSet<u64> = links.filter_map(|link| inode(link.to_str()?)).collect();
+        let inodes: HashSet<u64> = targets(pid)?.iter().filter_map(|link| inode(link.to_str()?)).collect();
         let mut connections = Connections::default();
         if inodes.is_empty() {
             return Some(connections);

@@ -1,6 +1,7 @@
 //! The open descriptors of a process: how many there are of each kind, and what they are open on.
 #![forbid(unsafe_code)]
 
+use crate::processes::process;
 use crate::processes::sockets::Sockets;
 use rustix::fs::{AtFlags, CWD, FileType, StatxFlags, getxattr, statx};
 use std::collections::{BTreeMap, HashMap};
@@ -15,6 +16,8 @@ use tideover_contract::log_name;
 pub struct OpenDescriptors {
     /// How many descriptors are open.
     pub used: u64,
+    /// Of how many of them this user may not see what they are open on, and which are in no other count.
+    pub unseen: u64,
     /// How many there are of each kind: `file`, `tcp`, `pipe` ...
     pub kinds: BTreeMap<&'static str, u64>,
     /// How many are open on each target. A file counts twice: for its path, and for its folder, `/var/spool/*`.
@@ -52,16 +55,19 @@ pub struct WrittenFile {
 }
 
 impl OpenDescriptors {
-    /// Counts the descriptors of a process. The error is that of reading /proc/PID/fd.
+    /// Counts the descriptors of a process. The error is that of reading /proc/PID/fd, where not even their number can be had.
     pub fn of(pid: u32) -> io::Result<OpenDescriptors> {
         let folder = format!("/proc/{pid}/fd");
-        let links: Vec<(u32, PathBuf)> = fs::read_dir(&folder)?
-            .flatten()
-            .filter_map(|entry| Some((entry.file_name().to_str()?.parse().ok()?, fs::read_link(entry.path()).ok()?)))
-            .collect();
+        let (links, unseen) = match links(&folder) {
+            Err(error) => match process::descriptors(pid) {
+                Some(used) => return Ok(OpenDescriptors { used, unseen: used, ..OpenDescriptors::default() }),
+                None => return Err(error),
+            },
+            read => read?,
+        };
         let is_socket = |(_, link): &(u32, PathBuf)| link.as_os_str().as_bytes().starts_with(b"socket:");
         let sockets = if links.iter().any(is_socket) { Sockets::seen_by(pid) } else { Sockets::default() };
-        let mut open = OpenDescriptors::default();
+        let mut open = OpenDescriptors { used: unseen, unseen, ..OpenDescriptors::default() };
         for (number, link) in links {
             open.count(pid, number, &link.to_string_lossy(), &sockets);
         }
@@ -168,6 +174,28 @@ impl OpenDescriptors {
     }
 }
 
+/// The descriptors in a folder such as /proc/PID/fd with what they are open on, and how many others there are whose links this
+/// user may not read: root without CAP_SYS_PTRACE, as in a container, may list those of other users and no more.
+fn links(folder: &str) -> io::Result<(Vec<(u32, PathBuf)>, u64)> {
+    let (mut links, mut unseen) = (Vec::new(), 0);
+    for entry in fs::read_dir(folder)?.flatten() {
+        let Some(number) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
+        match fs::read_link(entry.path()) {
+            Ok(link) => links.push((number, link)),
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => unseen += 1,
+            // It has been closed meanwhile.
+            Err(_) => {}
+        }
+    }
+    Ok((links, unseen))
+}
+
+/// What the descriptors of a process are open on, as the links in /proc/PID/fd have it; None unless this user may see all.
+pub fn targets(pid: u32) -> Option<Vec<PathBuf>> {
+    let (links, unseen) = links(&format!("/proc/{pid}/fd")).ok()?;
+    (unseen == 0).then(|| links.into_iter().map(|(_, link)| link).collect())
+}
+
 /// The usual name for what the kernel calls `anon_inode:[eventpoll]`, `anon_inode:inotify` ...
 fn anonymous(link: &str) -> &'static str {
     match link.trim_start_matches("anon_inode:").trim_matches(['[', ']']) {
@@ -223,13 +251,12 @@ pub fn is_log(path: &str) -> bool {
     log_name::is_like_a_log(path.as_bytes()) || log_name::is_like_a_log(path.to_ascii_lowercase().as_bytes())
 }
 
-/// How many inotify instances a process has, and how many watches there are in them.
-pub fn inotify(pid: u32) -> (u64, u64) {
-    let Ok(entries) = fs::read_dir(format!("/proc/{pid}/fd")) else { return (0, 0) };
-    let is_inotify = |path: &PathBuf| fs::read_link(path).is_ok_and(|link| link.as_os_str() == "anon_inode:inotify");
-    let numbers = entries.flatten().filter(|entry| is_inotify(&entry.path()));
-    let numbers: Vec<u32> = numbers.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
-    (numbers.len() as u64, numbers.iter().map(|&number| watches(pid, number)).sum())
+/// How many inotify instances a process has, and how many watches there are in them; None if this user may not see that.
+pub fn inotify(pid: u32) -> Option<(u64, u64)> {
+    let (links, unseen) = links(&format!("/proc/{pid}/fd")).ok()?;
+    let instances = links.iter().filter(|(_, link)| link.as_os_str() == "anon_inode:inotify");
+    let numbers: Vec<u32> = instances.map(|(number, _)| *number).collect();
+    (unseen == 0).then(|| (numbers.len() as u64, numbers.iter().map(|&number| watches(pid, number)).sum()))
 }
 
 #[cfg(test)]

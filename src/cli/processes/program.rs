@@ -2,8 +2,11 @@
 #![forbid(unsafe_code)]
 
 use crate::executables::elf::Elf;
+use std::collections::HashMap;
 use std::fs::File;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::sync::{LazyLock, Mutex, PoisonError};
 use tideover_contract::select;
 
 /// Entry of the auxiliary vector that says whether the loader ignored LD_PRELOAD.
@@ -49,6 +52,34 @@ impl Program {
     }
 }
 
+/// Name of the file that a process runs; None if this user may not see it.
+pub fn file_name(pid: u32) -> Option<Vec<u8>> {
+    let path = std::fs::read_link(format!("/proc/{pid}/exe")).ok()?;
+    let name = path.file_name()?.as_bytes();
+    Some(name.strip_suffix(b" (deleted)").unwrap_or(name).to_vec())
+}
+
+/// [`Program::end`] of a running process. It is a fact of the file, and the symbols of a large program take milliseconds to read,
+/// so it is looked up once for each file.
+pub fn end_of(pid: u32) -> u64 {
+    /// Device, inode and time of the last change of a file, and the name by which it runs.
+    type File = (u64, u64, i64, Vec<u8>);
+    static KNOWN: LazyLock<Mutex<HashMap<File, u64>>> = LazyLock::new(Mutex::default);
+    /// More files than this are not run on one machine by chance; then all is looked up anew.
+    const MOST: usize = 4096;
+    let exe = format!("/proc/{pid}/exe");
+    let (Ok(file), Ok(path)) = (std::fs::metadata(&exe), std::fs::read_link(&exe)) else {
+        return Program::of(pid).end();
+    };
+    let name = path.file_name().map(|name| name.as_bytes().to_vec()).unwrap_or_default();
+    let key = (file.dev(), file.ino(), file.ctime(), name);
+    let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    if known.len() >= MOST {
+        known.clear();
+    }
+    *known.entry(key).or_insert_with(|| Program::of(pid).end())
+}
+
 /// Does the auxiliary vector, pairs of a number and a value, say that LD_PRELOAD was ignored?
 fn is_secure(auxv: &[u8]) -> bool {
     let word = |bytes: &[u8]| bytes.try_into().map_or(0, usize::from_ne_bytes) as u64;
@@ -68,6 +99,7 @@ mod tests {
         let me = Program::of(std::process::id());
         assert_eq!(me.out_of_reach(), None);
         assert_eq!(me.end(), u64::MAX);
+        assert_eq!([end_of(std::process::id()), end_of(std::process::id()), end_of(u32::MAX)], [u64::MAX; 3]);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 use crate::show::failure::{Failure, cause};
+use serde_json::{Map, Value, json};
 use std::io::{self, ErrorKind, Write};
 
 /// Writes text to stdout. A reader that went away (`tideover ps | head`) is no failure.
@@ -15,9 +16,26 @@ pub fn print(text: &str) -> Result<(), Failure> {
     }
 }
 
-/// Writes a JSON value to stdout, indented, with a newline.
-pub fn print_json(value: &serde_json::Value) -> Result<(), Failure> {
-    print(&format!("{value:#}\n"))
+/// Version of the JSON that commands print, which docs/json.md describes. Within a version keys may be added, and none changes
+/// its meaning or goes.
+pub const SCHEMA: u64 = 1;
+
+/// Writes a JSON value to stdout, indented, with a newline and the version of its schema.
+pub fn print_json(value: &Value) -> Result<(), Failure> {
+    print(&format!("{:#}\n", with_schema(value)))
+}
+
+/// Puts `"schema": 1` into an object; of a list, into each of its elements, so that a list stays what it is.
+pub fn with_schema(value: &Value) -> Value {
+    match value {
+        Value::Object(object) => {
+            let mut whole = Map::from_iter([("schema".to_string(), json!(SCHEMA))]);
+            whole.extend(object.clone());
+            Value::Object(whole)
+        }
+        Value::Array(list) => list.iter().map(with_schema).collect(),
+        other => other.clone(),
+    }
 }
 
 /// Writes a line to stderr after the command's name. An error is ignored: if stderr is closed, nobody can be told.

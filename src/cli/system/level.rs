@@ -10,6 +10,8 @@ pub enum Level {
     Ok,
     /// It will be trouble.
     Warning,
+    /// It could not be seen, so it may be anything: worse than a warning that is known.
+    Unknown,
     /// It is trouble, or will be within minutes.
     Critical,
 }
@@ -20,6 +22,7 @@ impl Level {
         match self {
             Level::Ok => "ok",
             Level::Warning => "warning",
+            Level::Unknown => "unknown",
             Level::Critical => "critical",
         }
     }

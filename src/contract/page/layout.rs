@@ -82,6 +82,33 @@ pub mod state {
     pub const LIVE: u32 = 1;
 }
 
+/// What `tideover control` writes into a page, the only part of it that a reader writes. A word holds a number from this module
+/// in its lowest byte, and above it a count that makes each word different from the one before, so that `reload` can be said
+/// twice. The library looks at it on cold paths, and stores in [`Page::obeyed`] what it has done.
+pub mod control {
+    /// Nobody has said anything.
+    pub const NONE: u8 = 0;
+    /// Act again.
+    pub const ON: u8 = 1;
+    /// Pass everything through, as with TIDEOVER_DISABLE=1.
+    pub const OFF: u8 = 2;
+    /// Read the policy file again, and act by it.
+    pub const RELOAD: u8 = 3;
+    /// The words of the command line, by these numbers.
+    pub const WORDS: &[&str] = &["", "on", "off", "reload"];
+
+    /// The word that comes after `before` and says `what`.
+    pub const fn word(before: u32, what: u8) -> u32 {
+        ((before >> 8).wrapping_add(1) << 8) | what as u32
+    }
+
+    /// What a word says; [`NONE`] for a number that none has.
+    pub const fn what(word: u32) -> u8 {
+        let what = word as u8;
+        if (what as usize) < WORDS.len() { what } else { NONE }
+    }
+}
+
 /// The page.
 #[repr(C, align(64))]
 pub struct Page {
@@ -128,7 +155,14 @@ pub struct Page {
     pub collectors: [Collector; MAX_RUNTIMES],
     /// How often no garbage was collected, by [`crate::collection::Skip`].
     pub skips: [AtomicU64; MAX_SKIPS],
-    rest: [AtomicU64; 14],
+    /// What the process is told to do, by one of [`control`], and how often it was told so: see [`control::word`].
+    pub control: AtomicU32,
+    /// The word in [`Page::control`] that the library has obeyed last.
+    pub obeyed: AtomicU32,
+    /// How many descriptors the process can have: the soft limit up to which the library would raise it now, after all that it
+    /// has learned of the program. 0: the library has not said so yet, and a reader works it out ([`crate::select`]).
+    pub obtainable: AtomicU64,
+    rest: [AtomicU64; 12],
 }
 
 const _: () = {
@@ -147,7 +181,7 @@ macro_rules! fields {
 
 /// Name and offset in bytes of each field of the page, for the check of include/tideover.h.
 pub const FIELDS: &[(&str, usize)] = fields!(magic layout size pid state started_boot_ns started_ns uid version program
-    counters shards settings sources settings_count last_event events refusals collectors skips);
+    counters shards settings sources settings_count last_event events refusals collectors skips control obeyed obtainable);
 
 /// Name and offset in bytes of each field of an event, for the check of include/tideover.h.
 pub const EVENT_FIELDS: &[(&str, usize)] = &[
@@ -207,7 +241,10 @@ impl Page {
             refusals: [const { AtomicU64::new(0) }; MAX_REFUSALS],
             collectors: [const { Collector::new() }; MAX_RUNTIMES],
             skips: [const { AtomicU64::new(0) }; MAX_SKIPS],
-            rest: [const { AtomicU64::new(0) }; 14],
+            control: AtomicU32::new(0),
+            obeyed: AtomicU32::new(0),
+            obtainable: AtomicU64::new(0),
+            rest: [const { AtomicU64::new(0) }; 12],
         }
     }
 }

@@ -127,6 +127,16 @@ impl<'a> View<'a> {
         self.text_at(offset_of!(Page, program), PROGRAM_NAME)
     }
 
+    /// How many descriptors the process can have, as its library says; 0 if that has not said so.
+    pub fn obtainable(self) -> u64 {
+        self.u64_at(offset_of!(Page, obtainable))
+    }
+
+    /// The word that the process was told last, and the one that its library has obeyed: see [`super::control`].
+    pub fn control(self) -> (u32, u32) {
+        (self.u32_at(offset_of!(Page, control)), self.u32_at(offset_of!(Page, obeyed)))
+    }
+
     /// Value of a counter, by index in [`COUNTERS`].
     pub fn counter(self, index: usize) -> u64 {
         self.u64_at(offset_of!(Page, counters) + index.min(COUNTERS.len() - 1) * 8)
@@ -236,6 +246,21 @@ mod tests {
         assert_eq!(view.value("exhaustion", "gave_up"), 7);
         assert_eq!(view.value("exhaustion", "no such"), 0);
         assert_eq!(view.opened(), 7);
+    }
+
+    #[test]
+    fn a_word_of_control_differs_from_the_one_before() {
+        use crate::page::control::{OFF, RELOAD, what, word};
+        let first = word(0, RELOAD);
+        let second = word(first, RELOAD);
+        assert_ne!(first, second);
+        assert_eq!((what(second), what(word(second, OFF)), what(0), what(0xff)), (RELOAD, OFF, 0, 0));
+        assert_eq!(what(word(u32::MAX, OFF)), OFF, "the count goes round");
+        let mut bytes = page();
+        let at = crate::page::FIELDS.iter().find(|field| field.0 == "control").unwrap().1;
+        bytes[at..at + 4].copy_from_slice(&first.to_ne_bytes());
+        let view = View::new(&bytes).unwrap();
+        assert_eq!((view.control(), view.obtainable()), ((first, 0), 0));
     }
 
     #[test]

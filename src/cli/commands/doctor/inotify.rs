@@ -43,7 +43,7 @@ fn by_user(all: &[ListedProcess], user: Option<u32>) -> BTreeMap<u32, Vec<Holder
         let Some(owner) = process::owner(listed.pid).filter(|owner| user.is_none_or(|user| user == *owner)) else {
             continue;
         };
-        let (instances, watches) = descriptors::inotify(listed.pid);
+        let Some((instances, watches)) = descriptors::inotify(listed.pid) else { continue };
         users.entry(owner).or_default().push(Holder { process: listed, instances, watches });
     }
     users
@@ -110,7 +110,8 @@ mod tests {
         let Ok(mut tail) = inotify.args(["-f", "/etc/passwd"]).stdout(std::process::Stdio::null()).spawn() else {
             return;
         };
-        while descriptors::inotify(tail.id()).0 == 0 && tail.try_wait().unwrap().is_none() {
+        while descriptors::inotify(tail.id()).is_some_and(|counts| counts.0 == 0) && tail.try_wait().unwrap().is_none()
+        {
             std::thread::yield_now();
         }
         let all: Vec<ListedProcess> = list::all().into_iter().filter(|listed| listed.pid == tail.id()).collect();

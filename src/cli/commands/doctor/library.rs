@@ -2,9 +2,11 @@
 #![forbid(unsafe_code)]
 
 use super::check::Check;
+use super::process::to_see;
 use super::sampled::SampledProcess;
 use crate::pages::snapshot::Snapshot;
 use crate::pages::without_page;
+use crate::processes::mappings::{self, Code};
 use crate::processes::process::Environment;
 use crate::settings::effective;
 use crate::show::units::{ago, bytes};
@@ -15,8 +17,15 @@ use tideover_contract::settings::{Id, Kind, SETTINGS};
 pub fn of(sampled: &SampledProcess) -> Vec<Check> {
     let pid = sampled.pid;
     let environment = Environment::of(pid);
-    if !without_page::has_loaded(pid) {
-        return vec![absent(sampled, environment.as_ref())];
+    match mappings::library(pid) {
+        Code::Present => {}
+        Code::Absent => return vec![absent(sampled, environment.as_ref())],
+        // Its page says that it is there.
+        Code::Hidden if sampled.page.is_some() => {}
+        Code::Hidden => {
+            let says = "this user may not see whether it is loaded";
+            return vec![Check::new("library", Level::Unknown, says, to_see(pid))];
+        }
     }
     let Some(snapshot) = sampled.page.as_ref().and_then(Snapshot::take) else {
         let remedy = vec![format!("tideover doctor {pid} --page-dir DIR")];

@@ -3,7 +3,7 @@
 
 use super::check::{Check, set};
 use super::sampled::SampledProcess;
-use crate::pages::snapshot::ceiling;
+use crate::pages::obtainable::obtainable;
 use crate::processes::process;
 use crate::show::units::bytes;
 use crate::system::cgroup;
@@ -16,7 +16,7 @@ pub fn of(sampled: &SampledProcess) -> Vec<Check> {
     let (pid, (soft, hard), used) = (sampled.pid, sampled.limits, sampled.last.used);
     let view = sampled.page.as_ref().and_then(|page| page.view());
     let end = sampled.program.end();
-    let within = view.map_or(soft, |view| ceiling(view, soft, hard, end));
+    let within = obtainable(pid, sampled.limits, view);
     let more = hard.max(used).saturating_mul(4).min(system::sysctl("fs.nr_open").unwrap_or(1 << 20));
     let raise_hard = vec![
         format!("sudo prlimit --pid {pid} --nofile={more}:{more}"),

@@ -29,7 +29,8 @@ Examples:
   tideover doctor 1234 --json | jq '.checks[] | select(.status != \"ok\")'
 
 Exit status, as monitoring plugins have it: 0 all checks are OK, 1 the worst is
-a WARNING, 2 it is CRITICAL, 3 they could not be made.";
+a WARNING, 2 it is CRITICAL, 3 some could not be made, which is said as UNKNOWN
+with what it takes to see it.";
 
 /// The command line.
 pub fn command() -> Command {
@@ -64,6 +65,7 @@ pub fn run(matches: &ArgMatches) -> Result<(), Failure> {
     match report.worst() {
         Level::Ok => Ok(()),
         Level::Warning => Err(Failure::without_text(Status::Warning)),
+        Level::Unknown => Err(Failure::without_text(Status::Unknown)),
         Level::Critical => Err(Failure::without_text(Status::Critical)),
     }
 }

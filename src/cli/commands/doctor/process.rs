@@ -4,22 +4,53 @@
 use super::check::Check;
 use super::sampled::SampledProcess;
 use super::{disks, inotify, leaks, library, limits};
-use crate::processes::process::owner;
+use crate::processes::process::{owner, user};
 use crate::system::level::{Level, Thresholds};
+use rustix::process::geteuid;
 
 /// Makes all checks.
 pub fn checks(sampled: &SampledProcess) -> Vec<Check> {
     let mut checks = limits::of(sampled);
     checks.extend(limits::shared(sampled.pid));
     checks.extend(limits::memory_of(sampled));
-    checks.extend(leaks::of(sampled));
-    checks.push(connections(sampled));
     checks.push(zombies(sampled));
     checks.extend(inotify::of(&sampled.all, owner(sampled.pid)));
-    checks.extend(disks::under_logs(sampled));
-    checks.extend(disks::deleted(sampled));
+    if sampled.last.unseen > 0 {
+        checks.push(unseen(sampled));
+    } else {
+        checks.extend(leaks::of(sampled));
+        checks.push(connections(sampled));
+        checks.extend(disks::under_logs(sampled));
+        checks.extend(disks::deleted(sampled));
+    }
     checks.extend(library::of(sampled));
     checks
+}
+
+/// In the place of the checks of leaks, connections and files, which nobody could make who does not see what is open.
+fn unseen(sampled: &SampledProcess) -> Check {
+    let says = format!(
+        "this user may count them, and not see what {} of {} are open on: leaks, connections, deleted files and log disks are \
+         not checked",
+        sampled.last.unseen, sampled.last.used
+    );
+    Check::new("descriptors", Level::Unknown, says, to_see(sampled.pid))
+}
+
+/// What it takes to look into a process.
+pub fn to_see(pid: u32) -> Vec<String> {
+    if !geteuid().is_root() {
+        return vec![format!("sudo tideover doctor {pid}")];
+    }
+    // Root without CAP_SYS_PTRACE, as in a container by default, may look into its own processes alone.
+    let user = user(pid).map_or_else(|| "USER".to_string(), |user| user.to_string());
+    vec![
+        format!(
+            "as its user: setpriv --reuid={user} --clear-groups tideover doctor {pid}, or docker exec -u {user} CONTAINER ..."
+        ),
+        "as root of a container: docker run --cap-add=SYS_PTRACE, or securityContext.capabilities.add: [SYS_PTRACE]"
+            .into(),
+    ]
 }
 
 /// Connections in CLOSE_WAIT, in percent of the soft limit.

@@ -1,6 +1,7 @@
 //! The process that is checked: what it has open, in several samples over some time.
 #![forbid(unsafe_code)]
 
+use crate::pages::obtainable::obtainable;
 use crate::pages::{self, Page};
 use crate::processes::descriptors::{OpenDescriptors, Target};
 use crate::processes::list::{self, ListedProcess};
@@ -86,7 +87,9 @@ impl SampledProcess {
         let all = list::all();
         let mut lasting = zombies(&all);
         lasting.retain(|zombie| before.contains(zombie));
-        let limits = process::limits(pid).unwrap_or_default();
+        let limits = process::limits(pid).ok_or_else(|| {
+            Failure::failed(format!("cannot read the limits of process {pid} ({name}); sudo tideover doctor {pid}"))
+        })?;
         let page = pages::walk(pages).ok().and_then(|found| found.pages.into_iter().find(|page| page.pid == pid));
         let program = Program::of(pid);
         let last = match last {
@@ -110,6 +113,9 @@ impl SampledProcess {
             counts.sort_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(b.0)));
             counts.iter().map(|(name, n)| format!("{n} {name}")).collect::<Vec<_>>().join(", ")
         };
+        if self.last.unseen == self.last.used {
+            return format!("\n{} descriptors\n", self.last.used);
+        }
         let kinds = list(self.last.kinds.iter().map(|(name, n)| (*name, *n)).collect());
         let mut text = format!("\n{} descriptors: {kinds}\n", self.last.used);
         if !self.last.tcp.is_empty() {
@@ -139,7 +145,9 @@ impl SampledProcess {
             "pid": self.pid, "program": self.name, "guarded": self.page.is_some(),
             "sampled_ns": u64::try_from(self.took.as_nanos()).unwrap_or(u64::MAX),
             "descriptors": {
-                "used": self.last.used, "soft_limit": self.limits.0, "hard_limit": self.limits.1,
+                "used": self.last.used, "unseen": self.last.unseen,
+                "obtainable": obtainable(self.pid, self.limits, self.page.as_ref().and_then(Page::view)),
+                "soft_limit": self.limits.0, "hard_limit": self.limits.1,
                 "kinds": counts(&self.last.kinds), "tcp": counts(&self.last.tcp),
                 "inotify_watches": self.last.watches, "top": top.collect::<Vec<_>>(),
             },

@@ -4,9 +4,11 @@
 use super::check::Check;
 use super::{disks, inotify, limits};
 use crate::launch::library;
-use crate::pages;
+use crate::pages::obtainable::obtainable;
 use crate::pages::snapshot::Snapshot;
+use crate::pages::{self, Page};
 use crate::processes::list::{self, ListedProcess};
+use crate::show::failure::Failure;
 use crate::system::level::{Level, Thresholds};
 use crate::system::{Share, sockstat, sysctl};
 use rustix::process::{Resource, getrlimit};
@@ -17,9 +19,12 @@ use tideover_contract::settings::{Id, default_value};
 /// Makes all checks.
 pub fn checks(pages: &Path) -> Vec<Check> {
     let all = list::all();
+    let walked = pages::walk(pages);
+    let found: &[Page] = walked.as_ref().map_or(&[], |found| &found.pages);
+    let snapshots: Vec<Snapshot> = found.iter().filter_map(Snapshot::take).collect();
     let mut checks = limits::shared(std::process::id());
     checks.push(defaults());
-    checks.push(near_the_limit(&all));
+    checks.push(near_the_limit(&all, &snapshots));
     checks.push(zombies(&all));
     checks.extend(inotify::of(&all, None));
     checks.extend(orphans());
@@ -27,7 +32,7 @@ pub fn checks(pages: &Path) -> Vec<Check> {
         checks.extend(disks::disk("disk", Path::new(folder), &format!("{folder}/")));
     }
     checks.push(library());
-    checks.push(guarded(pages));
+    checks.push(guarded(walked.as_ref().err(), &snapshots));
     checks
 }
 
@@ -51,25 +56,30 @@ fn defaults() -> Check {
     Check::new("limits here", level, says, remedy)
 }
 
-fn near_the_limit(all: &[ListedProcess]) -> Check {
-    let mut near: Vec<&ListedProcess> =
-        all.iter().filter(|process| process.percent() >= Thresholds::usage().warning).collect();
-    near.sort_by(|a, b| b.percent().total_cmp(&a.percent()));
-    let Some(worst) = near.first() else {
-        let seen = all.iter().filter(|process| process.used.is_some()).count();
-        return Check::ok(
-            "near limit",
-            format!("none of {seen} processes uses {} % of its soft limit", Thresholds::usage().warning),
-        );
+/// The processes that use most of what they can have.
+fn near_the_limit(all: &[ListedProcess], snapshots: &[Snapshot]) -> Check {
+    let share = |process: &ListedProcess| {
+        let page = snapshots.iter().find(|snapshot| snapshot.pid == process.pid).map(|snapshot| snapshot.page);
+        Some(Share { used: process.used?, max: obtainable(process.pid, process.limits?, page) })
     };
-    let line = |process: &&ListedProcess| {
-        let (used, soft) = (process.used.unwrap_or(0), process.limits.unwrap_or_default().0);
-        format!("{} (process {}) {used} of {soft}", process.name, process.pid)
+    let seen: Vec<(&ListedProcess, Share)> =
+        all.iter().filter_map(|process| Some((process, share(process)?))).collect();
+    let usage = Thresholds::usage();
+    let mut near: Vec<&(&ListedProcess, Share)> =
+        seen.iter().filter(|(_, share)| share.percent() >= usage.warning).collect();
+    near.sort_by(|a, b| b.1.percent().total_cmp(&a.1.percent()));
+    let Some((_, worst)) = near.first() else {
+        let says =
+            format!("none of {} processes uses {} % of the descriptors that it can have", seen.len(), usage.warning);
+        return Check::ok("near limit", says);
+    };
+    let line = |(process, share): &&(&ListedProcess, Share)| {
+        format!("{} (process {}) {} of {}", process.name, process.pid, share.used, share.max)
     };
     let says = near.iter().take(5).map(line).collect::<Vec<_>>().join(", ");
     let remedy =
-        near.iter().take(5).map(|process| format!("tideover doctor {0}; tideover rescue {0}", process.pid)).collect();
-    Check::new("near limit", Thresholds::usage().level(worst.percent()), says, remedy)
+        near.iter().take(5).map(|(process, _)| format!("tideover doctor {0}; tideover rescue {0}", process.pid));
+    Check::new("near limit", usage.level(worst.percent()), says, remedy.collect())
 }
 
 fn zombies(all: &[ListedProcess]) -> Check {
@@ -113,20 +123,13 @@ fn library() -> Check {
     }
 }
 
-fn guarded(base: &Path) -> Check {
-    let found = match pages::walk(base) {
-        Ok(found) => found,
-        Err(failure) => {
-            return Check::new(
-                "guarded",
-                Level::Warning,
-                failure.text,
-                vec!["tideover doctor --page-dir DIR".to_string()],
-            );
-        }
-    };
+fn guarded(unread: Option<&Failure>, snapshots: &[Snapshot]) -> Check {
+    if let Some(failure) = unread {
+        let remedy = vec!["tideover doctor --page-dir DIR".to_string()];
+        return Check::new("guarded", Level::Warning, failure.text.clone(), remedy);
+    }
     let (mut full, mut gave_up) = (Vec::new(), Vec::new());
-    for snapshot in found.pages.iter().filter_map(Snapshot::take) {
+    for snapshot in snapshots {
         let who = format!("{} (process {})", snapshot.program(), snapshot.pid);
         if snapshot.counter("logs", "degraded") > 0 {
             full.push(who);
@@ -134,7 +137,7 @@ fn guarded(base: &Path) -> Check {
             gave_up.push(who);
         }
     }
-    let count = found.pages.len();
+    let count = snapshots.len();
     let list = |who: &[String]| who.iter().take(5).cloned().collect::<Vec<_>>().join(", ");
     let (level, says) = match (full.is_empty(), gave_up.is_empty()) {
         (false, _) => {

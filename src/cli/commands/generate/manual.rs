@@ -19,6 +19,8 @@ const MANUAL: &str = "tideover";
 /// Writes all man pages into a folder.
 pub fn write(mut all: Command, folder: &Path) -> io::Result<()> {
     fs::create_dir_all(folder)?;
+    // `tideover help COMMAND` is --help by another name, and needs no page of its own.
+    all = all.disable_help_subcommand(true);
     // Completes usage lines and adds --help.
     all.build();
     let date = date();

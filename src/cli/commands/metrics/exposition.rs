@@ -77,14 +77,17 @@ impl Exposition {
         let used = |of: &[&Snapshot]| sum(of.iter().map(|s| s.used)).to_string();
         self.gauge("tideover_descriptors_used", "descriptors open now", now, used);
         let ratio = |of: &[&Snapshot]| {
-            let worst = of.iter().map(|s| s.used as f64 / s.soft.max(1) as f64).fold(0.0, f64::max);
+            let worst = of.iter().map(|s| s.used as f64 / s.obtainable.max(1) as f64).fold(0.0, f64::max);
             format!("{worst:.6}")
         };
-        let help = "part of its soft limit that the process has in use that is nearest to it";
+        let help = "part of what it can have that the process has in use that is nearest to it";
         self.gauge("tideover_descriptors_used_ratio", help, now, ratio);
         let available = |of: &[&Snapshot]| of.iter().map(|s| s.available()).min().unwrap_or(0).to_string();
-        let help = "descriptors that the process nearest to its soft limit has left before it";
+        let help = "descriptors that the process that is nearest to what it can have can have besides";
         self.gauge("tideover_descriptors_available", help, now, available);
+        let obtainable = |of: &[&Snapshot]| sum(of.iter().map(|s| s.obtainable)).to_string();
+        let help = "descriptors that can be had: soft limits, as far as the library raises them";
+        self.gauge("tideover_descriptors_obtainable", help, now, obtainable);
     }
 
     /// Adds a row of [`COUNTERS`].
@@ -190,6 +193,7 @@ mod tests {
                 used: 8 * u64::from(page.pid),
                 soft: 64,
                 hard: 128,
+                obtainable: 64,
             })
             .collect();
         let mut totals = Totals::default();
@@ -206,6 +210,7 @@ mod tests {
             "tideover_descriptors_used{program=\"a \\\"b\\\\c?\"} 120",
             "tideover_descriptors_used_ratio{program=\"a \\\"b\\\\c?\"} 1.000000",
             "tideover_descriptors_available{program=\"a \\\"b\\\\c?\"} 0",
+            "tideover_descriptors_obtainable{program=\"a \\\"b\\\\c?\"} 128",
             "tideover_descriptors_soft_limit{program=\"a \\\"b\\\\c?\"} 128",
             "tideover_logs_degraded_since_seconds{program=\"a \\\"b\\\\c?\"} 10.000000000",
             "tideover_logs_degraded{program=\"a \\\"b\\\\c?\"} 2",

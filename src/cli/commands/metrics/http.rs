@@ -3,10 +3,10 @@
 #![forbid(unsafe_code)]
 
 use crate::show::failure::Failure;
+use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -16,7 +16,8 @@ const HEAD: usize = 8 << 10;
 const REQUEST_TIME: Duration = Duration::from_secs(5);
 /// Longest time in which an answer must have been sent.
 const ANSWER_TIME: Duration = Duration::from_secs(20);
-/// At most so many connections are answered at the same time; others get status 503.
+/// At most so many connections are open at the same time. One more takes the place of one that has not sent its request; if all
+/// have, it gets status 503.
 const CONNECTIONS: usize = 16;
 /// Stack of a thread that answers, in bytes: small, to save memory.
 const STACK: usize = 512 << 10;
@@ -74,23 +75,22 @@ pub fn serve(
     handler: impl Fn(&str) -> Response + Send + Sync + 'static,
 ) -> Result<(), Failure> {
     let handler = Arc::new(handler);
-    let busy = Arc::new(AtomicUsize::new(0));
+    let open = Arc::new(Open::default());
     loop {
         let Ok((stream, _)) = listener.accept() else {
             // The peer has closed the connection, or no descriptor is free: both may be different in a moment.
             thread::sleep(Duration::from_millis(50));
             continue;
         };
-        let place = Place::take(&busy);
-        if busy.load(Ordering::Relaxed) > CONNECTIONS {
+        let stream = Arc::new(stream);
+        let Some(place) = Open::enter(&open, &stream) else {
             let _ = stream.set_nonblocking(true);
-            let _ = (&stream).write(&Response::refused("503 Service Unavailable").bytes(true));
+            let _ = (&*stream).write(&Response::refused("503 Service Unavailable").bytes(true));
             continue;
-        }
+        };
         let handler = handler.clone();
         let answer = move || {
-            let _place = place;
-            let _ = converse(&stream, &*handler);
+            let _ = converse(&stream, &*handler, &place);
         };
         if thread::Builder::new().stack_size(STACK).spawn(answer).is_err() {
             log::warn!("a request is dropped: no thread can be started");
@@ -98,24 +98,70 @@ pub fn serve(
     }
 }
 
-/// A connection that is counted while it is answered.
-struct Place(Arc<AtomicUsize>);
+/// The connections that are open.
+#[derive(Default)]
+struct Open(Mutex<Connections>);
+
+#[derive(Default)]
+struct Connections {
+    /// How many there have been, from which each gets a number of its own.
+    count: u64,
+    /// The oldest first.
+    open: VecDeque<Connection>,
+}
+
+struct Connection {
+    number: u64,
+    stream: Arc<TcpStream>,
+    /// Is its request still to come?
+    silent: bool,
+}
+
+impl Open {
+    /// Takes a connection in. When all places are taken, the one that has been silent for longest must go: whoever connects and
+    /// says nothing can't keep others out. None if all are being answered.
+    fn enter(open: &Arc<Open>, stream: &Arc<TcpStream>) -> Option<Place> {
+        let mut places = open.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if places.open.len() >= CONNECTIONS {
+            let oldest = places.open.iter().position(|connection| connection.silent)?;
+            if let Some(oldest) = places.open.remove(oldest) {
+                let _ = oldest.stream.shutdown(Shutdown::Both);
+            }
+        }
+        places.count += 1;
+        let number = places.count;
+        places.open.push_back(Connection { number, stream: stream.clone(), silent: true });
+        Some(Place { open: open.clone(), number })
+    }
+}
+
+/// A connection's place among those that are open.
+struct Place {
+    open: Arc<Open>,
+    number: u64,
+}
 
 impl Place {
-    fn take(busy: &Arc<AtomicUsize>) -> Place {
-        busy.fetch_add(1, Ordering::Relaxed);
-        Place(busy.clone())
+    /// Its request has come: it is not silent any more.
+    fn heard(&self) {
+        let mut places = self.open.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(own) = places.open.iter_mut().find(|connection| connection.number == self.number) {
+            own.silent = false;
+        }
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        let mut places = self.open.0.lock().unwrap_or_else(PoisonError::into_inner);
+        places.open.retain(|connection| connection.number != self.number);
     }
 }
 
-fn converse(mut stream: &TcpStream, handler: &impl Fn(&str) -> Response) -> io::Result<()> {
-    let (response, with_body) = match head(stream)?.as_deref().map(request) {
+fn converse(mut stream: &TcpStream, handler: &impl Fn(&str) -> Response, place: &Place) -> io::Result<()> {
+    let head = head(stream)?;
+    place.heard();
+    let (response, with_body) = match head.as_deref().map(request) {
         Some(Ok((method, path))) => (handler(&path), method != "HEAD"),
         Some(Err(refused)) => (refused, true),
         None => (Response::refused("431 Request Header Fields Too Large"), true),
@@ -228,6 +274,25 @@ mod tests {
         let refused = ask(address, &long);
         assert!(refused.is_empty() || refused.starts_with("HTTP/1.1 431 "), "{refused}");
         assert!(ask(address, b"GET / HTTP/1.1\r\n\r\n").ends_with("here\n"));
+        drop(silent);
+    }
+
+    #[test]
+    fn many_more_silent_clients_than_places_do_not_keep_others_out() {
+        let address = server();
+        let silent: Vec<TcpStream> = (0..CONNECTIONS * 4)
+            .map(|n| {
+                let mut stream = TcpStream::connect(address).unwrap();
+                // Half of them begin a request and never end it.
+                let _ = if n % 2 == 0 { stream.write(b"GET / HT") } else { Ok(0) };
+                stream
+            })
+            .collect();
+        let asked = Instant::now();
+        for _ in 0..20 {
+            assert!(ask(address, b"GET / HTTP/1.1\r\n\r\n").ends_with("here\n"));
+        }
+        assert!(asked.elapsed() < REQUEST_TIME / 2, "they were waited for: {:?}", asked.elapsed());
         drop(silent);
     }
 }

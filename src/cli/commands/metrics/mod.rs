@@ -6,7 +6,7 @@ mod http;
 mod status;
 mod totals;
 
-use crate::commands::arguments::{page_dir, page_dir_flag, time};
+use crate::commands::arguments::{interval, page_dir, page_dir_flag};
 use crate::pages::snapshot::Snapshot;
 use crate::pages::{self, Found};
 use crate::show::failure::{Failure, cause};
@@ -51,7 +51,7 @@ pub fn command() -> Command {
                 .long("interval")
                 .value_name("TIME")
                 .requires("textfile")
-                .value_parser(time)
+                .value_parser(interval)
                 .help("Write it again at this interval, until killed"),
         ])
         .arg(page_dir_flag())

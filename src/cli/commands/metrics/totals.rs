@@ -117,7 +117,14 @@ mod tests {
         let enter = |totals: &mut Totals, pages: &[Page]| {
             let snapshots: Vec<Snapshot> = pages
                 .iter()
-                .map(|page| Snapshot { page: page.view().unwrap(), pid: page.pid, used: 1, soft: 2, hard: 3 })
+                .map(|page| Snapshot {
+                    page: page.view().unwrap(),
+                    pid: page.pid,
+                    used: 1,
+                    soft: 2,
+                    hard: 3,
+                    obtainable: 2,
+                })
                 .collect();
             totals.update(&snapshots);
         };
@@ -141,7 +148,7 @@ mod tests {
             bytes[64..128].fill(0);
             bytes[64..68].copy_from_slice(format!("{i:04}").as_bytes());
             let page = Page::forged(bytes, i);
-            totals.update(&[Snapshot { page: page.view().unwrap(), pid: i, used: 1, soft: 2, hard: 3 }]);
+            totals.update(&[Snapshot { page: page.view().unwrap(), pid: i, used: 1, soft: 2, hard: 3, obtainable: 2 }]);
         }
         assert!(totals.sums().len() <= REMEMBERED + 1, "{}", totals.sums().len());
     }

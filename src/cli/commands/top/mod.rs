@@ -4,7 +4,7 @@
 mod model;
 mod view;
 
-use crate::commands::arguments::{page_dir, page_dir_flag, time};
+use crate::commands::arguments::{interval, page_dir, page_dir_flag};
 use crate::commands::ps;
 use crate::pages;
 use crate::show::failure::{Failure, cause};
@@ -36,7 +36,7 @@ pub fn command() -> Command {
                 .long("interval")
                 .value_name("TIME")
                 .default_value("1s")
-                .value_parser(time)
+                .value_parser(interval)
                 .help("Time between two updates"),
         )
         .arg(page_dir_flag())

@@ -42,7 +42,7 @@ pub fn draw(frame: &mut Frame, model: &mut Model) {
 fn colour(percent: f64) -> Style {
     Style::new().fg(match Thresholds::usage().level(percent) {
         Level::Critical => Color::Red,
-        Level::Warning => Color::Yellow,
+        Level::Warning | Level::Unknown => Color::Yellow,
         Level::Ok => Color::Green,
     })
 }

@@ -2,9 +2,9 @@
 #![forbid(unsafe_code)]
 
 use crate::pages;
-use crate::pages::snapshot::{Snapshot, ceiling};
+use crate::pages::obtainable::obtainable;
+use crate::pages::snapshot::Snapshot;
 use crate::processes::list::{self, ListedProcess};
-use crate::processes::program::Program;
 use crate::show::failure::Failure;
 use crate::show::units::bytes;
 use crate::system::cgroup;
@@ -71,14 +71,9 @@ impl Scan {
     }
 
     fn usage(&self, listed: &ListedProcess, snapshots: &[Snapshot]) -> Option<Finding> {
-        let (used, (soft, hard)) = (listed.used?, listed.limits?);
-        let mut max = soft;
-        // What the library would raise to counts; looked up only where it matters.
-        if listed.percent() >= self.usage.warning * 0.5
-            && let Some(snapshot) = snapshots.iter().find(|snapshot| snapshot.pid == listed.pid)
-        {
-            max = ceiling(snapshot.page, soft, hard, Program::of(listed.pid).end());
-        }
+        let (used, limits) = (listed.used?, listed.limits?);
+        let snapshot = snapshots.iter().find(|snapshot| snapshot.pid == listed.pid);
+        let max = obtainable(listed.pid, limits, snapshot.map(|snapshot| snapshot.page));
         let share = Share { used, max };
         Some(Finding {
             subject: ("usage", listed.pid, listed.started),

@@ -7,15 +7,18 @@ mod exec;
 mod findings;
 mod webhook;
 
-use crate::commands::arguments::{page_dir, page_dir_flag, time};
-use crate::commands::rescue::rescue;
-use crate::show::failure::Failure;
+use crate::commands::arguments::{globs, interval, page_dir, page_dir_flag, time};
+use crate::commands::rescue::{Goal, rescue};
+use crate::show::failure::{Failure, cause};
 use crate::show::output::{complain, print};
 use crate::system::level::Thresholds;
 use alert::{Alert, Alerts};
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use deliver::Delivery;
 use findings::Scan;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 use tideover_contract::settings::Nanoseconds;
 
@@ -23,7 +26,7 @@ const EXAMPLES: &str = "\
 Examples:
   sudo tideover watch --rescue
   sudo tideover watch --rescue --only 'nginx,postgres*'
-  tideover watch --webhook https://alerts.example.org/hook
+  tideover watch --webhook-file /etc/tideover/webhook
   tideover watch --exec 'logger -t tideover \"$ALERT_SEVERITY $ALERT_MESSAGE\"'
 
 It alerts when a process, guarded or not, uses too much of its descriptor limit;
@@ -32,7 +35,8 @@ leaves zombies behind; and when the system is short of open files or memory.
 An alert is raised at once, and cleared when it has been well below its
 threshold for a while; each is told once, as a line on standard output and to:
 
-  --webhook URL  as JSON by POST (http or https), tried again until it is taken
+  --webhook URL  as JSON by POST (http or https), tried again until it is taken;
+                 --webhook-file PATH reads the URL from a file, for each alert
   --exec CMD     a shell command, with ALERT_NAME, ALERT_STATE (raised, changed,
                  cleared), ALERT_SEVERITY, ALERT_PID, ALERT_PROGRAM, ALERT_MESSAGE
                  in its environment and the JSON on its standard input
@@ -48,6 +52,12 @@ pub fn command() -> Command {
         .args([
             Arg::new("exec").long("exec").value_name("CMD").help("Run this shell command for each alert"),
             Arg::new("webhook").long("webhook").value_name("URL").help("Post each alert there as JSON"),
+            Arg::new("webhook-file")
+                .long("webhook-file")
+                .value_name("PATH")
+                .value_parser(value_parser!(PathBuf))
+                .conflicts_with("webhook")
+                .help("The same to the URL in this file: those with a secret in them don't belong into a command line"),
             Arg::new("rescue")
                 .long("rescue")
                 .action(ArgAction::SetTrue)
@@ -56,6 +66,7 @@ pub fn command() -> Command {
                 .long("only")
                 .value_name("PROGRAMS")
                 .default_value("")
+                .value_parser(globs)
                 .hide_default_value(true)
                 .help("Programs to watch, as shell patterns by comma [default: all]"),
             Arg::new("warning")
@@ -73,7 +84,7 @@ pub fn command() -> Command {
             Arg::new("interval")
                 .long("interval")
                 .value_name("TIME")
-                .value_parser(time)
+                .value_parser(interval)
                 .default_value("5s")
                 .help("Time between two measurements"),
             Arg::new("calm")
@@ -100,6 +111,9 @@ pub fn run(matches: &ArgMatches) -> Result<(), Failure> {
     if let Some(url) = matches.get_one::<String>("webhook") {
         receivers.push(Delivery::start(webhook::Webhook::new(url)?));
     }
+    if let Some(path) = matches.get_one::<PathBuf>("webhook-file") {
+        receivers.push(Delivery::start(webhook::Webhook::of_file(path)?));
+    }
     if let Some(words) = matches.get_one::<String>("exec") {
         receivers.push(Delivery::start(exec::Exec::new(words)));
     }
@@ -108,6 +122,7 @@ pub fn run(matches: &ArgMatches) -> Result<(), Failure> {
     let mut scan = Scan::new(pages, usage, only)?;
     let mut alerts = Alerts::new(time("calm"));
     let rescues = matches.get_flag("rescue");
+    survive_hangups()?;
     let mut findings = scan.take();
     // Only calls that give up from now on raise an alert.
     print(&format!(
@@ -117,16 +132,25 @@ pub fn run(matches: &ArgMatches) -> Result<(), Failure> {
     loop {
         for mut alert in alerts.update(findings) {
             if rescues && alert.calls_for_rescue() {
-                match rescue(alert.pid, None) {
+                match rescue(alert.pid, Goal::default()) {
                     Ok(done) => alert.message.push_str(&format!("; rescued: {}", done.text())),
                     Err(failure) => alert.message.push_str(&format!("; not rescued: {failure}")),
                 }
             }
             tell(&alert, &receivers);
         }
-        std::thread::sleep(time("interval").max(Duration::from_millis(10)));
+        std::thread::sleep(time("interval"));
         findings = scan.take();
     }
+}
+
+/// SIGHUP, which a daemon gets to read its configuration again, and any command when its terminal goes, must not end the watch.
+/// There is nothing to read again at that moment: the file of --webhook-file is read for each alert.
+fn survive_hangups() -> Result<(), Failure> {
+    let ignored = Arc::new(AtomicBool::new(false));
+    signal_hook::flag::register(signal_hook::consts::SIGHUP, ignored)
+        .map(|_| ())
+        .map_err(|error| Failure::failed(format!("cannot handle SIGHUP: {}", cause(&error))))
 }
 
 fn tell(alert: &Alert, receivers: &[Delivery]) {

@@ -2,6 +2,7 @@
 //! they may not look into, and what their answers promise to scripts.
 
 mod belief;
+mod faults;
 
 use serde_json::Value;
 use tideover_tests::{Outcome, Run, Running, Scratch, fixture, tideover};
