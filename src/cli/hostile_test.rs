@@ -80,7 +80,7 @@ fn read(bytes: [u8; SIZE], pid: u32) {
     let view = snapshot.page;
     let json = snapshot.json().to_string();
     assert!(json.len() < 64 << 10, "{}", json.len());
-    let list = ps::table(&[snapshot]);
+    let list = ps::table(&[snapshot], 80);
     assert!(list.lines().all(|line| line.chars().count() <= 80), "{list}");
     let Some(snapshot) = Snapshot::take(&page) else { return };
     for text in [stat::text(&snapshot), events::lines(view)] {

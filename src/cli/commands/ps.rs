@@ -10,6 +10,7 @@ use crate::show::table::{Align, Table};
 use crate::show::units::{short_bytes, short_count};
 use clap::{ArgMatches, Command};
 use rustix::process::geteuid;
+use std::io::IsTerminal;
 use std::path::Path;
 
 const EXAMPLES: &str = "\
@@ -48,7 +49,16 @@ pub fn show(base: &Path) -> Result<(), Failure> {
             base.display()
         ));
     }
-    print(&table(&snapshots))
+    print(&table(&snapshots, width()))
+}
+
+/// Columns of the terminal, at least 80. Where there is none, a line is as long as it needs to be.
+fn width() -> usize {
+    let stdout = std::io::stdout();
+    if !stdout.is_terminal() {
+        return usize::MAX;
+    }
+    rustix::termios::tcgetwinsize(&stdout).map_or(80, |size| usize::from(size.ws_col)).max(80)
 }
 
 /// All guarded processes except this one, which is guarded itself in an image that sets LD_PRELOAD for all programs.
@@ -58,12 +68,27 @@ fn guarded(base: &Path) -> Result<Vec<Page>, Failure> {
     Ok(pages)
 }
 
-/// The list as a table of at most 80 columns.
-pub fn table(snapshots: &[Snapshot]) -> String {
+/// The list as a table of at most so many columns, which are at least 80. The service stands beside the program where both fit,
+/// else in its place where it says more: five services are called python3.
+pub fn table(snapshots: &[Snapshot], width: usize) -> String {
+    let services: Vec<String> = snapshots.iter().map(|snapshot| snapshot.service().unwrap_or_default()).collect();
+    let named = services.iter().any(|service| !service.is_empty());
+    let whole = rows(snapshots, &services, named);
+    let text = whole.render(usize::MAX, 1, 1);
+    if text.lines().all(|line| line.chars().count() <= width) {
+        return text;
+    }
+    let none = vec![String::new(); snapshots.len()];
+    let narrow = if width < 100 { rows(snapshots, &none, false) } else { rows(snapshots, &services, named) };
+    narrow.render(width, 1, if width < 100 { 1 } else { 2 })
+}
+
+fn rows(snapshots: &[Snapshot], services: &[String], with_services: bool) -> Table {
     use Align::{Left, Right};
-    let mut table = Table::new(&[
+    let columns = [
         ("PID", Right),
         ("PROGRAM", Left),
+        ("SERVICE", Left),
         ("USED", Right),
         ("SOFT", Right),
         ("HARD", Right),
@@ -72,13 +97,17 @@ pub fn table(snapshots: &[Snapshot]) -> String {
         ("GAVE UP", Right),
         ("LOGS", Left),
         ("DIVERTED", Right),
-    ]);
-    for snapshot in snapshots {
+    ];
+    let shown = |i: &usize| with_services || *i != SERVICE;
+    let columns: Vec<_> = columns.into_iter().enumerate().filter(|(i, _)| shown(i)).map(|(_, column)| column).collect();
+    let mut table = Table::new(&columns);
+    for (snapshot, service) in snapshots.iter().zip(services) {
         let exhaustion = |name| snapshot.counter("exhaustion", name);
         let logs = |name| snapshot.counter("logs", name);
-        table.row([
+        let cells = [
             snapshot.pid.to_string(),
             snapshot.program(),
+            service.clone(),
             short_count(snapshot.used),
             short_count(snapshot.soft),
             short_count(snapshot.hard),
@@ -87,10 +116,14 @@ pub fn table(snapshots: &[Snapshot]) -> String {
             short_count(exhaustion("gave_up")),
             if logs("degraded") == 0 { "ok" } else { "full" }.to_string(),
             short_bytes(logs("diverted_bytes")),
-        ]);
+        ];
+        table.row(cells.into_iter().enumerate().filter(|(i, _)| shown(i)).map(|(_, cell)| cell));
     }
-    table.render(80, 1, 1)
+    table
 }
+
+/// Place of the column of services.
+const SERVICE: usize = 2;
 
 #[cfg(test)]
 mod tests {
@@ -108,7 +141,7 @@ mod tests {
         let view = page.view().unwrap();
         let snapshot =
             Snapshot { page: view, pid: page.pid, used: 1_000_000, soft: 1 << 30, hard: u64::MAX, obtainable: 1 << 30 };
-        let text = table(&[snapshot]);
+        let text = table(&[snapshot], 80);
         assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
         assert!(text.starts_with("    PID PROGRAM"), "{text}");
     }

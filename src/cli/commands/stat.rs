@@ -19,6 +19,9 @@ Examples:
   tideover stat $(pgrep -o nginx)
   tideover stat 1234 --json | jq .exhaustion.recovered";
 
+/// So many characters of a command line are shown, of a line of 80 with its name; `--json` has more.
+const LINE: usize = 71;
+
 /// The command line.
 pub fn command() -> Command {
     Command::new("stat")
@@ -47,6 +50,15 @@ pub fn text(snapshot: &Snapshot) -> String {
         rfc3339(snapshot.started_ns()),
         ago(snapshot.started_ns())
     );
+    for (name, value) in [
+        ("service", snapshot.service().unwrap_or_default()),
+        ("user", snapshot.user()),
+        ("command", snapshot.command()),
+    ] {
+        if !value.is_empty() {
+            text.push_str(&format!("{name:8} {}\n", value.chars().take(LINE).collect::<String>()));
+        }
+    }
     let mut sections: Vec<&str> = COUNTERS.iter().map(|row| row.section).collect();
     sections.dedup();
     for section in sections {

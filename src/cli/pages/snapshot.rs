@@ -6,6 +6,7 @@ use crate::pages::events;
 use crate::pages::obtainable::obtainable;
 use crate::processes::connections::Connections;
 use crate::processes::process;
+use crate::processes::service;
 use crate::show::output::safe;
 use crate::show::units::rfc3339;
 use serde_json::{Map, Value, json};
@@ -41,6 +42,21 @@ impl<'a> Snapshot<'a> {
     /// Name of the program, safe to print.
     pub fn program(&self) -> String {
         safe(self.page.program())
+    }
+
+    /// Its systemd unit, container, pod, script or jar; None if nothing names one.
+    pub fn service(&self) -> Option<String> {
+        service::remembered(self.pid, self.page.started_boot_ns())
+    }
+
+    /// Name of the user that it runs as; empty if the kernel does not tell.
+    pub fn user(&self) -> String {
+        process::user(self.pid).map_or_else(String::new, service::user_name)
+    }
+
+    /// Its command line, safe to print; empty if the kernel does not tell, or of a process that has none.
+    pub fn command(&self) -> String {
+        safe(&process::words(self.pid).join(&b' '))
     }
 
     /// When the process started, in nanoseconds of CLOCK_REALTIME. If the kernel hides that, when it made its page.
@@ -81,6 +97,9 @@ impl<'a> Snapshot<'a> {
         let version = String::from_utf8_lossy(self.page.version());
         // The library writes it with the first thing that it counts.
         object.insert("version".into(), if version.is_empty() { Value::Null } else { json!(version) });
+        object.insert("service".into(), json!(self.service()));
+        object.insert("user".into(), json!(self.user()));
+        object.insert("command".into(), json!(self.command()));
         object.insert("started".into(), json!(rfc3339(self.started_ns())));
         for row in COUNTERS {
             let section = object.entry(row.section).or_insert_with(|| self.section(row.section));
@@ -130,7 +149,7 @@ mod tests {
     use tideover_contract::page::{EVENT_FIELDS, FIELDS, state};
 
     /// The keys that users of `tideover stat --json` rely on.
-    const KEYS: &str = "pid program version started events \
+    const KEYS: &str = "pid program version service user command started events \
         descriptors.{used,soft_limit,hard_limit,obtainable,percent,available,high_water,raised_from} \
         exhaustion.{emfile,enfile,recovered,gave_up,waits,wait_ns,reclaims,reclaimed,gc_runs,gc_ns,breaker_trips,breaker_open,collectors,not_collected} \
         connections.{accepted,clients,parked,unparked,shed,refused,idle_closed,outgoing,limited,connect_timeouts,ports_exhausted,phantom,endpoints} \

@@ -1,10 +1,13 @@
 //! What /proc says about processes: the program, its descriptors, its sockets.
 #![forbid(unsafe_code)]
 
+mod cgroup_path;
 pub mod connections;
 pub mod descriptors;
 pub mod list;
 pub mod mappings;
 pub mod process;
 pub mod program;
+mod script;
+pub mod service;
 pub mod sockets;

@@ -79,6 +79,13 @@ pub fn descriptors(pid: u32) -> Option<u64> {
     std::fs::read_dir(folder).ok().map(|entries| entries.count() as u64)
 }
 
+/// The words of a process's command line, as far as they stand in its first 4096 bytes. A program may have written over them.
+pub fn words(pid: u32) -> Vec<Vec<u8>> {
+    let line = file(pid, "cmdline").unwrap_or_default();
+    let line = line.strip_suffix(b"\0").unwrap_or(&line);
+    if line.is_empty() { Vec::new() } else { line.split(|&b| b == 0).map(<[u8]>::to_vec).collect() }
+}
+
 /// Soft and hard limit on open descriptors (RLIMIT_NOFILE); u64::MAX for unlimited.
 pub fn limits(pid: u32) -> Option<(u64, u64)> {
     parse_limits(&text(pid, "limits")?)
@@ -156,6 +163,7 @@ mod tests {
         assert!(alive(me).unwrap().started_ns.is_some_and(|ns| ns > 0));
         assert!(descriptors(me).unwrap() >= 3);
         assert!(resident(me).unwrap() > 100_000);
+        assert!(!words(me).is_empty() && words(u32::MAX).is_empty());
         let (soft, hard) = limits(me).unwrap();
         assert!(soft > 0 && soft <= hard);
         assert_eq!(owner(me), Some(rustix::process::getuid().as_raw()));

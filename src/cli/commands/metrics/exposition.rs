@@ -2,16 +2,16 @@
 //! for each name.
 #![forbid(unsafe_code)]
 
-use super::totals::{Row, Totals, calls, counter, refusals};
+use super::totals::{Name, Row, Totals, calls, counter, refusals};
 use crate::pages::snapshot::Snapshot;
 use crate::system;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use tideover_contract::page::{COUNTERS, CounterInfo, Shape};
 
-/// The processes of each program.
+/// The processes of each program and service.
 #[derive(Default)]
-struct Now<'a>(BTreeMap<String, Vec<&'a Snapshot<'a>>>);
+struct Now<'a>(BTreeMap<Name, Vec<&'a Snapshot<'a>>>);
 
 /// How the values of a gauge in several processes become one number.
 #[derive(Clone, Copy)]
@@ -31,7 +31,7 @@ pub fn text(totals: &Totals, snapshots: &[Snapshot]) -> String {
     let sums = totals.sums();
     let mut now = Now::default();
     for snapshot in snapshots {
-        now.0.entry(snapshot.program()).or_default().push(snapshot);
+        now.0.entry(Name::of(snapshot)).or_default().push(snapshot);
     }
     let mut page = Exposition(String::new());
     page.family("tideover_build_info", "gauge", "version of the tideover command; the value is 1");
@@ -60,19 +60,19 @@ impl Exposition {
         let _ = writeln!(self.0, "{name}{labels} {value}");
     }
 
-    /// Adds a gauge, with a sample for each program.
+    /// Adds a gauge, with a sample for each program and service.
     fn gauge(&mut self, name: &str, help: &str, now: &Now, value: impl Fn(&[&Snapshot]) -> String) {
         self.family(name, "gauge", help);
-        for (program, processes) in &now.0 {
-            self.sample(name, &[("program", program)], &value(processes));
+        for (who, processes) in &now.0 {
+            self.sample(name, &who.labels(), &value(processes));
         }
     }
 
-    fn processes(&mut self, sums: &BTreeMap<String, Box<Row>>, now: &Now) {
+    fn processes(&mut self, sums: &BTreeMap<Name, Box<Row>>, now: &Now) {
         self.family("tideover_processes", "gauge", "guarded processes");
-        for program in sums.keys() {
-            let count = now.0.get(program).map_or(0, Vec::len);
-            self.sample("tideover_processes", &[("program", program)], &count.to_string());
+        for who in sums.keys() {
+            let count = now.0.get(who).map_or(0, Vec::len);
+            self.sample("tideover_processes", &who.labels(), &count.to_string());
         }
         let used = |of: &[&Snapshot]| sum(of.iter().map(|s| s.used)).to_string();
         self.gauge("tideover_descriptors_used", "descriptors open now", now, used);
@@ -91,14 +91,14 @@ impl Exposition {
     }
 
     /// Adds a row of [`COUNTERS`].
-    fn counter(&mut self, index: usize, info: &CounterInfo, sums: &BTreeMap<String, Box<Row>>, now: &Now) {
+    fn counter(&mut self, index: usize, info: &CounterInfo, sums: &BTreeMap<Name, Box<Row>>, now: &Now) {
         let (name, seconds) = name(info);
         let shown = |number: u64| if seconds { format!("{:.9}", number as f64 / 1e9) } else { number.to_string() };
         let help = info.help.replace("nanoseconds", "seconds");
         if info.shape == Shape::Counter {
             self.family(&name, "counter", &help);
-            for (program, row) in sums {
-                self.sample(&name, &[("program", program)], &shown(counter(row, index)));
+            for (who, row) in sums {
+                self.sample(&name, &who.labels(), &shown(counter(row, index)));
             }
             return;
         }
@@ -115,15 +115,15 @@ impl Exposition {
         self.gauge(&name, &help, now, value);
     }
 
-    fn calls(&mut self, sums: &BTreeMap<String, Box<Row>>) {
+    fn calls(&mut self, sums: &BTreeMap<Name, Box<Row>>) {
         for (name, help, which) in [
             ("tideover_calls_opened_total", "calls that made a descriptor", 0),
             ("tideover_calls_closed_total", "descriptors closed", 1),
         ] {
             self.family(name, "counter", help);
-            for (program, row) in sums {
+            for (who, row) in sums {
                 let (opened, closed) = calls(row);
-                self.sample(name, &[("program", program)], &[opened, closed][which].to_string());
+                self.sample(name, &who.labels(), &[opened, closed][which].to_string());
             }
         }
         let name = "tideover_logs_refused_total";
@@ -132,9 +132,10 @@ impl Exposition {
             "counter",
             "writes on a full disk that got the true error, by the reason why the file is no log",
         );
-        for (program, row) in sums {
+        for (who, row) in sums {
             for (refusal, count) in refusals(row) {
-                self.sample(name, &[("program", program), ("reason", refusal.name())], &count.to_string());
+                let labels = [who.labels(), vec![("reason", refusal.name())]].concat();
+                self.sample(name, &labels, &count.to_string());
             }
         }
     }

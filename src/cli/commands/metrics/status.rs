@@ -31,7 +31,8 @@ pub fn json(snapshots: &[Snapshot]) -> Value {
 fn process(snapshot: &Snapshot) -> Value {
     let mut whole = snapshot.json();
     json!({
-        "pid": whole["pid"], "program": whole["program"].take(), "descriptors": whole["descriptors"].take(),
+        "pid": whole["pid"], "program": whole["program"].take(), "service": whole["service"].take(),
+        "descriptors": whole["descriptors"].take(),
         "exhaustion": whole["exhaustion"].take(), "logs": whole["logs"].take(),
     })
 }
@@ -43,7 +44,7 @@ fn events(snapshots: &[Snapshot]) -> Vec<Value> {
     all.sort_by_key(|(event, _)| std::cmp::Reverse(event.at_ns));
     let shown = all.into_iter().take(EVENTS).map(|(event, snapshot)| {
         json!({
-            "at": rfc3339(event.at_ns), "pid": snapshot.pid, "program": snapshot.program(),
+            "at": rfc3339(event.at_ns), "pid": snapshot.pid, "program": snapshot.program(), "service": snapshot.service(),
             "kind": kind_name(event.kind), "call": String::from_utf8_lossy(event.call),
             "outcome": outcome_name(event.outcome), "waited_ns": event.waited_ns,
         })

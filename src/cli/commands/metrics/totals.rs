@@ -1,16 +1,16 @@
-//! Counters added up by program, which never fall while this process runs: what a process had counted stays in the sum of its
-//! program when it ends.
+//! Counters added up by program and service, which never fall while this process runs: what a process had counted stays in the sum
+//! of its service when it ends.
 //!
 //! A sum over running processes alone would fall when one of them ends; Prometheus would take that for a restart, and count
 //! the rest again.
 #![forbid(unsafe_code)]
 
 use crate::pages::snapshot::Snapshot;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use tideover_contract::page::COUNTERS;
 use tideover_contract::refusal::Refusal;
 
-/// At most about so many programs without a process are remembered: any user can make any number of names.
+/// At most about so many programs and services without a process are remembered: any user can make any number of names.
 const REMEMBERED: usize = 1000;
 /// Columns after those of [`COUNTERS`].
 const OPENED: usize = COUNTERS.len();
@@ -21,11 +21,33 @@ const COLUMNS: usize = REFUSED + Refusal::ALL.len();
 /// The numbers of one process, or the sums of several.
 pub type Row = [u64; COLUMNS];
 
-/// The totals of all programs.
+/// What is added up: the processes of a program that belong to one service. Five services that are all called python3 are five.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Name {
+    /// Name of the program, safe to print.
+    pub program: String,
+    /// Its service; empty if nothing names one.
+    pub service: String,
+}
+
+impl Name {
+    /// That of a process.
+    pub fn of(snapshot: &Snapshot) -> Name {
+        Name { program: snapshot.program(), service: snapshot.service().unwrap_or_default() }
+    }
+
+    /// As labels of a metric. An empty label is none.
+    pub fn labels(&self) -> Vec<(&str, &str)> {
+        let service = (!self.service.is_empty()).then_some(("service", self.service.as_str()));
+        std::iter::once(("program", self.program.as_str())).chain(service).collect()
+    }
+}
+
+/// The totals of all programs and services.
 #[derive(Default)]
 pub struct Totals {
-    living: HashMap<(u32, u64), (String, Box<Row>)>,
-    ended: BTreeMap<String, Box<Row>>,
+    living: HashMap<(u32, u64), (Name, Box<Row>)>,
+    ended: BTreeMap<Name, Box<Row>>,
 }
 
 impl Totals {
@@ -33,25 +55,25 @@ impl Totals {
     pub fn update(&mut self, snapshots: &[Snapshot]) {
         let now = snapshots.iter().map(|snapshot| {
             let who = (snapshot.pid, snapshot.page.started_boot_ns());
-            (who, (snapshot.program(), row(snapshot)))
+            (who, (Name::of(snapshot), row(snapshot)))
         });
         let before = std::mem::replace(&mut self.living, now.collect());
-        for (who, (program, row)) in before {
+        for (who, (name, row)) in before {
             if !self.living.contains_key(&who) {
-                add(self.ended.entry(program).or_insert_with(|| Box::new([0; COLUMNS])), &row);
+                add(self.ended.entry(name).or_insert_with(|| Box::new([0; COLUMNS])), &row);
             }
         }
         if self.ended.len() > REMEMBERED {
-            let living: Vec<&String> = self.living.values().map(|(program, _)| program).collect();
-            self.ended.retain(|program, _| living.contains(&program));
+            let living: BTreeSet<&Name> = self.living.values().map(|(name, _)| name).collect();
+            self.ended.retain(|name, _| living.contains(name));
         }
     }
 
-    /// The sums by program, over processes that run and that have ended.
-    pub fn sums(&self) -> BTreeMap<String, Box<Row>> {
+    /// The sums by program and service, over processes that run and that have ended.
+    pub fn sums(&self) -> BTreeMap<Name, Box<Row>> {
         let mut sums = self.ended.clone();
-        for (program, row) in self.living.values() {
-            add(sums.entry(program.clone()).or_insert_with(|| Box::new([0; COLUMNS])), row);
+        for (name, row) in self.living.values() {
+            add(sums.entry(name.clone()).or_insert_with(|| Box::new([0; COLUMNS])), row);
         }
         sums
     }
@@ -108,7 +130,9 @@ mod tests {
     }
 
     fn emfile(totals: &Totals) -> u64 {
-        totals.sums().get("forged").map_or(0, |row| counter(row, index("emfile")))
+        let sums = totals.sums();
+        let own = sums.iter().filter(|(name, _)| name.program == "forged");
+        own.map(|(_, row)| counter(row, index("emfile"))).sum()
     }
 
     #[test]

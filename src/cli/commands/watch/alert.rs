@@ -26,6 +26,8 @@ pub struct Alert {
     pub pid: u32,
     /// Name of the program; empty for the system.
     pub program: String,
+    /// Its service; empty if none is named.
+    pub service: String,
     /// What happened, in a sentence.
     pub message: String,
     value: f64,
@@ -44,7 +46,7 @@ impl Alert {
         json!({
             "id": self.id, "at": self.at, "host": host.trim(), "alert": self.name, "state": self.state,
             "severity": self.level.name(), "pid": self.pid, "program": self.program,
-            "message": self.message, "value": (self.value * 10.0).round() / 10.0, "remedy": self.remedy,
+            "service": self.service, "message": self.message, "value": (self.value * 10.0).round() / 10.0, "remedy": self.remedy,
             "dropped": dropped,
         })
     }
@@ -64,6 +66,7 @@ impl Alert {
         let finding = Finding {
             subject: ("usage", number, 1),
             program: "nginx".into(),
+            service: None,
             value: 95.0,
             thresholds: Thresholds { warning: 70.0, critical: 90.0 },
             says: "95 of 100 descriptors in use".into(),
@@ -105,8 +108,9 @@ impl Alerts {
     fn update_at(&mut self, findings: Vec<Finding>, now: Instant) -> Vec<Alert> {
         let mut told = Vec::new();
         let mut before = std::mem::take(&mut self.standing);
-        for finding in findings {
+        for mut finding in findings {
             let old = before.remove(&finding.subject);
+            finding.service = finding.service.or_else(|| old.as_ref()?.last.service.clone());
             let was = old.as_ref().map_or(Level::Ok, |standing| standing.level);
             let (is, calm) = next_level(&finding, was, old.and_then(|standing| standing.calm), self.calm, now);
             if is != was {
@@ -136,7 +140,11 @@ impl Alerts {
     fn alert(&mut self, finding: &Finding, state: &'static str, level: Level, says: &str) -> Alert {
         self.count += 1;
         let (name, pid, _) = finding.subject;
-        let who = if pid == 0 { "the system".to_string() } else { format!("{} (process {pid})", finding.program) };
+        let who = match &finding.service {
+            _ if pid == 0 => "the system".to_string(),
+            Some(service) => format!("{} (process {pid}, {service})", finding.program),
+            None => format!("{} (process {pid})", finding.program),
+        };
         Alert {
             id: format!("{}-{}", self.run, self.count),
             at: rfc3339(now_ns()),
@@ -145,6 +153,7 @@ impl Alerts {
             level,
             pid,
             program: finding.program.clone(),
+            service: finding.service.clone().unwrap_or_default(),
             message: format!("{who}: {says}"),
             value: finding.value,
             remedy: finding.remedy.clone(),
@@ -183,6 +192,7 @@ mod tests {
         Finding {
             subject: ("usage", 7, 1),
             program: "nginx".into(),
+            service: None,
             value,
             thresholds: Thresholds { warning: 70.0, critical: 90.0 },
             says: String::new(),

@@ -34,6 +34,7 @@ impl Exec {
             ("ALERT_STATE", alert.state),
             ("ALERT_SEVERITY", alert.level_name()),
             ("ALERT_PROGRAM", &alert.program),
+            ("ALERT_SERVICE", &alert.service),
             ("ALERT_MESSAGE", &alert.message),
         ] {
             command.env(name, value);

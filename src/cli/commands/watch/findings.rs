@@ -5,10 +5,11 @@ use crate::pages;
 use crate::pages::obtainable::obtainable;
 use crate::pages::snapshot::Snapshot;
 use crate::processes::list::{self, ListedProcess};
+use crate::processes::service;
 use crate::show::failure::Failure;
 use crate::show::units::bytes;
 use crate::system::cgroup;
-use crate::system::level::Thresholds;
+use crate::system::level::{Level, Thresholds};
 use crate::system::{self, Share};
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -29,6 +30,8 @@ pub struct Finding {
     pub subject: Subject,
     /// Name of the process; empty for the system.
     pub program: String,
+    /// Its service, if one is named.
+    pub service: Option<String>,
     /// Its value.
     pub value: f64,
     /// From which values on it is bad.
@@ -67,6 +70,11 @@ impl Scan {
         let only = self.only.as_bytes();
         findings.retain(|finding| only.is_empty() || glob::any(only, finding.program.as_bytes()));
         findings.extend(shared());
+        // Looked up only where there is something to tell.
+        for finding in findings.iter_mut().filter(|it| it.subject.1 != 0 && it.thresholds.level(it.value) != Level::Ok)
+        {
+            finding.service = service::remembered(finding.subject.1, finding.subject.2);
+        }
         findings
     }
 
@@ -78,6 +86,7 @@ impl Scan {
         Some(Finding {
             subject: ("usage", listed.pid, listed.started),
             program: listed.name.clone(),
+            service: None,
             value: share.percent(),
             thresholds: self.usage,
             says: format!("{used} of {max} descriptors in use ({:.0} %)", share.percent()),
@@ -98,7 +107,15 @@ impl Scan {
             let more = count.saturating_sub(before);
             let mut finding = |name, value, says, remedy| {
                 let program = snapshot.program();
-                findings.push(Finding { subject: (name, pid, started), program, value, thresholds: YES, says, remedy });
+                findings.push(Finding {
+                    subject: (name, pid, started),
+                    program,
+                    service: None,
+                    value,
+                    thresholds: YES,
+                    says,
+                    remedy,
+                });
             };
             let says = format!("{more} calls found no descriptor and failed, {count} in all");
             finding("gave_up", more as f64, says, format!("tideover stat {pid}; tideover rescue {pid}"));
@@ -118,6 +135,7 @@ fn zombies(all: &[ListedProcess]) -> Vec<Finding> {
         Some(Finding {
             subject: ("zombies", parent, process.started),
             program: process.name.clone(),
+            service: None,
             value: zombies.len() as f64,
             thresholds: ZOMBIES,
             says: format!("{} of its children have ended and were not waited for", zombies.len()),
@@ -131,6 +149,7 @@ fn shared() -> Vec<Finding> {
     let finding = |name, share: Share, thresholds, says: String, remedy: &str| Finding {
         subject: (name, 0, 0),
         program: String::new(),
+        service: None,
         value: share.percent(),
         thresholds,
         says: format!("{says} ({:.0} %)", share.percent()),

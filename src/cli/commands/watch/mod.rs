@@ -38,8 +38,8 @@ threshold for a while; each is told once, as a line on standard output and to:
   --webhook URL  as JSON by POST (http or https), tried again until it is taken;
                  --webhook-file PATH reads the URL from a file, for each alert
   --exec CMD     a shell command, with ALERT_NAME, ALERT_STATE (raised, changed,
-                 cleared), ALERT_SEVERITY, ALERT_PID, ALERT_PROGRAM, ALERT_MESSAGE
-                 in its environment and the JSON on its standard input
+                 cleared), ALERT_SEVERITY, ALERT_PID, ALERT_PROGRAM, ALERT_SERVICE,
+                 ALERT_MESSAGE in its environment and the JSON on its standard input
 
 The last 1000 alerts wait for a receiver that is down; of more, the oldest are
 dropped, and counted in the next one that is delivered.";

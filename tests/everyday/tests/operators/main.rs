@@ -3,6 +3,7 @@
 
 mod belief;
 mod faults;
+mod names;
 
 use serde_json::Value;
 use tideover_tests::{Outcome, Run, Running, Scratch, fixture, tideover};
