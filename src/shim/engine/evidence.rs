@@ -2,7 +2,7 @@
 //!
 //! A call waits only while descriptors of this process are being closed, by other threads than the one that waits. How often they were
 //! closed lately says how long a close may be waited for. A wait that sees none in that time is in vain, and ends at once; what such
-//! waits may cost in all is a budget: a quarter of a second at first, then one part in a hundred of the time that passes, and as much
+//! waits may cost in all is a budget: 150 ms at first, then one part in a hundred of the time that passes, and as much
 //! again as waits that ended well have taken. So a program for which waiting does not help is never held up for long.
 //!
 //! Does not hold for what other processes close (ENFILE), nor where the user or the program has asked for waits.
@@ -17,7 +17,7 @@ use crate::os::sys;
 use crate::state::page;
 
 /// What waits in vain may cost before any has helped.
-const FIRST_BUDGET: i64 = SECOND as i64 / 4;
+const FIRST_BUDGET: i64 = SECOND as i64 * 3 / 20;
 /// Waits that helped raise the budget up to this.
 const LARGEST_BUDGET: i64 = 10 * SECOND as i64;
 /// One part in so many of the time that passes.

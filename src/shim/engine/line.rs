@@ -51,7 +51,8 @@ struct Line {
     looked: AtomicU64,
     /// A thread was refused since more closes were seen last.
     refused: AtomicBool,
-    /// A thread that was woken found its descriptor taken by one that had not waited: whoever closes one lets the next have it.
+    /// A thread that was woken found its descriptor taken by one that had not waited: until nobody waits, whoever closes one lets the next
+    /// have it.
     stolen: AtomicBool,
     /// Threads that have closed a descriptor, and wait until the thread that they have woken has made its call.
     closers: AtomicU32,
@@ -65,7 +66,7 @@ const DEADLOCK: u64 = SECOND / 100;
 /// A thread that does not look wakes up so often to see whether another one does.
 const CHECK: u64 = 5 * SECOND;
 /// Whoever has closed a descriptor waits for so long at most until the thread that it has woken has made its call.
-const HAND_OVER: u64 = SECOND / 500;
+const HAND_OVER: u64 = SECOND / 50;
 
 static LINE: Line = Line {
     queue: Queue::new(),
@@ -236,26 +237,30 @@ impl Queued {
     pub fn leave(&self, succeeded: bool) {
         let Some(places) = places() else { return };
         LINE.queue.hand_looks_on(places, self.ticket, wake_place);
-        if succeeded && self.tried {
-            LINE.stolen.store(false, Ordering::Relaxed);
-        }
         if LINE.queue.leave(places, self.ticket, succeeded && self.tried) {
             wake_first(self.ticket);
+        }
+        if LINE.queue.is_empty() {
+            LINE.stolen.store(false, Ordering::Relaxed);
         }
         self.let_closers_go(places);
     }
 }
 
-/// Waits until the thread that was woken has made its call: else the caller, which may open the next file at once, would have its own
-/// descriptor again, and threads that wait would go without. Only after that has happened; not in an event loop.
-pub fn hand_over(woken: u64) {
-    if !LINE.stolen.load(Ordering::Relaxed) {
+/// Waits until the threads that were woken have made their calls: else the caller, which may open the next file at once, would have a
+/// descriptor that one of them was woken for, and threads that wait would go without. Only after that has happened; not in an event loop.
+pub fn hand_over() {
+    if !LINE.stolen.load(Ordering::Relaxed) || thread::is_event_loop() {
         return;
     }
-    let Some(places) = places().filter(|_| !thread::is_event_loop()) else { return };
+    let Some(places) = places() else { return };
+    let end = sys::now().saturating_add(HAND_OVER);
     LINE.closers.fetch_add(1, Ordering::SeqCst);
-    if let Some(word) = LINE.queue.is_trying(places, woken) {
-        let _ = sys::futex_wait(LINE.queue.futex(places, woken), word, HAND_OVER);
+    while let Some((ticket, word)) = LINE.queue.first_trying(places) {
+        let left = end.saturating_sub(sys::now());
+        if left == 0 || sys::futex_wait(LINE.queue.futex(places, ticket), word, left) == Err(libc::EINTR) {
+            break;
+        }
     }
     LINE.closers.fetch_sub(1, Ordering::SeqCst);
 }

@@ -168,10 +168,12 @@ impl Queue {
         None
     }
 
-    /// Was this place woken, and has its thread not made its call yet? Then the word to sleep on.
-    pub fn is_trying(&self, places: &[Place], ticket: u64) -> Option<u32> {
-        let word = self.place(places, ticket).word.load(SeqCst);
-        is(word, ticket, state::WOKEN).then_some(word)
+    /// The first place that was woken and whose thread has not made its call yet, and the word to sleep on until it has.
+    pub fn first_trying(&self, places: &[Place]) -> Option<(u64, u32)> {
+        (self.first.load(SeqCst)..self.next.load(SeqCst)).find_map(|ticket| {
+            let word = self.place(places, ticket).word.load(SeqCst);
+            is(word, ticket, state::WOKEN).then_some((ticket, word))
+        })
     }
 
     /// How many threads wait.

@@ -218,14 +218,14 @@ extern "C" fn closed(ticket: u64) {
     if process::phase() == Phase::Sandboxed {
         return;
     }
-    let mut woken = None;
+    let mut woken = false;
     let wake = |closes: &AtomicU32| {
-        woken = line::wake_first(0);
-        usize::from(woken.is_some()) + sys::futex_wake(closes, 1)
+        woken = line::wake_first(0).is_some();
+        usize::from(woken) + sys::futex_wake(closes, 1)
     };
     TICKETS.closed(ticket, wake, tell_handler);
-    if let Some(woken) = woken {
-        line::hand_over(woken);
+    if woken {
+        line::hand_over();
     }
 }
 

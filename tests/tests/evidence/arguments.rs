@@ -33,6 +33,10 @@ fn lines(what: &str, preload: bool, settings: &[(&str, &str)]) -> Vec<String> {
     outcome.stdout.lines().filter(|line| !line.starts_with("openat2")).map(String::from).collect()
 }
 
+/// Calls that answer otherwise on purpose: they tell the soft limit, which is raised before.
+const OTHERWISE: &[&str] =
+    &["sysconf: 1024; preloaded: 16384", "__sysconf: 1024; preloaded: 16384", "getdtablesize: 1024; preloaded: 16384"];
+
 /// Compares a sweep without the library with one with it.
 fn compare(what: &str, settings: &[(&str, &str)]) {
     let (plain, preloaded) = (lines(what, false, settings), lines(what, true, settings));
@@ -43,6 +47,7 @@ fn compare(what: &str, settings: &[(&str, &str)]) {
         .zip(&preloaded)
         .filter(|(plain, preloaded)| plain != preloaded)
         .map(|(plain, preloaded)| format!("{plain}; preloaded: {}", preloaded.rsplit(": ").next().unwrap_or("")))
+        .filter(|difference| !OTHERWISE.contains(&difference.as_str()))
         .collect();
     assert!(differences.is_empty(), "{} of {} differ:\n{}", differences.len(), plain.len(), differences.join("\n"));
 }
