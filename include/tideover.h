@@ -173,8 +173,8 @@ struct tideover_counters {
     uint64_t accepted, clients, parked, unparked, shed, refused, idle_closed, outgoing, limited, connect_timeouts,
         ports_exhausted, phantom;
     /* logs */
-    uint64_t degraded, degraded_since, enospc, edquot, diverted_writes, diverted_bytes, diverted_lines, dropped_bytes,
-        recoveries, cleaned_files, cleaned_bytes, full_waits;
+    uint64_t degraded, degraded_since, enospc, edquot, other_full, diverted_writes, diverted_bytes, diverted_lines,
+        dropped_lines, dropped_bytes, recovery_attempts, recoveries, cleaned_files, cleaned_bytes, full_waits;
     /* calls */
     uint64_t bypassed, other_limits, lost_in_messages;
 };

@@ -92,10 +92,13 @@ counters! {
         degraded_since Gauge "since when a log is diverted, nanoseconds of CLOCK_REALTIME; 0: none is";
         enospc Counter "log writes that failed with ENOSPC";
         edquot Counter "log writes that failed with EDQUOT";
+        other_full Counter "writes to files that are no logs that failed with ENOSPC or EDQUOT";
         diverted_writes Counter "log writes that went elsewhere";
         diverted_bytes Counter "bytes of log lines that went elsewhere";
         diverted_lines Counter "log lines that went elsewhere";
+        dropped_lines Counter "log lines that could go nowhere and are lost";
         dropped_bytes Counter "bytes of log lines that could go nowhere and are lost";
+        recovery_attempts Counter "times that it was tried to write to a diverted log again";
         recoveries Counter "times that lines went to their file again";
         cleaned_files Counter "rotated log files removed to free space";
         cleaned_bytes Counter "bytes freed by removing rotated log files";

@@ -63,8 +63,12 @@ choices! {
 
     /// Numbers of the words of TIDEOVER_FALLBACK ([`Kind::Sink`](super::Kind::Sink)), and of an absolute path, which it accepts besides.
     sink {
+        AUTO "auto" "Lines go where messages go: standard output or standard error if it is known to carry messages, else the journal or syslog.";
         STDOUT "stdout" "Lines go to what was standard output at start.";
         STDERR "stderr" "Lines go to what was standard error at start.";
+        JOURNAL "journal" "Lines go to journald, by its own protocol.";
+        SYSLOG "syslog" "Lines go to the syslog daemon at /dev/log.";
+        HOLD "hold" "Lines are held until the file can be written, and go nowhere else.";
         OFF "off" "Lines go nowhere: the true error is returned.";
         => PATH "Lines go to the file of this path.";
     }

@@ -43,7 +43,7 @@ pub enum Kind {
     Or(&'static str, &'static Kind),
     /// Bytes per time, as `64M/min`, `1M/s`; kept as bytes per minute.
     Rate,
-    /// `stdout`, `stderr`, `off`, or an absolute path.
+    /// A word of [`sink`], or an absolute path.
     Sink,
     /// `off`, or `auto` and names of runtimes by comma; kept as [`Runtime::bit`]s and [`crate::collection::AUTO`].
     Runtimes,

@@ -101,8 +101,8 @@ settings! {
         "paths that are logs, as shell patterns, beside those of the built-in rule";
     LogsExcept "logs_except" "TIDEOVER_LOGS_EXCEPT" Kind::Globs, "",
         "paths that are not logs, whatever else says so";
-    Fallback "fallback" "TIDEOVER_FALLBACK" Kind::Sink, "stdout",
-        "where log lines go while the log's disk is full";
+    Fallback "fallback" "TIDEOVER_FALLBACK" Kind::Sink, "auto",
+        "where log lines go while the log's disk is full; auto: standard output or standard error if it carries messages, else the journal or syslog";
     FallbackLimit "fallback_limit" "TIDEOVER_FALLBACK_LIMIT" Kind::Rate, "64M/min",
         "cap on the bytes of log lines that go to the fallback; past it the true error is returned";
     FallbackTotal "fallback_total" "TIDEOVER_FALLBACK_TOTAL" Kind::SizeOr("off", 1, 1 << 50), "16G",

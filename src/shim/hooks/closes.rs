@@ -15,7 +15,7 @@ hooks! {
     __close(fd: c_int) -> c_int = closing(fd);
     fclose(stream: *mut FILE) -> c_int = closing_stream(number(stream));
     _IO_fclose(stream: *mut FILE) -> c_int = closing_stream(number(stream));
-    closedir(stream: *mut DIR) -> c_int = closing(-1);
+    closedir(stream: *mut DIR) -> c_int = closing(directory_number(stream));
     pclose(stream: *mut FILE) -> c_int = closing(number(stream));
     mq_close(queue: c_int) -> c_int = closing(queue);
     close_range(first: c_uint, last: c_uint, flags: c_int) -> c_int = closing_range(first, last, flags);
@@ -38,6 +38,16 @@ unsafe fn number(stream: *mut FILE) -> c_int {
         sys::set_errno(errno);
     }
     fd
+}
+
+/// Descriptor of a directory stream, or -1 for NULL.
+///
+/// # Safety
+/// `stream` is NULL or an open directory stream.
+#[inline(always)]
+unsafe fn directory_number(stream: *mut DIR) -> c_int {
+    // SAFETY: the caller promises an open stream where it is not NULL. dirfd(3) then only reads.
+    if stream.is_null() { -1 } else { unsafe { libc::dirfd(stream) } }
 }
 
 /// close_range(2). With CLOSE_RANGE_CLOEXEC it closes nothing yet.

@@ -11,8 +11,8 @@ use crate::arch::weak;
 use crate::os::barrier::barrier;
 use crate::state::handlers;
 use crate::state::process::{self, Phase};
-use crate::state::settings::SETTINGS;
-use crate::state::{page, report};
+use crate::state::settings::{SETTINGS, variable};
+use crate::state::{page, report, streams};
 
 unsafe extern "C" {
     /// environ(7).
@@ -47,9 +47,18 @@ fn begin() {
         process::set_phase(Phase::Dormant);
         return page::ignore();
     }
+    if !trusted {
+        // A set-uid program's logs are not its caller's to read, and standard output and standard error are the caller's.
+        SETTINGS.be_silent();
+    }
     process::adopt();
     // Before the first message: messages go to stderr only if it is still open on this file.
-    let to_file = crate::state::streams::remember();
+    let to_file = streams::remember();
+    if trusted {
+        // SAFETY: environ is libc's, and nobody changes it now.
+        let said = |name| unsafe { variable(environ, name) };
+        streams::remember_environment(said(b"JOURNAL_STREAM"), said(b"GATEWAY_INTERFACE"));
+    }
     report::start();
     #[cfg(not(test))]
     crate::os::barrier::start();

@@ -38,6 +38,11 @@ impl<const N: usize> Text<N> {
         &self.bytes[..self.length]
     }
 
+    /// As text, which it is as long as only text was written to it; else empty.
+    pub fn as_str(&self) -> &str {
+        core::str::from_utf8(self.as_bytes()).unwrap_or("")
+    }
+
     /// As a path for the kernel. It ends at the first NUL.
     pub fn as_c_str(&self) -> &CStr {
         CStr::from_bytes_until_nul(&self.bytes).unwrap_or(c"")

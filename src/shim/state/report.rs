@@ -9,10 +9,12 @@
 
 use core::fmt::{self, Write};
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::io::IoSlice;
 
 use log::{LevelFilter, Log, Metadata, Record};
 use tideover_contract::settings::{Id, SECOND, log_level};
 
+use crate::os::output::Output;
 use crate::os::sys;
 use crate::os::text::Text;
 use crate::state::process;
@@ -60,10 +62,10 @@ fn deliver(line: &[u8]) {
     if let Some(path) = SETTINGS.log_file() {
         let flags = libc::O_WRONLY | libc::O_APPEND | libc::O_CREAT | libc::O_CLOEXEC | libc::O_NOCTTY;
         if let Ok(fd) = sys::open(path, flags | libc::O_NONBLOCK, 0o644) {
-            if sys::fstat(fd).is_ok_and(|status| fits(&status, line)) {
-                let _ = sys::write(fd, line);
+            match sys::fstat(fd) {
+                Ok(status) => drop(Output::own(fd, &status).write(&[IoSlice::new(line)])),
+                Err(_) => sys::close(fd),
             }
-            sys::close(fd);
             return;
         }
         // No descriptor is free, or the path is wrong: stderr is better than nothing.
@@ -76,13 +78,16 @@ fn deliver(line: &[u8]) {
             && kind == libc::S_IFREG
             && sys::status_flags(STDERR).is_ok_and(|flags| flags & libc::O_APPEND != 0)
     };
-    if !same && !appended() || !fits(&status, line) {
+    if !same && !appended() {
         return;
     }
-    let mut ready = [sys::pollfd(STDERR, libc::POLLOUT)];
-    if sys::poll_now(&mut ready).is_err() || ready[0].revents != libc::POLLOUT {
-        return;
+    match Output::of(STDERR, &status) {
+        Ok(output) => drop(output.write(&[IoSlice::new(line)])),
+        // What most messages are about. Nothing can be opened anew then, so a terminal is asked first whether it takes the line.
+        Err(libc::EMFILE | libc::ENFILE) if kind == libc::S_IFCHR => write_when_ready(line),
+        Err(_) => {}
     }
+<<<<<<< HEAD
     let _ = match kind {
         libc::S_IFSOCK => sys::send(STDERR, line),
         // With `stty tostop`, SIGTTOU stops a background job that writes to its terminal. A message of the library's must not do that.
@@ -102,6 +107,20 @@ fn deliver(line: &[u8]) {
 fn fits(status: &libc::stat, line: &[u8]) -> bool {
     status.st_mode & libc::S_IFMT != libc::S_IFREG
         || (status.st_size as u64).saturating_add(line.len() as u64) <= sys::file_size_limit()
+=======
+}
+
+/// Writes to a terminal that says that it can be written, without signals: SIGTTOU would stop a job in the background.
+fn write_when_ready(line: &[u8]) {
+    let mut ready = [sys::pollfd(STDERR, libc::POLLOUT)];
+    if sys::poll_now(&mut ready).is_ok()
+        && ready[0].revents == libc::POLLOUT
+        && let Ok(own) = sys::block_signals()
+    {
+        let _ = sys::write(STDERR, line);
+        sys::restore_signals(own);
+    }
+>>>>>>> 5a34de3 (A sink can neither block the program nor signal it, by the kernel's word; a sink that fails is no sink; auto: lines go only where messages go)
 }
 
 /// A message that may repeat.

@@ -178,12 +178,23 @@ impl Settings {
         self.values[Id::Fallback as usize].store(settings::sink::OFF, Relaxed);
     }
 
+<<<<<<< HEAD
     /// Stores a setting that is a text.
     ///
     /// # Safety
     /// Nothing else uses the settings meanwhile, or has a text of theirs.
     unsafe fn put_text(&self, index: usize, value: &[u8]) {
         // SAFETY: the caller promises that there is no other reference to the texts.
+=======
+    /// Nothing is diverted in this process, and nothing is said.
+    pub fn be_silent(&self) {
+        self.switch_off_fallback();
+        self.values[Id::Log as usize].store(settings::log_level::OFF, Relaxed);
+    }
+
+    fn put_text(&self, index: usize, value: &[u8]) {
+        // SAFETY: called by `read` only, see there.
+>>>>>>> 5a34de3 (A sink can neither block the program nor signal it, by the kernel's word; a sink that fails is no sink; auto: lines go only where messages go)
         let texts = unsafe { &mut *TABLE.0.get() };
         match index {
             i if i == Id::PageDir as usize => texts.page_dir.set(value),
@@ -228,7 +239,37 @@ impl Read<'_> {
     }
 }
 
+<<<<<<< HEAD
 /// Iterates over the variables whose names begin with TIDEOVER_, as (name, value).
+=======
+/// The value of an environment variable; the first, if there are several.
+///
+/// # Safety
+/// `environment` is a NULL-terminated array of C strings, which stay as they are while `'a` lasts.
+#[unsafe(link_section = ".text.at_load")]
+pub unsafe fn variable<'a>(mut environment: *const *const c_char, name: &[u8]) -> Option<&'a [u8]> {
+    loop {
+        // SAFETY: promised by the caller, and not yet past the NULL.
+        let entry = unsafe { *environment };
+        if entry.is_null() {
+            return None;
+        }
+        // SAFETY: not yet at the NULL.
+        environment = unsafe { environment.add(1) };
+        // SAFETY: reads no further than the first difference, so never past the NUL, which no name has.
+        let is_named = name.iter().enumerate().all(|(i, &byte)| unsafe { *entry.add(i) } as u8 == byte);
+        if !is_named {
+            continue;
+        }
+        // SAFETY: a C string, which has at least as many bytes as the name.
+        if let [b'=', value @ ..] = unsafe { CStr::from_ptr(entry.add(name.len())) }.to_bytes() {
+            return Some(value);
+        }
+    }
+}
+
+/// The variables that begin with TIDEOVER_, as (name, value).
+>>>>>>> 5a34de3 (A sink can neither block the program nor signal it, by the kernel's word; a sink that fails is no sink; auto: lines go only where messages go)
 #[derive(Clone, Copy)]
 struct Environment<'a> {
     /// The entry that is looked at next, in the array that [`Settings::read`] was given; NULL: there is no array.

@@ -1,5 +1,5 @@
-//! What standard output and standard error were when the program started: the files that they were open on, by device and inode.
-//! Later in the program's life the numbers 1 and 2 may be open on something else.
+//! What standard output and standard error were when the program started: the files that they were open on, by device and inode, and what
+//! the environment said of them. Later in the program's life the numbers 1 and 2 may be open on something else.
 #![forbid(unsafe_code)]
 
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -22,6 +22,45 @@ pub struct Stream {
 pub static STDOUT: Stream = Stream::new(libc::STDOUT_FILENO);
 /// Standard error.
 pub static STDERR: Stream = Stream::new(libc::STDERR_FILENO);
+
+/// What the environment said at start.
+struct Said {
+    /// JOURNAL_STREAM: st_dev of the socket by which systemd has connected the streams with the journal; 0: it is not set.
+    journal_device: AtomicU64,
+    /// Its st_ino.
+    journal_inode: AtomicU64,
+    /// GATEWAY_INTERFACE: a web server has started this program, and its standard output is the answer to a request.
+    is_cgi: AtomicBool,
+}
+
+static SAID: Said =
+    Said { journal_device: AtomicU64::new(0), journal_inode: AtomicU64::new(0), is_cgi: AtomicBool::new(false) };
+
+/// At load: remembers the values of JOURNAL_STREAM and GATEWAY_INTERFACE, if they are set.
+pub fn remember_environment(journal_stream: Option<&[u8]>, gateway_interface: Option<&[u8]>) {
+    SAID.is_cgi.store(gateway_interface.is_some(), Relaxed);
+    let number = |text: &[u8]| core::str::from_utf8(text).ok()?.parse().ok();
+    let numbers = journal_stream.and_then(|text| {
+        let colon = text.iter().position(|&byte| byte == b':')?;
+        let (device, inode) = text.split_at_checked(colon)?;
+        Some((number(device)?, number(inode.get(1..)?)?))
+    });
+    if let Some((device, inode)) = numbers {
+        SAID.journal_device.store(device, Relaxed);
+        SAID.journal_inode.store(inode, Relaxed);
+    }
+}
+
+/// Has systemd said that this file, from fstat(2), is the journal?
+pub fn is_journal_stream(status: &libc::stat) -> bool {
+    let inode = SAID.journal_inode.load(Relaxed);
+    inode != 0 && status.st_ino == inode && status.st_dev == SAID.journal_device.load(Relaxed)
+}
+
+/// Is this program the child of a web server that takes its standard output for the answer to a request?
+pub fn is_cgi() -> bool {
+    SAID.is_cgi.load(Relaxed)
+}
 
 /// At load: remembers both. Returns whether one of them is a regular file.
 pub fn remember() -> bool {

@@ -2,11 +2,11 @@
 //! cutting the log itself.
 #![forbid(unsafe_code)]
 
-use core::ffi::CStr;
+use core::ffi::{CStr, c_int};
 
 use tideover_contract::settings::Id;
 
-use super::opened::{Log, PATH, directory, link, names};
+use super::opened::{Log, directory, link, names};
 use crate::os::sys;
 use crate::os::text::Text;
 use crate::state::report::Printable;
@@ -19,6 +19,8 @@ const MOST_FILES: u32 = 64;
 const MOST_KEPT: u64 = 1 << 30;
 /// Descriptors below this number are looked at for a file that this process has open.
 const DESCRIPTORS: i32 = 4096;
+/// Bytes of the longest file name, with its NUL.
+const NAME: usize = 256;
 /// Bytes that are copied at a time.
 const COPY: usize = 2048;
 
@@ -38,48 +40,66 @@ pub fn make_room(log: &Log<'_>) -> bool {
 
 /// Removes rotated files of the log, oldest first, until so many bytes are free. True if one was removed.
 fn remove_rotated(log: &Log<'_>, wanted: u64) -> bool {
+    let Some(base) = log.path().rsplit(|&b| b == b'/').next() else { return false };
+    let Some(folder) = folder_of(log, base) else { return false };
     let mut freed = 0u64;
     for _ in 0..MOST_FILES {
         if freed >= wanted || sys::filesystem(log.fd).is_ok_and(|fs| fs.available >= wanted) {
             break;
         }
-        let Some((path, size)) = oldest_rotated(log.path()) else { break };
-        if sys::unlink(path.as_c_str()).is_err() {
+        let Some((name, size)) = oldest_rotated(folder, base) else { break };
+        if sys::unlink_in(folder, name.as_c_str()).is_err() {
             break;
         }
         freed += size;
         page::add(&page::counters().cleaned_files, 1);
         page::add(&page::counters().cleaned_bytes, size);
-        log::warn!("{}: removed to make room, {size} bytes", Printable(path.as_bytes()));
+        log::warn!("{} beside {}: removed to make room, {size} bytes", Printable(name.as_bytes()), log.name());
     }
+    sys::close(folder);
     freed > 0
 }
 
-/// The path of the rotated file that was last written longest ago, and the bytes that it takes on the disk.
-fn oldest_rotated(log: &[u8]) -> Option<(Text<PATH>, u64)> {
-    let directory = directory(log);
-    let base = log.rsplit(|&b| b == b'/').next()?;
-    let flags = libc::O_RDONLY | libc::O_DIRECTORY | libc::O_CLOEXEC;
-    let fd = sys::open(directory.as_c_str(), flags, 0).ok()?;
-    let mut oldest: Option<(Text<PATH>, u64, i64)> = None;
+/// A descriptor of the folder that the log is in. None if there may be another folder at its path by now: the log must be in it under its
+/// name. None also if the folder is another user's, who could exchange what is in it at any time.
+fn folder_of(log: &Log<'_>, base: &[u8]) -> Option<c_int> {
+    let flags = libc::O_RDONLY | libc::O_DIRECTORY | libc::O_NOFOLLOW | libc::O_CLOEXEC;
+    let folder = sys::open(directory(log.path()).as_c_str(), flags, 0).ok()?;
+    let mut name = Text::<NAME>::new();
+    let is_in = name.push(base)
+        && sys::stat_in(folder, name.as_c_str())
+            .is_ok_and(|file| (file.st_dev, file.st_ino) == (log.status.st_dev, log.status.st_ino));
+    let is_ours = sys::fstat(folder).is_ok_and(|status| status.st_uid == sys::geteuid() || status.st_uid == 0);
+    if is_in && is_ours {
+        return Some(folder);
+    }
+    sys::close(folder);
+    None
+}
+
+/// The name of the rotated file in this folder that was last written longest ago, and the bytes that it takes on the disk.
+fn oldest_rotated(folder: c_int, base: &[u8]) -> Option<(Text<NAME>, u64)> {
+    // Another open file of the folder, since each has an offset of its own in the list of names.
+    let list = sys::open(link(folder).as_c_str(), libc::O_RDONLY | libc::O_DIRECTORY | libc::O_CLOEXEC, 0).ok()?;
+    let mut oldest: Option<(Text<NAME>, u64, i64)> = None;
     let mut entries = [0u8; 1024];
-    while let Ok(part @ [_, ..]) = sys::read_directory(fd, &mut entries) {
-        for name in names(part).filter(|name| is_rotated(base, name)) {
-            let mut path = Text::<PATH>::new();
-            let whole = path.push(directory.as_bytes()) && path.push(b"/") && path.push(name);
-            let Some(status) = removable(path.as_c_str()).filter(|_| whole) else { continue };
+    while let Ok(part @ [_, ..]) = sys::read_directory(list, &mut entries) {
+        for entry in names(part).filter(|name| is_rotated(base, name)) {
+            let mut name = Text::<NAME>::new();
+            let whole = name.push(entry);
+            let Some(status) = removable(folder, name.as_c_str()).filter(|_| whole) else { continue };
             if oldest.as_ref().is_none_or(|&(_, _, age)| status.st_mtime < age) {
-                oldest = Some((path, status.st_blocks as u64 * 512, status.st_mtime));
+                oldest = Some((name, status.st_blocks as u64 * 512, status.st_mtime));
             }
         }
     }
-    sys::close(fd);
-    oldest.map(|(path, size, _)| (path, size))
+    sys::close(list);
+    oldest.map(|(name, size, _)| (name, size))
 }
 
 /// The status of a file that may be removed: a regular file of this user's that this process does not have open.
-fn removable(path: &CStr) -> Option<libc::stat> {
-    let status = sys::stat(path, false).ok()?;
+fn removable(folder: c_int, name: &CStr) -> Option<libc::stat> {
+    let status = sys::stat_in(folder, name).ok()?;
     // With a second name, nothing would be freed.
     let owned =
         status.st_mode & libc::S_IFMT == libc::S_IFREG && status.st_uid == sys::geteuid() && status.st_nlink == 1;
@@ -88,19 +108,35 @@ fn removable(path: &CStr) -> Option<libc::stat> {
     (owned && !(0..end).any(is_open_as)).then_some(status)
 }
 
-/// Is this name the log's name with a suffix that rotation adds: `.1`, `.2.gz`, `-20260101`, `.2026-01-01.xz`, `.old`?
+/// Is this name that of a rotated file of the log `base`, as logrotate, log4j, spdlog, winston and their kin name them? With `app.log`:
+/// `app.log.1`, `app.log.2.gz`, `app.log-20260101`, `app.log.2026-01-01.xz`, `app.log.old`; `app.1.log`, `app1.log`, `app-2026-01-01.log`,
+/// `20260101-app.log`.
 fn is_rotated(base: &[u8], name: &[u8]) -> bool {
-    let Some(rest) = name.strip_prefix(base) else { return false };
     let packed: [&[u8]; 4] = [b".gz", b".xz", b".bz2", b".zst"];
-    let rest = packed.iter().find_map(|&end| rest.strip_suffix(end)).unwrap_or(rest);
-    match rest.split_first() {
-        Some((b'.', b"old")) => true,
-        Some((b'.' | b'-', number)) => {
-            number.first().is_some_and(u8::is_ascii_digit)
-                && number.iter().all(|b| b.is_ascii_digit() || matches!(b, b'-' | b'_' | b'T' | b':'))
-        }
-        _ => false,
+    let name = packed.iter().find_map(|&end| name.strip_suffix(end)).unwrap_or(name);
+    if let Some(rest) = name.strip_prefix(base) {
+        return rest == b".old" || matches!(rest.split_first(), Some((b'.' | b'-', number)) if is_number(number));
     }
+    if let Some(date) = name.strip_suffix(base) {
+        return matches!(date.split_last(), Some((b'.' | b'-' | b'_', date)) if is_number(date) && date.len() >= DATE);
+    }
+    let Some(dot) = base.iter().rposition(|&b| b == b'.').filter(|&dot| dot > 0) else { return false };
+    let (stem, end) = base.split_at(dot);
+    let Some(between) = name.strip_prefix(stem).and_then(|rest| rest.strip_suffix(end)) else { return false };
+    match between.split_first() {
+        Some((b'.' | b'-' | b'_', number)) => is_number(number),
+        // In `app2026.log` it may be a part of the name: only a short one is a count.
+        _ => is_number(between) && between.len() <= 3 && between.iter().all(u8::is_ascii_digit),
+    }
+}
+
+/// Bytes of the shortest date: 20260101.
+const DATE: usize = 8;
+
+/// Is this a count, a date or a time?
+fn is_number(text: &[u8]) -> bool {
+    text.first().is_some_and(u8::is_ascii_digit)
+        && text.iter().all(|b| b.is_ascii_digit() || matches!(b, b'-' | b'_' | b'T' | b':'))
 }
 
 /// Cuts the log to its last tenth, from the beginning of a line on: the end is copied to the beginning of the file, which is then
@@ -158,6 +194,14 @@ mod tests {
         for name in ["app.log.1", "app.log.12.gz", "app.log-20260101", "app.log.2026-01-01.xz", "app.log.old"] {
             assert!(is_rotated(b"app.log", name.as_bytes()), "{name}");
         }
+        for name in ["app.1.log", "app1.log", "app-2026-11-28.log", "app_2026-11-28.log.gz", "20261128-app.log"] {
+            assert!(is_rotated(b"app.log", name.as_bytes()), "{name}");
+        }
+        for name in ["app-worker.log", "app2026.log", "app-.log", "7-app.log", "my-app.log", "app.1x.log", "app.1.txt"]
+        {
+            assert!(!is_rotated(b"app.log", name.as_bytes()), "{name}");
+        }
+        assert!(!is_rotated(b"messages", b"messages1") && is_rotated(b"messages", b"messages-20261128"));
         for name in ["app.log", "app.log.gz", "app.logic", "app.log.bak", "myapp.log.1", "app.log.1.txt", "app.log."] {
             assert!(!is_rotated(b"app.log", name.as_bytes()), "{name}");
         }

@@ -11,7 +11,7 @@ use core::sync::atomic::{AtomicI32, Ordering::Relaxed};
 use tideover_contract::glob;
 use tideover_contract::settings::{Id, sink};
 
-use super::pipe;
+use super::{evidence, pipe};
 use crate::os::barrier::barrier;
 use crate::os::sys;
 use crate::state::descriptors::{self, PIPE, SHARED};
@@ -67,20 +67,22 @@ extern "C" fn replacing(fd: i32) {
         if descriptors::marks(fd) & PIPE != 0 {
             pipe::changes();
         }
-        let stream = match SETTINGS.get(Id::Fallback) {
-            sink::STDOUT => &STDOUT,
-            sink::STDERR => &STDERR,
+        let stream = if fd == STDOUT.number { &STDOUT } else { &STDERR };
+        let is_auto = match SETTINGS.get(Id::Fallback) {
+            sink::AUTO => true,
+            sink::STDOUT if fd == STDOUT.number => false,
+            sink::STDERR if fd == STDERR.number => false,
             _ => return,
         };
         let copy = copy_of(stream);
-        if fd != stream.number || copy.load(Relaxed) >= 0 || process::is_forked() || !process::may_act() {
+        if copy.load(Relaxed) >= 0 || process::is_forked() || !process::may_act() {
             return;
         }
         if glob::any(SHELLS, crate::state::process::program()) {
             return;
         }
         let Ok(status) = sys::fstat(stream.number) else { return };
-        if !stream.is_file(&status) || is_useless_device(&status) {
+        if !stream.is_file(&status) || is_useless_device(&status) || is_auto && !is_sink(stream, &status) {
             return;
         }
         let soft = sys::descriptor_limit(0).map_or(0, |limit| limit.rlim_cur.min(1024) as i32);
@@ -90,6 +92,17 @@ extern "C" fn replacing(fd: i32) {
             descriptors::add(made, SHARED);
         }
     });
+}
+
+/// Would lines go to this stream, whose fstat(2) is `status`, where the user has named none?
+fn is_sink(stream: &Stream, status: &libc::stat) -> bool {
+    // Whether a regular file is a log is found out when lines go there.
+    let carries =
+        |stream: &Stream, status: &libc::stat| evidence::reason(stream, stream.number, status, &|_, _| true).is_some();
+    let is_second = stream.number == STDERR.number;
+    let is_after =
+        is_second && sys::fstat(STDOUT.number).is_ok_and(|first| STDOUT.is_file(&first) && carries(&STDOUT, &first));
+    carries(stream, status) && !is_after
 }
 
 /// Is this descriptor the library's own copy? The program does not know of it, so that its close(2) must find nothing there. A file

@@ -8,7 +8,8 @@ use libc::{c_int, ssize_t};
 use super::files::{self, DivertedFile, Key};
 use super::opened::{Log, PATH, directory};
 use super::payload::{Buffers, Payload, Written};
-use super::{cleanup, divert, placeholder, program};
+use super::rule::Refusal;
+use super::{cap, cleanup, divert, placeholder, program};
 use crate::os::barrier::barrier;
 use crate::os::sys;
 use crate::os::text::Text;
@@ -40,6 +41,10 @@ fn take_write(fd: c_int, buffers: Buffers<'_>) -> Option<Written> {
     }
     let single = buffers.single();
     let recognised = single.and_then(|_| recognise(fd));
+    let now = sys::now();
+    if recognised.is_some_and(|file| !file.is_check_due(now)) && cap::is_used_up(now) {
+        return None;
+    }
     if let (Some(file), Some(buffer)) = (recognised, single)
         && let done @ Some(_) = divert::send_to_pipe(file, buffer)
     {
@@ -187,22 +192,30 @@ fn write_to_placeholder(fd: c_int, status: &libc::stat, payload: Payload<'_>) ->
         page::add(&page::page().refusals[refusal as usize], 1);
         return Some(Written::FAILED);
     }
-    log.divert(payload, errno, false).map(|()| Written::all(payload.len(), 0))
+    log.divert(payload, errno, false).map(|taken| Written::all(taken, 0))
 }
 
 /// A write to a regular file failed for want of space, or was short: if the file is a log, the rest is diverted.
 fn divert_rest(fd: c_int, status: &libc::stat, payload: Payload<'_>, answer: ssize_t, errno: c_int) -> Option<Written> {
     let reached = answer.max(0) as usize;
-    if answer < 0 {
-        count_full(errno);
-    } else if reached >= payload.len() {
+    if answer >= 0 && reached >= payload.len() {
         return None;
+    }
+    // A line past the cap costs little more than the failed write.
+    if answer < 0 && descriptors::marks(fd) & (LOG | HISTORY) == LOG && cap::is_used_up(sys::now()) {
+        count_full(errno, true);
+        return None;
+    }
+    let log = Log::with_path(fd, status);
+    let judged = log.as_ref().map_or(Err(Refusal::NoPath), |log| log.judge(payload.first()));
+    if answer < 0 {
+        count_full(errno, judged.is_ok());
     }
     if !program::may_divert() {
         return None;
     }
-    let log = Log::with_path(fd, status)?;
-    if let Err(refusal) = log.judge(payload.first()) {
+    let log = log?;
+    if let Err(refusal) = judged {
         if answer < 0 {
             page::add(&page::page().refusals[refusal as usize], 1);
             log::debug!("{}: {} is passed on: {}", log.name(), ErrnoName(errno), refusal.text());
@@ -221,7 +234,7 @@ fn divert_rest(fd: c_int, status: &libc::stat, payload: Payload<'_>, answer: ssi
         if errno != libc::ENOSPC && errno != libc::EDQUOT {
             return Some(Written::all(reached, reached));
         }
-        count_full(errno);
+        count_full(errno, true);
     }
     descriptors::add(fd, LOG);
     let total = payload.len();
@@ -232,14 +245,22 @@ fn divert_rest(fd: c_int, status: &libc::stat, payload: Payload<'_>, answer: ssi
         }
     }
     match log.divert(payload.after(reached), errno, reached > 0) {
-        Some(()) => Some(Written::all(total, reached)),
+        Some(taken) => Some(Written::all(reached + taken, reached)),
         None if reached > 0 => Some(Written::all(reached, reached)),
         None => None,
     }
 }
 
 /// Counts that a write to a file failed for want of space or quota.
-fn count_full(errno: c_int) {
+fn count_full(errno: c_int, is_log: bool) {
     page::ensure();
-    page::add(if errno == libc::ENOSPC { &page::counters().enospc } else { &page::counters().edquot }, 1);
+    let counters = page::counters();
+    page::add(
+        match errno {
+            _ if !is_log => &counters.other_full,
+            libc::ENOSPC => &counters.enospc,
+            _ => &counters.edquot,
+        },
+        1,
+    );
 }

@@ -2,28 +2,27 @@
 #![forbid(unsafe_code)]
 
 use core::fmt::Write;
-use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use core::sync::atomic::Ordering::Relaxed;
 
 use libc::c_int;
 use tideover_contract::page::{EventKind, Outcome};
 use tideover_contract::settings;
 
+use super::delivery::{Delivery, Header, ONE_WRITE};
 use super::files::{self, DivertedFile};
 use super::messages::MESSAGES;
-use super::opened::Log;
+use super::opened::{Log, PATH};
 use super::payload::{self, Buffer, Payload, Written};
-use super::sink::{ONE_WRITE, Sink};
+use super::sink::Sink;
 use super::{cap, pipe};
+use crate::os::output;
 use crate::os::sys;
 use crate::os::text::Text;
 use crate::state::events::{self, Event};
 use crate::state::page;
 use crate::state::process;
-use crate::state::report::{ErrnoName, More};
+use crate::state::report::{ErrnoName, More, Printable};
 use crate::state::settings::SETTINGS;
-
-/// pwritev2(2) can't do what [`send_to_pipe`] needs (Linux before 6.18), so poll(2) is asked before each write.
-static IS_OLD_KERNEL: AtomicBool = AtomicBool::new(false);
 
 /// Why lines are diverted, for messages: `errno` is ENOSPC or EDQUOT.
 pub(super) fn reason(errno: c_int) -> &'static str {
@@ -33,17 +32,6 @@ pub(super) fn reason(errno: c_int) -> &'static str {
 impl Log<'_> {
     /// A sink for so many bytes, if there is one and the caps allow them; they are charged then.
     pub(super) fn charged_sink(&self, bytes: usize, errno: c_int, now: u64) -> Option<Sink> {
-        let Some(sink) = self.sink() else {
-            if let Some(more) = MESSAGES.no_sink.due() {
-                log::warn!(
-                    "{}: {}, and there is nowhere to send its lines; TIDEOVER_FALLBACK= names a file on another disk{}",
-                    self.name(),
-                    ErrnoName(errno),
-                    More(more)
-                );
-            }
-            return None;
-        };
         if let Err(cap) = cap::charge(bytes as u64, now) {
             if let Some(more) = MESSAGES.capped.due() {
                 log::warn!(
@@ -55,12 +43,29 @@ impl Log<'_> {
             }
             return None;
         }
-        Some(sink)
+        let sink = self.sink(None);
+        if sink.is_none() {
+            cap::uncharge(bytes as u64);
+            self.say_no_sink(errno);
+        }
+        sink
     }
 
-    /// Sends a payload elsewhere after the real write failed with `errno`. `ends_mid_line`: the file ends in the middle of a line. None:
-    /// nothing was sent, and the program must get the true error.
-    pub(super) fn divert(&self, payload: Payload<'_>, errno: c_int, ends_mid_line: bool) -> Option<()> {
+    /// Says that the lines can go nowhere.
+    fn say_no_sink(&self, errno: c_int) {
+        if let Some(more) = MESSAGES.no_sink.due() {
+            log::warn!(
+                "{}: {}, and there is nowhere to send its lines; TIDEOVER_FALLBACK= names a file on another disk{}",
+                self.name(),
+                ErrnoName(errno),
+                More(more)
+            );
+        }
+    }
+
+    /// Sends a payload elsewhere after the real write failed with `errno`. `ends_mid_line`: the file ends in the middle of a line. Returns
+    /// how many bytes were taken from the program. None: none were, and the program must get the true error.
+    pub(super) fn divert(&self, payload: Payload<'_>, errno: c_int, ends_mid_line: bool) -> Option<usize> {
         let now = sys::now();
         let sink = self.charged_sink(payload.len(), errno, now)?;
         // Twice: another thread may have recovered the file since the real write failed. Then the disk is full anew.
@@ -68,36 +73,96 @@ impl Log<'_> {
             (0..2).find_map(|_| files::enter(self.key, self.path(), errno).filter(|(file, _)| file.begin_sending()))?;
         if new {
             file.ends_mid_line.store(ends_mid_line, Relaxed);
-            self.announce_diversion(errno, sink.name);
         }
-        self.send(file, &sink, payload, new && ends_mid_line, now);
+        let (name, why) = (sink.name(), sink.why);
+        let taken = self.send(file, sink, payload, new && ends_mid_line, now);
         file.end_sending();
-        Some(())
+        if taken == 0 {
+            if new {
+                file.withdraw();
+            }
+            self.say_no_sink(errno);
+            return None;
+        }
+        if new {
+            self.announce_diversion(errno, name, why);
+        }
+        Some(taken)
     }
 
-    /// Writes a payload of a diverted file to the sink, and counts it. `mid_line`: its first bytes continue a line of the file.
-    pub(super) fn send(&self, file: &DivertedFile, sink: &Sink, payload: Payload<'_>, mid_line: bool, now: u64) {
-        let mid_line = file.mid_line.load(Relaxed) || mid_line;
-        let mut prefix = Text::<300>::new();
+    /// Writes a payload of a diverted file to the sink, or to the next one if that fails, and counts it; the cap has been charged for it.
+    /// `mid_line`: its first bytes continue a line of the file. Returns how many bytes were taken from the program; for the others there is
+    /// no sink.
+    pub(super) fn send(
+        &self,
+        file: &DivertedFile,
+        sink: Sink,
+        payload: Payload<'_>,
+        mid_line: bool,
+        now: u64,
+    ) -> usize {
+        let mut mid_line = file.mid_line.load(Relaxed) || mid_line;
+        let (mut prefix, mut program, mut path) = (Text::<300>::new(), Text::<64>::new(), Text::<PATH>::new());
         if !SETTINGS.fallback_prefix().is_empty() {
             self.fill_prefix(&mut prefix);
         }
-        let dropped = sink.deliver(payload, prefix.as_bytes(), mid_line);
-        let (lines, whole_lines) = payload.lines();
-        count_sent(file, lines, payload.len(), whole_lines, dropped, now);
+        let mut pid = Text::<16>::new();
+        let _ = write!(pid, "{}", process::pid());
+        let _ = write!(program, "{}", Printable(process::program()));
+        if sink.is_daemon() {
+            let _ = write!(path, "{}", self.name());
+        }
+        let header = Header {
+            prefix: prefix.as_bytes(),
+            program: program.as_bytes(),
+            pid: pid.as_bytes(),
+            path: path.as_bytes(),
+        };
+        let (mut taken, mut next) = (0, Some(sink));
+        while let Some(sink) = next.take() {
+            let rest = payload.after(taken);
+            let done = sink.deliver(rest, &header, mid_line);
+            let took = done.sent + done.dropped;
+            if took > 0 {
+                mid_line = !rest.upto(took).lines().1;
+                count_sent(file, &done, rest.upto(took).lines(), now);
+            }
+            taken += took;
+            if done.dropped > 0 {
+                self.say_dropped(sink.name());
+            }
+            if done.failed {
+                next = self.sink(Some(sink.place()));
+            }
+        }
+        cap::uncharge((payload.len() - taken) as u64);
+        taken
+    }
+
+    /// Says that lines are lost.
+    fn say_dropped(&self, sink: &str) {
+        if let Some(more) = MESSAGES.dropped.due() {
+            let dropped = page::counters().dropped_bytes.load(Relaxed);
+            log::warn!(
+                "{}: {sink} does not take its lines in time: {dropped} bytes are lost so far{}",
+                self.name(),
+                More(more)
+            );
+        }
     }
 
     /// TIDEOVER_FALLBACK_PREFIX, with `{path}`, `{name}` and `{pid}` replaced.
     fn fill_prefix(&self, to: &mut Text<300>) {
         let path = self.path();
         let base = path.rsplit(|&b| b == b'/').next().unwrap_or(path);
+        // A name may have newlines and escapes in it, which must not become lines of a log or commands of a terminal.
         let mut rest = SETTINGS.fallback_prefix();
         while let Some((&first, after)) = rest.split_first() {
             if let Some(tail) = rest.strip_prefix(b"{path}") {
-                to.push(path);
+                let _ = write!(to, "{}", Printable(path));
                 rest = tail;
             } else if let Some(tail) = rest.strip_prefix(b"{name}") {
-                to.push(base);
+                let _ = write!(to, "{}", Printable(base));
                 rest = tail;
             } else if let Some(tail) = rest.strip_prefix(b"{pid}") {
                 let _ = write!(to, "{}", process::pid());
@@ -109,11 +174,17 @@ impl Log<'_> {
         }
     }
 
-    /// Says that lines go to `sink` from now on.
-    fn announce_diversion(&self, errno: c_int, sink: &str) {
+    /// Says that lines go to `sink` from now on, and `why`, where the user has not said so.
+    fn announce_diversion(&self, errno: c_int, sink: &str, why: &str) {
         if let Some(more) = MESSAGES.diverted.due() {
             let reason = reason(errno);
-            log::warn!("{}: {reason} ({}), its lines go to {sink}{}", self.name(), ErrnoName(errno), More(more));
+            let (open, close) = if why.is_empty() { ("", "") } else { (" (", ")") };
+            log::warn!(
+                "{}: {reason} ({}), its lines go to {sink}{open}{why}{close}{}",
+                self.name(),
+                ErrnoName(errno),
+                More(more)
+            );
         }
         self.emit(EventKind::Degraded, errno, 0);
     }
@@ -130,7 +201,7 @@ pub(super) fn send_to_pipe(file: &DivertedFile, buffer: Buffer<'_>) -> Option<Wr
     let count = buffer.len();
     let now = sys::now();
     let plain = (1..=ONE_WRITE).contains(&count) && SETTINGS.fallback_prefix().is_empty();
-    if !plain || IS_OLD_KERNEL.load(Relaxed) || file.mid_line.load(Relaxed) || file.is_check_due(now) {
+    if !plain || !output::writes_pipes_at_once() || file.mid_line.load(Relaxed) || file.is_check_due(now) {
         return None;
     }
     let fd = pipe::descriptor(now)?;
@@ -144,26 +215,32 @@ pub(super) fn send_to_pipe(file: &DivertedFile, buffer: Buffer<'_>) -> Option<Wr
     let written = buffer.write_now(fd);
     let sent = written.unwrap_or(&[]);
     if !sent.is_empty() {
-        count_sent(file, payload::newlines(sent), sent.len(), sent.last() == Some(&b'\n'), 0, now);
+        let lines = payload::newlines(sent);
+        let done = Delivery { sent: sent.len(), lines, ..Delivery::default() };
+        count_sent(file, &done, (lines, sent.last() == Some(&b'\n')), now);
     }
     if sent.len() < count {
         cap::uncharge((count - sent.len()) as u64);
     }
     file.end_sending();
-    if matches!(written, Err(libc::EOPNOTSUPP | libc::ENOSYS | libc::EINVAL | libc::EPERM)) {
-        IS_OLD_KERNEL.store(true, Relaxed);
-    }
+    output::learn_from(written.map(<[u8]>::len));
     (!sent.is_empty()).then_some(Written::all(sent.len(), 0))
 }
 
-/// Counts what was diverted; `dropped` of the bytes were not taken by the reader.
-fn count_sent(file: &DivertedFile, lines: u64, bytes: usize, whole_lines: bool, dropped: usize, now: u64) {
-    file.count(lines, bytes as u64, whole_lines, now);
+/// Counts what was taken from the program: `of` says how many newlines were in it, and whether the last byte was one.
+fn count_sent(file: &DivertedFile, done: &Delivery, of: (u64, bool), now: u64) {
+    let (lines, whole_lines) = of;
+    let lost = lines - done.lines;
+    file.count(done.lines, done.sent as u64, whole_lines, now);
     let counters = page::counters();
-    page::add(&counters.diverted_writes, 1);
-    page::add(&counters.diverted_bytes, (bytes - dropped) as u64);
-    page::add(&counters.diverted_lines, lines);
-    if dropped > 0 {
-        page::add(&counters.dropped_bytes, dropped as u64);
+    if done.sent > 0 {
+        page::add(&counters.diverted_writes, 1);
+    }
+    page::add(&counters.diverted_bytes, done.sent as u64);
+    page::add(&counters.diverted_lines, done.lines);
+    if done.dropped > 0 {
+        file.count_lost(lost, done.dropped as u64);
+        page::add(&counters.dropped_bytes, done.dropped as u64);
+        page::add(&counters.dropped_lines, lost);
     }
 }

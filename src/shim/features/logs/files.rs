@@ -57,6 +57,10 @@ pub struct DivertedFile {
     pub lines: AtomicU64,
     /// Bytes that went elsewhere.
     pub bytes: AtomicU64,
+    /// Lines that were lost, because the sink's reader did not take them in time.
+    pub lost_lines: AtomicU64,
+    /// Bytes that were lost so.
+    pub lost_bytes: AtomicU64,
     /// The last diverted byte was no newline: the rest of that line must follow it.
     pub mid_line: AtomicBool,
     /// The file ended in the middle of a line when it was diverted.
@@ -84,6 +88,8 @@ impl DivertedFile {
             since_monotonic: AtomicU64::new(0),
             lines: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
+            lost_lines: AtomicU64::new(0),
+            lost_bytes: AtomicU64::new(0),
             mid_line: AtomicBool::new(false),
             ends_mid_line: AtomicBool::new(false),
             next_check: AtomicU64::new(0),
@@ -200,6 +206,8 @@ pub fn enter(key: Key, path: &[u8], errno: i32) -> Option<(&'static DivertedFile
     file.since_monotonic.store(now, Relaxed);
     file.lines.store(0, Relaxed);
     file.bytes.store(0, Relaxed);
+    file.lost_lines.store(0, Relaxed);
+    file.lost_bytes.store(0, Relaxed);
     file.mid_line.store(false, Relaxed);
     let interval = SETTINGS.get(Id::RecoveryInterval);
     file.gap.store(interval, Relaxed);
@@ -231,6 +239,19 @@ impl DivertedFile {
         self.bytes.fetch_add(bytes, Relaxed);
         self.mid_line.store(!whole_lines, Relaxed);
         self.last_write.store(now, Relaxed);
+    }
+
+    /// Counts what was lost.
+    pub fn count_lost(&self, lines: u64, bytes: u64) {
+        self.lost_lines.fetch_add(lines, Relaxed);
+        self.lost_bytes.fetch_add(bytes, Relaxed);
+    }
+
+    /// None of its lines could go anywhere: it is not diverted.
+    pub fn withdraw(&self) {
+        if self.state.compare_exchange(DIVERTED, CLAIMED, Acquire, Relaxed).is_ok() {
+            self.release();
+        }
     }
 
     /// This file has the path of the diverted one, which was rotated away: the entry is the new file's from now on, and the note of what

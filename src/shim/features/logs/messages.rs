@@ -11,6 +11,8 @@ pub struct Messages {
     pub recovered: Repeated,
     /// There is no sink for the lines of a log.
     pub no_sink: Repeated,
+    /// A sink's reader does not read, and lines are lost.
+    pub dropped: Repeated,
     /// A cap on what may be diverted is reached.
     pub capped: Repeated,
     /// The file that TIDEOVER_FALLBACK names can't be used.
@@ -26,6 +28,7 @@ pub static MESSAGES: Messages = Messages {
     diverted: Repeated::new(),
     recovered: Repeated::new(),
     no_sink: Repeated::new(),
+    dropped: Repeated::new(),
     capped: Repeated::new(),
     unusable_path: Repeated::new(),
     cant_be_created: Repeated::new(),

@@ -10,7 +10,7 @@
 //! - [`recover`] writes to the file again when there is space, [`divert`] sends lines elsewhere; [`cleanup`] frees space, if the user
 //!   has asked for that; [`placeholder`] is for a log that can't be created.
 //! - [`opened`]: what the kernel knows of the open file.
-//! - [`sink`], with [`pipe`] and [`copies`]: where lines go. [`files`]: what is diverted now. [`cap`]: how much may be. [`space`]: is
+//! - [`sink`], with [`evidence`], [`delivery`], [`pipe`] and [`copies`]: where lines go. [`files`]: what is diverted now. [`cap`]: how much may be. [`space`]: is
 //!   there room again?
 //! - [`rule`]: is this a log? [`program`]: is this a program whose files may be logs? [`payload`]: the program's buffers.
 //!   `state::streams`: what standard output was at start. [`messages`]: what is said at most so often.
@@ -20,8 +20,10 @@ mod cap;
 mod cleanup;
 pub mod copies;
 mod decide;
+mod delivery;
 mod divert;
 pub mod dprintf;
+mod evidence;
 pub mod files;
 mod messages;
 pub mod on_full;

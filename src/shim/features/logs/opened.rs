@@ -2,7 +2,6 @@
 #![forbid(unsafe_code)]
 
 use core::cell::OnceCell;
-use core::fmt::Write;
 
 use libc::c_int;
 
@@ -10,7 +9,8 @@ use super::files::Key;
 use super::payload::Payload;
 use super::program;
 use super::rule::{self, Facts, History, Refusal};
-use super::sink::{self, Sink};
+use super::sink::{self, Place, Sink};
+pub(super) use crate::os::links::{descriptor as link, working_directory};
 use crate::os::sys;
 use crate::os::text::Text;
 use crate::state::descriptors;
@@ -129,31 +129,12 @@ impl<'a> Log<'a> {
         mid_line
     }
 
-    /// Where lines of this log can go now.
-    pub(super) fn sink(&self) -> Option<Sink> {
+    /// Where lines of this log can go now, after the place that has just failed.
+    pub(super) fn sink(&self, after: Option<Place>) -> Option<Sink> {
         let is_log =
             |fd: c_int, status: &libc::stat| Log::with_path(fd, status).is_some_and(|log| log.judge(b"\n").is_ok());
-        sink::choose(self.device, &is_log)
+        sink::choose(self.device, &is_log, after)
     }
-}
-
-/// The link in /proc of a descriptor of this thread: a thread may have descriptors of its own (unshare(2)), and those in /proc/self are
-/// the first thread's.
-pub(super) fn link(fd: c_int) -> Text<64> {
-    of_thread(format_args!("fd/{fd}"))
-}
-
-/// The link in /proc of this thread's working directory.
-pub(super) fn working_directory() -> Text<64> {
-    of_thread(format_args!("cwd"))
-}
-
-fn of_thread(what: core::fmt::Arguments<'_>) -> Text<64> {
-    // Since Linux 3.17. Not /proc/TID, since a thread has another number in another pid namespace.
-    let whose = if sys::stat(c"/proc/thread-self", false).is_ok() { "thread-self" } else { "self" };
-    let mut path = Text::new();
-    let _ = write!(path, "/proc/{whose}/{what}");
-    path
 }
 
 /// The directory of a file, by its absolute path.

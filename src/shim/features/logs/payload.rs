@@ -168,6 +168,15 @@ pub fn newlines(mut bytes: &[u8]) -> u64 {
     }
 }
 
+/// For unit tests: the payload of a write of these buffers.
+#[cfg(test)]
+pub fn with_payload<R>(buffers: &[&str], test: impl FnOnce(Payload<'_>) -> R) -> R {
+    let buffer = |text: &&str| iovec { iov_base: text.as_ptr() as *mut _, iov_len: text.len() };
+    let buffers: Vec<iovec> = buffers.iter().map(buffer).collect();
+    // SAFETY: text that nobody writes to, and that outlives the call.
+    test(unsafe { Buffers::new(&buffers) }.payload().expect("text can be read"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -5,13 +5,11 @@
 
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use tideover_contract::settings::{Id, SECOND, sink as sinks};
+use tideover_contract::settings::SECOND;
 
 use super::sink;
 use crate::os::sys;
 use crate::state::descriptors::{self, PIPE};
-use crate::state::settings::SETTINGS;
-use crate::state::streams::{STDERR, STDOUT};
 use crate::state::thread;
 
 /// How long an answer of fstat(2) is valid, nanoseconds.
@@ -50,11 +48,7 @@ pub extern "C" fn changed() {
 /// The descriptor of the first sink, if that is a pipe at its own number whose reader reads. `now` is CLOCK_MONOTONIC in
 /// nanoseconds.
 pub fn descriptor(now: u64) -> Option<i32> {
-    let stream = match SETTINGS.get(Id::Fallback) {
-        sinks::STDOUT => &STDOUT,
-        sinks::STDERR => &STDERR,
-        _ => return None,
-    };
+    let stream = sink::pipe()?;
     let is_valid = (CHECK.invalid_until.load(Relaxed)..CHECK.valid_until.load(Relaxed)).contains(&now);
     // The child of a vfork has descriptors of its own, and its parent's memory.
     let in_vfork = thread::is_in_vfork();
@@ -68,5 +62,5 @@ pub fn descriptor(now: u64) -> Option<i32> {
             CHECK.valid_until.store(now + VALIDITY, Relaxed);
         }
     }
-    (!sink::has_stalled_reader()).then_some(stream.number)
+    sink::is_plain(stream).then_some(stream.number)
 }

@@ -6,6 +6,7 @@ use once_cell::race::OnceBool;
 use tideover_contract::glob;
 use tideover_contract::settings::{Id, on_full, sink as sinks};
 
+use crate::os::sys;
 use crate::state::process::program as name;
 use crate::state::settings::SETTINGS;
 
@@ -19,6 +20,26 @@ const COPIERS: &[u8] = b"dd, cp, mv, install, tar, bsdtar, cpio, rsync, scp, sft
 /// Programs whose standard output is data, while files that they open to append may be logs.
 const FILTERS: &[u8] = b"awk, gawk, mawk, original-awk";
 
+/// Programs that keep other programs' logs. They have their own answer to a full disk (svlogd and s6-log wait, syslog daemons switch), and
+/// what they would send to a sink may come back to them: their standard output may lead to the journal or to themselves.
+const LOGGING_DAEMONS: &[u8] = b"svlogd, s6-log, multilog, tinylog, cyclog, metalog, socklog, syslog-ng, rsyslogd, syslogd, klogd, \
+    sysklogd, systemd-journal*, auditd, audispd*, fluent-bit, fluentd, vector, filebeat, promtail, logstash, nxlog, conmon, logger";
+
+/// Where syslog daemons and journald listen: a process that has a socket of this name is one.
+const ADDRESSES: &[u8] = b"/dev/log, /run/systemd/journal/*";
+
+/// Descriptors below this number are looked at for such a socket.
+const SOCKETS: i32 = 64;
+
+/// Is this a program whose lines must never go to the journal or to a syslog daemon, since it is one, or the source of one?
+pub fn is_logging_daemon() -> bool {
+    glob::any(LOGGING_DAEMONS, name())
+        || (0..SOCKETS).any(|fd| {
+            let mut path = [0; 108];
+            sys::socket_path(fd, false, &mut path).is_ok_and(|path| glob::any(ADDRESSES, path))
+        })
+}
+
 /// Is what this program writes to its standard output data?
 pub fn is_filter() -> bool {
     glob::any(FILTERS, name())
@@ -26,8 +47,8 @@ pub fn is_filter() -> bool {
 
 /// May lines of this program be diverted? Asked first when the program has a file, not at load, since most programs end before that.
 pub fn may_divert() -> bool {
-    static IS_COPIER: OnceBool = OnceBool::new();
-    if IS_COPIER.get_or_init(|| glob::any(COPIERS, name())) {
+    static HAS_OWN_ANSWER: OnceBool = OnceBool::new();
+    if HAS_OWN_ANSWER.get_or_init(|| glob::any(COPIERS, name()) || glob::any(LOGGING_DAEMONS, name())) {
         SETTINGS.switch_off_fallback();
     }
     SETTINGS.get(Id::Fallback) != sinks::OFF

@@ -37,11 +37,12 @@ impl Log<'_> {
         }
         let sink = self.charged_sink(total, errno, now)?;
         // False if the file is written again by now: then the real call is made.
-        file.begin_sending().then(|| {
-            self.send(file, &sink, payload, false, now);
+        let taken = file.begin_sending().then(|| {
+            let taken = self.send(file, sink, payload, false, now);
             file.end_sending();
+            taken
         })?;
-        Some(Written::all(total, 0))
+        (taken > 0).then_some(Written::all(taken, 0))
     }
 
     /// There seems to be room: the first `tail` bytes end a diverted line, the others are for the file.
@@ -51,16 +52,14 @@ impl Log<'_> {
         if tail > 0
             && let Some(sink) = self.charged_sink(tail, errno, now)
         {
-            self.send(file, &sink, payload.upto(tail), true, now);
-            done = tail;
+            done = self.send(file, sink, payload.upto(tail), true, now);
         }
         let reached = self.write_with_note(file, payload.after(done)).unwrap_or(0);
         done += reached;
         if done < payload.len() {
             file.write_failed();
             if let Some(sink) = self.charged_sink(payload.len() - done, errno, now) {
-                self.send(file, &sink, payload.after(done), reached > 0, now);
-                done = payload.len();
+                done += self.send(file, sink, payload.after(done), reached > 0, now);
             }
             file.abandon_recovery();
         }
@@ -94,8 +93,8 @@ impl Log<'_> {
         }
         let log = Log::with_path(self.fd, &status)?;
         descriptors::add(self.fd, LOG);
-        log.divert(payload.after(written), libc::ENOSPC, written > 0)?;
-        Some(Written::all(total, written))
+        let taken = log.divert(payload.after(written), libc::ENOSPC, written > 0).unwrap_or(0);
+        (written + taken > 0).then_some(Written::all(written + taken, written))
     }
 
     /// Ends the file's last line if it has no newline, writes the note of what went elsewhere, and writes the payload. Returns how many
@@ -105,7 +104,7 @@ impl Log<'_> {
         if self.ends_mid_line(file.ends_mid_line.load(Relaxed)) {
             let _ = note.push(b"\n");
         }
-        let sink = self.sink().map_or("nowhere", |sink| sink.name);
+        let sink = self.sink(None).map_or("nowhere", |sink| sink.name());
         fill_note(&mut note, file, sink, payload.first().first() == Some(&b'{'));
         if sys::write(self.fd, note.as_bytes()) != Ok(note.as_bytes().len()) {
             return None;
@@ -114,16 +113,26 @@ impl Log<'_> {
         if errno != 0 {
             return Some(written);
         }
-        let (lines, age) = (file.lines.load(Relaxed), file.age());
+        let (lines, lost, age) = (file.lines.load(Relaxed), file.lost_lines.load(Relaxed), file.age());
         file.recovered();
-        self.announce_recovery(lines, age, sink);
+        self.announce_recovery(lines, lost, age, sink);
         Some(written)
     }
 
     /// Says that lines are written to the file again.
-    fn announce_recovery(&self, lines: u64, age: u64, sink: &str) {
+    fn announce_recovery(&self, lines: u64, lost: u64, age: u64, sink: &str) {
         if let Some(more) = MESSAGES.recovered.due() {
-            log::warn!("{}: recovered after {}, {lines} lines went to {sink}{}", self.name(), Seconds(age), More(more));
+            let mut lost_too = Text::<48>::new();
+            if lost > 0 {
+                let _ = write!(lost_too, ", {lost} were lost");
+            }
+            log::warn!(
+                "{}: recovered after {}, {lines} lines went to {sink}{}{}",
+                self.name(),
+                Seconds(age),
+                lost_too.as_str(),
+                More(more)
+            );
         }
         self.emit(EventKind::Restored, 0, age);
     }
@@ -135,12 +144,25 @@ fn fill_note(to: &mut Text<400>, file: &DivertedFile, sink: &str, json: bool) {
     let from = Time(file.since.load(Relaxed));
     let until = Time(sys::clock(libc::CLOCK_REALTIME));
     let reason = divert::reason(file.errno.load(Relaxed));
-    let _ = if json {
-        writeln!(
+    let (lost_lines, lost_bytes) = (file.lost_lines.load(Relaxed), file.lost_bytes.load(Relaxed));
+    let mut lost = Text::<100>::new();
+    if json {
+        if lost_bytes > 0 {
+            let _ = write!(lost, ",\"lost_lines\":{lost_lines},\"lost_bytes\":{lost_bytes}");
+        }
+        let _ = writeln!(
             to,
-            "{{\"tideover\":\"{reason}\",\"lines\":{lines},\"bytes\":{bytes},\"sent_to\":\"{sink}\",\"from\":\"{from}\",\"until\":\"{until}\"}}"
-        )
-    } else {
-        writeln!(to, "tideover: {reason}: {lines} lines ({bytes} bytes) went to {sink} between {from} and {until}")
-    };
+            "{{\"tideover\":\"{reason}\",\"lines\":{lines},\"bytes\":{bytes}{},\"sent_to\":\"{sink}\",\"from\":\"{from}\",\"until\":\"{until}\"}}",
+            lost.as_str()
+        );
+        return;
+    }
+    if lost_bytes > 0 {
+        let _ = write!(lost, ", {lost_lines} lines ({lost_bytes} bytes) were lost,");
+    }
+    let _ = writeln!(
+        to,
+        "tideover: {reason}: {lines} lines ({bytes} bytes) went to {sink}{} between {from} and {until}",
+        lost.as_str()
+    );
 }

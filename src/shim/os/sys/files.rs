@@ -1,6 +1,7 @@
 //! Files and their filesystems.
 
 use core::ffi::{CStr, c_int, c_uint, c_void};
+use std::io::IoSlice;
 
 use super::{Errno, call};
 
@@ -22,13 +23,27 @@ pub unsafe fn write_raw(fd: c_int, data: *const c_void, count: usize) -> Result<
     call!(SYS_write, fd, data, count)
 }
 
+/// writev(2), once.
+pub fn write_pieces(fd: c_int, pieces: &[IoSlice<'_>]) -> Result<usize, Errno> {
+    call!(SYS_writev, fd, pieces.as_ptr(), pieces.len())
+}
+
+/// Writes to a pipe what it takes at once: does not block, nor raise SIGPIPE if it is to be `silent`. EOPNOTSUPP: the kernel is too old for
+/// that; for `silent` any before Linux 6.18.
+pub fn write_pieces_now(fd: c_int, pieces: &[IoSlice<'_>], silent: bool) -> Result<usize, Errno> {
+    let flags = libc::RWF_NOWAIT | if silent { RWF_NOSIGNAL } else { 0 };
+    call!(SYS_pwritev2, fd, pieces.as_ptr(), pieces.len(), -1isize, -1isize, flags)
+}
+
+/// A flag of pwritev2(2), from linux/fs.h.
+const RWF_NOSIGNAL: c_int = 0x100;
+
 /// Writes to a pipe what it takes at once, of memory that a program passed; neither blocks nor raises SIGPIPE. EOPNOTSUPP before
 /// Linux 6.18.
 ///
 /// # Safety
 /// As for [`write_raw`].
 pub unsafe fn write_now(fd: c_int, data: *const c_void, count: usize) -> Result<usize, Errno> {
-    const RWF_NOSIGNAL: c_int = 0x100;
     let vector = libc::iovec { iov_base: data.cast_mut(), iov_len: count };
     call!(SYS_pwritev2, fd, &raw const vector, 1, -1isize, -1isize, libc::RWF_NOWAIT | RWF_NOSIGNAL)
 }
@@ -84,6 +99,11 @@ pub fn unlink(path: &CStr) -> Result<(), Errno> {
     call!(SYS_unlinkat, libc::AT_FDCWD, path.as_ptr(), 0).map(drop)
 }
 
+/// unlinkat(2): removes the file of this name in the directory that `directory` is open on.
+pub fn unlink_in(directory: c_int, name: &CStr) -> Result<(), Errno> {
+    call!(SYS_unlinkat, directory, name.as_ptr(), 0).map(drop)
+}
+
 /// memfd_create(2): a file in memory, which can be sealed.
 pub fn memory_file(name: &CStr, close_on_exec: bool) -> Result<c_int, Errno> {
     let flags = libc::MFD_ALLOW_SEALING | if close_on_exec { libc::MFD_CLOEXEC } else { 0 };
@@ -108,6 +128,14 @@ pub fn stat(path: &CStr, follow: bool) -> Result<libc::stat, Errno> {
     let mut status = core::mem::MaybeUninit::<libc::stat>::zeroed();
     let flags = if follow { 0 } else { libc::AT_SYMLINK_NOFOLLOW };
     call!(SYS_newfstatat, libc::AT_FDCWD, path.as_ptr(), status.as_mut_ptr(), flags)?;
+    // SAFETY: as in fstat.
+    Ok(unsafe { status.assume_init() })
+}
+
+/// fstatat(2) of the file of this name in the directory that `directory` is open on; of a symbolic link itself.
+pub fn stat_in(directory: c_int, name: &CStr) -> Result<libc::stat, Errno> {
+    let mut status = core::mem::MaybeUninit::<libc::stat>::zeroed();
+    call!(SYS_newfstatat, directory, name.as_ptr(), status.as_mut_ptr(), libc::AT_SYMLINK_NOFOLLOW)?;
     // SAFETY: as in fstat.
     Ok(unsafe { status.assume_init() })
 }

@@ -1,6 +1,7 @@
 //! Memory: mmap(2) and its like.
 
 use core::ffi::{c_int, c_void};
+use std::io::IoSlice;
 
 use super::{Errno, call};
 use crate::arch::SMALLEST_PAGE;
@@ -17,6 +18,26 @@ pub fn map_private(length: usize) -> Result<*mut c_void, Errno> {
 /// `address` is what [`map_private`] returned for this `length`, and nobody refers to that memory any more.
 pub unsafe fn unmap(address: *mut c_void, length: usize) {
     let _ = call!(SYS_munmap, address, length);
+}
+
+/// Puts a page with the first of these bytes into a pipe, if there is room: vmsplice(2). Needs no descriptor and does not block; raises
+/// SIGPIPE. The page is the pipe's from then on.
+pub fn give_page(pipe: c_int, pieces: &[IoSlice<'_>]) -> Result<usize, Errno> {
+    const SPLICE_F_NONBLOCK: c_int = 2;
+    let page = map_private(SMALLEST_PAGE)?;
+    // SAFETY: just mapped with this size, writable, zeroed, and nobody else knows it.
+    let bytes = unsafe { core::slice::from_raw_parts_mut(page.cast::<u8>(), SMALLEST_PAGE) };
+    let mut length = 0;
+    for piece in pieces {
+        let count = piece.len().min(SMALLEST_PAGE - length);
+        bytes[length..length + count].copy_from_slice(&piece[..count]);
+        length += count;
+    }
+    let filled = [IoSlice::new(&bytes[..length])];
+    let answer = call!(SYS_vmsplice, pipe, filled.as_ptr(), 1, SPLICE_F_NONBLOCK);
+    // SAFETY: mapped above; `bytes` is not used any more.
+    unsafe { unmap(page, SMALLEST_PAGE) };
+    answer
 }
 
 /// mmap(2) of a whole file, shared and writable: at a place of the kernel's choice, or `instead` of what is mapped there.

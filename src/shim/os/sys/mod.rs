@@ -11,6 +11,7 @@ mod poll;
 mod processes;
 mod signals;
 mod sockets;
+mod terminals;
 mod time;
 
 pub use self::descriptors::*;
@@ -21,6 +22,7 @@ pub use self::poll::*;
 pub use self::processes::*;
 pub use self::signals::*;
 pub use self::sockets::*;
+pub use self::terminals::*;
 pub use self::time::*;
 pub use super::errno::{Errno, errno, set_errno};
 

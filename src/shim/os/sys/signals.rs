@@ -40,6 +40,20 @@ pub fn restore_signals(mask: u64) {
     let _ = call!(SYS_rt_sigprocmask, libc::SIG_SETMASK, &raw const mask, 0, 8);
 }
 
+/// rt_sigpending(2): is this signal, which is blocked, pending?
+pub fn is_pending(signal: c_int) -> bool {
+    let mut pending = 0u64;
+    call!(SYS_rt_sigpending, &raw mut pending, 8).is_ok() && pending & 1 << (signal - 1) != 0
+}
+
+/// rt_sigtimedwait(2) without waiting: takes one pending signal of this number, which is blocked. One that was sent to this thread comes
+/// before one that was sent to the process.
+pub fn take_signal(signal: c_int) {
+    let set = 1u64 << (signal - 1);
+    let now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    let _ = call!(SYS_rt_sigtimedwait, &raw const set, 0, &raw const now, 8);
+}
+
 /// Has this signal a handler that interrupts calls that block: one without SA_RESTART?
 pub fn interrupts(signal: c_int) -> bool {
     let mut action = KernelAction::new();

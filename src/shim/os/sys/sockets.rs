@@ -1,12 +1,60 @@
 //! Sockets.
 
 use core::ffi::c_int;
+use std::io::IoSlice;
 
 use super::{Errno, block_signals, call, close, restore_signals};
 
-/// sendto(2) without address, never raising SIGPIPE, never blocking.
-pub fn send(fd: c_int, bytes: &[u8]) -> Result<usize, Errno> {
-    call!(SYS_sendto, fd, bytes.as_ptr(), bytes.len(), libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT, 0, 0)
+/// sendmsg(2) without address, never raising SIGPIPE, never blocking.
+pub fn send_pieces(fd: c_int, pieces: &[IoSlice<'_>]) -> Result<usize, Errno> {
+    // SAFETY: all zero bytes are a valid msghdr: no address, no pieces, no control messages.
+    let mut message: libc::msghdr = unsafe { core::mem::zeroed() };
+    message.msg_iov = pieces.as_ptr().cast_mut().cast();
+    message.msg_iovlen = pieces.len() as _;
+    call!(SYS_sendmsg, fd, &raw const message, libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT)
+}
+
+/// A datagram socket that is connected to the AF_UNIX socket of this path, and does not block.
+pub fn connect_datagram(path: &[u8]) -> Result<c_int, Errno> {
+    // SAFETY: all zero bytes are a valid sockaddr_un.
+    let mut address: libc::sockaddr_un = unsafe { core::mem::zeroed() };
+    address.sun_family = libc::AF_UNIX as _;
+    // Its last byte stays zero.
+    if path.len() >= address.sun_path.len() {
+        return Err(libc::ENAMETOOLONG);
+    }
+    for (to, &from) in address.sun_path.iter_mut().zip(path) {
+        *to = from as _;
+    }
+    let kind = libc::SOCK_DGRAM | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
+    let fd = call!(SYS_socket, libc::AF_UNIX, kind, 0)? as c_int;
+    match call!(SYS_connect, fd, &raw const address, size_of::<libc::sockaddr_un>()) {
+        Ok(_) => Ok(fd),
+        Err(errno) => {
+            close(fd);
+            Err(errno)
+        }
+    }
+}
+
+/// The path of an AF_UNIX socket's peer (getpeername(2)), or of the socket itself (getsockname(2)), into `to`: the part that was filled in,
+/// which is empty if it has none.
+pub fn socket_path(fd: c_int, peer: bool, to: &mut [u8; 108]) -> Result<&[u8], Errno> {
+    // SAFETY: all zero bytes are a valid sockaddr_un.
+    let mut address: libc::sockaddr_un = unsafe { core::mem::zeroed() };
+    let mut size = size_of::<libc::sockaddr_un>() as libc::socklen_t;
+    if peer {
+        call!(SYS_getpeername, fd, &raw mut address, &raw mut size)?;
+    } else {
+        call!(SYS_getsockname, fd, &raw mut address, &raw mut size)?;
+    }
+    if i32::from(address.sun_family) != libc::AF_UNIX {
+        return Ok(&[]);
+    }
+    for (to, &from) in to.iter_mut().zip(&address.sun_path) {
+        *to = from as u8;
+    }
+    Ok(to.split(|&byte| byte == 0).next().unwrap_or(&[]))
 }
 
 /// getsockopt(2) of an int of SOL_SOCKET.
