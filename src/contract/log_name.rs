@@ -18,6 +18,17 @@ pub const DIRECTORIES: &[u8] = b"log, logs";
 /// names are logs: PostgreSQL's collector, Tomcat, multilog and svlogd.
 pub const BELOW_LIB: &[u8] = b"*.csv, *.json, *.jsonl, *.txt, current";
 
+/// Names of results, which are a log's in a directory of logs only if the name says so: `logs/events.log.csv`.
+pub const RESULTS: &[u8] = b"*.csv, *.tsv, *.jsonl, *.ndjson, *.xml, *.html, *.yaml, *.yml, *.toml, *.conf, *.parquet";
+
+/// Words that say that a file is a log.
+const WORDS: &[u8] = b"[Ll][Oo][Gg], [Ll][Oo][Gg][Ss], LOG, errlog, errorlog, accesslog, eventlog, syslog, weblog";
+
+/// Does one of the words of this name, without its directory, say that it is a log: `app.log`, `access_log`, `log-7.jsonl`?
+pub fn says_log(name: &[u8]) -> bool {
+    name.split(|byte| matches!(byte, b'.' | b'-' | b'_')).any(|word| glob::any(WORDS, word))
+}
+
 /// Is a file of this name, without its directory, a log whatever lies beside it?
 pub fn is_certain(name: &[u8]) -> bool {
     glob::any(CERTAIN, name)
@@ -32,7 +43,10 @@ pub fn is_likely(name: &[u8]) -> bool {
 pub fn is_in_log_directory(directory: &[u8], name: &[u8]) -> bool {
     let components = || directory.split(|&byte| byte == b'/').filter(|component| !component.is_empty());
     components().any(|component| glob::any(DIRECTORIES, component))
-        && (!components().any(|component| component == b"lib") || glob::any(BELOW_LIB, name))
+        && match components().any(|component| component == b"lib") {
+            true => glob::any(BELOW_LIB, name),
+            false => !glob::any(RESULTS, name) || says_log(name),
+        }
 }
 
 /// Does anything in this path say that the file is a log? An empty path is none.
@@ -60,10 +74,17 @@ mod tests {
             "/var/lib/postgresql/log/today.csv",
             "/var/lib/x/app.log",
             "/run/app.stderr",
+            "/srv/logs/app.json",
+            "/srv/logs/app-log.jsonl",
+            "/srv/logs/access.log.csv",
         ] {
             assert!(is_like_a_log(path.as_bytes()), "{path}");
         }
         for path in ["/a/catalog", "/data/base.db", "/a/blog", "/a/log4j.xml", "/var/lib/kafka/logs/0.index", "", "/"] {
+            assert!(!is_like_a_log(path.as_bytes()), "{path}");
+        }
+        for path in ["/srv/logs/run7.csv", "/srv/logs/catalog.tsv", "/srv/logs/metrics.jsonl", "/srv/logs/blog.ndjson"]
+        {
             assert!(!is_like_a_log(path.as_bytes()), "{path}");
         }
     }

@@ -74,4 +74,5 @@ refusals! {
     Control "control" Yields "what was to be written is not text (control characters)";
     BinaryHead "binary_head" Yields "the file does not begin as text";
     DatabaseBeside "database_beside" Firm "a database's files lie beside it";
+    Copied "copied" Yields "its writer copies it from another file";
 }

@@ -26,19 +26,27 @@ pub fn survives(name: &str, kind: Kind, run: impl Fn(&Path) -> Run) {
     told_in_page(&told, &account);
 }
 
-/// For programs whose standard output is the log: the lines are on standard error.
-pub fn survives_on_stderr(name: &str, kind: Kind, run: impl Fn(&Path) -> Run) {
-    survives_on_stderr_with(name, ">>", kind, run);
-}
-
-/// As [`survives_on_stderr`], with its own way to send standard output to the log: `>` or `>>`.
-pub fn survives_on_stderr_with(name: &str, redirection: &str, kind: Kind, run: impl Fn(&Path) -> Run) {
+/// Both runs of a program whose standard output is the log, by `>` or `>>`.
+fn redirected(name: &str, redirection: &str, kind: Kind, run: impl Fn(&Path) -> Run) -> (Told, Told) {
     let script = format!("log=$1; shift; exec \"$@\" {redirection}\"$log\"");
-    let (_, told) = through(name, kind, |log| {
+    through(name, kind, |log| {
         let real = run(log);
         let shell = sh(&script).arg("sh");
         shell.arg(log).args(real.command())
-    });
+    })
+}
+
+/// For programs whose standard output is a result: they fail as without the library, and no line is anywhere else.
+pub fn fails_as_without(name: &str, redirection: &str, kind: Kind, run: impl Fn(&Path) -> Run) {
+    let (plain, told) = redirected(name, redirection, kind, run);
+    assert_eq!((told.outcome.status, &told.file), (plain.outcome.status, &plain.file), "{}", told.outcome);
+    assert_eq!(told.outcome.stdout, plain.outcome.stdout);
+    assert!(told.on_stderr().in_sink.is_empty(), "{}", told.outcome);
+}
+
+/// For programs whose standard output is the log: the lines are on standard error.
+pub fn survives_on_stderr(name: &str, kind: Kind, run: impl Fn(&Path) -> Run) {
+    let (_, told) = redirected(name, ">>", kind, run);
     let account = told.on_stderr();
     nothing_lost(&told, &account);
     account.markers_tell_all();

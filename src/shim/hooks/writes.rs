@@ -26,8 +26,8 @@ hooks! {
     pwritev2(fd: c_int, buffers: *const iovec, count: c_int, at: off64_t, flags: c_int) -> ssize_t = placing(fd, History::PWRITE);
     pwritev64v2(fd: c_int, buffers: *const iovec, count: c_int, at: off64_t, flags: c_int) -> ssize_t
         = placing(fd, History::PWRITE);
-    fsync(fd: c_int) -> c_int = showing(fd, History::FSYNC);
-    fdatasync(fd: c_int) -> c_int = showing(fd, History::FDATASYNC);
+    fsync(fd: c_int) -> c_int = syncing(fd, History::FSYNC);
+    fdatasync(fd: c_int) -> c_int = syncing(fd, History::FDATASYNC);
     sync_file_range(fd: c_int, at: off64_t, count: off64_t, flags: c_uint) -> c_int = showing(fd, History::SYNC_FILE_RANGE);
     fallocate(fd: c_int, mode: c_int, at: off64_t, count: off64_t) -> c_int = placing(fd, History::FALLOCATE);
     fallocate64(fd: c_int, mode: c_int, at: off64_t, count: off64_t) -> c_int = placing(fd, History::FALLOCATE);
@@ -82,6 +82,18 @@ unsafe fn showing<R: Answer>(_: impl Fn() -> Call, mut real: impl FnMut() -> R, 
         descriptors::add(fd, u32::from(done.bits()));
     }
     real()
+}
+
+/// A call that puts its descriptor's file on the disk; an error while lines of the file are elsewhere.
+#[inline(always)]
+unsafe fn syncing(_: impl Fn() -> Call, mut real: impl FnMut() -> c_int, fd: c_int, done: History) -> c_int {
+    logs::syncs::note(fd, u32::from(done.bits()));
+    let answer = real();
+    if answer == 0 && logs::files::any() && logs::syncs::is_untrue(fd) {
+        set_errno(libc::ENOSPC);
+        return -1;
+    }
+    answer
 }
 
 /// The same, where the call needs space, and may wait for it.

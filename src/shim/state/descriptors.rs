@@ -18,8 +18,10 @@ use crate::state::{page, thread, usage};
 /// The table has marks for descriptors below this number.
 pub const NUMBERS: usize = 65536;
 
-/// The lowest byte: what the program did with it that writers of logs don't do (`contract`'s refusals for logs).
-pub const HISTORY: u32 = 0xff;
+/// Seven bits: what the program did with it that writers of logs don't do (`contract`'s refusals for logs).
+pub const HISTORY: u32 = 0x7f;
+/// It was synced, but not often.
+pub const SYNCED: u32 = 0x80;
 /// It was found to be a log, while its filesystem was full.
 pub const LOG: u32 = 0x100;
 /// It is not a regular file.
@@ -250,7 +252,7 @@ extern "C" fn forget_flush(fd: i32, history: u32) {
     if let Some(known) = entry(fd).filter(|_| !thread::is_in_vfork()) {
         // If the number is open on another file by now, these marks are found out again, so they may be forgotten. A history of that
         // file must be kept: `add` has removed FLUSHING when it added one.
-        let found = LOG | OTHER | PIPE | FILE;
+        let found = LOG | OTHER | PIPE | FILE | SYNCED;
         let ended = |known: u32| if known & FLUSHING != 0 { found | FLUSHING | history } else { found };
         let _ = known.fetch_update(Relaxed, Relaxed, |known| Some(known & !ended(known)));
     }

@@ -87,27 +87,6 @@ fn deliver(line: &[u8]) {
         Err(libc::EMFILE | libc::ENFILE) if kind == libc::S_IFCHR => write_when_ready(line),
         Err(_) => {}
     }
-<<<<<<< HEAD
-    let _ = match kind {
-        libc::S_IFSOCK => sys::send(STDERR, line),
-        // With `stty tostop`, SIGTTOU stops a background job that writes to its terminal. A message of the library's must not do that.
-        libc::S_IFCHR => {
-            let own = sys::block_signals();
-            let written = sys::write(STDERR, line);
-            if let Ok(own) = own {
-                sys::restore_signals(own);
-            }
-            written
-        }
-        _ => sys::write(STDERR, line),
-    };
-}
-
-/// Does the line fit into the file below the limit on file sizes? A write beyond that raises SIGXFSZ.
-fn fits(status: &libc::stat, line: &[u8]) -> bool {
-    status.st_mode & libc::S_IFMT != libc::S_IFREG
-        || (status.st_size as u64).saturating_add(line.len() as u64) <= sys::file_size_limit()
-=======
 }
 
 /// Writes to a terminal that says that it can be written, without signals: SIGTTOU would stop a job in the background.
@@ -120,7 +99,6 @@ fn write_when_ready(line: &[u8]) {
         let _ = sys::write(STDERR, line);
         sys::restore_signals(own);
     }
->>>>>>> 5a34de3 (A sink can neither block the program nor signal it, by the kernel's word; a sink that fails is no sink; auto: lines go only where messages go)
 }
 
 /// A message that may repeat.

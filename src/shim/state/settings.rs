@@ -178,23 +178,18 @@ impl Settings {
         self.values[Id::Fallback as usize].store(settings::sink::OFF, Relaxed);
     }
 
-<<<<<<< HEAD
-    /// Stores a setting that is a text.
-    ///
-    /// # Safety
-    /// Nothing else uses the settings meanwhile, or has a text of theirs.
-    unsafe fn put_text(&self, index: usize, value: &[u8]) {
-        // SAFETY: the caller promises that there is no other reference to the texts.
-=======
     /// Nothing is diverted in this process, and nothing is said.
     pub fn be_silent(&self) {
         self.switch_off_fallback();
         self.values[Id::Log as usize].store(settings::log_level::OFF, Relaxed);
     }
 
-    fn put_text(&self, index: usize, value: &[u8]) {
-        // SAFETY: called by `read` only, see there.
->>>>>>> 5a34de3 (A sink can neither block the program nor signal it, by the kernel's word; a sink that fails is no sink; auto: lines go only where messages go)
+    /// Stores a setting that is a text.
+    ///
+    /// # Safety
+    /// Nothing else uses the settings meanwhile, or has a text of theirs.
+    unsafe fn put_text(&self, index: usize, value: &[u8]) {
+        // SAFETY: the caller promises that there is no other reference to the texts.
         let texts = unsafe { &mut *TABLE.0.get() };
         match index {
             i if i == Id::PageDir as usize => texts.page_dir.set(value),
@@ -239,9 +234,6 @@ impl Read<'_> {
     }
 }
 
-<<<<<<< HEAD
-/// Iterates over the variables whose names begin with TIDEOVER_, as (name, value).
-=======
 /// The value of an environment variable; the first, if there are several.
 ///
 /// # Safety
@@ -268,8 +260,7 @@ pub unsafe fn variable<'a>(mut environment: *const *const c_char, name: &[u8]) -
     }
 }
 
-/// The variables that begin with TIDEOVER_, as (name, value).
->>>>>>> 5a34de3 (A sink can neither block the program nor signal it, by the kernel's word; a sink that fails is no sink; auto: lines go only where messages go)
+/// Iterates over the variables whose names begin with TIDEOVER_, as (name, value).
 #[derive(Clone, Copy)]
 struct Environment<'a> {
     /// The entry that is looked at next, in the array that [`Settings::read`] was given; NULL: there is no array.

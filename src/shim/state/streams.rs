@@ -76,11 +76,6 @@ pub fn remember() -> bool {
     to_file
 }
 
-/// Is this the file that standard output or standard error was at start?
-pub fn is_either(status: &libc::stat) -> bool {
-    STDOUT.is_file(status) || STDERR.is_file(status)
-}
-
 impl Stream {
     const fn new(number: i32) -> Stream {
         Stream { number, open: AtomicBool::new(false), device: AtomicU64::new(0), inode: AtomicU64::new(0) }

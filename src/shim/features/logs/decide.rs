@@ -207,7 +207,7 @@ fn divert_rest(fd: c_int, status: &libc::stat, payload: Payload<'_>, answer: ssi
         return None;
     }
     let log = Log::with_path(fd, status);
-    let judged = log.as_ref().map_or(Err(Refusal::NoPath), |log| log.judge(payload.first()));
+    let judged = log.as_ref().map_or(Err(Refusal::NoPath), |log| log.judge(payload.after(reached).first()));
     if answer < 0 {
         count_full(errno, judged.is_ok());
     }

@@ -13,7 +13,7 @@ use super::files::{self, DivertedFile};
 use super::messages::MESSAGES;
 use super::opened::{Log, PATH};
 use super::payload::{self, Buffer, Payload, Written};
-use super::sink::Sink;
+use super::sink::{Place, Sink};
 use super::{cap, pipe};
 use crate::os::output;
 use crate::os::sys;
@@ -75,6 +75,11 @@ impl Log<'_> {
             file.ends_mid_line.store(ends_mid_line, Relaxed);
         }
         let (name, why) = (sink.name(), sink.why);
+        // On standard error the message comes first: the lines may begin with the rest of one.
+        let is_first = new && sink.place() == Place::Stderr;
+        if is_first {
+            self.announce_diversion(errno, name, why);
+        }
         let taken = self.send(file, sink, payload, new && ends_mid_line, now);
         file.end_sending();
         if taken == 0 {
@@ -84,7 +89,7 @@ impl Log<'_> {
             self.say_no_sink(errno);
             return None;
         }
-        if new {
+        if new && !is_first {
             self.announce_diversion(errno, name, why);
         }
         Some(taken)

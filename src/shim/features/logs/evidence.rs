@@ -18,7 +18,8 @@ const JOURNAL_STREAMS: &[u8] = b"/run/systemd/journal/stdout";
 /// Why a stream carries messages, in words that stand after "its lines go to stdout".
 pub fn reason(stream: &Stream, fd: i32, status: &libc::stat, is_log: IsLog<'_>) -> Option<&'static str> {
     let is_stdout = stream.number == STDOUT.number;
-    if is_stdout && is_cgi() {
+    // The answer to a request, also where standard error is made a part of it.
+    if is_cgi() && STDOUT.is_file(status) {
         return None;
     }
     match status.st_mode & libc::S_IFMT {

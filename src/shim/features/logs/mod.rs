@@ -12,6 +12,7 @@
 //! - [`opened`]: what the kernel knows of the open file.
 //! - [`sink`], with [`evidence`], [`delivery`], [`pipe`] and [`copies`]: where lines go. [`files`]: what is diverted now. [`cap`]: how much may be. [`space`]: is
 //!   there room again?
+//! - [`syncs`]: how often does the program sync a file?
 //! - [`rule`]: is this a log? [`program`]: is this a program whose files may be logs? [`payload`]: the program's buffers.
 //!   `state::streams`: what standard output was at start. [`messages`]: what is said at most so often.
 
@@ -37,6 +38,7 @@ pub mod rule;
 mod sink;
 mod space;
 pub mod stdio;
+pub mod syncs;
 
 use crate::os::sys;
 use files::Key;

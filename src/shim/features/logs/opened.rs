@@ -8,12 +8,13 @@ use libc::c_int;
 use super::files::Key;
 use super::payload::Payload;
 use super::program;
-use super::rule::{self, Facts, History, Refusal};
+use super::rule::{self, Facts, Refusal};
 use super::sink::{self, Place, Sink};
+use super::syncs;
 pub(super) use crate::os::links::{descriptor as link, working_directory};
 use crate::os::sys;
 use crate::os::text::Text;
-use crate::state::descriptors;
+use crate::state::descriptors::{self, SYNCED};
 use crate::state::report::Printable;
 use crate::state::settings::SETTINGS;
 use crate::state::streams;
@@ -22,6 +23,12 @@ use crate::state::streams;
 pub(super) const PATH: usize = 1024;
 /// How many of the file's first bytes are looked at.
 const HEAD: usize = 512;
+/// How many bytes of what is written are compared with what may have been read.
+const SAMPLE: usize = 64;
+/// Fewer bytes may be the same by chance.
+const SHORTEST_SAMPLE: usize = 16;
+/// Descriptors below this number are looked at for a file that is copied.
+const SOURCES: i32 = 64;
 
 /// An open regular file.
 pub(super) struct Log<'a> {
@@ -76,20 +83,51 @@ impl<'a> Log<'a> {
     /// Is this a log? `text` is the beginning of what is to be written.
     pub(super) fn judge(&self, text: &[u8]) -> Result<(), Refusal> {
         let mut head = [0u8; HEAD];
+        let is_stderr = streams::STDERR.is_file(self.status);
+        let flags = sys::status_flags(self.fd).unwrap_or(0);
+        let is_result = streams::STDOUT.is_file(self.status) && !is_stderr;
+        let at_end = || sys::offset(self.fd) == Ok(self.size());
+        let marks = descriptors::marks(self.fd);
         let facts = Facts {
             path: self.path(),
-            flags: sys::status_flags(self.fd).unwrap_or(0),
+            flags,
             regular: true,
-            standard: streams::is_either(self.status) && !program::is_filter(),
-            stderr: streams::STDERR.is_file(self.status),
-            history: History::from_bits(descriptors::marks(self.fd) as u8),
+            standard: is_stderr && !program::is_filter(),
+            at_end: flags & libc::O_APPEND == 0 && !is_result && at_end(),
+            stderr: is_stderr,
+            history: syncs::history(self.fd, marks),
+            synced: marks & SYNCED != 0,
             positioned: false,
             payload: text,
             head: self.head(&mut head),
             include: SETTINGS.logs(),
             exclude: SETTINGS.logs_except(),
+            copied: Some(&|| self.is_copied(text)),
         };
         rule::judge(&facts, || database_beside(self.path()))
+    }
+
+    /// Does `text`, which is to be written next, stand in another file that this process reads: where this file is now, or where the last
+    /// read ended that was as long as the text? Then its writer reads and writes in step: it copies.
+    fn is_copied(&self, text: &[u8]) -> bool {
+        let sample = text.get(..SAMPLE).unwrap_or(text);
+        let here = sys::offset(self.fd).unwrap_or(u64::MAX);
+        let mut bytes = [0u8; SAMPLE];
+        sample.len() >= SHORTEST_SAMPLE
+            && (0..SOURCES).filter(|&fd| fd != self.fd).any(|fd| {
+                let is_read = sys::status_flags(fd).is_ok_and(|flags| flags & libc::O_ACCMODE != libc::O_WRONLY);
+                let is_other = |status: &libc::stat| {
+                    status.st_mode & libc::S_IFMT == libc::S_IFREG && Key::of_file(status) != self.key
+                };
+                is_read
+                    && sys::fstat(fd).is_ok_and(|status| is_other(&status))
+                    && sys::offset(fd).is_ok_and(|read| {
+                        [here, read.wrapping_sub(text.len() as u64)]
+                            .into_iter()
+                            .filter(|&at| at < read)
+                            .any(|at| sys::read_at(fd, &mut bytes, at).is_ok_and(|found| found.starts_with(sample)))
+                    })
+            })
     }
 
     /// The file's first bytes; empty if it can't be read.

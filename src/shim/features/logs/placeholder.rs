@@ -48,13 +48,16 @@ pub fn make(at: c_int, path: &CStr, flags: c_int, mode: u32, errno: c_int) -> Op
         flags,
         regular: true,
         standard: false,
+        at_end: false,
         stderr: false,
         history: History::default(),
+        synced: false,
         positioned: false,
         payload: b"\n",
         head: b"",
         include: SETTINGS.logs(),
         exclude: SETTINGS.logs_except(),
+        copied: None,
     };
     rule::judge(&facts, || database_beside(path.as_bytes())).ok()?;
     if path.as_bytes().len() > LONGEST {

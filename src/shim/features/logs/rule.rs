@@ -4,12 +4,16 @@
 //! No fact decides alone. Redis's append-only file, a git reflog and an mbox are opened exactly as a text log is, a
 //! reused LevelDB WAL has the flags of LevelDB's own log, and Cassandra appends lines of text to `nb_txn_flush_8af7.log`. So
 //! a log's file must satisfy all of these:
-//! 1. It is opened to append, and not in a way that only data is opened.
-//! 2. No call that writers of logs do not make was made with its descriptor, such as fsync(2) ([`History`]).
+//! 1. It is opened to append, or named like a log and written at its end; and not in a way that only data is opened.
+//! 2. No call that writers of logs do not make was made with its descriptor, such as fsync(2) after each record ([`History`]).
 //! 3. It has no name that other files than logs have ([`DENIED`]).
 //! 4. It has a name that logs have ([`log_name`]).
 //! 5. It begins with text, and text is to be written, of no kind that data has ([`CONTENTS`]).
 //! 6. There are no files of a database in its directory ([`DATABASE_FILES`]).
+//! 7. Its writer does not copy it from another file.
+//!
+//! `command > app.log` without O_APPEND is a result, whatever it is called: whoever started the command takes its exit status as the receipt
+//! (`command > app.log && rm source`). With `2>&1`, the file holds messages.
 //!
 //! The user's globs: a file that TIDEOVER_LOGS_EXCEPT names is never a log. One that TIDEOVER_LOGS names satisfies 4, and each refusal
 //! is overruled whose [`Weight`] is `Yields`: those that an unusual log gets for mode "w", fsync(2) per line or control characters.
@@ -34,13 +38,18 @@ pub struct Facts<'a> {
     pub flags: i32,
     /// fstat(2) says S_ISREG.
     pub regular: bool,
-    /// Descriptor 1 or 2 was open on this inode when the process started. Counts as O_APPEND, for many logs are made by `> app.log`.
+    /// Descriptor 2, or both 1 and 2, were open on this inode when the process started. Counts as O_APPEND, for many logs are made by
+    /// `> app.log 2>&1`.
     pub standard: bool,
+    /// The file was not opened to append, but its offset is its size, and descriptor 1 was not open on it when the process started.
+    pub at_end: bool,
     /// Descriptor 2 was open on this inode when the process started. Counts as a log's name: `2> errors` are messages, while
     /// `sort x > result && rm x` is data.
     pub stderr: bool,
     /// What calls were made with this descriptor so far.
     pub history: History,
+    /// The file was synced now and then, but not often enough for that to be in `history`.
+    pub synced: bool,
     /// This call is of the pwrite(2) family.
     pub positioned: bool,
     /// What was to be written. The first 4096 bytes are looked at.
@@ -51,6 +60,8 @@ pub struct Facts<'a> {
     pub include: &'a [u8],
     /// TIDEOVER_LOGS_EXCEPT, in the form of `include`.
     pub exclude: &'a [u8],
+    /// Asked when all else is as a log's: does what is to be written stand in another file, at the place that its writer has just read?
+    pub copied: Option<&'a dyn Fn() -> bool>,
 }
 
 /// Calls with a descriptor that writers of logs don't make. Seven bits: the table of descriptors has a byte for it.
@@ -225,6 +236,10 @@ const DENIED: &[Group] = &[
 /// Names that `2>` does not make a log's.
 const RESULTS: &[u8] = b"*.csv, *.tsv, *.json, *.jsonl, *.ndjson, *.xml, *.html, *.yaml, *.yml, *.toml, *.conf";
 
+/// Names of logs that somebody may rely on as records. A writer that ever syncs such a file wants it on the disk.
+const RECORDS: &[u8] =
+    b"*transaction*, *ledger*, *payment*, *billing*, *invoice*, *order*, *journal*, *audit*, *replay*, *commit*";
+
 /// Rule 6. What a directory holds in which a *.log is not a log: LevelDB, RocksDB; Kafka; HSQLDB, whose log is appended text;
 /// BookKeeper; Berkeley DB.
 const DATABASE_FILES: &[u8] =
@@ -267,8 +282,11 @@ pub fn judge(facts: &Facts<'_>, database_beside: impl FnOnce() -> bool) -> Resul
     unless_included(facts.positioned, Refusal::Positioned)?;
     // The bits of O_SYNC include O_DSYNC.
     let synchronous = (facts.flags & O_SYNC != 0).then_some(Refusal::Synchronous);
-    match (facts.flags & O_APPEND != 0 || facts.standard, synchronous.or(facts.history.reason())) {
+    let record = (facts.synced && glob::any(RECORDS, name.base)).then_some(Refusal::Fsync);
+    let durable = synchronous.or(facts.history.reason()).or(record);
+    match (facts.flags & O_APPEND != 0 || facts.standard, durable) {
         (false, Some(durable)) if included => return Err(durable),
+        (false, None) if facts.at_end && log_name::says_log(name.base) => {}
         (false, _) => unless_included(true, Refusal::NotAppended)?,
         (true, Some(durable)) => unless_included(true, durable)?,
         (true, None) => {}
@@ -295,6 +313,7 @@ pub fn judge(facts: &Facts<'_>, database_beside: impl FnOnce() -> bool) -> Resul
     unless_included(payload.iter().any(is_control), Refusal::Control)?;
     // TIDEOVER_LOGS overrules this: logrotate's copytruncate under a writer without O_APPEND leaves a log that begins with NUL bytes.
     unless_included(head.iter().any(is_control), Refusal::BinaryHead)?;
+    unless_included(facts.copied.is_some_and(|copied| copied()), Refusal::Copied)?;
     unless_included(!certain && database_beside(), Refusal::DatabaseBeside)
 }
 

@@ -140,6 +140,11 @@ pub fn stat_in(directory: c_int, name: &CStr) -> Result<libc::stat, Errno> {
     Ok(unsafe { status.assume_init() })
 }
 
+/// lseek(2) to nowhere: the offset of an open file.
+pub fn offset(fd: c_int) -> Result<u64, Errno> {
+    call!(SYS_lseek, fd, 0, libc::SEEK_CUR).map(|at| at as u64)
+}
+
 /// stat(2): how many names a file has; of a folder in /proc, two and one for each folder in it.
 #[allow(clippy::unnecessary_cast, reason = "32 bits wide on some architectures")]
 pub fn link_count(path: &CStr) -> Result<u64, Errno> {

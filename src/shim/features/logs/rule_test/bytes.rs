@@ -47,13 +47,16 @@ fn no_bytes_make_it_panic() {
             flags: random.next() as i32 & random.next() as i32 & random.next() as i32 | O_APPEND,
             regular: true,
             standard: bits & 1 != 0,
+            at_end: bits & 48 == 48,
             stderr: bits & 2 != 0,
             history: History::from_bits((bits >> 8) as u8 & (bits >> 16) as u8 & (bits >> 24) as u8),
+            synced: bits & 64 != 0,
             positioned: bits & 12 == 12,
             payload: &payload,
             head: &head,
             include: &include,
             exclude: &exclude,
+            copied: None,
         };
         let judged = judge(&facts, || false);
         // Whatever is a log is one by these.

@@ -21,13 +21,16 @@ pub const fn opened(path: &'static str, flags: i32) -> Case {
         flags,
         regular: true,
         standard: false,
+        at_end: false,
         stderr: false,
         history: History::from_bits(0),
+        synced: false,
         positioned: false,
         payload: LINE,
         head: LINE,
         include: b"",
         exclude: b"",
+        copied: None,
     };
     Case { facts, beside: &[], expected: Ok(()) }
 }
@@ -37,9 +40,16 @@ pub const fn appended(path: &'static str) -> Case {
     opened(path, O_WRONLY | O_APPEND)
 }
 
-/// Standard output is the file: `> path`.
+/// Standard output and standard error are the file: `> path 2>&1`. That the name says nothing of messages is left to the case.
 pub const fn redirected(path: &'static str) -> Case {
     opened(path, O_WRONLY).standard()
+}
+
+/// Not opened to append, and written at its end: fopen "w", `> path` where the file is neither standard output nor standard error.
+pub const fn at_end(path: &'static str) -> Case {
+    let mut case = opened(path, O_WRONLY);
+    case.facts.at_end = true;
+    case
 }
 
 /// `> path 2>&1`, or `2> path`.
@@ -56,6 +66,14 @@ impl Case {
     }
     pub const fn after(mut self, history: History) -> Case {
         self.facts.history = history;
+        self
+    }
+    pub const fn synced(mut self) -> Case {
+        self.facts.synced = true;
+        self
+    }
+    pub const fn copied(mut self) -> Case {
+        self.facts.copied = Some(&|| true);
         self
     }
     pub const fn pwrite(mut self) -> Case {

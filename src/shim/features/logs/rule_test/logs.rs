@@ -2,7 +2,7 @@
 
 use libc::{O_APPEND, O_RDWR};
 
-use super::case::{Case, appended, messages, opened, redirected};
+use super::case::{Case, appended, at_end, messages, opened, redirected};
 
 /// Servers, runtimes and shells whose lines were lost on a full disk.
 pub const LOGS: &[Case] = &[
@@ -81,6 +81,12 @@ pub const LOGS: &[Case] = &[
     messages("/srv/app/serverlog"),
     messages("/var/lib/postgresql/logfile"),
     messages("/home/u/cron/nightly.txt"),
+    at_end("/srv/app/app.log"),
+    at_end("/srv/app/error_log"),
+    appended("/srv/app/logs/events.log.csv"),
+    appended("/srv/app/logs/app-log.jsonl"),
+    appended("/srv/erlang/log/erlang.log.1").synced(),
+    appended("/srv/shop/transactions.log"),
     // A download appended to something that is called a log can't be told from a log.
     appended("/home/u/access.log").writes(b"10.0.0.1 - - [01/Jan/2026] \"GET /\" 200 12\n"),
 ];

@@ -3,7 +3,7 @@
 use libc::{O_APPEND, O_CREAT, O_DIRECT, O_DSYNC, O_RDWR, O_SYNC, O_TMPFILE, O_TRUNC, O_WRONLY};
 
 use super::super::{History, Refusal};
-use super::case::{Case, appended, messages, opened, redirected, reflog};
+use super::case::{Case, appended, at_end, messages, opened, redirected, reflog};
 
 /// Text that is appended and would be missed: repositories, keys, mail, histories, state, streams.
 pub const OTHERS: &[Case] = &[
@@ -89,6 +89,20 @@ pub const OTHERS: &[Case] = &[
     appended("/srv/app/app.log").after(History::MAPPED).is(Refusal::Mapped),
     appended("/srv/app/app.log").after(History::FDATASYNC.with(History::PWRITE)).is(Refusal::Fdatasync),
     redirected("/srv/app/app.log").after(History::FSYNC).is(Refusal::Fsync),
+    // Results in a folder of logs, whose names do not say that they are logs.
+    appended("/srv/app/logs/run7.csv").writes(b"7,ok,0.4\n").is(Refusal::Unlike),
+    appended("/srv/app/logs/metrics.jsonl").writes(b"{\"loss\":0.4}\n").is(Refusal::Unlike),
+    appended("/srv/app/logs/catalog.tsv").is(Refusal::Unlike),
+    // Written at its end, without O_APPEND: only the name can say that it is a log.
+    at_end("/srv/job/job.out").is(Refusal::NotAppended),
+    at_end("/srv/app/logs/result").is(Refusal::NotAppended),
+    at_end("/srv/ldb/000003.log").is(Refusal::Segment),
+    at_end("/srv/app/app.log").after(History::FDATASYNC).is(Refusal::NotAppended),
+    at_end("/srv/backup/server.log").copied().is(Refusal::Copied),
+    appended("/srv/backup/server.log").copied().is(Refusal::Copied),
+    // Records: whoever syncs them at all relies on them.
+    appended("/srv/shop/transactions.log").synced().is(Refusal::Fsync),
+    appended("/srv/shop/payment-log.jsonl").synced().is(Refusal::Fsync),
     // No file on a disk, or none that can be named.
     appended("pipe:[4711]").irregular().is(Refusal::NotRegular),
     messages("/dev/null").irregular().is(Refusal::NotRegular),
