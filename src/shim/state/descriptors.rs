@@ -24,7 +24,7 @@ pub const HISTORY: u32 = 0x7f;
 pub const SYNCED: u32 = 0x80;
 /// It was found to be a log, while its filesystem was full.
 pub const LOG: u32 = 0x100;
-/// It is not a regular file.
+/// It is not a regular file, or one that is copied from another.
 pub const OTHER: u32 = 0x200;
 /// A socket that accept(2) returned.
 pub const CLIENT: u32 = 0x400;

@@ -142,7 +142,7 @@ pub(super) extern "C" fn after_short_write(fd: c_int, buffers: Buffers<'_>, answ
     }
     // Most short writes are a socket's.
     let other = descriptors::marks(fd) & OTHER != 0 || fd as usize >= descriptors::NUMBERS;
-    if answer >= 0 && other {
+    if answer >= 0 && other || errno != libc::EPERM && descriptors::marks(fd) & OTHER != 0 {
         return native;
     }
     let mut errno_after = errno;
@@ -216,6 +216,10 @@ fn divert_rest(fd: c_int, status: &libc::stat, payload: Payload<'_>, answer: ssi
     }
     let log = log?;
     if let Err(refusal) = judged {
+        if refusal == Refusal::Copied {
+            // What it copies from may be closed before the rest of its buffer is written.
+            descriptors::add(fd, OTHER);
+        }
         if answer < 0 {
             page::add(&page::page().refusals[refusal as usize], 1);
             log::debug!("{}: {} is passed on: {}", log.name(), ErrnoName(errno), refusal.text());

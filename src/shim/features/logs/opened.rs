@@ -85,7 +85,10 @@ impl<'a> Log<'a> {
         let mut head = [0u8; HEAD];
         let is_stderr = streams::STDERR.is_file(self.status);
         let flags = sys::status_flags(self.fd).unwrap_or(0);
-        let is_result = streams::STDOUT.is_file(self.status) && !is_stderr;
+        // Also where a shell has put a file there for one command.
+        let is_stdout = self.fd == streams::STDOUT.number || streams::STDOUT.is_file(self.status);
+        let has_stderr = || sys::fstat(streams::STDERR.number).is_ok_and(|other| Key::of_file(&other) == self.key);
+        let is_result = is_stdout && !is_stderr && !has_stderr();
         let at_end = || sys::offset(self.fd) == Ok(self.size());
         let marks = descriptors::marks(self.fd);
         let facts = Facts {

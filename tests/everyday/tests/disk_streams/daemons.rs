@@ -1,0 +1,108 @@
+//! No standard stream carries messages: lines go to the journal or to a syslog daemon, if there is one. Both are played by sockets.
+
+use std::os::unix::net::UnixDatagram;
+use std::time::Duration;
+
+use super::*;
+use tideover_tests::needs;
+
+/// A daemon that listens at this path.
+fn daemon(path: &str) -> UnixDatagram {
+    fs::create_dir_all(Path::new(path).parent().expect("it is in a folder")).expect("the test's own /run");
+    let socket = UnixDatagram::bind(path).expect("nobody listens there");
+    socket.set_read_timeout(Some(Duration::from_millis(300))).expect("a socket has a timeout");
+    socket
+}
+
+/// All messages that have come until a daemon hears nothing more.
+fn messages(daemon: UnixDatagram) -> Vec<String> {
+    let mut all = vec![];
+    let mut message = vec![0; 64 << 10];
+    while let Ok(length) = daemon.recv(&mut message) {
+        all.push(String::from_utf8(message[..length].to_vec()).expect("text"));
+    }
+    all
+}
+
+/// A program whose standard streams lead nowhere, as a daemon's do, and all messages that came to `path` meanwhile.
+fn of_a_daemon(name: &str, path: &str, fallback: &str) -> (Outcome, Vec<String>) {
+    let (disk, log) = full_disk();
+    let program = disk.path().parent().expect("in a folder").join(name);
+    fs::copy(&writer(&log).command()[0], &program).expect("it can be copied");
+    let socket = daemon(path);
+    let reader = std::thread::spawn(move || messages(socket));
+    let run = Run::new(&program).args(["write"]).arg(&log);
+    let script = "\"$@\" > /dev/null 2> \"$OUTPUT\"; status=$?; cat \"$OUTPUT\" >&2; exit $status";
+    let output = disk.path().parent().expect("in a folder").join("output.csv");
+    let run = in_a_shell(script, &run).env("OUTPUT", &output).env("TIDEOVER_FALLBACK", fallback);
+    let outcome = run.preload(true).output();
+    (outcome, reader.join().expect("it reads"))
+}
+
+/// The lines of messages that all begin with `head` and end with `tail`.
+#[track_caller]
+fn lines_of(messages: &[String], head: &str, tail: &str) -> String {
+    let line = |message: &String| {
+        let line = message.strip_prefix(head).and_then(|rest| rest.strip_suffix(tail));
+        format!("{}\n", line.unwrap_or_else(|| panic!("not {head:?} ... {tail:?}: {message:?}")).trim_end())
+    };
+    messages.iter().map(line).collect()
+}
+
+const JOURNAL: &str = "/run/systemd/journal/socket";
+
+#[needs(mounts)]
+#[test]
+fn the_journal_gets_each_line_as_a_message() {
+    own_daemons();
+    for fallback in ["auto", "journal"] {
+        let (outcome, messages) = of_a_daemon("served", JOURNAL, fallback);
+        outcome.passes();
+        assert_eq!(failed(&outcome), 0, "{outcome}");
+        let first = messages.first().expect("it got messages");
+        let (fields, _) = first.split_once("MESSAGE=").expect("it has a text");
+        assert!(
+            fields.starts_with("PRIORITY=6\nSYSLOG_IDENTIFIER=served\nTIDEOVER_LOG=/") && fields.ends_with("app.log\n")
+        );
+        all_in(&lines_of(&messages, &format!("{fields}MESSAGE="), "\n"));
+        fs::remove_file(JOURNAL).expect("it is ours");
+    }
+}
+
+#[needs(mounts)]
+#[test]
+fn a_syslog_daemon_gets_each_line_as_a_message() {
+    own_daemons();
+    for fallback in ["auto", "syslog"] {
+        let (outcome, messages) = of_a_daemon("served", "/dev/log", fallback);
+        outcome.passes();
+        let first = messages.first().expect("it got messages");
+        let (head, _) = first.split_once("INFO").expect("it has a text");
+        assert!(head.starts_with("<14>served[") && head.ends_with("]: "), "{head}");
+        all_in(&lines_of(&messages, head, "\n"));
+        fs::remove_file("/dev/log").expect("it is ours");
+    }
+}
+
+#[needs(mounts)]
+#[test]
+fn a_journal_that_is_gone_is_no_sink() {
+    own_daemons();
+    // Its socket is there, and nobody listens.
+    drop(daemon(JOURNAL));
+    let (outcome, messages) = of_a_daemon("served", "/dev/log", "auto");
+    assert_eq!((failed(&outcome), messages.len()), (0, LINES as usize), "{outcome}");
+}
+
+#[needs(mounts)]
+#[test]
+fn a_journal_that_does_not_read_delays_nobody() {
+    own_daemons();
+    let (_disk, log) = full_disk();
+    let socket = daemon(JOURNAL);
+    let run = Run::new(tideover_tests::fixture("disk_storm")).arg(&log).args(["2", "2000", "200"]);
+    let outcome = run.env("TIDEOVER_FALLBACK", "journal").preload(true).output();
+    outcome.passes();
+    assert!(longest(&outcome) < 500.0, "{outcome}");
+    drop(socket);
+}
