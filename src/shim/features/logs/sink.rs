@@ -3,7 +3,7 @@
 //!
 //! A sink must never block the program, raise a signal, be on a disk that is full, or be somebody's data. Lines that its reader does not
 //! take in time are dropped, and counted. How it is written, see [`crate::os::output`].
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 use core::ffi::CStr;
 use core::fmt::Write;
@@ -73,6 +73,8 @@ struct State {
 }
 
 /// By [`Place`].
+#[allow(unsafe_code, reason = "only where it stands in the library (layout.ld)")]
+#[unsafe(link_section = ".tables")]
 static STATES: [State; 5] = [const { State { stalled_since: AtomicU64::new(0), is_cut: AtomicBool::new(false) } }; 5];
 
 /// Number of the standard stream that lines go to, and that is a pipe at this number; 0: neither.

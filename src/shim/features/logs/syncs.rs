@@ -1,6 +1,6 @@
 //! fsync(2) and fdatasync(2): some loggers sync their file every few seconds (Erlang's), which makes no data of it. A writer that syncs each
 //! record does.
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -22,6 +22,8 @@ const PLACES: usize = 1024;
 const IS_SELDOM: u64 = 1;
 
 /// When a descriptor was last synced, CLOCK_MONOTONIC nanoseconds, but for the lowest bit, which is [`IS_SELDOM`].
+#[allow(unsafe_code, reason = "only where it stands in the library (layout.ld)")]
+#[unsafe(link_section = ".tables")]
 static LAST: [AtomicU64; PLACES] = [const { AtomicU64::new(0) }; PLACES];
 
 fn last(fd: c_int) -> &'static AtomicU64 {
