@@ -15,6 +15,7 @@ use super::space;
 use crate::os::sys;
 use crate::os::text::{Text, Time};
 use crate::state::descriptors::{self, LOG};
+use crate::state::page;
 use crate::state::report::{More, Seconds};
 
 impl Log<'_> {
@@ -47,6 +48,7 @@ impl Log<'_> {
 
     /// There seems to be room: the first `tail` bytes end a diverted line, the others are for the file.
     fn recover(&self, file: &DivertedFile, payload: Payload<'_>, tail: usize, now: u64) -> Option<Written> {
+        page::add(&page::counters().recovery_attempts, 1);
         let errno = file.errno.load(Relaxed);
         let mut done = 0;
         if tail > 0
