@@ -10,6 +10,7 @@
 //! | [`collection`] | the runtimes whose garbage is collected, and why one was not |
 //! | [`glob`] | the pattern language of lists of names |
 //! | [`hash`] | the hash of the library's tables |
+//! | [`hold`] | the file that keeps diverted lines until they are put back |
 //!
 //! No hooks, no allocation, no system call, no unsafe code. The C header, the JSON of `tideover stat` and the documents are
 //! made from these tables or compared with them.
@@ -23,6 +24,7 @@ pub mod glob;
 pub mod hash;
 #[cfg(test)]
 mod header;
+pub mod hold;
 pub mod log_name;
 pub mod page;
 pub mod refusal;

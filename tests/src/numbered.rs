@@ -58,6 +58,13 @@ impl Marker {
     }
 }
 
+impl Marker {
+    /// Does it say that lines were put back into the file?
+    fn says_put_back(&self) -> bool {
+        self.text.contains("put back") || self.text.contains("put_back")
+    }
+}
+
 /// What is in a log and in the place where the rest went.
 #[derive(Debug)]
 pub struct Account {
@@ -78,11 +85,22 @@ pub struct Account {
 impl Account {
     /// Reads the log (its rotated siblings before it, oldest first) and what came out elsewhere.
     pub fn new(file: &str, sink: &str) -> Account {
-        let markers = file.lines().filter_map(Marker::parse).collect();
+        let markers: Vec<Marker> = file.lines().filter_map(Marker::parse).collect();
         let body = |text: &str| -> Vec<String> {
             text.lines().filter(|l| Marker::parse(l).is_none()).map(str::to_string).collect()
         };
-        let (in_file, heads) = numbers(&body(file));
+        let mut lines = body(file);
+        if markers.iter().any(Marker::says_put_back) {
+            // The head of a line that was cut, and ended since another process went on behind it: the whole line follows.
+            let mut sorted = lines.clone();
+            sorted.sort();
+            let is_head = |line: &String| {
+                let next = sorted.partition_point(|other| other <= line);
+                line.contains('~') && sorted.get(next).is_some_and(|other| other.starts_with(line.as_str()))
+            };
+            lines.retain(|line| !is_head(line));
+        }
+        let (in_file, heads) = numbers(&lines);
         let (in_sink, rests) = numbers(&body(sink));
         let mut rejoined = vec![];
         let mut pieces = vec![];
@@ -95,27 +113,50 @@ impl Account {
                 None => pieces.push(format!("file: {head:?}")),
             }
         }
-        pieces.extend(rests.into_iter().map(|rest| format!("elsewhere: {rest:?}")));
+        // Of a line that was cut, the file has the whole once it is put back, and the other place has the rest.
+        let whole_in_file = |rest: &String| {
+            let line = file.lines().find(|line| line.ends_with(rest.as_str()) && line.len() > rest.len())?;
+            numbers(&[line.to_string()]).0.last().copied()
+        };
+        for rest in rests {
+            match whole_in_file(&rest) {
+                Some(n) => rejoined.push(n),
+                None => pieces.push(format!("elsewhere: {rest:?}")),
+            }
+        }
         Account { file: file.into(), sink: sink.into(), in_file, in_sink, rejoined, pieces, markers }
     }
 
-    fn count(&self) -> BTreeMap<u32, u32> {
-        let mut seen = BTreeMap::new();
-        for &n in self.in_file.iter().chain(&self.in_sink).chain(&self.rejoined) {
-            *seen.entry(n).or_default() += 1;
-        }
-        seen
+    /// Were the lines that went elsewhere put back into the file?
+    pub fn is_put_back(&self) -> bool {
+        self.markers.iter().any(Marker::says_put_back)
     }
 
-    /// Numbers that are nowhere.
+    /// Numbers that are nowhere; if lines were put back, those that are not in the file.
     pub fn lost(&self, all: RangeInclusive<u32>) -> Vec<u32> {
-        let seen = self.count();
+        let mut seen = count(&[&self.in_file]);
+        if !self.is_put_back() {
+            seen.extend(count(&[&self.in_sink, &self.rejoined]));
+        }
         all.filter(|n| !seen.contains_key(n)).collect()
     }
 
-    /// Numbers that are there more than once.
+    /// Numbers that are there more than once; if lines were put back, more than once in one of the two places.
     pub fn doubled(&self) -> Vec<u32> {
-        self.count().into_iter().filter(|&(_, times)| times > 1).map(|(n, _)| n).collect()
+        let twice = |seen: BTreeMap<u32, u32>| seen.into_iter().filter(|&(_, times)| times > 1).map(|(n, _)| n);
+        if self.is_put_back() {
+            let mut all: Vec<u32> = twice(count(&[&self.in_file])).collect();
+            all.extend(twice(count(&[&self.in_sink, &self.rejoined])));
+            return all;
+        }
+        twice(count(&[&self.in_file, &self.in_sink, &self.rejoined])).collect()
+    }
+
+    /// Asserts that the file by itself holds every line once, in order.
+    #[track_caller]
+    pub fn file_is_whole(&self, all: RangeInclusive<u32>) -> &Account {
+        assert_eq!(self.in_file, all.collect::<Vec<u32>>(), "the file\n{self}");
+        self
     }
 
     /// Asserts that every number is there exactly once and that no piece is left over; at most `outages` lines were cut.
@@ -148,6 +189,12 @@ impl Account {
         let (heads, rests) = (torn(&self.file), torn(&self.sink));
         // A head that is a whole line has an empty rest: its newline.
         let rests: Vec<&String> = rests.iter().filter(|r| !r.is_empty()).collect();
+        if self.is_put_back() {
+            assert!(heads.is_empty(), "not a line in the file: {heads:?}\n{self}");
+            let in_file = |rest: &&String| self.file.lines().any(|line| line.ends_with(rest.as_str()));
+            assert!(rests.iter().all(in_file), "not of a line in the file: {rests:?}\n{self}");
+            return self.complete(all, usize::MAX);
+        }
         assert_eq!(heads.len(), rests.len(), "heads {heads:?}, rests {rests:?}\n{self}");
         for (head, rest) in heads.iter().zip(&rests) {
             let cut = format!("{head}{rest}");
@@ -199,6 +246,15 @@ impl fmt::Display for Account {
         writeln!(f, "{}, lines of ours {:?}", self.places(), self.markers)?;
         write!(f, "--- file: {}\n--- elsewhere: {}", show(&self.file), show(&self.sink))
     }
+}
+
+/// How often each number is there.
+fn count(places: &[&[u32]]) -> BTreeMap<u32, u32> {
+    let mut seen = BTreeMap::new();
+    for &n in places.iter().copied().flatten() {
+        *seen.entry(n).or_default() += 1;
+    }
+    seen
 }
 
 /// Is it exactly a line that [`line()`] makes?

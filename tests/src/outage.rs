@@ -206,6 +206,8 @@ pub fn nothing_lost_in_any_form(told: &Told, account: &Account) {
     println!("{:<42} {}", "", account.places());
     assert!(!told.outcome.timed_out, "{}", told.outcome);
     account.complete(told.all(), 1).in_order();
+    assert!(account.is_put_back(), "lines that went elsewhere are put back\n{account}");
+    account.file_is_whole(told.all());
     let each = told.lines / 3;
     account.back_in_the_file(2 * each + 1..=told.lines);
     assert_eq!(account.markers.len(), 1, "one line of ours per outage: {account}");

@@ -4,6 +4,8 @@
 pub mod belief;
 pub mod events;
 pub mod folder;
+pub mod hold_log;
+pub mod holds;
 pub mod lifetime;
 pub mod lookup;
 pub mod obtainable;

@@ -3,6 +3,7 @@
 
 use crate::pages::Page;
 use crate::pages::events;
+use crate::pages::holds;
 use crate::pages::obtainable::obtainable;
 use crate::processes::connections::Connections;
 use crate::processes::process;
@@ -80,11 +81,17 @@ impl<'a> Snapshot<'a> {
         self.obtainable.saturating_sub(self.used)
     }
 
-    /// Value of a counter of the page. The limits are taken from the kernel.
+    /// Value of a counter of the page. The limits are taken from the kernel, and whether a log's disk is full from its filesystem: a process
+    /// that does not write does not notice.
     pub fn counter(&self, section: &str, name: &str) -> u64 {
         match (section, name) {
             ("descriptors", "soft_limit") => self.soft,
             ("descriptors", "hard_limit") => self.hard,
+            ("logs", "degraded" | "degraded_since") => match self.page.value(section, name) {
+                0 => 0,
+                _ if holds::have_room(self.pid) => 0,
+                value => value,
+            },
             _ => self.page.value(section, name),
         }
     }
@@ -153,7 +160,7 @@ mod tests {
         descriptors.{used,soft_limit,hard_limit,obtainable,percent,available,high_water,raised_from} \
         exhaustion.{emfile,enfile,recovered,gave_up,waits,wait_ns,reclaims,reclaimed,gc_runs,gc_ns,breaker_trips,breaker_open,collectors,not_collected} \
         connections.{accepted,clients,parked,unparked,shed,refused,idle_closed,outgoing,limited,connect_timeouts,ports_exhausted,phantom,endpoints} \
-        logs.{degraded,degraded_since,enospc,edquot,other_full,diverted_writes,diverted_bytes,diverted_lines,dropped_lines,dropped_bytes,recovery_attempts,recoveries,cleaned_files,cleaned_bytes,full_waits,refused} \
+        logs.{degraded,degraded_since,enospc,edquot,other_full,diverted_writes,diverted_bytes,diverted_lines,dropped_lines,dropped_bytes,recovery_attempts,recoveries,cleaned_files,cleaned_bytes,full_waits,refused,held_bytes,put_back_bytes,not_held_bytes} \
         calls.{opened,closed,bypassed,other_limits,lost_in_messages}";
 
     fn expected() -> BTreeSet<String> {

@@ -36,6 +36,15 @@ fn in_list(maps: &str) -> bool {
     })
 }
 
+/// The hold that a process has mapped, by its path in the process's mount namespace; None: it has none, or this user may not look.
+pub fn hold(pid: u32) -> Option<String> {
+    let maps = fs::read(format!("/proc/{pid}/maps")).ok()?;
+    let maps = String::from_utf8_lossy(&maps);
+    let path =
+        maps.lines().find_map(|line| line.get(line.find('/')?..).filter(|path| path.contains("/holds/hold.")))?;
+    (!path.ends_with(" (deleted)")).then(|| path.to_string())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

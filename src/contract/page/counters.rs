@@ -109,4 +109,9 @@ counters! {
         other_limits Counter "calls that failed with EMFILE while descriptors were free: another limit was reached";
         lost_in_messages Counter "messages that were received without some of their descriptors, for lack of numbers (MSG_CTRUNC)";
     }
+    logs {
+        held_bytes Gauge "bytes of diverted lines that are kept until their log has space";
+        put_back_bytes Counter "bytes of diverted lines that were put back into their log";
+        not_held_bytes Counter "bytes of diverted lines that could not be kept, or had to make room for newer ones: only the fallback got them";
+    }
 }

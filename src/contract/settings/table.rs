@@ -129,6 +129,10 @@ settings! {
         "which messages the library writes";
     LogFile "log_file" "TIDEOVER_LOG_FILE" Kind::Path, "",
         "file that the library's messages are appended to; empty: standard error";
+    Hold "hold" "TIDEOVER_HOLD" Kind::SizeOr("off", 0, GIB), "1M",
+        "bytes of diverted lines that a process keeps, to put them into the log when there is space; off: the fallback alone gets them";
+    HoldDir "hold_dir" "TIDEOVER_HOLD_DIR" Kind::Path, "",
+        "directory in which diverted lines are kept, best in memory; empty: that of the pages";
 }
 
 /// How many settings there are.

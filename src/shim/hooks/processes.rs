@@ -12,6 +12,7 @@ use super::retry::second_chance;
 use crate::arch::vfork_entry;
 use crate::engine::call::Call;
 use crate::engine::reclaim::{limit, limit_for_exec};
+use crate::features::logs;
 use crate::os::barrier::barrier;
 use crate::os::sys;
 use crate::state::process::{self, Phase};
@@ -72,6 +73,7 @@ extern "C" fn before_exec() -> Option<rlimit> {
             return None;
         }
         if process::is_ours() {
+            logs::ending();
             page::withdraw();
         }
         limit_for_exec::set()
@@ -180,6 +182,25 @@ fn ending(_: impl Fn() -> Call, mut real: impl FnMut()) {
 /// _exit(2) and its variants, which run no destructors.
 #[inline(always)]
 fn leaving(_: impl Fn() -> Call, mut real: impl FnMut()) {
+    log_lines_are_put_back();
     page::process_ends();
     real();
+}
+
+/// Before the process ends by a way that runs no destructors.
+#[inline(always)]
+fn log_lines_are_put_back() {
+    if logs::files::any() {
+        end_of_logs();
+    }
+}
+
+#[cold]
+#[inline(never)]
+extern "C" fn end_of_logs() {
+    barrier((), || {
+        if process::may_act() {
+            logs::ending();
+        }
+    });
 }

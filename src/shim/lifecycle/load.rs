@@ -104,8 +104,9 @@ fn at_fork(before: extern "C" fn(), child: extern "C" fn()) {
 extern "C" fn unload() {
     barrier((), || {
         if process::may_act() {
-            page::retire();
             process::set_phase(Phase::Exiting);
+            crate::features::logs::ending();
+            page::retire();
         }
     });
 }

@@ -20,6 +20,7 @@ pub static HANDLERS: Handlers = Handlers {
     on_highest: limit_reached,
     on_near_limit: accept::prepare,
     on_lack: clients_come_after,
+    on_page_made: logs::page_was_made,
     is_own_copy: copies::is_ours,
     on_stream_closed: stream_closed,
     awaits_closes: accept::awaits_closes,

@@ -13,6 +13,7 @@ pub mod errno;
 pub mod links;
 pub mod lock;
 pub mod lossy_lock;
+pub mod mapping;
 pub mod output;
 pub mod real;
 pub mod sys;

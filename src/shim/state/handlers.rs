@@ -25,6 +25,8 @@ pub struct Handlers {
     pub on_near_limit: fn(),
     /// A call other than accept(2) has found no descriptor, and nothing could be freed for it.
     pub on_lack: fn(),
+    /// The file of the page was made, which happens once, and not in programs that end soon.
+    pub on_page_made: fn(),
     /// Is this descriptor a copy that the library made for itself?
     pub is_own_copy: fn(i32) -> bool,
     /// A stream over standard output or standard error was closed.
@@ -44,6 +46,7 @@ static NONE: Handlers = Handlers {
     on_highest: |_| {},
     on_near_limit: || {},
     on_lack: || {},
+    on_page_made: || {},
     is_own_copy: |_| false,
     on_stream_closed: nothing,
     awaits_closes: || false,

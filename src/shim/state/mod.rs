@@ -5,7 +5,7 @@ pub mod descriptors;
 pub mod events;
 pub mod handlers;
 pub mod page;
-mod page_file;
+pub mod page_file;
 pub mod process;
 pub mod report;
 pub mod settings;

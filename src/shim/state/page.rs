@@ -218,6 +218,7 @@ fn make_file_and_move() {
                 from.store(0, Relaxed);
             }
             shared.state.store(state::LIVE, Relaxed);
+            (handlers().on_page_made)();
         }
         Err((_, libc::EMFILE | libc::ENFILE)) => {
             STATE.retry_after.store(RETRY_AFTER, Relaxed);

@@ -80,6 +80,11 @@ const UNSAFE_FILESYSTEMS: [i64; 11] = [
     0x00c3_6400,
 ];
 
+/// Can a store into a mapped and allocated file of this filesystem raise SIGBUS?
+pub fn is_unsafe_to_map(fd: i32) -> bool {
+    sys::filesystem(fd).is_ok_and(|filesystem| UNSAFE_FILESYSTEMS.contains(&filesystem.kind))
+}
+
 /// Writes the page into the file, and maps it. It is written first because a store into an unallocated page of a full tmpfs raises
 /// SIGBUS.
 ///
@@ -89,7 +94,7 @@ unsafe fn map(fd: i32, from: &Page, former: &AtomicPtr<Page>) -> Result<&'static
     if sys::file_size_limit() < contract::SIZE as u64 {
         return Err(("ulimit -f allows no file of 4 KiB in", libc::EFBIG));
     }
-    if sys::filesystem(fd).is_ok_and(|filesystem| UNSAFE_FILESYSTEMS.contains(&filesystem.kind)) {
+    if is_unsafe_to_map(fd) {
         return Err(("its filesystem may need new space for each write, or its server:", libc::EOPNOTSUPP));
     }
     let former = former.swap(core::ptr::null_mut(), Relaxed);
@@ -103,7 +108,7 @@ unsafe fn map(fd: i32, from: &Page, former: &AtomicPtr<Page>) -> Result<&'static
 }
 
 /// Makes the folder if there is none. Nobody but its owner may write to it: others could replace its files, or make links of them.
-fn check_directory(path: &CStr, uid: u32) -> Result<(), Failure> {
+pub fn check_directory(path: &CStr, uid: u32) -> Result<(), Failure> {
     let status = match sys::stat(path, false) {
         Err(libc::ENOENT) => {
             sys::mkdir(path, 0o700)

@@ -35,6 +35,7 @@ struct Texts {
     prefix: LineText,
     logs: LineText,
     logs_except: LineText,
+    hold_dir: PathText,
 }
 
 // SAFETY: only `Settings::read` writes it, whose caller promises that nothing else uses the settings at that time. After that there are
@@ -53,6 +54,7 @@ static TABLE: TextTable = TextTable(UnsafeCell::new(Texts {
     prefix: LineText::new(),
     logs: LineText::new(),
     logs_except: LineText::new(),
+    hold_dir: PathText::new(),
 }));
 
 /// What only the constructor needs of the environment: the programs to act in, and what was wrong. It borrows from the environment, which
@@ -102,6 +104,14 @@ impl Settings {
     pub fn page_dir(&self) -> &[u8] {
         match self.texts().page_dir.as_bytes() {
             b"" => settings::ROWS[Id::PageDir as usize].default.as_bytes(),
+            set => set,
+        }
+    }
+
+    /// TIDEOVER_HOLD_DIR, or where that is not set, the directory of the pages.
+    pub fn hold_dir(&self) -> &[u8] {
+        match self.texts().hold_dir.as_bytes() {
+            b"" => self.page_dir(),
             set => set,
         }
     }
@@ -198,6 +208,7 @@ impl Settings {
             i if i == Id::FallbackPrefix as usize => texts.prefix.set(value),
             i if i == Id::Logs as usize => texts.logs.set(value),
             i if i == Id::LogsExcept as usize => texts.logs_except.set(value),
+            i if i == Id::HoldDir as usize => texts.hold_dir.set(value),
             _ => {}
         }
     }

@@ -86,8 +86,11 @@ fn exhaustion(snapshot: &Snapshot) -> Check {
 
 fn logs(snapshot: &Snapshot) -> Check {
     let count = |name| snapshot.counter("logs", name);
-    let went =
+    let mut went =
         format!("{} of lines went elsewhere, {} lost", bytes(count("diverted_bytes")), bytes(count("dropped_bytes")));
+    if count("held_bytes") > 0 {
+        went.push_str(&format!(", {} kept until there is space", bytes(count("held_bytes"))));
+    }
     if count("degraded") > 0 {
         let says = format!("a log's disk is full, since {}; {went}", ago(count("degraded_since")));
         return Check::new(

@@ -153,6 +153,7 @@ impl Exposition {
 fn name(info: &CounterInfo) -> (String, bool) {
     let (stem, seconds) = match info.name {
         "degraded_since" => ("degraded_since_seconds".to_string(), true),
+        "held_bytes" => return ("tideover_log_held_bytes".to_string(), false),
         name => name.strip_suffix("_ns").map_or((name.to_string(), false), |stem| (format!("{stem}_seconds"), true)),
     };
     let total = if info.shape == Shape::Counter { "_total" } else { "" };

@@ -9,8 +9,10 @@ mod webhook;
 
 use crate::commands::arguments::{globs, interval, page_dir, page_dir_flag, time};
 use crate::commands::rescue::{Goal, rescue};
+use crate::pages::holds;
 use crate::show::failure::{Failure, cause};
 use crate::show::output::{complain, print};
+use crate::show::units::bytes;
 use crate::system::level::Thresholds;
 use alert::{Alert, Alerts};
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
@@ -32,6 +34,7 @@ Examples:
 It alerts when a process, guarded or not, uses too much of its descriptor limit;
 when a guarded one has given up on calls, or its log's disk is full; when one
 leaves zombies behind; and when the system is short of open files or memory.
+Log lines that ended processes have left are put back, as by `tideover clean`.
 An alert is raised at once, and cleared when it has been well below its
 threshold for a while; each is told once, as a line on standard output and to:
 
@@ -119,6 +122,7 @@ pub fn run(matches: &ArgMatches) -> Result<(), Failure> {
     }
     // A folder of pages that is missing at start is a mistake in the command line; later it may come and go.
     let only = matches.get_one::<String>("only").cloned().unwrap_or_default();
+    let holds = holds::base(&pages);
     let mut scan = Scan::new(pages, usage, only)?;
     let mut alerts = Alerts::new(time("calm"));
     let rescues = matches.get_flag("rescue");
@@ -138,6 +142,9 @@ pub fn run(matches: &ArgMatches) -> Result<(), Failure> {
                 }
             }
             tell(&alert, &receivers);
+        }
+        for log in holds::walk(&holds, true).into_iter().filter(|log| log.kept.is_none()) {
+            print(&format!("put back {} into {}, kept by process {}\n", bytes(log.bytes), log.path, log.pid))?;
         }
         std::thread::sleep(time("interval"));
         findings = scan.take();

@@ -9,7 +9,7 @@ use super::files::{self, DivertedFile, Key};
 use super::opened::{Log, PATH, directory};
 use super::payload::{Buffers, Payload, Written};
 use super::rule::Refusal;
-use super::{cap, cleanup, divert, placeholder, program};
+use super::{cap, cleanup, divert, hold, placeholder, program, put_back};
 use crate::os::barrier::barrier;
 use crate::os::sys;
 use crate::os::text::Text;
@@ -96,7 +96,12 @@ fn find_diverted(fd: c_int, status: &libc::stat) -> Option<&'static DivertedFile
         // Is it a log that could not be created before?
         None if uncreated => files::find(Key::of_path(Log::with_path(fd, status)?.path())),
         // Is it the successor of a log that was rotated?
-        None => files::find_rotated(Log::with_path(fd, status)?.path()),
+        None if !hold::is_on() => files::find_rotated(Log::with_path(fd, status)?.path()),
+        // Its lines go to it, while those that are kept go to the other one, whatever that is called now.
+        None => {
+            put_back::of_all_logs();
+            None
+        }
     }
 }
 
@@ -192,7 +197,7 @@ fn write_to_placeholder(fd: c_int, status: &libc::stat, payload: Payload<'_>) ->
         page::add(&page::page().refusals[refusal as usize], 1);
         return Some(Written::FAILED);
     }
-    log.divert(payload, errno, false).map(|taken| Written::all(taken, 0))
+    log.divert(payload, errno, 0).map(|taken| Written::all(taken, 0))
 }
 
 /// A write to a regular file failed for want of space, or was short: if the file is a log, the rest is diverted.
@@ -248,7 +253,9 @@ fn divert_rest(fd: c_int, status: &libc::stat, payload: Payload<'_>, answer: ssi
             return Some(Written::all(total, reached));
         }
     }
-    match log.divert(payload.after(reached), errno, reached > 0) {
+    // The beginning of a line that was cut is kept with the rest of it, for others may write behind it.
+    let line = payload.line_start(reached);
+    match log.divert(payload.after(line), errno, reached - line) {
         Some(taken) => Some(Written::all(reached + taken, reached)),
         None if reached > 0 => Some(Written::all(reached, reached)),
         None => None,

@@ -14,7 +14,7 @@ use super::messages::MESSAGES;
 use super::opened::{Log, PATH};
 use super::payload::{self, Buffer, Payload, Written};
 use super::sink::{Place, Sink};
-use super::{cap, pipe};
+use super::{cap, hold, pipe};
 use crate::os::output;
 use crate::os::sys;
 use crate::os::text::Text;
@@ -30,23 +30,31 @@ pub(super) fn reason(errno: c_int) -> &'static str {
 }
 
 impl Log<'_> {
+    /// May so many bytes be diverted? They are charged then.
+    fn charge(&self, bytes: usize, now: u64) -> bool {
+        let Err(cap) = cap::charge(bytes as u64, now) else { return true };
+        if let Some(more) = MESSAGES.capped.due() {
+            log::warn!(
+                "{}: more is written than {} admits: the error is passed on{}",
+                self.name(),
+                settings::ROWS[cap as usize].env,
+                More(more)
+            );
+        }
+        false
+    }
+
     /// A sink for so many bytes, if there is one and the caps allow them; they are charged then.
     pub(super) fn charged_sink(&self, bytes: usize, errno: c_int, now: u64) -> Option<Sink> {
-        if let Err(cap) = cap::charge(bytes as u64, now) {
-            if let Some(more) = MESSAGES.capped.due() {
-                log::warn!(
-                    "{}: more is written than {} admits: the error is passed on{}",
-                    self.name(),
-                    settings::ROWS[cap as usize].env,
-                    More(more)
-                );
-            }
+        if !self.charge(bytes, now) {
             return None;
         }
         let sink = self.sink(None);
         if sink.is_none() {
             cap::uncharge(bytes as u64);
-            self.say_no_sink(errno);
+            if !hold::is_on() {
+                self.say_no_sink(errno);
+            }
         }
         sink
     }
@@ -63,24 +71,34 @@ impl Log<'_> {
         }
     }
 
-    /// Sends a payload elsewhere after the real write failed with `errno`. `ends_mid_line`: the file ends in the middle of a line. Returns
-    /// how many bytes were taken from the program. None: none were, and the program must get the true error.
-    pub(super) fn divert(&self, payload: Payload<'_>, errno: c_int, ends_mid_line: bool) -> Option<usize> {
+    /// Diverts a payload after the real write failed with `errno`: it is kept, if it can be, and goes to the sink, if there is one. Its
+    /// first `torn` bytes are the beginning of a line, and are in the file already. Returns how many of the other bytes were taken from the
+    /// program. None: none were, and the program must get the true error.
+    pub(super) fn divert(&self, payload: Payload<'_>, errno: c_int, torn: usize) -> Option<usize> {
         let now = sys::now();
-        let sink = self.charged_sink(payload.len(), errno, now)?;
+        let rest = payload.after(torn);
+        if !self.charge(rest.len(), now) {
+            return None;
+        }
         // Twice: another thread may have recovered the file since the real write failed. Then the disk is full anew.
-        let (file, new) =
-            (0..2).find_map(|_| files::enter(self.key, self.path(), errno).filter(|(file, _)| file.begin_sending()))?;
+        let entered =
+            (0..2).find_map(|_| files::enter(self.key, self.path(), errno).filter(|(file, _)| file.begin_sending()));
+        let Some((file, new)) = entered else {
+            cap::uncharge(rest.len() as u64);
+            return None;
+        };
         if new {
-            file.ends_mid_line.store(ends_mid_line, Relaxed);
+            file.ends_mid_line.store(torn > 0, Relaxed);
         }
-        let (name, why) = (sink.name(), sink.why);
+        let sink = self.sink(None);
+        let (name, is_stderr) = (sink.as_ref().map(|sink| (sink.name(), sink.why)), sink.as_ref().map(Sink::place));
+        let kept = self.keep(file, payload, torn, sink.is_some());
         // On standard error the message comes first: the lines may begin with the rest of one.
-        let is_first = new && sink.place() == Place::Stderr;
+        let is_first = new && (is_stderr == Some(Place::Stderr) || kept && sink.is_none());
         if is_first {
-            self.announce_diversion(errno, name, why);
+            self.announce_diversion(errno, name, kept);
         }
-        let taken = self.send(file, sink, payload, new && ends_mid_line, now);
+        let taken = self.hand_over(file, sink, rest, (kept, new && torn > 0), now);
         file.end_sending();
         if taken == 0 {
             if new {
@@ -90,20 +108,79 @@ impl Log<'_> {
             return None;
         }
         if new && !is_first {
-            self.announce_diversion(errno, name, why);
+            self.announce_diversion(errno, name, kept);
         }
         Some(taken)
     }
 
+    /// Diverts a payload of a file that is diverted already, for `errno`. Returns how many bytes were taken from the program. None: none
+    /// were, and the real call is to be made.
+    pub(super) fn divert_more(
+        &self,
+        file: &DivertedFile,
+        payload: Payload<'_>,
+        errno: c_int,
+        now: u64,
+    ) -> Option<usize> {
+        if !self.charge(payload.len(), now) {
+            return None;
+        }
+        // False if the file is written again by now.
+        if !file.begin_sending() {
+            cap::uncharge(payload.len() as u64);
+            return None;
+        }
+        let sink = self.sink(None);
+        let kept = self.keep(file, payload, 0, sink.is_some());
+        let taken = self.hand_over(file, sink, payload, (kept, false), now);
+        file.end_sending();
+        if taken == 0 {
+            self.say_no_sink(errno);
+        }
+        Some(taken).filter(|&taken| taken > 0)
+    }
+
+    /// Keeps a payload in the hold, if there is one, and the file is still diverted. `has_sink`: its oldest lines may make room.
+    fn keep(&self, file: &DivertedFile, payload: Payload<'_>, torn: usize, has_sink: bool) -> bool {
+        let Some(mut hold) = hold::enter() else { return false };
+        file.is_diverted(file.key()) && hold.keep(self, file, payload, torn, has_sink)
+    }
+
+    /// Sends what is kept, or could not be, to the sink; the cap has been charged for it. Is it kept, and do its first bytes continue a line
+    /// of the file? Returns how many bytes were taken from the program.
+    fn hand_over(
+        &self,
+        file: &DivertedFile,
+        sink: Option<Sink>,
+        payload: Payload<'_>,
+        (kept, mid_line): (bool, bool),
+        now: u64,
+    ) -> usize {
+        let has_sink = sink.is_some();
+        let taken = sink.map_or(0, |sink| self.send(file, sink, payload, (kept, mid_line), now));
+        let rest = payload.len() - taken;
+        if kept && rest > 0 {
+            let (lines, whole_lines) = payload.after(taken).lines();
+            // Where nothing can be sent, what is kept is what the note counts.
+            let counted = if has_sink { (0, 0) } else { (lines, rest as u64) };
+            file.count(counted.0, counted.1, whole_lines, now);
+            return payload.len();
+        }
+        if !has_sink && !kept {
+            cap::uncharge(rest as u64);
+        }
+        taken
+    }
+
     /// Writes a payload of a diverted file to the sink, or to the next one if that fails, and counts it; the cap has been charged for it.
-    /// `mid_line`: its first bytes continue a line of the file. Returns how many bytes were taken from the program; for the others there is
+    /// Is it kept for the file, and do its first bytes continue a line of the file? Returns how many bytes were taken from the program; for the others there is
     /// no sink.
     pub(super) fn send(
         &self,
         file: &DivertedFile,
         sink: Sink,
         payload: Payload<'_>,
-        mid_line: bool,
+        (kept, mid_line): (bool, bool),
         now: u64,
     ) -> usize {
         let mut mid_line = file.mid_line.load(Relaxed) || mid_line;
@@ -130,17 +207,19 @@ impl Log<'_> {
             let took = done.sent + done.dropped;
             if took > 0 {
                 mid_line = !rest.upto(took).lines().1;
-                count_sent(file, &done, rest.upto(took).lines(), now);
+                count_sent(file, &done, rest.upto(took).lines(), kept, now);
             }
             taken += took;
-            if done.dropped > 0 {
+            if done.dropped > 0 && !kept {
                 self.say_dropped(sink.name());
             }
             if done.failed {
                 next = self.sink(Some(sink.place()));
             }
         }
-        cap::uncharge((payload.len() - taken) as u64);
+        if !kept {
+            cap::uncharge((payload.len() - taken) as u64);
+        }
         taken
     }
 
@@ -179,14 +258,20 @@ impl Log<'_> {
         }
     }
 
-    /// Says that lines go to `sink` from now on, and `why`, where the user has not said so.
-    fn announce_diversion(&self, errno: c_int, sink: &str, why: &str) {
+    /// Says where lines go from now on, and why, where the user has not said so; and whether they are kept for the file.
+    fn announce_diversion(&self, errno: c_int, sink: Option<(&str, &str)>, kept: bool) {
         if let Some(more) = MESSAGES.diverted.due() {
-            let reason = reason(errno);
+            let (name, why) = sink.unwrap_or_default();
             let (open, close) = if why.is_empty() { ("", "") } else { (" (", ")") };
+            let (go, back) = match (sink.is_some(), kept) {
+                (true, true) => ("go to ", ", and into the file when there is space"),
+                (true, false) => ("go to ", ""),
+                (false, _) => ("are kept, and go into the file when there is space", ""),
+            };
             log::warn!(
-                "{}: {reason} ({}), its lines go to {sink}{open}{why}{close}{}",
+                "{}: {} ({}), its lines {go}{name}{open}{why}{close}{back}{}",
                 self.name(),
+                reason(errno),
                 ErrnoName(errno),
                 More(more)
             );
@@ -220,9 +305,12 @@ pub(super) fn send_to_pipe(file: &DivertedFile, buffer: Buffer<'_>) -> Option<Wr
     let written = buffer.write_now(fd);
     let sent = written.unwrap_or(&[]);
     if !sent.is_empty() {
+        if let Some(mut hold) = hold::enter() {
+            hold.keep_more(file, sent);
+        }
         let lines = payload::newlines(sent);
         let done = Delivery { sent: sent.len(), lines, ..Delivery::default() };
-        count_sent(file, &done, (lines, sent.last() == Some(&b'\n')), now);
+        count_sent(file, &done, (lines, sent.last() == Some(&b'\n')), false, now);
     }
     if sent.len() < count {
         cap::uncharge((count - sent.len()) as u64);
@@ -232,8 +320,9 @@ pub(super) fn send_to_pipe(file: &DivertedFile, buffer: Buffer<'_>) -> Option<Wr
     (!sent.is_empty()).then_some(Written::all(sent.len(), 0))
 }
 
-/// Counts what was taken from the program: `of` says how many newlines were in it, and whether the last byte was one.
-fn count_sent(file: &DivertedFile, done: &Delivery, of: (u64, bool), now: u64) {
+/// Counts what was taken from the program: `of` says how many newlines were in it, and whether the last byte was one. What is kept for the
+/// file is not lost where the sink does not take it.
+fn count_sent(file: &DivertedFile, done: &Delivery, of: (u64, bool), kept: bool, now: u64) {
     let (lines, whole_lines) = of;
     let lost = lines - done.lines;
     file.count(done.lines, done.sent as u64, whole_lines, now);
@@ -243,7 +332,7 @@ fn count_sent(file: &DivertedFile, done: &Delivery, of: (u64, bool), now: u64) {
     }
     page::add(&counters.diverted_bytes, done.sent as u64);
     page::add(&counters.diverted_lines, done.lines);
-    if done.dropped > 0 {
+    if done.dropped > 0 && !kept {
         file.count_lost(lost, done.dropped as u64);
         page::add(&counters.dropped_bytes, done.dropped as u64);
         page::add(&counters.dropped_lines, lost);

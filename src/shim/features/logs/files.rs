@@ -8,6 +8,7 @@ use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
 use tideover_contract::hash::fnv1a;
 use tideover_contract::settings::{Id, SECOND};
 
+use super::hold;
 use crate::os::sys;
 use crate::state::page;
 use crate::state::settings::SETTINGS;
@@ -125,9 +126,26 @@ impl Key {
         Key { device: status.st_dev, inode: status.st_ino }
     }
 
+    /// What [`Key::identity`] says of a file.
+    pub fn of_identity((device, inode): (u64, u64)) -> Key {
+        Key { device, inode }
+    }
+
     /// A file that can't be created yet. It is known by its path, since each open(2) makes another [placeholder](super::placeholder).
     pub fn of_path(path: &[u8]) -> Key {
         Key { device: NO_DEVICE, inode: fnv1a(path) }
+    }
+}
+
+impl Key {
+    /// st_dev and st_ino, or what stands for them.
+    pub fn identity(self) -> (u64, u64) {
+        (self.device, self.inode)
+    }
+
+    /// Is it a file that can't be created yet?
+    pub fn is_uncreated(self) -> bool {
+        self.device == NO_DEVICE
     }
 }
 
@@ -186,7 +204,8 @@ pub fn enter(key: Key, path: &[u8], errno: i32) -> Option<(&'static DivertedFile
     if let Some(file) = find(key) {
         return Some((file, false));
     }
-    if let Some(file) = find_rotated(path) {
+    // Lines that are kept belong to the file that they were written to, whatever it is called by now.
+    if let Some(file) = find_rotated(path).filter(|_| !hold::is_on()) {
         file.move_to(key);
         file.errno.store(errno, Relaxed);
         return Some((file, false));
@@ -222,6 +241,27 @@ pub fn enter(key: Key, path: &[u8], errno: i32) -> Option<(&'static DivertedFile
 }
 
 impl DivertedFile {
+    /// What its file is known by.
+    pub fn key(&self) -> Key {
+        Key { device: self.device.load(Relaxed), inode: self.inode.load(Relaxed) }
+    }
+
+    /// A file that could not be created is there now, and is this one.
+    pub fn becomes(&self, key: Key) {
+        self.device.store(key.device, Relaxed);
+        self.inode.store(key.inode, Relaxed);
+    }
+
+    /// Is this still the entry of that file, and are its lines diverted?
+    pub fn is_diverted(&self, key: Key) -> bool {
+        self.state.load(Acquire) >= DIVERTED && self.key() == key
+    }
+
+    /// It is to be checked at the next write whether the file can be written again.
+    pub fn check_soon(&self) {
+        self.next_check.store(0, Relaxed);
+    }
+
     /// The number of the entry and its generation: not 0, and of 14 bits.
     pub fn number(&self) -> u32 {
         let index = (core::ptr::from_ref(self).addr() - TABLE.as_ptr().addr()) / size_of::<DivertedFile>();
@@ -370,6 +410,13 @@ pub fn forked() {
     for file in &TABLE {
         let _ = file.state.compare_exchange(RECOVERING, DIVERTED, Relaxed, Relaxed);
         file.senders.store(0, Relaxed);
+        if hold::is_on() {
+            // The parent keeps its lines, and says so in the file.
+            file.lines.store(0, Relaxed);
+            file.bytes.store(0, Relaxed);
+            file.lost_lines.store(0, Relaxed);
+            file.lost_bytes.store(0, Relaxed);
+        }
     }
     page::counters().degraded.store(1, Relaxed);
 }

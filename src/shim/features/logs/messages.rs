@@ -19,6 +19,10 @@ pub struct Messages {
     pub unusable_path: Repeated,
     /// A log can't be created.
     pub cant_be_created: Repeated,
+    /// No hold can be made that outlives the process.
+    pub no_hold: Repeated,
+    /// Lines of a process that has ended are put back.
+    pub put_back: Repeated,
 }
 
 /// When each kind was said last.
@@ -32,4 +36,6 @@ pub static MESSAGES: Messages = Messages {
     capped: Repeated::new(),
     unusable_path: Repeated::new(),
     cant_be_created: Repeated::new(),
+    no_hold: Repeated::new(),
+    put_back: Repeated::new(),
 };

@@ -9,6 +9,7 @@
 //! - [`decide`]: the write failed or was short. Is this a log, and what becomes of the rest?
 //! - [`recover`] writes to the file again when there is space, [`divert`] sends lines elsewhere; [`cleanup`] frees space, if the user
 //!   has asked for that; [`placeholder`] is for a log that can't be created.
+//! - [`hold`], with [`hold_file`]: lines are kept until they can be put back into their file.
 //! - [`opened`]: what the kernel knows of the open file.
 //! - [`sink`], with [`evidence`], [`delivery`], [`pipe`] and [`copies`]: where lines go. [`files`]: what is diverted now. [`cap`]: how much may be. [`space`]: is
 //!   there room again?
@@ -26,13 +27,17 @@ mod divert;
 pub mod dprintf;
 mod evidence;
 pub mod files;
+mod hold;
+mod hold_file;
 mod messages;
+mod note;
 pub mod on_full;
 mod opened;
 mod payload;
 pub mod pipe;
 pub mod placeholder;
 mod program;
+mod put_back;
 mod recover;
 pub mod rule;
 mod sink;
@@ -41,6 +46,7 @@ pub mod stdio;
 pub mod syncs;
 
 use crate::os::sys;
+use crate::state::thread;
 use files::Key;
 
 /// At load. `to_file`: a standard stream is a regular file.
@@ -58,8 +64,22 @@ pub fn start(to_file: bool) {
 /// In the child of a fork.
 pub fn forked() {
     files::forked();
+    hold::forked();
     pipe::changed();
     copies::forked();
+}
+
+/// The program has got its page.
+pub fn page_was_made() {
+    put_back::of_ended_processes();
+}
+
+/// The program ends, or is about to execute another: what is kept is put back where there is space. What is left is found by the next
+/// program that gets a page, and by `tideover clean`.
+pub fn ending() {
+    if files::any() && !thread::is_in_vfork() {
+        put_back::of_all_logs();
+    }
 }
 
 /// Are lines of this descriptor's file diverted now?

@@ -141,10 +141,8 @@ impl<'a> Log<'a> {
         to.get(..length).unwrap_or(&[])
     }
 
-    /// Opens the file once more, for reading: the program's descriptor is open for writing only.
     fn reopen(&self) -> Option<c_int> {
-        sys::open(link(self.fd).as_c_str(), libc::O_RDONLY | libc::O_CLOEXEC | libc::O_NONBLOCK | libc::O_NOCTTY, 0)
-            .ok()
+        reopen(self.fd)
     }
 
     /// Writes as much to the file as it takes. Returns how many bytes that was, and the errno that ended it, or 0 if it was all.
@@ -178,12 +176,39 @@ impl<'a> Log<'a> {
     }
 }
 
+/// Opens the file of a descriptor once more, for reading: the program's descriptor is open for writing only.
+pub(super) fn reopen(fd: c_int) -> Option<c_int> {
+    sys::open(link(fd).as_c_str(), libc::O_RDONLY | libc::O_CLOEXEC | libc::O_NONBLOCK | libc::O_NOCTTY, 0).ok()
+}
+
 /// The directory of a file, by its absolute path.
 pub(super) fn directory(path: &[u8]) -> Text<PATH> {
     let length = path.iter().rposition(|&b| b == b'/').unwrap_or(0).max(1);
     let mut directory = Text::new();
     directory.set(path.get(..length).unwrap_or(b"/"));
     directory
+}
+
+/// The path of the file of this inode number in a folder, in `to`; empty if there is none.
+pub(super) fn name_of(folder: &core::ffi::CStr, inode: u64, to: &mut Text<PATH>) {
+    let flags = libc::O_RDONLY | libc::O_DIRECTORY | libc::O_CLOEXEC;
+    let Ok(fd) = sys::open(folder, flags, 0) else { return };
+    let mut bytes = [0u8; 1024];
+    // A folder of a million files is not read to its end.
+    for _ in 0..4096 {
+        let Ok(mut entries @ [_, ..]) = sys::read_directory(fd, &mut bytes) else { break };
+        while let Some((found, name, rest)) = first_entry(entries) {
+            entries = rest;
+            if found == inode {
+                to.set(folder.to_bytes());
+                let _ = to.push(b"/") && to.push(name);
+            }
+        }
+        if !to.as_bytes().is_empty() {
+            break;
+        }
+    }
+    sys::close(fd);
 }
 
 /// Are there files of a database in the directory of this file?
@@ -210,14 +235,21 @@ pub(super) fn database_beside(path: &[u8]) -> bool {
 
 /// The names in what getdents64(2) returned.
 pub(super) fn names(mut entries: &[u8]) -> impl Iterator<Item = &[u8]> {
+    core::iter::from_fn(move || {
+        let (_, name, rest) = first_entry(entries)?;
+        entries = rest;
+        Some(name)
+    })
+}
+
+/// Inode number and name in the first of the entries that getdents64(2) returned, and the entries behind it.
+fn first_entry(entries: &[u8]) -> Option<(u64, &[u8], &[u8])> {
     /// Offset of d_reclen in struct linux_dirent64.
     const LENGTH: usize = 16;
     /// Offset of d_name.
     const NAME: usize = 19;
-    core::iter::from_fn(move || {
-        let length = u16::from_ne_bytes(entries.get(LENGTH..LENGTH + 2)?.try_into().ok()?) as usize;
-        let name = entries.get(NAME..length)?.split(|&b| b == 0).next()?;
-        entries = entries.get(length..)?;
-        Some(name)
-    })
+    let inode = u64::from_ne_bytes(entries.get(..8)?.try_into().ok()?);
+    let length = u16::from_ne_bytes(entries.get(LENGTH..LENGTH + 2)?.try_into().ok()?) as usize;
+    let name = entries.get(NAME..length)?.split(|&b| b == 0).next()?;
+    Some((inode, name, entries.get(length..)?))
 }

@@ -142,6 +142,18 @@ impl<'a> Payload<'a> {
         None
     }
 
+    /// Where the line begins that the byte before `upto` is part of, in bytes from the beginning.
+    pub fn line_start(self, upto: usize) -> usize {
+        let (mut before, mut start) = (0, 0);
+        for piece in self.upto(upto).pieces() {
+            if let Some(at) = piece.iter().rposition(|&b| b == b'\n') {
+                start = before + at + 1;
+            }
+            before += piece.len();
+        }
+        start
+    }
+
     /// How many newlines there are, and whether the last byte is one.
     pub fn lines(self) -> (u64, bool) {
         let mut count = 0;
@@ -191,6 +203,7 @@ mod tests {
         assert_eq!((payload.len(), text(payload)), (6, "abc\nde".into()));
         assert_eq!((payload.after(3).len(), text(payload.after(3))), (3, "\nde".into()));
         assert_eq!((payload.line(), payload.after(4).line()), (Some(4), None));
+        assert_eq!((payload.line_start(6), payload.line_start(4), payload.line_start(3)), (4, 4, 0));
         assert_eq!((payload.lines(), payload.after(9).len()), ((1, false), 0));
         let part = payload.after(1).upto(3);
         assert_eq!((part.len(), text(part), part.upto(9).len()), (3, "bc\n".into(), 3));

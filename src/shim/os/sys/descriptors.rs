@@ -51,3 +51,22 @@ pub fn set_signal_number(fd: c_int, signal: c_int) -> Result<(), Errno> {
 pub fn lease(fd: c_int) -> Result<c_int, Errno> {
     call!(SYS_fcntl, fd, libc::F_GETLEASE, 0).map(|kind| kind as c_int)
 }
+
+/// flock(2), exclusive; does not wait.
+pub fn lock(fd: c_int) -> Result<(), Errno> {
+    call!(SYS_flock, fd, libc::LOCK_EX | libc::LOCK_NB).map(drop)
+}
+
+/// Is the file of this descriptor, which is open for reading only, open for writing anywhere, or mapped so? Told by fcntl(2) F_SETLEASE,
+/// which the kernel refuses then. Needs no process id, so it is right across pid namespaces. The error is an errno of a filesystem
+/// without leases, or of a file of another user.
+pub fn is_written(fd: c_int) -> Result<bool, Errno> {
+    match call!(SYS_fcntl, fd, libc::F_SETLEASE, libc::F_RDLCK) {
+        Ok(_) => {
+            let _ = call!(SYS_fcntl, fd, libc::F_SETLEASE, libc::F_UNLCK);
+            Ok(false)
+        }
+        Err(libc::EAGAIN) => Ok(true),
+        Err(errno) => Err(errno),
+    }
+}

@@ -84,6 +84,11 @@ pub fn truncate(fd: c_int, length: u64) -> Result<(), Errno> {
     call!(SYS_ftruncate, fd, length).map(drop)
 }
 
+/// fallocate(2): so many bytes from `offset` on are allocated and zero where nothing was, and the file reaches that far.
+pub fn allocate(fd: c_int, offset: u64, length: u64) -> Result<(), Errno> {
+    call!(SYS_fallocate, fd, 0, offset, length).map(drop)
+}
+
 /// fchmod(2).
 pub fn change_mode(fd: c_int, mode: c_uint) -> Result<(), Errno> {
     call!(SYS_fchmod, fd, mode).map(drop)
@@ -97,6 +102,11 @@ pub fn mkdir(path: &CStr, mode: c_uint) -> Result<(), Errno> {
 /// unlink(2).
 pub fn unlink(path: &CStr) -> Result<(), Errno> {
     call!(SYS_unlinkat, libc::AT_FDCWD, path.as_ptr(), 0).map(drop)
+}
+
+/// rmdir(2).
+pub fn remove_directory(path: &CStr) -> Result<(), Errno> {
+    call!(SYS_unlinkat, libc::AT_FDCWD, path.as_ptr(), libc::AT_REMOVEDIR).map(drop)
 }
 
 /// unlinkat(2): removes the file of this name in the directory that `directory` is open on.

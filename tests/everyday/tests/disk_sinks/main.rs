@@ -135,6 +135,11 @@ fn standard_output_that_is_a_unix_socket() {
 
 /// A program that does something to its standard output before it logs.
 fn meddles(how: &str) -> Told {
+    meddles_and_keeps(how, "1M")
+}
+
+/// The same, with so much kept for the file.
+fn meddles_and_keeps(how: &str, hold: &str) -> Told {
     let script = format!(
         "import os, sys\nlog = os.open(sys.argv[1], os.O_WRONLY | os.O_APPEND)\n{how}\n\
          for line in sys.stdin:\n    \
@@ -143,7 +148,7 @@ fn meddles(how: &str) -> Told {
     );
     let disk = Disk::new(Kind::Tmpfs);
     let log = disk.log();
-    let run = python(&script).arg(&log).preload(true);
+    let run = python(&script).arg(&log).preload(true).env("TIDEOVER_HOLD", hold);
     outage(&disk, &log, 100, Fed::start(&run))
 }
 
@@ -207,10 +212,23 @@ fn standard_error_when_the_program_has_reused_the_number_of_standard_output() {
 #[test]
 fn the_true_error_when_there_is_nowhere_left_to_go() {
     // Here it ends a program that does not expect it.
-    let told = meddles("os.closerange(4, 100000); os.closerange(1, 3)");
+    let told = meddles_and_keeps("os.closerange(4, 100000); os.closerange(1, 3)", "off");
     told.outcome.fails();
     let account = told.account("");
     assert_eq!(account.lost(told.all()).first(), account.in_file.last().map(|n| n + 1).as_ref(), "{account}");
+}
+
+#[needs(mounts)]
+#[test]
+fn a_daemon_without_any_output_has_its_lines_in_the_file() {
+    for how in [
+        "os.closerange(4, 100000); os.closerange(1, 3)",
+        "for fd in range(3): os.dup2(os.open('/dev/null', 2), fd) if fd else 0",
+    ] {
+        let told = meddles(how);
+        told.outcome.passes();
+        told.account("").complete(told.all(), 0).file_is_whole(told.all()).back_in_the_file(201..=300);
+    }
 }
 
 #[needs(mounts)]
@@ -239,10 +257,13 @@ fn the_end_of_standard_output_comes_when_a_daemon_lets_go_of_it() {
 #[needs(mounts)]
 #[test]
 fn a_stalled_reader_never_blocks_the_program() {
+    // Without a hold, what the reader does not take is lost.
     let (reader, writer) = pipe();
     // SAFETY: fcntl(2) with numbers touches no memory.
     unsafe { libc::fcntl(writer.as_raw_fd(), libc::F_SETPIPE_SZ, 4096) };
-    let told = through(|run, _| run.stdout(writer.try_clone().expect("a descriptor is left")));
+    let run =
+        |run: Run, _: &Disk| run.env("TIDEOVER_HOLD", "off").stdout(writer.try_clone().expect("a descriptor is left"));
+    let told = through(run);
     drop(writer);
     told.outcome.passes().says("0 failed");
     let said = told.outcome.stderr.split("longest ").nth(1).and_then(|s| s.split(' ').next()).expect("it says so");

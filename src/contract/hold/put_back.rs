@@ -1,0 +1,138 @@
+//! Putting held text back into its log.
+//!
+//! Before a piece is written, the hold says which piece that is and how large the log was; afterwards, that it is done. Whoever finds the
+//! hold of a process that was killed meanwhile looks whether the piece stands in the log.
+
+use super::layout::Field;
+use super::ring::Record;
+use super::{Hold, Memory};
+
+/// Most bytes of one write.
+pub const PIECE: usize = 64 << 10;
+
+/// The errno of a full disk; its number is the same on every architecture that Linux has.
+const ENOSPC: i32 = 28;
+
+/// A log that text is put back into. Offsets are those of text in the hold.
+pub trait Target {
+    /// Bytes of the log; None: it can't be asked.
+    fn size(&self) -> Option<u64>;
+    /// Appends text: as much of it as one write takes, and no more than up to its last newline if it has one. Returns how many bytes
+    /// that were; the error is an errno.
+    fn append(&self, offset: usize, length: usize) -> Result<usize, i32>;
+    /// Appends a newline.
+    fn end_line(&self) -> Result<(), i32>;
+    /// Is the log's last byte no newline?
+    fn ends_mid_line(&self) -> bool;
+    /// How many bytes of this text stand in the log from `at` on?
+    fn holds(&self, at: u64, offset: usize, length: usize) -> usize;
+    /// Does this text stand in the log from `at` on, up to its end? Where it can't be read, it does.
+    fn ends_with(&self, at: u64, offset: usize, length: usize) -> bool {
+        self.holds(at, offset, length) == length
+    }
+    /// Where the line begins that the byte before `upto` is part of, in bytes from the beginning of this text.
+    fn line_start(&self, offset: usize, upto: usize) -> usize;
+}
+
+/// How far putting back has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// All that was held is in the log.
+    All,
+    /// There was no more time.
+    Part,
+    /// The log took no more, for this errno.
+    Failed(i32),
+}
+
+/// Settles a piece that was being written when the process of the hold ended: it is done as far as it stands in the log.
+pub fn settle<M: Memory>(hold: &Hold<M>, log: usize, target: &impl Target) {
+    let Some(position) = hold.field(log, Field::Piece).checked_sub(1) else { return };
+    let (from, length) = (hold.field(log, Field::PieceFrom), hold.field(log, Field::PieceLength));
+    let placed = hold.field(log, Field::Placed);
+    let pending = hold.record(position).filter(|record| record.log == log && u64::from(record.done) >= from);
+    if let Some(record) = pending
+        && let Some(size) = target.size()
+    {
+        let noted = u64::from(record.done) - from;
+        let most = if noted > 0 { noted } else { (u64::from(record.length) - from).min(length) } as usize;
+        let there = target.holds(placed, record.offset + from as usize, most);
+        // A part that others have written behind is an unfinished line, which is written once more.
+        if there == most || noted == 0 && size == placed.saturating_add(there as u64) {
+            hold.set_done(&record, from as u32 + there as u32);
+            hold.set_field(log, Field::Placed, placed + there as u64);
+        }
+    }
+    hold.set_field(log, Field::Piece, 0);
+}
+
+/// Puts back what is held of a log, piece by piece, while `may_go_on`, which is asked after each. Returns how far it came, and how many
+/// bytes it has put back.
+pub fn put_back<M: Memory>(
+    hold: &Hold<M>,
+    log: usize,
+    target: &impl Target,
+    mut may_go_on: impl FnMut() -> bool,
+) -> (Outcome, u64) {
+    let mut total = 0;
+    let mut outcome = Outcome::All;
+    'records: for mut record in hold.records().filter(|record| record.log == log) {
+        while record.done < record.length {
+            if total > 0 && !may_go_on() {
+                outcome = Outcome::Part;
+                break 'records;
+            }
+            match put_piece(hold, &mut record, target) {
+                Ok(written) => total += written as u64,
+                Err(errno) => {
+                    outcome = Outcome::Failed(errno);
+                    break 'records;
+                }
+            }
+        }
+    }
+    hold.trim();
+    (outcome, total)
+}
+
+/// One piece: from the first byte of a record that has not been put back.
+fn put_piece<M: Memory>(hold: &Hold<M>, record: &mut Record, target: &impl Target) -> Result<usize, i32> {
+    let log = record.log;
+    let size = target.size().ok_or(0)?;
+    if size != hold.field(log, Field::Placed) {
+        // Somebody else has written since, or this is the first piece: a line that was begun begins anew.
+        if target.ends_mid_line() {
+            target.end_line()?;
+        }
+        record.done = target.line_start(record.offset, record.done as usize) as u32;
+    } else if record.done < record.torn {
+        let torn = record.torn as usize;
+        if size.checked_sub(u64::from(record.torn)).is_some_and(|at| target.ends_with(at, record.offset, torn)) {
+            record.done = record.torn;
+        } else if target.ends_mid_line() {
+            target.end_line()?;
+        }
+    }
+    let size = target.size().ok_or(0)?;
+    let left = (record.length - record.done) as usize;
+    if left == 0 {
+        hold.set_done(record, record.done);
+        return Ok(0);
+    }
+    hold.set_done(record, record.done);
+    hold.set_field(log, Field::Placed, size);
+    hold.set_field(log, Field::PieceFrom, record.done.into());
+    hold.set_field(log, Field::PieceLength, left.min(PIECE) as u64);
+    hold.set_field(log, Field::Piece, record.position + 1);
+    let written = target.append(record.offset + record.done as usize, left.min(PIECE));
+    if let Ok(written) = written {
+        record.done += written as u32;
+        hold.set_done(record, record.done);
+        hold.set_field(log, Field::Placed, size + written as u64);
+    }
+    hold.set_field(log, Field::Piece, 0);
+    match written {
+        Ok(0) => Err(ENOSPC),
+        other => other,
+    }
+}

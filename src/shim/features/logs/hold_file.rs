@@ -1,0 +1,241 @@
+//! Files of holds: where they are, how one is made and mapped, and whose process has ended.
+//!
+//! They are in a folder `holds` of the user's folder of pages, which is there only while there are holds.
+
+use core::fmt::Write;
+
+use tideover_contract::hold::{self, FIRST_NAME, Hold, OVERHEAD};
+
+use super::opened::names;
+use crate::os::mapping::Mapping;
+use crate::os::sys;
+use crate::os::text::Text;
+use crate::state::page_file::{self, Failure};
+use crate::state::process;
+use crate::state::settings::SETTINGS;
+
+/// The path of a hold or of the folder, with its NUL.
+pub type Path = Text<320>;
+
+/// Logs that there is space for in a new hold, and bytes of its ring. Both grow when more is needed.
+const FIRST_LOGS: usize = 3;
+const FIRST_RING: u64 = 16 << 10;
+/// The table of logs, and the ring, become so many times larger each time.
+const GROWTH: u64 = 4;
+
+/// The folder of a user's holds, or with `within` false the one that it is in.
+fn directory(uid: u32, within: bool) -> Path {
+    let mut path = Path::new();
+    let _ = path.push(SETTINGS.hold_dir());
+    let _ = write!(path, "/tideover.{uid}");
+    if within {
+        let _ = path.push(b"/holds");
+    }
+    path
+}
+
+/// A hold, mapped, and its path.
+pub struct Mapped {
+    /// What is in it.
+    pub hold: Hold<Mapping>,
+    /// Where it is; empty: in this process's own memory.
+    pub path: Path,
+    /// Bytes that its ring may have.
+    pub most: u64,
+}
+
+impl Mapped {
+    /// Makes a hold whose ring gets at most `most` bytes.
+    pub fn make(most: u64) -> Result<Mapped, Failure> {
+        let uid = sys::geteuid();
+        let most = (most & !4095).max(4096);
+        let made = sys::clock(libc::CLOCK_REALTIME);
+        let folder = directory(uid, true);
+        page_file::check_directory(directory(uid, false).as_c_str(), uid)?;
+        let mut path = folder.clone();
+        let _ = path.push(b"/");
+        let _ = hold::hold_file_name(&mut path, process::pid() as u32, made);
+        let flags = libc::O_RDWR | libc::O_CREAT | libc::O_EXCL | libc::O_NOFOLLOW | libc::O_CLOEXEC;
+        let create = || {
+            page_file::check_directory(folder.as_c_str(), uid)?;
+            sys::open(path.as_c_str(), flags, 0o600).map_err(|errno| ("creating a file in", errno))
+        };
+        // Another process may remove the folder when its last hold goes.
+        let fd = create().or_else(|_| create())?;
+        let first = FIRST_RING.min(most);
+        let mapped = allocate(fd, first, most);
+        sys::close(fd);
+        let mapping = mapped.inspect_err(|_| {
+            let _ = sys::unlink(path.as_c_str());
+        })?;
+        let hold = Hold::over(mapping);
+        hold.format(process::pid() as u32, uid, made, FIRST_LOGS, first as usize);
+        Ok(Mapped { hold, path, most })
+    }
+
+    /// Makes a hold that ends with the process, where no file can be made: without a free descriptor, or in a full folder.
+    pub fn make_private(most: u64) -> Option<Mapped> {
+        let most = (most & !4095).max(4096);
+        let hold = Hold::over(Mapping::private(OVERHEAD + most as usize).ok()?);
+        let made = sys::clock(libc::CLOCK_REALTIME);
+        hold.format(process::pid() as u32, sys::geteuid(), made, hold::LOGS, most as usize);
+        Some(Mapped { hold, path: Path::new(), most })
+    }
+
+    /// Maps the hold of a process that has ended, and locks it against others who find it; the lock lasts as long as the descriptor,
+    /// which is the second value. None: it is no hold, its process is alive, or somebody else has it.
+    fn open_left(path: &Path) -> Option<(Mapped, i32)> {
+        let fd = sys::open(path.as_c_str(), libc::O_RDONLY | libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_CLOEXEC, 0)
+            .ok()?;
+        let mapped = map_left(fd, path);
+        if mapped.is_none() {
+            sys::close(fd);
+        }
+        Some((mapped?, fd))
+    }
+
+    /// Makes the ring larger. False: it has the size that it may have, or there is no space.
+    pub fn grow(&mut self) -> bool {
+        let capacity = self.hold.capacity();
+        let larger = capacity.saturating_mul(GROWTH).min(self.most);
+        if larger <= capacity || !self.hold.can_grow() {
+            return false;
+        }
+        if !self.extend(OVERHEAD as u64 + capacity, larger - capacity) {
+            self.most = capacity;
+            return false;
+        }
+        self.hold.grow(larger)
+    }
+
+    /// Makes room for more logs.
+    pub fn grow_table(&mut self) -> bool {
+        let entries = self.hold.entries();
+        let more = (entries * GROWTH as usize).min(hold::LOGS);
+        let (from, to) = (hold::table_end(entries) as u64, hold::table_end(more) as u64);
+        let grown = more > entries && self.extend(from, to - from);
+        if grown {
+            self.hold.set_entries(more);
+        }
+        grown
+    }
+
+    fn extend(&self, from: u64, length: u64) -> bool {
+        let Ok(fd) = sys::open(self.path.as_c_str(), libc::O_RDWR | libc::O_NOFOLLOW | libc::O_CLOEXEC, 0) else {
+            return false;
+        };
+        let done = sys::allocate(fd, from, length).is_ok();
+        sys::close(fd);
+        done
+    }
+
+    /// Removes the file, and the folder if it was the last one there.
+    pub fn remove(self) {
+        if self.path.as_bytes().is_empty() {
+            return;
+        }
+        let _ = sys::unlink(self.path.as_c_str());
+        let _ = sys::remove_directory(directory(sys::geteuid(), true).as_c_str());
+    }
+}
+
+/// Gives a new file its first bytes, and maps as many as it may get. A store into a page that is not allocated would raise SIGBUS when the
+/// filesystem is full.
+fn allocate(fd: i32, ring: u64, most: u64) -> Result<Mapping, Failure> {
+    if sys::file_size_limit() < OVERHEAD as u64 + most {
+        return Err(("ulimit -f allows no file of this size in", libc::EFBIG));
+    }
+    if page_file::is_unsafe_to_map(fd) {
+        return Err(("its filesystem may need new space for each write, or its server:", libc::EOPNOTSUPP));
+    }
+    sys::allocate(fd, 0, hold::table_end(FIRST_LOGS) as u64)
+        .and_then(|()| sys::allocate(fd, OVERHEAD as u64, ring))
+        // SAFETY: a new file that only its owner's processes may open; those that find it while this process lives leave it alone.
+        .and_then(|()| unsafe { Mapping::new(fd, OVERHEAD + most as usize) })
+        .map_err(|errno| ("allocating a hold in", errno))
+}
+
+fn map_left(fd: i32, path: &Path) -> Option<Mapped> {
+    let status = sys::fstat(fd).ok()?;
+    let own = status.st_mode & libc::S_IFMT == libc::S_IFREG
+        && status.st_uid == sys::geteuid()
+        && status.st_mode & 0o077 == 0
+        && status.st_nlink == 1;
+    if !own || sys::lock(fd).is_err() || sys::is_written(fd).unwrap_or(false) {
+        return None;
+    }
+    // Who had the lock before may have removed the file.
+    let there = sys::stat(path.as_c_str(), false).ok()?;
+    if (there.st_dev, there.st_ino) != (status.st_dev, status.st_ino) || page_file::is_unsafe_to_map(fd) {
+        return None;
+    }
+    let size = usize::try_from(status.st_size).ok().filter(|&size| size >= OVERHEAD)?;
+    let writable = sys::open(path.as_c_str(), libc::O_RDWR | libc::O_NOFOLLOW | libc::O_CLOEXEC, 0).ok()?;
+    // What is not allocated is so from here on: the file may have been cut and extended again.
+    let whole = sys::allocate(writable, 0, size as u64).is_ok();
+    // SAFETY: the owner's own file, which no process has open for writing, and which the lock keeps others from.
+    let mapping = if whole { unsafe { Mapping::new(writable, size) }.ok() } else { None };
+    sys::close(writable);
+    let hold = Hold::over(mapping?);
+    hold.check(size as u64).ok()?;
+    hold.adopt();
+    let most = hold.capacity();
+    Some(Mapped { hold, path: path.clone(), most })
+}
+
+/// Calls `look` with each hold of this user whose process has ended, oldest first; at most so many. It is locked meanwhile. A hold that
+/// `look` returns stays mapped, and is where the search ends.
+pub fn find_left(most: usize, mut look: impl FnMut(Mapped) -> Result<(), Mapped>) -> Option<Mapped> {
+    let folder = directory(sys::geteuid(), true);
+    let mut after = 0;
+    for _ in 0..most {
+        let (made, path) = next_left(&folder, after)?;
+        after = made;
+        let Some((mapped, fd)) = Mapped::open_left(&path) else { continue };
+        let looked = look(mapped);
+        sys::close(fd);
+        if let Err(kept) = looked {
+            return Some(kept);
+        }
+    }
+    None
+}
+
+/// Is there a folder of holds?
+pub fn any() -> bool {
+    sys::stat(directory(sys::geteuid(), true).as_c_str(), false).is_ok()
+}
+
+/// The oldest hold in the folder that was made after this time, and is not that of a process that is alive in this pid namespace.
+fn next_left(folder: &Path, after: u64) -> Option<(u64, Path)> {
+    let fd = sys::open(folder.as_c_str(), libc::O_RDONLY | libc::O_DIRECTORY | libc::O_NOFOLLOW | libc::O_CLOEXEC, 0)
+        .ok()?;
+    let mut found: Option<(u64, Path)> = None;
+    let mut entries = [0u8; 1024];
+    while let Ok(part @ [_, ..]) = sys::read_directory(fd, &mut entries) {
+        for name in names(part).filter(|name| hold::is_hold_file_name(name)) {
+            let Some((pid, made)) = parts(name) else { continue };
+            let older = made > after && found.as_ref().is_none_or(|&(oldest, _)| made < oldest);
+            if older && (pid == process::pid() || !sys::is_alive(pid)) {
+                let mut path = folder.clone();
+                let _ = path.push(b"/");
+                let _ = path.push(name);
+                found = Some((made, path));
+            }
+        }
+    }
+    sys::close(fd);
+    found
+}
+
+/// Process id and time in a hold's name.
+fn parts(name: &[u8]) -> Option<(i32, u64)> {
+    let text = core::str::from_utf8(name.strip_prefix(FIRST_NAME.as_bytes())?).ok()?;
+    let (pid, made) = text.split_once('.')?;
+    Some((pid.parse().ok()?, u64::from_str_radix(made, 16).ok()?))
+}
+
+/// For messages.
+pub fn shown(uid: u32) -> Path {
+    directory(uid, true)
+}
