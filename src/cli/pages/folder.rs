@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 use crate::pages::belief::{Content, believed};
+use crate::pages::containers;
 use crate::pages::lifetime::{self, Life};
 use crate::pages::without_page;
 use crate::processes::process::{alive, boot_time_ns, tick_ns, user};
@@ -27,6 +28,11 @@ pub struct Page {
 }
 
 impl Page {
+    /// A page that was read.
+    pub(super) fn new(pid: u32, user: u32, bytes: Box<[u8; SIZE]>) -> Page {
+        Page { pid, user, bytes }
+    }
+
     /// The content; None if it is not that of a page.
     pub fn view(&self) -> Option<View<'_>> {
         View::new(&*self.bytes).ok()
@@ -86,6 +92,8 @@ pub fn walk(base: &Path) -> Result<Found, Failure> {
     for (pid, bytes) in without_page::find(base, &known) {
         found.pages.push(Page { pid, user: user(pid).unwrap_or(me), bytes: Box::new(bytes) });
     }
+    let known = found.pages.iter().map(|page| page.pid).collect();
+    found.pages.extend(containers::find(base, &known));
     one_of_each(&mut found.pages);
     Ok(found)
 }
@@ -121,7 +129,7 @@ fn walk_folder(folder: &OwnedFd, user: u32, found: &mut Found) {
     let Ok(entries) = Dir::read_from(folder) else { return };
     for entry in entries.flatten() {
         let Some(pid) = entry.file_name().to_str().ok().and_then(number) else { continue };
-        let Some((stat, bytes)) = read(folder, entry.file_name(), user) else { continue };
+        let Some((stat, bytes)) = read(folder, entry.file_name(), user, pid) else { continue };
         let process = alive(pid);
         let life = match View::new(&*bytes) {
             // A page with another process id than its file's name is forged, or of another pid namespace.
@@ -153,8 +161,9 @@ fn walk_folder(folder: &OwnedFd, user: u32, found: &mut Found) {
     }
 }
 
-/// Reads a page by one read(2). None if the file can't be one: not regular, of a third user, or not of a page's size.
-fn read(folder: &OwnedFd, name: &CStr, user: u32) -> Option<(Stat, Box<[u8; SIZE]>)> {
+/// Reads a page by one read(2). None if the file can't be one: not regular, of a third user, or not of a page's size. `pid` is
+/// the process id here, for an empty file.
+pub(super) fn read(folder: &OwnedFd, name: &CStr, user: u32, pid: u32) -> Option<(Stat, Box<[u8; SIZE]>)> {
     // O_NONBLOCK: open(2) of a FIFO of that name would wait for a writer.
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let file = openat(folder, name, flags, Mode::empty()).ok()?;
@@ -164,7 +173,7 @@ fn read(folder: &OwnedFd, name: &CStr, user: u32) -> Option<(Stat, Box<[u8; SIZE
         return None;
     }
     if stat.st_size == 0 {
-        return Some((stat, Box::new(uncounted_page(name, user, &stat))));
+        return Some((stat, Box::new(uncounted_page(pid, user, &stat))));
     }
     if usize::try_from(stat.st_size) != Ok(SIZE) {
         return None;
@@ -174,8 +183,7 @@ fn read(folder: &OwnedFd, name: &CStr, user: u32) -> Option<(Stat, Box<[u8; SIZE
 }
 
 /// The page that an empty file stands for: the process has made it, and had nothing to count yet.
-fn uncounted_page(name: &CStr, user: u32, stat: &Stat) -> [u8; SIZE] {
-    let pid = name.to_str().ok().and_then(number).unwrap_or(0);
+fn uncounted_page(pid: u32, user: u32, stat: &Stat) -> [u8; SIZE] {
     let made = (stat.st_ctime as u64).saturating_mul(1_000_000_000).saturating_add(stat.st_ctime_nsec);
     uncounted(pid, user, made.saturating_sub(boot_time_ns()), made, crate::processes::process::name(pid).as_bytes())
 }
@@ -194,7 +202,7 @@ fn remove(folder: &OwnedFd, name: &CStr, read: &Stat) -> rustix::io::Result<bool
 }
 
 /// Reads a number as the library writes it into names: decimal digits without a sign or leading zeros.
-fn number(text: &str) -> Option<u32> {
+pub(super) fn number(text: &str) -> Option<u32> {
     let plain = text.bytes().all(|b| b.is_ascii_digit()) && (text == "0" || !text.starts_with('0'));
     if plain { text.parse().ok() } else { None }
 }

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 pub mod belief;
+mod containers;
 pub mod events;
 pub mod folder;
 pub mod hold_log;

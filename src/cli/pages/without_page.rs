@@ -2,6 +2,7 @@
 //! are guarded is seen from what they have mapped, and from the environment that they were started with.
 #![forbid(unsafe_code)]
 
+use crate::processes::each;
 use crate::processes::mappings::{self, Code};
 use crate::processes::process::{Environment, alive, boot_time_ns, name};
 use std::collections::BTreeSet;
@@ -21,11 +22,11 @@ pub const WITHOUT_PAGE: &str =
 /// Finds such processes, except those in `known`, and returns their ids and the pages without counts that they would have.
 pub fn find(base: &Path, known: &BTreeSet<u32>) -> Vec<(u32, [u8; SIZE])> {
     let Ok(folder) = fs::metadata(base) else { return Vec::new() };
-    let pids = fs::read_dir("/proc").into_iter().flatten().flatten();
-    pids.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok())
-        .filter(|pid| !known.contains(pid) && is_guarded(*pid, base, (folder.dev(), folder.ino())))
-        .filter_map(|pid| Some((pid, page(pid)?)))
-        .collect()
+    let folder = (folder.dev(), folder.ino());
+    each::ask(&each::pids(), |pid| {
+        let found = !known.contains(&pid) && is_guarded(pid, base, folder);
+        if found { Some((pid, page(pid)?)) } else { None }
+    })
 }
 
 /// Has a process mapped the library, and would its page be in this folder?

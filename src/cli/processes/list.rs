@@ -1,10 +1,10 @@
 //! The list of all processes: how near each is to its limit, and which ones leave zombies behind.
 #![forbid(unsafe_code)]
 
+use crate::processes::each;
 use crate::processes::process;
 use crate::show::output::safe;
 use std::collections::BTreeMap;
-use std::fs;
 
 /// A process as it is listed in /proc.
 #[derive(Clone, Debug)]
@@ -25,8 +25,7 @@ pub struct ListedProcess {
 
 /// Every process that this user can see.
 pub fn all() -> Vec<ListedProcess> {
-    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
-    entries.flatten().filter_map(|entry| listed(entry.file_name().to_str()?.parse().ok()?)).collect()
+    each::ask(&each::pids(), listed)
 }
 
 fn listed(pid: u32) -> Option<ListedProcess> {

@@ -4,6 +4,7 @@
 mod cgroup_path;
 pub mod connections;
 pub mod descriptors;
+pub mod each;
 pub mod list;
 pub mod mappings;
 pub mod process;

@@ -6,7 +6,6 @@ use rustix::io::read;
 use rustix::param::clock_ticks_per_second;
 use rustix::process::{Pid, test_kill_process};
 use std::ffi::{OsStr, OsString};
-use std::io::Read;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use tideover_contract::settings::SECOND;
 
@@ -79,6 +78,12 @@ pub fn descriptors(pid: u32) -> Option<u64> {
     std::fs::read_dir(folder).ok().map(|entries| entries.count() as u64)
 }
 
+/// The process id that a process has in its own pid namespace, the innermost of those that it is in.
+pub fn innermost(pid: u32) -> Option<u32> {
+    let status = text(pid, "status")?;
+    status.lines().find_map(|line| line.strip_prefix("NSpid:"))?.split_whitespace().next_back()?.parse().ok()
+}
+
 /// The words of a process's command line, as far as they stand in its first 4096 bytes. A program may have written over them.
 pub fn words(pid: u32) -> Vec<Vec<u8>> {
     let line = file(pid, "cmdline").unwrap_or_default();
@@ -112,9 +117,19 @@ pub struct Environment(Vec<u8>);
 impl Environment {
     /// Reads the environment of a process; None if this user may not.
     pub fn of(pid: u32) -> Option<Environment> {
-        let mut file = std::fs::File::open(format!("/proc/{pid}/environ")).ok()?;
-        let mut bytes = Vec::with_capacity(8192);
-        file.read_to_end(&mut bytes).ok()?;
+        let file = open(format!("/proc/{pid}/environ"), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()?;
+        let mut bytes = vec![0; 8192];
+        let mut length = 0;
+        // Most fit into one read(2), which is short only at the end. read_to_end would make four system calls of it.
+        while let free @ 1.. = bytes.len() - length {
+            let read = read(&file, &mut bytes[length..]).ok()?;
+            length += read;
+            if read < free {
+                break;
+            }
+            bytes.resize(bytes.len() * 2, 0);
+        }
+        bytes.truncate(length);
         Some(Environment(bytes))
     }
 
@@ -163,6 +178,7 @@ mod tests {
         assert!(alive(me).unwrap().started_ns.is_some_and(|ns| ns > 0));
         assert!(descriptors(me).unwrap() >= 3);
         assert!(resident(me).unwrap() > 100_000);
+        assert!(innermost(me).is_some_and(|pid| pid <= me));
         assert!(!words(me).is_empty() && words(u32::MAX).is_empty());
         let (soft, hard) = limits(me).unwrap();
         assert!(soft > 0 && soft <= hard);

@@ -2,6 +2,7 @@
 //! for each name.
 #![forbid(unsafe_code)]
 
+use super::others::{Other, Others};
 use super::totals::{Name, Row, Totals, calls, counter, refusals};
 use crate::pages::snapshot::Snapshot;
 use crate::system;
@@ -27,13 +28,13 @@ const GAUGES: &[(&str, Of)] =
     &[("high_water", Of::Highest), ("raised_from", Of::Highest), ("degraded_since", Of::Earliest)];
 
 /// All metrics.
-pub fn text(totals: &Totals, snapshots: &[Snapshot]) -> String {
+pub fn text(totals: &Totals, snapshots: &[Snapshot], others: &Others) -> String {
     let sums = totals.sums();
     let mut now = Now::default();
     for snapshot in snapshots {
         now.0.entry(Name::of(snapshot)).or_default().push(snapshot);
     }
-    let mut page = Exposition(String::new());
+    let mut page = Exposition { text: String::new(), others };
     page.family("tideover_build_info", "gauge", "version of the tideover command; the value is 1");
     page.sample("tideover_build_info", &[("version", env!("CARGO_PKG_VERSION"))], "1");
     page.processes(&sums, &now);
@@ -42,22 +43,25 @@ pub fn text(totals: &Totals, snapshots: &[Snapshot]) -> String {
     }
     page.calls(&sums);
     page.system();
-    page.0
+    page.text
 }
 
-struct Exposition(String);
+struct Exposition<'a> {
+    text: String,
+    others: &'a Others,
+}
 
-impl Exposition {
+impl Exposition<'_> {
     fn family(&mut self, name: &str, kind: &str, help: &str) {
         let help = help.replace('\\', "\\\\").replace('\n', "\\n");
-        let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}");
+        let _ = writeln!(self.text, "# HELP {name} {help}\n# TYPE {name} {kind}");
     }
 
     fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: &str) {
         let escape = |text: &str| text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
         let labels: Vec<String> = labels.iter().map(|(name, value)| format!("{name}=\"{}\"", escape(value))).collect();
         let labels = if labels.is_empty() { String::new() } else { format!("{{{}}}", labels.join(",")) };
-        let _ = writeln!(self.0, "{name}{labels} {value}");
+        let _ = writeln!(self.text, "{name}{labels} {value}");
     }
 
     /// Adds a gauge, with a sample for each program and service.
@@ -68,26 +72,37 @@ impl Exposition {
         }
     }
 
+    /// Adds samples of processes without the library to the family that was begun last.
+    fn unguarded(&mut self, name: &str, value: impl Fn(&[Other]) -> String) {
+        for (who, processes) in self.others {
+            let labels = [who.labels(), vec![("guarded", "0")]].concat();
+            self.sample(name, &labels, &value(processes));
+        }
+    }
+
     fn processes(&mut self, sums: &BTreeMap<Name, Box<Row>>, now: &Now) {
         self.family("tideover_processes", "gauge", "guarded processes");
         for who in sums.keys() {
             let count = now.0.get(who).map_or(0, Vec::len);
             self.sample("tideover_processes", &who.labels(), &count.to_string());
         }
+        self.unguarded("tideover_processes", |of| of.len().to_string());
         let used = |of: &[&Snapshot]| sum(of.iter().map(|s| s.used)).to_string();
         self.gauge("tideover_descriptors_used", "descriptors open now", now, used);
-        let ratio = |of: &[&Snapshot]| {
-            let worst = of.iter().map(|s| s.used as f64 / s.obtainable.max(1) as f64).fold(0.0, f64::max);
-            format!("{worst:.6}")
-        };
+        self.unguarded("tideover_descriptors_used", |of| sum(of.iter().map(|it| it.used)).to_string());
+        let ratio = |of: &[&Snapshot]| worst(of.iter().map(|s| (s.used, s.obtainable)));
         let help = "part of what it can have that the process has in use that is nearest to it";
         self.gauge("tideover_descriptors_used_ratio", help, now, ratio);
+        self.unguarded("tideover_descriptors_used_ratio", |of| worst(of.iter().map(|it| (it.used, it.obtainable))));
         let available = |of: &[&Snapshot]| of.iter().map(|s| s.available()).min().unwrap_or(0).to_string();
         let help = "descriptors that the process that is nearest to what it can have can have besides";
         self.gauge("tideover_descriptors_available", help, now, available);
+        let left = |of: &[Other]| of.iter().map(|it| it.obtainable.saturating_sub(it.used)).min().unwrap_or(0);
+        self.unguarded("tideover_descriptors_available", |of| left(of).to_string());
         let obtainable = |of: &[&Snapshot]| sum(of.iter().map(|s| s.obtainable)).to_string();
         let help = "descriptors that can be had: soft limits, as far as the library raises them";
         self.gauge("tideover_descriptors_obtainable", help, now, obtainable);
+        self.unguarded("tideover_descriptors_obtainable", |of| sum(of.iter().map(|it| it.obtainable)).to_string());
     }
 
     /// Adds a row of [`COUNTERS`].
@@ -113,6 +128,11 @@ impl Exposition {
         };
         let help = if info.shape == Shape::Bool { format!("processes for which this is so: {help}") } else { help };
         self.gauge(&name, &help, now, value);
+        match info.name {
+            "soft_limit" => self.unguarded(&name, |of| sum(of.iter().map(|it| it.limits.0)).to_string()),
+            "hard_limit" => self.unguarded(&name, |of| sum(of.iter().map(|it| it.limits.1)).to_string()),
+            _ => {}
+        }
     }
 
     fn calls(&mut self, sums: &BTreeMap<Name, Box<Row>>) {
@@ -160,6 +180,12 @@ fn name(info: &CounterInfo) -> (String, bool) {
     (format!("tideover_{}_{stem}{total}", info.section), seconds)
 }
 
+/// The highest part of what can be had that a process has in use.
+fn worst(shares: impl Iterator<Item = (u64, u64)>) -> String {
+    let worst = shares.map(|(used, obtainable)| used as f64 / obtainable.max(1) as f64).fold(0.0, f64::max);
+    format!("{worst:.6}")
+}
+
 fn sum(numbers: impl Iterator<Item = u64>) -> u64 {
     numbers.fold(0, u64::saturating_add)
 }
@@ -200,7 +226,7 @@ mod tests {
             .collect();
         let mut totals = Totals::default();
         totals.update(&snapshots);
-        text(&totals, &snapshots)
+        text(&totals, &snapshots, &Others::new())
     }
 
     #[test]

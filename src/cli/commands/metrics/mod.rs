@@ -3,6 +3,7 @@
 
 mod exposition;
 mod http;
+mod others;
 mod status;
 mod totals;
 
@@ -12,8 +13,9 @@ use crate::pages::{self, Found};
 use crate::show::failure::{Failure, cause};
 use crate::show::output::print;
 use crate::system::replace::{readable, replace};
-use clap::{Arg, ArgMatches, Command, value_parser};
+use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use http::Response;
+use others::Others;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -24,9 +26,10 @@ const EXAMPLES: &str = "\
 Examples:
   tideover metrics                              once, to standard output
   sudo tideover metrics --listen 127.0.0.1:9786    /metrics, and a page at /
+  sudo tideover metrics --all --listen :9786    every process, guarded or not
   sudo tideover metrics --textfile /var/lib/node_exporter/tideover.prom --interval 15s
 
-Counters are added up by program. Served, or with --interval, they keep what
+Counters are added up by program and service. Served, or with --interval, they keep what
 processes had counted that have ended; printed once, they can't. Whoever may
 connect may read: there is no password, so listen on an address of your own.";
 
@@ -53,6 +56,10 @@ pub fn command() -> Command {
                 .requires("textfile")
                 .value_parser(interval)
                 .help("Write it again at this interval, until killed"),
+            Arg::new("all")
+                .long("all")
+                .action(ArgAction::SetTrue)
+                .help("Tell of processes without the library, too, with guarded=\"0\": descriptors in use and limits"),
         ])
         .arg(page_dir_flag())
         .after_help(EXAMPLES)
@@ -60,7 +67,8 @@ pub fn command() -> Command {
 
 /// Prints the metrics, writes them into a file, or serves them.
 pub fn run(matches: &ArgMatches) -> Result<(), Failure> {
-    let exporter = Exporter { base: page_dir(matches), totals: Mutex::new(Totals::default()) };
+    let exporter =
+        Exporter { base: page_dir(matches), all: matches.get_flag("all"), totals: Mutex::new(Totals::default()) };
     if let Some(address) = matches.get_one::<String>("listen") {
         return serve(address, exporter);
     }
@@ -79,6 +87,8 @@ pub fn run(matches: &ArgMatches) -> Result<(), Failure> {
 /// The folder of pages, and the totals so far.
 struct Exporter {
     base: PathBuf,
+    /// Processes without the library, too?
+    all: bool,
     totals: Mutex<Totals>,
 }
 
@@ -95,7 +105,8 @@ impl Exporter {
         let snapshots: Vec<Snapshot> = found.pages.iter().filter_map(Snapshot::take).collect();
         let mut totals = self.totals.lock().unwrap_or_else(PoisonError::into_inner);
         totals.update(&snapshots);
-        Ok(exposition::text(&totals, &snapshots))
+        let others = if self.all { others::all(&snapshots) } else { Others::new() };
+        Ok(exposition::text(&totals, &snapshots, &others))
     }
 
     fn status(&self) -> Result<String, Failure> {
@@ -146,7 +157,7 @@ pub fn check(snapshots: &[Snapshot]) {
     let mut totals = Totals::default();
     totals.update(snapshots);
     totals.update(snapshots);
-    let text = exposition::text(&totals, snapshots);
+    let text = exposition::text(&totals, snapshots, &Others::new());
     assert!(text.lines().all(|line| line.starts_with("tideover_") || line.starts_with("# ")), "{text}");
     assert!(status::json(snapshots).to_string().len() < 64 << 10);
 }

@@ -7,8 +7,9 @@ mod view;
 use crate::commands::arguments::{interval, page_dir, page_dir_flag};
 use crate::commands::ps;
 use crate::pages;
+use crate::processes::list;
 use crate::show::failure::{Failure, cause};
-use clap::{Arg, ArgMatches, Command};
+use clap::{Arg, ArgAction, ArgMatches, Command};
 use model::{Model, Sort};
 use ratatui::DefaultTerminal;
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
@@ -20,6 +21,7 @@ const EXAMPLES: &str = "\
 Examples:
   tideover top
   sudo tideover top                the processes of all users
+  sudo tideover top --all          every process, guarded or not
   tideover top --interval 5s
   tideover top | cat               once, without a terminal: as tideover ps
 
@@ -39,6 +41,13 @@ pub fn command() -> Command {
                 .value_parser(interval)
                 .help("Time between two updates"),
         )
+        .arg(
+            Arg::new("all")
+                .long("all")
+                .short('a')
+                .action(ArgAction::SetTrue)
+                .help("Processes without the library, too"),
+        )
         .arg(page_dir_flag())
         .after_help(EXAMPLES)
 }
@@ -54,18 +63,19 @@ pub fn run(matches: &ArgMatches) -> Result<(), Failure> {
     pages::walk(&base)?;
     let failed = |error: io::Error| Failure::failed(format!("the terminal can't be used: {}", cause(&error)));
     let mut terminal = ratatui::try_init().map_err(failed)?;
-    let done = show(&mut terminal, &base, interval);
+    let done = show(&mut terminal, &base, interval, matches.get_flag("all"));
     ratatui::restore();
     done.map_err(failed)
 }
 
-fn show(terminal: &mut DefaultTerminal, base: &Path, interval: Duration) -> io::Result<()> {
+fn show(terminal: &mut DefaultTerminal, base: &Path, interval: Duration, all: bool) -> io::Result<()> {
     let mut model = Model::default();
     let mut next = Instant::now();
     loop {
         if Instant::now() >= next {
             // If the folder is missing now, the list is empty until it is back.
-            model.update(&pages::walk(base).unwrap_or_default().pages);
+            let others = if all { list::all() } else { Vec::new() };
+            model.update(&pages::walk(base).unwrap_or_default().pages, &others);
             next = Instant::now() + interval;
         }
         terminal.draw(|frame| view::draw(frame, &mut model))?;

@@ -3,9 +3,13 @@
 
 use crate::pages::Page;
 use crate::pages::events;
+use crate::pages::obtainable::obtainable;
 use crate::pages::snapshot::Snapshot;
+use crate::processes::list::ListedProcess;
+use crate::processes::service;
+use crate::system::Share;
 use std::cmp::Reverse;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 
 /// How many readings of each process are kept for the graph.
 const PAST: usize = 200;
@@ -69,6 +73,10 @@ pub struct Row {
     pub pid: u32,
     /// Name of the program, safe to print.
     pub program: String,
+    /// Its service; empty if none is named.
+    pub service: String,
+    /// Has it the library?
+    pub guarded: bool,
     /// How many descriptors are open.
     pub used: u64,
     /// Soft and hard limit.
@@ -97,6 +105,8 @@ impl Row {
         Row {
             pid: snapshot.pid,
             program: snapshot.program(),
+            service: snapshot.service().unwrap_or_default(),
+            guarded: true,
             used: snapshot.used,
             limits: (snapshot.soft, snapshot.hard),
             percent: snapshot.percent(),
@@ -108,6 +118,28 @@ impl Row {
             events: String::new(),
             started: snapshot.page.started_boot_ns(),
         }
+    }
+
+    /// The row of a process without the library; None of one without descriptors, such as a kernel thread.
+    fn of_other(process: &ListedProcess) -> Option<Row> {
+        let (used, limits) = (process.used?, process.limits?);
+        let share = Share { used, max: obtainable(process.pid, limits, None) };
+        Some(Row {
+            pid: process.pid,
+            program: process.name.clone(),
+            service: service::remembered(process.pid, process.started).unwrap_or_default(),
+            guarded: false,
+            used,
+            limits,
+            percent: share.percent().min(100.0),
+            exhausted: 0,
+            recovered: 0,
+            gave_up: 0,
+            full: false,
+            diverted: 0,
+            events: String::new(),
+            started: process.started,
+        })
     }
 }
 
@@ -133,26 +165,30 @@ pub struct Model {
 
 impl Model {
     /// Replaces the rows by the processes as they are now.
-    pub fn update(&mut self, pages: &[Page]) {
+    pub fn update(&mut self, pages: &[Page], others: &[ListedProcess]) {
         let me = std::process::id();
+        let guarded: HashSet<u32> = pages.iter().map(|page| page.pid).chain([me]).collect();
+        let others = others.iter().filter(|other| !guarded.contains(&other.pid)).filter_map(Row::of_other);
         let snapshots = pages.iter().filter(|page| page.pid != me).filter_map(Snapshot::take);
         let mut past = HashMap::new();
-        self.rows = snapshots
-            .map(|snapshot| {
-                let mut row = Row::of(&snapshot);
-                if self.detail && self.chosen == Some(row.pid) {
-                    row.events = events::lines(snapshot.page);
-                }
-                let who = (row.pid, row.started);
-                let mut uses = self.past.remove(&who).unwrap_or_default();
-                if uses.len() == PAST {
-                    uses.pop_front();
-                }
-                uses.push_back(row.used);
-                past.insert(who, uses);
-                row
-            })
-            .collect();
+        let guarded = snapshots.map(|snapshot| {
+            let mut row = Row::of(&snapshot);
+            if self.detail && self.chosen == Some(row.pid) {
+                row.events = events::lines(snapshot.page);
+            }
+            row
+        });
+        let rows: Vec<Row> = guarded.chain(others).collect();
+        for row in &rows {
+            let who = (row.pid, row.started);
+            let mut uses = self.past.remove(&who).unwrap_or_default();
+            if uses.len() == PAST {
+                uses.pop_front();
+            }
+            uses.push_back(row.used);
+            past.insert(who, uses);
+        }
+        self.rows = rows;
         self.past = past;
     }
 
@@ -218,6 +254,8 @@ impl Model {
             .map(|&(program, pid, used, gave_up)| Row {
                 pid,
                 program: program.into(),
+                service: String::new(),
+                guarded: true,
                 used,
                 limits: (100, 4096),
                 percent: used as f64,
@@ -285,10 +323,10 @@ mod tests {
         let mut model = Model::default();
         let page = || Page::forged(forge(1, state::LIVE, 5), 1);
         for _ in 0..PAST + 5 {
-            model.update(&[page()]);
+            model.update(&[page()], &[]);
         }
         assert_eq!(model.past(&model.rows()[0]).len(), PAST);
-        model.update(&[]);
+        model.update(&[], &[]);
         assert!(model.past.is_empty());
     }
 }

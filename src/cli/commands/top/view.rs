@@ -12,6 +12,8 @@ use ratatui::widgets::{Block, Borders, Cell, Paragraph, Row as Cells, Sparkline,
 
 /// Width of a bar that shows usage, in characters.
 const BAR: usize = 10;
+/// A screen of so many columns has room for the service and the hard limit.
+const WIDE: u16 = 104;
 /// Height of the detail in lines.
 const DETAIL: u16 = 14;
 
@@ -55,7 +57,11 @@ fn summary(model: &Model, shown: usize) -> Line<'static> {
     let bad = |yes: bool| if yes { Style::new().fg(Color::Red) } else { Style::new() };
     Line::from(vec![
         Span::styled("tideover ", Style::new().add_modifier(Modifier::BOLD)),
-        Span::raw(format!("{shown} of {} guarded, nearest ", rows.len())),
+        Span::raw(format!(
+            "{shown} of {} {}, nearest ",
+            rows.len(),
+            if rows.iter().all(|row| row.guarded) { "guarded" } else { "processes" }
+        )),
         Span::styled(format!("{nearest:.0} %"), colour(nearest)),
         Span::styled(format!(", gave up {}", short_count(gave_up)), bad(gave_up > 0)),
         Span::styled(format!(", full disks {full}"), bad(full > 0)),
@@ -64,8 +70,9 @@ fn summary(model: &Model, shown: usize) -> Line<'static> {
 }
 
 fn table(frame: &mut Frame, area: Rect, rows: &[&Row], place: Option<usize>) {
-    // The columns of numbers have fixed widths; the name takes what is left.
-    let widths = [
+    // The columns of numbers have fixed widths; the names take what is left.
+    let wide = area.width >= WIDE;
+    let mut widths = vec![
         Constraint::Length(7),
         Constraint::Min(8),
         Constraint::Length(BAR as u16 + 5),
@@ -76,9 +83,15 @@ fn table(frame: &mut Frame, area: Rect, rows: &[&Row], place: Option<usize>) {
         Constraint::Length(7),
         Constraint::Length(6),
     ];
-    let headings = ["    PID", "PROGRAM", "USE", "   USED", "   SOFT", "EXHAUST", "RECOVER", "GAVE UP", "LOGS"];
+    let mut headings = vec!["    PID", "PROGRAM", "USE", "   USED", "   SOFT", "EXHAUST", "RECOVER", "GAVE UP", "LOGS"];
+    if wide {
+        widths.insert(2, Constraint::Min(12));
+        headings.insert(2, "SERVICE");
+        widths.insert(6, Constraint::Length(7));
+        headings.insert(6, "   HARD");
+    }
     let head = Cells::new(headings).style(Style::new().add_modifier(Modifier::BOLD | Modifier::UNDERLINED));
-    let table = Table::new(rows.iter().map(|row| cells(row)), widths)
+    let table = Table::new(rows.iter().map(|row| cells(row, wide)), widths)
         .header(head)
         .column_spacing(1)
         .row_highlight_style(Style::new().add_modifier(Modifier::REVERSED));
@@ -90,7 +103,7 @@ fn table(frame: &mut Frame, area: Rect, rows: &[&Row], place: Option<usize>) {
     }
 }
 
-fn cells(row: &Row) -> Cells<'static> {
+fn cells(row: &Row, wide: bool) -> Cells<'static> {
     let right = |n: u64| Cell::from(format!("{:>7}", short_count(n)));
     let trouble = |n: u64| right(n).style(if n > 0 { Style::new().fg(Color::Red) } else { Style::new() });
     let logs = match (row.full, row.diverted) {
@@ -98,7 +111,7 @@ fn cells(row: &Row) -> Cells<'static> {
         (false, 0) => Cell::from("ok"),
         (false, bytes) => Cell::from(short_bytes(bytes)),
     };
-    Cells::new([
+    let mut cells = vec![
         Cell::from(format!("{:>7}", row.pid)),
         Cell::from(row.program.clone()),
         Cell::from(bar(row.percent)).style(colour(row.percent)),
@@ -108,7 +121,13 @@ fn cells(row: &Row) -> Cells<'static> {
         right(row.recovered),
         trouble(row.gave_up),
         logs,
-    ])
+    ];
+    if wide {
+        cells.insert(2, Cell::from(row.service.clone()));
+        cells.insert(6, right(row.limits.1));
+    }
+    let cells = Cells::new(cells);
+    if row.guarded { cells } else { cells.style(Style::new().add_modifier(Modifier::DIM)) }
 }
 
 /// A bar that shows usage without colours and without Unicode: `#######---  72%`.
@@ -163,6 +182,14 @@ mod tests {
         assert_eq!(lines[1], "    PID PROGRAM   USE                USED    SOFT EXHAUST RECOVER GAVE UP LOGS");
         assert_eq!(lines[2], "4194304 a-program #######---  72%      72     100       6       3       3 ok");
         assert!(lines[9].contains("q leave"), "{lines:?}");
+    }
+
+    #[test]
+    fn a_wide_screen_has_the_service_and_the_hard_limit() {
+        let mut model = Model::example(&[("nginx", 7, 10, 0)]);
+        let lines = screen(&mut model, 120, 6);
+        assert!(lines[1].contains("SERVICE") && lines[1].contains("   SOFT    HARD EXHAUST"), "{lines:?}");
+        assert!(lines[2].contains("    100    4096"), "{lines:?}");
     }
 
     #[test]

@@ -4,6 +4,7 @@
 mod belief;
 mod faults;
 mod names;
+mod sight;
 
 use serde_json::Value;
 use tideover_tests::{Outcome, Run, Running, Scratch, fixture, tideover};
