@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+use core::sync::atomic::AtomicU64;
 use core::sync::atomic::Ordering::Relaxed;
 
 use crate::os::barrier::barrier;
@@ -29,12 +30,23 @@ pub fn is_full(soft: u64) -> bool {
 }
 
 /// Is a number below `soft` free? The count alone does not always tell, since it has descriptors above the limit in it: inherited ones, and
-/// those from before it was lowered.
+/// those from before it was lowered. So numbers are asked about, too, [`WINDOW`] of them each time.
 pub fn has_room(soft: u64) -> bool {
-    /// Up to this limit, each number can be asked about ten times a second.
-    const FEW: u64 = 8192;
-    let counted = sys::stat(c"/proc/self/fd", true).map_or(0, |status| status.st_size as u64);
-    counted != 0 && counted < soft || soft <= FEW && count_by_poll(soft) < soft
+    counted().is_some_and(|counted| counted < soft) || finds_free_number(soft)
+}
+
+/// poll(2) of so many sockets takes a tenth of a millisecond, which the clients of an event loop hardly notice.
+const WINDOW: u64 = 1024;
+
+/// Is one of the next numbers below `soft` free? Up to [`WINDOW`] descriptors, of all of them.
+fn finds_free_number(soft: u64) -> bool {
+    /// The number at which it goes on.
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let end = asked_about(soft);
+    let first = if end > WINDOW { NEXT.load(Relaxed) % end } else { 0 };
+    let last = end.min(first + WINDOW);
+    NEXT.store(last, Relaxed);
+    open_among(first, last, soft).is_some_and(|open| open < last - first)
 }
 
 /// Is a number below the soft limit free, as far as a few system calls can tell?
@@ -42,27 +54,32 @@ pub fn has_free_number() -> bool {
     sys::descriptor_limit(0).is_ok_and(|limit| !is_full(limit.rlim_cur) && has_room(limit.rlim_cur))
 }
 
-/// Counts descriptors by poll(2), which says POLLNVAL of those that are not open.
+/// Counts descriptors below `soft` by poll(2).
 fn count_by_poll(soft: u64) -> u64 {
-    // poll(2) fails with more entries than the soft limit. And with a limit of 2^30 it must not take minutes, so that only numbers up to
-    // twice the highest one seen are asked about.
+    open_among(0, asked_about(soft), soft).unwrap_or(0)
+}
+
+/// With a limit of 2^30 it must not take minutes, so that only numbers up to twice the highest one seen are asked about.
+fn asked_about(soft: u64) -> u64 {
+    soft.min(page::high_water().max(1024) * 2)
+}
+
+/// How many of the numbers `first..end` are open: poll(2) says POLLNVAL of the others. None: it fails.
+fn open_among(mut first: u64, end: u64, soft: u64) -> Option<u64> {
+    // poll(2) fails with more entries than the soft limit.
     let batch = BATCH.min(soft as usize);
-    let end = soft.min(page::high_water().max(1024) * 2);
-    let mut used = 0;
-    let mut first = 0;
+    let mut open = 0;
     while batch > 0 && first < end {
         let mut fds = [sys::pollfd(0, 0); BATCH];
         let here = batch.min((end - first) as usize);
         for (i, fd) in fds[..here].iter_mut().enumerate() {
             fd.fd = (first + i as u64) as i32;
         }
-        if sys::poll_now(&mut fds[..here]).is_err() {
-            return used;
-        }
-        used += fds[..here].iter().filter(|fd| fd.revents & libc::POLLNVAL == 0).count() as u64;
+        sys::poll_now(&mut fds[..here]).ok()?;
+        open += fds[..here].iter().filter(|fd| fd.revents & libc::POLLNVAL == 0).count() as u64;
         first += here as u64;
     }
-    used
+    Some(open)
 }
 
 /// Has this process been at its limit, or is it near it? A few loads, once the limit is known.
