@@ -97,6 +97,12 @@ settings! {
         "a blocking TCP connect fails with ETIMEDOUT after this time";
     IdleTimeout "idle_timeout" "TIDEOVER_IDLE_TIMEOUT" Kind::Or("off", &Kind::Duration(MS, 24 * HOUR)), "off",
         "when no descriptor is left, shut down TCP clients that were idle for longer, longest idle first";
+    MaxLifetime "max_lifetime" "TIDEOVER_MAX_LIFETIME" Kind::Or("off", &Kind::Duration(MS, 365 * 24 * HOUR)), "off",
+        "when no descriptor is left, shut down accepted connections that are older, oldest first";
+    MaxPerClient "max_per_client" "TIDEOVER_MAX_PER_CLIENT" Kind::Or("off", &Kind::Count(1, MOST_SOCKETS)), "off",
+        "accepted connections open at once per client address (IPv6: per /64); more are turned away";
+    RatePerClient "rate_per_client" "TIDEOVER_RATE_PER_CLIENT" Kind::Or("off", &Kind::Count(1, MILLION)), "off",
+        "clients accepted per second and client address (IPv6: per /64); more are turned away";
     Logs "logs" "TIDEOVER_LOGS" Kind::Globs, "",
         "paths that are logs, as shell patterns, beside those of the built-in rule";
     LogsExcept "logs_except" "TIDEOVER_LOGS_EXCEPT" Kind::Globs, "",

@@ -82,7 +82,8 @@ macro_rules! accepting {
                 // SAFETY: promised by the caller.
                 let call = || unsafe { found()(l, from, length, flags) };
                 if accept::must_ask() {
-                    return accept_under_limits(l, call);
+                    // SAFETY: promised by the caller.
+                    return unsafe { accept_under_limits(l, length, call) };
                 }
                 REAL.store(found() as *mut (), Relaxed);
                 call()
@@ -125,8 +126,12 @@ pub fn ask_before_accept() {
     accept4_impl::ask_first();
 }
 
-/// accept(2) under the limits that the user has set, and while calls for accepted clients lack descriptors.
-fn accept_under_limits(listener: c_int, real: impl Fn() -> c_int) -> c_int {
+/// accept(2) under the limits that the user has set, and while calls for accepted clients lack descriptors. Clients over a limit of their
+/// address are turned away, and `real` is called again, with `length` as it was: the real call writes the length of an address there.
+///
+/// # Safety
+/// `length` is what `real` passes to accept(2).
+unsafe fn accept_under_limits(listener: c_int, length: *mut socklen_t, real: impl Fn() -> c_int) -> c_int {
     let in_turn = |_, _| {
         let fd = real();
         let errno = sys::errno();
@@ -134,7 +139,25 @@ fn accept_under_limits(listener: c_int, real: impl Fn() -> c_int) -> c_int {
         sys::set_errno(errno);
         fd
     };
-    until_answered(&mut Request::new(listener), admission::ask, -1, in_turn)
+    let is_known = accept::notes_clients() && sys::is_readable(length.cast(), size_of::<socklen_t>());
+    // SAFETY: it can be read, as the kernel has just said, and the program leaves it alone during its call.
+    let room = is_known.then(|| unsafe { length.read_unaligned() });
+    let mut turned_away = 0;
+    loop {
+        let fd = until_answered(&mut Request::new(listener), admission::ask, -1, in_turn);
+        if fd < 0 || !admission::turns_away(listener, fd) {
+            return fd;
+        }
+        if let Some(room) = room {
+            // SAFETY: the real call has just written there.
+            unsafe { length.write_unaligned(room) };
+        }
+        turned_away += 1;
+        if !admission::goes_on(listener, turned_away) {
+            sys::set_errno(libc::EAGAIN);
+            return -1;
+        }
+    }
 }
 
 /// accept(2) has returned `first`, less than 0. If that was for lack of descriptors, does what `features/accept` decides.

@@ -1,6 +1,7 @@
 //! What the library knows: the settings, the shared page with its counters and events, the process, its threads and its descriptors;
 //! and how it logs messages. Nothing here decides what happens to a failed call.
 
+pub mod clients;
 pub mod descriptors;
 pub mod events;
 pub mod handlers;

@@ -11,6 +11,7 @@ mod functions;
 mod guile;
 pub mod idle;
 mod jvm;
+pub mod lifetime;
 pub mod limit;
 pub mod limit_for_exec;
 mod loaded;
@@ -87,11 +88,12 @@ impl Step {
 }
 
 /// The steps in the order in which they run, cheapest first.
-static STEPS: [Step; 4] = [
+static STEPS: [Step; 5] = [
     Step::new(Outcome::Raised, false, limit::raise),
     Step::new(Outcome::Reclaimed, true, callbacks::run),
     Step::new(Outcome::Reclaimed, true, collect::consider),
     Step::new(Outcome::Reclaimed, true, idle::run),
+    Step::new(Outcome::Reclaimed, true, lifetime::run),
 ];
 /// Index of the step that collects garbage. [`collection_ended`] goes on after it.
 const COLLECT: usize = 2;

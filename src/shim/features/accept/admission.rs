@@ -8,7 +8,7 @@ use tideover_contract::settings::{Id, SECOND, over_limit};
 use super::listener::{has_clients, is_blocking, is_ours};
 use super::parking::{self, Parking};
 use super::request::{Next, Request};
-use super::{blocking, exhaustion, limits, pace, shed};
+use super::{blocking, exhaustion, limits, notes_clients, pace, per_client, shed};
 use crate::engine::{demand, wait};
 use crate::os::barrier::barrier;
 use crate::os::sys;
@@ -20,6 +20,8 @@ use crate::state::{descriptors, page, process};
 const LOOK_INTERVAL: u64 = SECOND / 10;
 /// So many batches of clients are refused in one accept(2).
 const BATCHES: u32 = 8;
+/// So many clients over a limit of their address are turned away in one accept(2).
+const MOST_IN_A_ROW: u32 = 64;
 
 static TOLD: Repeated = Repeated::new();
 static HELD_BACK: Repeated = Repeated::new();
@@ -212,4 +214,23 @@ pub extern "C" fn done(fd: c_int) {
             wait::wake_all();
         }
     });
+}
+
+/// The program's accept(2) has returned this client, after [`done`]: notes it where a setting asks for that, or turns it away. True: it is
+/// turned away, and accept(2) goes on.
+pub extern "C" fn turns_away(listener: c_int, client: c_int) -> bool {
+    barrier(false, || notes_clients() && process::may_act() && per_client::turn_away(listener, client))
+}
+
+/// So many clients in a row were turned away at a listener: may accept(2) go on with the next? If not, its answer is EAGAIN, and the
+/// program's loop hears of the listener again, also an edge-triggered one.
+pub extern "C" fn goes_on(listener: c_int, turned_away: u32) -> bool {
+    barrier(false, || {
+        let goes_on = turned_away < MOST_IN_A_ROW || is_blocking(listener);
+        if !goes_on {
+            parking::park(listener);
+            parking::put_back();
+        }
+        goes_on
+    })
 }

@@ -122,7 +122,7 @@ pub fn park(listener: c_int) -> Parking {
     let is_first = table.recount(before) > before;
     drop(table);
     if masked.any {
-        settle(is_first);
+        settle(is_first, listener);
     }
     if let Some((epoll, errno)) = masked.refused {
         report_refused(listener, epoll, errno);
@@ -192,8 +192,8 @@ fn mask(table: &mut Table, inode: u64, wake: bool) -> Masked {
     masked
 }
 
-/// Something was parked. From here on closes are seen, so the caller must try its accept(2) once more.
-fn settle(is_first: bool) {
+/// This listener was parked. From here on closes are seen, so the caller must try its accept(2) once more.
+fn settle(is_first: bool, listener: c_int) {
     if is_first {
         let now = sys::now();
         let parked_before = SCHEDULE.parked_at.swap(now, Relaxed);
@@ -208,7 +208,15 @@ fn settle(is_first: bool) {
         SCHEDULE.rest_until.store(now + rest, Relaxed);
         if now.saturating_sub(parked_before) > ALERT_LASTS {
             let kind = EventKind::Parked;
-            events::emit(&Event { kind, call: "", errno: 0, fd: -1, tries: 0, waited: 0, outcome: Outcome::None });
+            events::emit(&Event {
+                kind,
+                call: "",
+                errno: 0,
+                fd: listener,
+                tries: 0,
+                waited: 0,
+                outcome: Outcome::None,
+            });
         }
     }
     wait::expect_closes();
@@ -235,10 +243,13 @@ pub fn put_back() {
 pub fn park_again() {
     let Some(mut table) = TABLE.enter() else { return };
     let before = table.parked_listeners();
+    let mut listener = -1;
     for place in table.watches() {
         // Whether an EPOLLONESHOT watch is armed is not known.
         let own = place.as_mut().filter(|watch| !watch.is_inherited() && !watch.has(ONESHOT) && !watch.is_lost());
-        if own.is_some_and(|watch| watch.park(false).is_err_and(is_gone)) {
+        let Some(watch) = own else { continue };
+        listener = watch.listener;
+        if watch.park(false).is_err_and(is_gone) {
             *place = None;
             table::set_incomplete();
         }
@@ -246,7 +257,7 @@ pub fn park_again() {
     let any = table.recount(before) > before;
     drop(table);
     if any {
-        settle(true);
+        settle(true, listener);
         // There may have been a close before closes were seen.
         if !exhaustion::is_full() {
             put_back();

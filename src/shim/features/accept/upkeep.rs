@@ -8,7 +8,7 @@ use tideover_contract::settings::SECOND;
 
 use super::parking::{self, FIRST_REST, LONGEST_REST, LOOK_INTERVAL, SCHEDULE};
 use super::{exhaustion, limits, listener, shed, table};
-use crate::engine::reclaim::idle;
+use crate::engine::reclaim::{idle, lifetime};
 use crate::os::sys;
 use crate::state::settings::SETTINGS;
 use crate::state::{descriptors, process};
@@ -82,6 +82,9 @@ fn attend() {
     descriptors::reconcile_now_and_then();
     if idle::is_wanted() && !exhaustion::has_descriptors() {
         idle::shut_down();
+    }
+    if lifetime::is_wanted() && !exhaustion::has_descriptors() {
+        lifetime::shut_down();
     }
     if SETTINGS.may_shed() && exhaustion::sheds_now() && !exhaustion::has_descriptors() {
         parking::each_parked(|fd| {

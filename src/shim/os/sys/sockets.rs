@@ -96,6 +96,37 @@ pub fn tcp_info(fd: c_int) -> Result<libc::tcp_info, Errno> {
     Ok(unsafe { info.assume_init() })
 }
 
+/// What the kernel's `struct tcp_info` (linux/tcp.h) says of the data of a connection. That of libc is shorter.
+#[repr(C)]
+pub struct TcpTraffic {
+    /// A state of tcp(7).
+    pub state: u8,
+    _options: [u8; 7],
+    _segments: [u32; 9],
+    /// Milliseconds since data was last sent, or since the connection was made.
+    pub last_sent: u32,
+    _acknowledged: u32,
+    /// Milliseconds since data was last received, likewise.
+    pub last_received: u32,
+    _metrics: [u32; 24],
+    /// Segments with data that were received; 0 before Linux 4.6.
+    pub received: u32,
+    /// Segments with data that were sent, likewise.
+    pub sent: u32,
+}
+
+const _: () = assert!(core::mem::offset_of!(TcpTraffic, last_sent) == 44, "as in linux/tcp.h");
+const _: () = assert!(core::mem::offset_of!(TcpTraffic, received) == 152, "as in linux/tcp.h");
+
+/// getsockopt(2) TCP_INFO.
+pub fn tcp_traffic(fd: c_int) -> Result<TcpTraffic, Errno> {
+    let mut traffic = core::mem::MaybeUninit::<TcpTraffic>::zeroed();
+    let mut size = size_of::<TcpTraffic>() as libc::socklen_t;
+    call!(SYS_getsockopt, fd, libc::IPPROTO_TCP, libc::TCP_INFO, traffic.as_mut_ptr(), &raw mut size)?;
+    // SAFETY: all zero bytes are valid, and the kernel has filled in what it knows.
+    Ok(unsafe { traffic.assume_init() })
+}
+
 /// getsockopt(2) SO_RCVTIMEO in nanoseconds; 0: none.
 pub fn receive_timeout(fd: c_int) -> u64 {
     let mut time = libc::timeval { tv_sec: 0, tv_usec: 0 };
@@ -144,6 +175,24 @@ pub fn drain(fd: c_int) {
             break;
         }
     }
+}
+
+/// ioctl(2) FIONREAD: bytes that the program has not read yet; 0 also where that is not known.
+pub fn unread(fd: c_int) -> c_int {
+    let mut bytes: c_int = 0;
+    call!(SYS_ioctl, fd, libc::FIONREAD, &raw mut bytes).map_or(0, |_| bytes)
+}
+
+/// getpeername(2): the address as a sockaddr, cut to 28 bytes.
+pub fn peer(fd: c_int) -> Result<[u8; 28], Errno> {
+    let mut address = [0u8; 28];
+    let mut size = address.len() as libc::socklen_t;
+    call!(SYS_getpeername, fd, address.as_mut_ptr(), &raw mut size).map(|_| address)
+}
+
+/// Has this socket a peer?
+pub fn is_connected(fd: c_int) -> bool {
+    peer(fd).is_ok()
 }
 
 /// shutdown(2), both ways.
