@@ -41,7 +41,7 @@ pub fn end(program: &[u8], imports: impl Fn(&[&CStr]) -> bool) -> u64 {
 
 /// Libraries that import one of [`CALLS`], and are known from servers with many thousands of descriptors: they check their numbers, or wait
 /// for one of the first.
-const BEARING: &[u8] = b"libc.*, libcrypto*, libssl*, libglib-*, libgio-*, libevent*, libcurl*, libapr-*, libxml2*, libpam*, libgcrypt*, libsasl2*, libtirpc*, libX11*, libxcb*, libdbus-*, libresolv*, libnss_*, libpq*, libmariadb*, libsystemd*, libgnutls*, libkrb5*, libgssapi*, libavahi*, libreadline*, libedit*, libcap-ng*, libaudit*";
+const BEARING: &[u8] = b"libc.*, libcrypto*, libssl*, libglib-*, libgio-*, libevent*, libcurl*, libapr-*, libxml2*, libpam*, libgcrypt*, libsasl2*, libtirpc*, libX11*, libxcb*, libdbus-*, libresolv*, libnss_*, libpq*, libmariadb*, libsystemd*, libgnutls*, libkrb5*, libgssapi*, libavahi*, libreadline*, libedit*, libcap-ng*, libaudit*, libdb-*, libcares*, libsnmp*, libssh*, libncurses*, libtinfo*, libwrap*, libmilter*, libhiredis*, libodbc*, libnl-*, libusb-*, libpcap*, libcups*, libldap*, liblber*, libunbound*, libldns*, libisc*, libdns*, libasound*, libpulse*, libjack*, libQt*, libgtk-*";
 
 /// Do the imports of this object, by the path of its file, say that sets of select(2) may be used with any number? The main executable,
 /// whose path is empty, is asked by [`imports_sets`].
@@ -103,6 +103,14 @@ mod tests {
         assert_eq!(end_of("bash", &[c"pselect", c"getdtablesize"]), FD_SETSIZE);
         assert_eq!(end_of("python3.11", &[c"select", c"getdtablesize"]), u64::MAX);
         assert_eq!(end_of("mydaemon", &[c"poll"]), u64::MAX);
+    }
+
+    #[test]
+    fn libraries_that_servers_have_count_only_when_they_call() {
+        let counts = |path: &str| counts_by_imports(path.as_bytes());
+        assert!(!counts("/lib/x86_64-linux-gnu/libtirpc.so.3") && !counts("/lib/x86_64-linux-gnu/libsasl2.so.2"));
+        assert!(!counts("/usr/lib/x86_64-linux-gnu/libcrypto.so.3") && !counts("") && !counts("/opt/libtideover.so"));
+        assert!(counts("/opt/app/libold.so.1"));
     }
 
     #[test]
