@@ -177,6 +177,8 @@ struct tideover_counters {
         dropped_lines, dropped_bytes, recovery_attempts, recoveries, cleaned_files, cleaned_bytes, full_waits;
     /* calls */
     uint64_t bypassed, other_limits, lost_in_messages;
+    /* logs */
+    uint64_t held_bytes, put_back_bytes, not_held_bytes;
 };
 
 struct tideover_page_event {
