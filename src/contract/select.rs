@@ -53,6 +53,19 @@ pub fn counts_by_imports(path: &[u8]) -> bool {
         && !name.starts_with(b"libtideover")
 }
 
+/// Shells, which show their soft limit to people (`ulimit -n`): it is not raised only because they ask for it.
+const SHELLS: &[u8] = b"sh, bash, rbash, dash, ash, zsh*, ksh*, mksh, fish, tcsh, csh, busybox, getconf, prlimit";
+
+/// Is the soft limit to be raised before this program is told it?
+pub fn is_raised_before_telling(program: &[u8]) -> bool {
+    !glob::any(SHELLS, program)
+}
+
+/// Does this program ask for its limit, and have no table of that length?
+pub fn has_no_table(program: &[u8]) -> bool {
+    glob::any(WITHOUT_TABLE, program)
+}
+
 /// Does this program check the numbers that it puts into sets of select(2)?
 pub fn is_checked(program: &[u8]) -> bool {
     glob::any(CHECKED, program)

@@ -5,7 +5,7 @@
 //! the call needed; accept(2) leaves as many free, until [`LASTS`] is over or that thread itself blocks in accept(2). It never leaves more
 //! free than there are clients, so that half of the descriptors are for clients at least, and the first one is always accepted.
 
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 use core::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering::Relaxed};
 
@@ -34,6 +34,8 @@ struct Thread {
     until: AtomicU64,
 }
 
+#[allow(unsafe_code, reason = "only where it stands in the library (layout.ld)")]
+#[unsafe(link_section = ".tables")]
 static NOTED: [Thread; THREADS] =
     [const { Thread { number: AtomicI32::new(0), needs: AtomicU32::new(0), until: AtomicU64::new(0) } }; THREADS];
 /// Until when there is any demand, nanoseconds of CLOCK_MONOTONIC; 0: there has been none.

@@ -78,7 +78,11 @@ extern "C" fn telling() {
         if matches!(process::phase(), Phase::Dormant | Phase::Sandboxed) || !process::may_ask() {
             return;
         }
-        if process::may_act() {
+        let program = process::program();
+        if select::has_no_table(program) {
+            return;
+        }
+        if process::may_act() && select::is_raised_before_telling(program) {
             limit::raise_to(TOLD);
         }
         if let Ok(limit) = sys::descriptor_limit(0) {

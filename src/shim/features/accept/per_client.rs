@@ -2,7 +2,7 @@
 //! customer of a provider has as a rule.
 //!
 //! A client's address is known only once it has been accepted, so that one over a limit is closed then, and the program never sees it.
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 use core::ffi::c_int;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
@@ -31,6 +31,8 @@ struct Rate {
     paid_until: u64,
 }
 
+#[allow(unsafe_code, reason = "only where it stands in the library (layout.ld)")]
+#[unsafe(link_section = ".tables")]
 static RATES: Lock<[Rate; ADDRESSES]> = Lock::new([Rate { address: 0, paid_until: 0 }; ADDRESSES]);
 /// Has an address been forgotten that was active?
 static OVERFLOWS: AtomicBool = AtomicBool::new(false);
