@@ -26,11 +26,12 @@ as_postgres() { (cd "$work" && exec setpriv --reuid=postgres --regid=postgres --
 stop() { as_postgres "$bin/pg_ctl" -D "$work/data" -m fast -s stop && wait "$server"; }
 as_postgres "$bin/initdb" -A trust --no-sync -D "$work/data" >/dev/null
 
-# In its systemd unit:  Environment=LD_PRELOAD=/usr/local/lib/libtideover.so  and  StandardOutput=journal
+# In its systemd unit:  Environment=LD_PRELOAD=/usr/local/lib/libtideover.so
+# Here its standard output is appended to a log, as a service manager may do, so that lines may go there.
 # The log collector runs with standard output on /dev/null; the library knows what the server's was.
 # shellcheck disable=SC2086 # $guard is several words or none
 as_postgres $guard "$bin/postgres" -D "$work/data" -c listen_addresses= -c "unix_socket_directories=$work" -c fsync=off \
-    -c logging_collector=on -c log_statement=all -c "log_directory=$work/log" -c log_filename=postgresql.log >"$work/journal.log" 2>"$work/errors" &
+    -c logging_collector=on -c log_statement=all -c "log_directory=$work/log" -c log_filename=postgresql.log >>"$work/journal.log" 2>"$work/errors" &
 server=$!
 ask() { as_postgres "$bin/psql" -X -q -o /dev/null -h "$work" postgres; }
 i=0

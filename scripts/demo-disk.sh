@@ -131,8 +131,10 @@ say "on stderr, once a minute at most:"
 grep -m 1 -E 'No space left|incomplete' "$work/errors" | sed "s/ while logging.*/ .../; s|$work|...|" | show
 umount "$disk"
 
-step "   The same nginx with it:  tideover run -- nginx ..."
-start "$tideover" run --
+step "   The same nginx with it:  tideover run --fallback stdout -- nginx ..."
+say "Its standard output is a pipe, which could be data for all that the library knows: --fallback stdout says that it is"
+say "not. In a container, a systemd unit, a terminal or with 2>&1 the library finds that out, and needs no flag."
+start "$tideover" run --fallback stdout --
 requests 1 100
 fill
 requests 101 300
