@@ -6,6 +6,7 @@ mod auto;
 mod daemons;
 mod owners;
 mod stalled;
+mod users;
 
 use std::fs::{self, File};
 use std::os::fd::{FromRawFd, OwnedFd};
@@ -123,5 +124,5 @@ fn own_daemons() {
         fs::create_dir(&folder).expect("a mount point can be made");
         mount(&["--bind", &format!("/dev/{name}"), &folder]);
     }
-    mount(&["--rbind", fresh, "/dev"]);
+    mount(&["--move", fresh, "/dev"]);
 }

@@ -1,0 +1,107 @@
+//! Programs that act for another user: set-uid programs, and root's daemons whose logs lie in a user's folder.
+
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+use super::*;
+use tideover_tests::outage::{Fed, Logger};
+use tideover_tests::{Scratch, fixture, library, needs};
+
+const NOBODY: u32 = 65534;
+
+/// Loads the library into every program in the test's mount namespace, by an /etc of its own with ld.so.preload.
+fn preload_everywhere() {
+    tideover_tests::disk::own_mounts();
+    let scratch = Scratch::new();
+    let fresh = scratch.join("etc");
+    fs::create_dir(&fresh).expect("a folder can be made");
+    let fresh = fresh.to_str().expect("UTF-8");
+    mount(&["-t", "tmpfs", "tmpfs", fresh]);
+    let copied = Command::new("cp").args(["-a", "/etc/.", fresh]).status().expect("cp runs");
+    assert!(copied.success());
+    fs::write(format!("{fresh}/ld.so.preload"), library().display().to_string()).expect("there is space");
+    mount(&["--move", fresh, "/etc"]);
+}
+
+/// Found in the field: root's log lines, with keys in them, came out on the terminal of whoever had called the program.
+#[needs(mounts, root, setuid)]
+#[test]
+fn the_caller_of_a_set_uid_program_sees_nothing_of_its_log() {
+    let disk = Disk::new(Kind::Tmpfs);
+    let program = disk.join("su");
+    fs::copy(&writer(Path::new("log")).command()[0], &program).expect("there is space");
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o4755)).expect("it is ours");
+    fs::create_dir(disk.join("secure")).expect("there is space");
+    fs::set_permissions(disk.join("secure"), fs::Permissions::from_mode(0o700)).expect("it is ours");
+    let log = disk.join("secure/su.log");
+    fs::write(&log, "").expect("there is space");
+    disk.fill();
+    preload_everywhere();
+    let call = |user: u32| {
+        let script = format!("exec setpriv --reuid {user} --regid {user} --clear-groups \"$@\"");
+        let run = Run::new(&program).arg("write").arg(&log);
+        in_a_shell(&script, &run).env("PATH", "/usr/bin:/bin").env("TIDEOVER_FALLBACK", "stdout").output()
+    };
+    let outcome = call(NOBODY);
+    assert_eq!((failed(&outcome), outcome.stdout.as_str()), (LINES, ""), "{outcome}");
+    assert!(outcome.ours().is_empty(), "{outcome}");
+    // The control: in root's own hands the library acts.
+    let outcome = call(0);
+    assert_eq!(failed(&outcome), 0, "{outcome}");
+    all_in(&outcome.stdout);
+}
+
+/// Found in the field: a user who exchanged his folder of logs for a link had a file of root's removed from another folder.
+#[needs(mounts, root)]
+#[test]
+fn cleanup_removes_nothing_in_a_folder_that_a_user_puts_in_the_place_of_his_logs() {
+    let disk = Disk::new(Kind::Tmpfs);
+    let home = disk.join("home");
+    let [logs, link, victim] = [home.join("logs"), home.join("link"), disk.join("victim")];
+    for folder in [&home, &logs, &victim] {
+        fs::create_dir(folder).expect("there is space");
+    }
+    for path in [&home, &logs] {
+        chown(path, Some(NOBODY), Some(NOBODY)).expect("root may");
+    }
+    std::os::unix::fs::symlink(&victim, &link).expect("there is space");
+    let precious = victim.join("app.log.1");
+    let log = logs.join("app.log");
+    fs::write(&log, "").expect("there is space");
+    let swap = disk.join("swap");
+    fs::copy(fixture("disk_swap"), &swap).expect("there is space");
+    for round in 0..20 {
+        fs::write(&precious, vec![b'x'; 8192]).expect("there is space");
+        // The daemon has opened its log before anything is exchanged.
+        let open = if log.exists() { &log } else { &link.join("app.log") };
+        let mut fed = Fed::start(&c("write", open).preload(true).env("TIDEOVER_CLEANUP", "100K"));
+        assert!(fed.log(1..=1));
+        disk.fill();
+        let mut swapper = Command::new(&swap).arg(&logs).arg(&link).uid(NOBODY).gid(NOBODY).spawn().expect("it starts");
+        fed.log(2..=100);
+        swapper.kill().expect("it runs");
+        swapper.wait().expect("it ends");
+        fed.end();
+        assert!(precious.exists(), "round {round}: a file of another folder was removed");
+        disk.free();
+    }
+}
+
+#[needs(mounts)]
+#[test]
+fn cleanup_knows_the_names_that_programs_give_their_old_logs() {
+    let disk = Disk::new(Kind::Tmpfs);
+    let log = disk.log();
+    let old = ["app.1.log", "app1.log", "app-2026-11-28.log", "20261128-app.log", "app.log.2026-11-28", "app_1.log.gz"];
+    let others = ["app-worker.log", "my-app.log", "app.txt", "app2026.log", "application.log"];
+    for name in old.iter().chain(&others) {
+        fs::write(disk.join(name), vec![b'x'; 4096]).expect("there is space");
+    }
+    disk.fill();
+    let outcome = writer(&log).env("TIDEOVER_CLEANUP", "200K").preload(true).output();
+    outcome.passes();
+    let there = |name: &&&str| disk.join(name).exists();
+    assert_eq!(old.iter().filter(there).collect::<Vec<_>>(), Vec::<&&str>::new(), "{outcome}");
+    assert_eq!(others.iter().filter(there).count(), others.len(), "{outcome}");
+}
