@@ -132,9 +132,9 @@ pub fn add(fd: i32, marks: u32) {
     if thread::is_in_vfork() || table().is_none() && !make_table() {
         return;
     }
-    let is_new = |known: u32| known & marks != marks || known & FLUSHING != 0 && marks & HISTORY != 0;
+    let is_new = |known: u32| known & marks != marks || known & FLUSHING != 0 && marks & (HISTORY | SYNCED) != 0;
     if let Some(known) = entry(fd).filter(|known| is_new(known.load(Relaxed))) {
-        if marks & (HISTORY | FLUSHING) != 0 {
+        if marks & (HISTORY | SYNCED | FLUSHING) != 0 {
             // From now on the marks are those of the file that the number is open on next.
             known.fetch_and(!FLUSHING, Relaxed);
         }
@@ -226,7 +226,7 @@ extern "C" fn forget_known(fd: i32) -> bool {
 /// returned, for [`flushed`].
 #[inline(always)]
 pub fn forget_after_flush(fd: i32) -> (bool, u32) {
-    let history = if fd >= 0 { marks(fd) & HISTORY } else { 0 };
+    let history = if fd >= 0 { marks(fd) & (HISTORY | SYNCED) } else { 0 };
     let ours = forget(fd);
     if history != 0 {
         add(fd, history | FLUSHING);
@@ -252,7 +252,7 @@ extern "C" fn forget_flush(fd: i32, history: u32) {
     if let Some(known) = entry(fd).filter(|_| !thread::is_in_vfork()) {
         // If the number is open on another file by now, these marks are found out again, so they may be forgotten. A history of that
         // file must be kept: `add` has removed FLUSHING when it added one.
-        let found = LOG | OTHER | PIPE | FILE | SYNCED;
+        let found = LOG | OTHER | PIPE | FILE;
         let ended = |known: u32| if known & FLUSHING != 0 { found | FLUSHING | history } else { found };
         let _ = known.fetch_update(Relaxed, Relaxed, |known| Some(known & !ended(known)));
     }
@@ -283,7 +283,7 @@ fn taken(fd: i32) -> u32 {
     };
     // The child of a clone(2) that shares memory does, too, but only its process id shows that, which costs a system call. It is made
     // where a mistake would do harm: a descriptor of the parent's whose history is forgotten may be taken for a log.
-    let has_history = known.load(Relaxed) & HISTORY != 0;
+    let has_history = known.load(Relaxed) & (HISTORY | SYNCED) != 0;
     if has_history && !matches!(process::phase(), Phase::Starting | Phase::Sandboxed) && !process::is_ours() {
         return 0;
     }

@@ -11,7 +11,7 @@ use super::files::{self, Key};
 use super::rule::History;
 use crate::os::barrier::barrier;
 use crate::os::sys;
-use crate::state::descriptors::{self, HISTORY, SYNCED};
+use crate::state::descriptors::{self, HISTORY, LOG, SYNCED};
 use crate::state::process;
 
 /// Shortest time between two syncs of a log, nanoseconds: a second, and what a timer may be early.
@@ -62,8 +62,11 @@ pub fn history(fd: c_int, marks: u32) -> History {
 #[inline(never)]
 pub extern "C" fn is_untrue(fd: c_int) -> bool {
     let errno = sys::errno();
-    let is_diverted =
-        || process::may_act() && sys::fstat(fd).is_ok_and(|status| files::find(Key::of_file(&status)).is_some());
+    // Another file may have the inode of a diverted one that is gone.
+    let is_log = descriptors::marks(fd) & LOG != 0;
+    let is_diverted = || {
+        is_log && process::may_act() && sys::fstat(fd).is_ok_and(|status| files::find(Key::of_file(&status)).is_some())
+    };
     let diverted = barrier(false, is_diverted);
     sys::set_errno(errno);
     diverted
