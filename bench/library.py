@@ -126,7 +126,7 @@ def backoff():
 
 # $1: mount point of a new tmpfs that is then filled; the rest: the command. The namespace, and the mount, end with it.
 FULL = 'mount -t tmpfs -o size=256k tideover-bench "$1" && { head -c 1M /dev/zero >"$1/filler"; } 2>&-; shift; exec env "$@"'
-PLENTY = {"TIDEOVER_FALLBACK_LIMIT": "100G/min"}
+PLENTY = {"TIDEOVER_FALLBACK_LIMIT": "100G/min", "TIDEOVER_FALLBACK": "stdout"}
 LINE = 100  # bytes
 
 

@@ -4,13 +4,14 @@
 use crate::commands::arguments::{json_flag, page_dir, page_dir_flag, pid_argument};
 use crate::pages::lookup::find;
 use crate::processes::process::Environment;
+use crate::processes::sink;
 use crate::settings::effective::{self, Effective};
 use crate::show::failure::Failure;
 use crate::show::output::{print, print_json, safe};
 use crate::show::table::{Align, Table};
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use serde_json::json;
-use tideover_contract::settings::SETTINGS;
+use tideover_contract::settings::{Id, SETTINGS};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -44,9 +45,14 @@ pub fn run(matches: &ArgMatches) -> Result<(), Failure> {
         let settings = effective::from_page(view, Environment::of(pid).as_ref());
         return if json {
             let program = String::from_utf8_lossy(view.program());
-            print_json(&json!({ "pid": pid, "program": program, "settings": list(&settings) }))
+            print_json(
+                &json!({ "pid": pid, "program": program, "settings": list(&settings), "sink": sink_of(pid, &settings) }),
+            )
         } else {
-            print(&format!("{} (process {pid})\n\n{}", safe(view.program()), text(&settings, matches)))
+            let sink = sink_of(pid, &settings).map_or_else(String::new, |sink| {
+                format!("\nIf the disk of a log were full now, its lines would go to {sink}.\n")
+            });
+            print(&format!("{} (process {pid})\n\n{}{sink}", safe(view.program()), text(&settings, matches)))
         };
     }
     let settings = effective::from_environment(|name| std::env::var_os(name));
@@ -61,6 +67,12 @@ pub fn run(matches: &ArgMatches) -> Result<(), Failure> {
         text.push_str(&format!("{name} is no setting{hint}\n"));
     }
     print(&text)
+}
+
+/// Where lines of a log would go; None if the user has named a place, or the process can't be seen into.
+fn sink_of(pid: u32, settings: &[Effective]) -> Option<String> {
+    let is_auto = settings.iter().any(|row| row.index == Id::Fallback as usize && row.value == "auto");
+    is_auto.then(|| sink::automatic(pid)).flatten()
 }
 
 fn list(settings: &[Effective]) -> serde_json::Value {

@@ -6,12 +6,14 @@ use crate::pages::events;
 use crate::pages::lookup::{find, not_guarded};
 use crate::pages::snapshot::Snapshot;
 use crate::processes::connections::Connections;
+use crate::processes::sink;
 use crate::show::failure::Failure;
 use crate::show::output::{print, print_json, safe};
 use crate::show::table::{Align, Table};
 use crate::show::units::{ago, bytes, duration, rfc3339};
 use clap::{ArgMatches, Command};
 use tideover_contract::page::{COUNTERS, CounterInfo, Shape, View};
+use tideover_contract::settings::{self, Id};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -37,6 +39,12 @@ pub fn run(matches: &ArgMatches) -> Result<(), Failure> {
     let page = find(&page_dir(matches), pid)?;
     let Some(snapshot) = Snapshot::take(&page) else { return Err(not_guarded(pid)) };
     if matches.get_flag("json") { print_json(&snapshot.json()) } else { print(&text(&snapshot)) }
+}
+
+/// Where lines of its logs go; None if that is set, or can't be seen.
+fn sink_of(snapshot: &Snapshot) -> Option<String> {
+    let (value, _) = snapshot.page.setting(Id::Fallback as usize)?;
+    (value == settings::sink::AUTO).then(|| sink::automatic(snapshot.pid)).flatten()
 }
 
 /// Everything about the process, as text.
@@ -73,6 +81,11 @@ pub fn text(snapshot: &Snapshot) -> String {
             table.row([format!("  {}", name.replace('_', " ")), value, help]);
         }
         text.push_str(&format!("\n{section}\n{}", table.wrapped(80, 2)));
+        if section == "logs"
+            && let Some(sink) = sink_of(snapshot)
+        {
+            text.push_str(&format!("  while a log is diverted, its lines go to {sink}\n"));
+        }
     }
     let events = events::lines(page);
     text.push_str(&if events.is_empty() {

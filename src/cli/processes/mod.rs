@@ -11,4 +11,5 @@ pub mod process;
 pub mod program;
 mod script;
 pub mod service;
+pub mod sink;
 pub mod sockets;

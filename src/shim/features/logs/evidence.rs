@@ -7,11 +7,16 @@ use core::fmt::Write;
 use super::program;
 use crate::os::sys;
 use crate::os::text::Text;
+use crate::state::process;
 use crate::state::streams::{STDERR, STDOUT, Stream, is_cgi, is_journal_stream};
 
 /// Is this file, by its descriptor and fstat(2), a log by the rule?
 pub type IsLog<'a> = &'a dyn Fn(i32, &libc::stat) -> bool;
 
+/// The first process of a pid namespace.
+const FIRST: i32 = 1;
+/// Where shells keep standard output while they have put another file at its number.
+const KEPT: i32 = 10;
 /// Where journald listens for the standard streams of services.
 const JOURNAL_STREAMS: &[u8] = b"/run/systemd/journal/stdout";
 
@@ -42,8 +47,13 @@ fn is_journal(fd: i32, status: &libc::stat) -> bool {
 
 /// Is this what process 1 of this pid namespace has as its standard output? In a container, that is the container's log.
 fn is_of_first_process(status: &libc::stat) -> bool {
-    let mut path = Text::<24>::new();
-    let _ = write!(path, "/proc/1/fd/{}", STDOUT.number);
-    // Of another user's process nothing is known: then lines go to standard error, which is the same log.
-    sys::stat(path.as_c_str(), true).is_ok_and(|first| (first.st_dev, first.st_ino) == (status.st_dev, status.st_ino))
+    // This process may be it, and have put a file at the number for a moment, as shells do for a command of their own; they keep
+    // standard output at 10 meanwhile. Of another user's process nothing is known: then lines go to standard error, which is the same log.
+    process::pid() == FIRST
+        || [STDOUT.number, KEPT].into_iter().any(|number| {
+            let mut path = Text::<24>::new();
+            let _ = write!(path, "/proc/{FIRST}/fd/{number}");
+            sys::stat(path.as_c_str(), true)
+                .is_ok_and(|first| (first.st_dev, first.st_ino) == (status.st_dev, status.st_ino))
+        })
 }

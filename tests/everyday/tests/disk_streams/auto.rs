@@ -254,6 +254,10 @@ fn the_log_of_a_container_gets_them() {
         outcome.passes().says("its lines go to stdout (the container's log)");
         all_in(&outcome.stdout);
     }
+    // A shell that is process 1 itself has the log at the number of its standard output while a command of its own writes.
+    let (_disk, log) = full_disk();
+    let script = format!("while IFS= read -r line; do echo \"$line\" >> '{}'; done; exit 0", log.display());
+    all_in(&container(&script, &writer(&log)).passes().stdout);
     let (_disk, log) = full_disk();
     let outcome = container("value=$(\"$@\"); printf '%s' \"$value\"", &writer(&log));
     assert_eq!(outcome.stdout, "", "{outcome}");
