@@ -61,6 +61,8 @@ pub fn are_set() -> bool {
 
 /// A client has been accepted and counted: notes it, or closes it if there are too many of its address. True: it is closed.
 pub fn turn_away(listener: c_int, client: c_int) -> bool {
+    // What was noted of an earlier socket of its number must not count.
+    clients::note(client, 0);
     let address = if are_set() { sys::peer(client).map_or(0, |peer| key(&peer)) } else { 0 };
     let many = address != 0 && most() != 0 && clients::of_address(address) >= most();
     if many || address != 0 && rate() != 0 && !admits(address) {

@@ -1,5 +1,7 @@
 //! Clients that are turned away or made to wait because the user wants it: TIDEOVER_ACCEPT, TIDEOVER_MAX_CLIENTS, TIDEOVER_ACCEPT_RATE.
 
+use std::os::fd::FromRawFd;
+
 use super::*;
 
 /// Who can't be served knows at once.
@@ -152,4 +154,157 @@ fn limits_that_make_no_sense_are_said_so_and_have_no_effect() {
         assert!(server.drain(), "{name}={value}: {} were never served", server.waiting.len());
         server.finish().passes().says(says);
     }
+}
+
+/// Connects so many clients from one address of this machine.
+fn connect_from(server: &mut Server, address: [u8; 4], count: usize) {
+    for _ in 0..count {
+        match connected_from(address, server.port) {
+            Ok(client) => server.waiting.push(client),
+            Err(_) => server.away.push(Some(ErrorKind::ConnectionReset)),
+        }
+    }
+}
+
+fn connected_from(address: [u8; 4], port: u16) -> std::io::Result<TcpStream> {
+    let of = |address: [u8; 4], port: u16| libc::sockaddr_in {
+        sin_family: libc::AF_INET as u16,
+        sin_port: port.to_be(),
+        sin_addr: libc::in_addr { s_addr: u32::from_ne_bytes(address) },
+        sin_zero: [0; 8],
+    };
+    let (own, server) = (of(address, 0), of([127, 0, 0, 1], port));
+    let size = size_of::<libc::sockaddr_in>() as u32;
+    // SAFETY: a new socket, which nobody else owns, and two addresses of the size that is said.
+    let (mut client, connected) = unsafe {
+        let fd = libc::socket(libc::AF_INET, libc::SOCK_STREAM | libc::SOCK_CLOEXEC, 0);
+        let socket = TcpStream::from_raw_fd(fd);
+        let bound = libc::bind(fd, (&raw const own).cast(), size);
+        (socket, bound == 0 && libc::connect(fd, (&raw const server).cast(), size) == 0)
+    };
+    if !connected {
+        return Err(std::io::Error::last_os_error());
+    }
+    client.set_nonblocking(true)?;
+    client.write_all(b"x")?;
+    Ok(client)
+}
+
+const HERE: [u8; 4] = [127, 0, 0, 1];
+const THERE: [u8; 4] = [127, 0, 0, 2];
+
+/// All of these clients have been served or turned away.
+#[track_caller]
+fn all_know(server: &mut Server, words: &str) {
+    assert!(server.comes_true(LONG, |s| s.waiting.is_empty()), "{words}: {} wait", server.waiting.len());
+}
+
+#[test]
+fn a_client_address_has_no_more_connections_than_it_may() {
+    for words in ["epoll", "epoll et", "epoll exclusive", "poll", "threads closer", "epoll closer"] {
+        let settings = [("TIDEOVER_MAX_PER_CLIENT", "3")];
+        let mut plain = Server::start(words, false, &settings);
+        connect_from(&mut plain, HERE, 10);
+        all_know(&mut plain, words);
+        assert_eq!(plain.served.len(), 10, "{words}: it is a setting of the library");
+        plain.finish().passes();
+
+        let mut server = Server::start(words, true, &settings);
+        connect_from(&mut server, HERE, 10);
+        all_know(&mut server, words);
+        assert_eq!((server.served.len(), server.away.len()), (3, 7), "{words}");
+        connect_from(&mut server, THERE, 10);
+        all_know(&mut server, words);
+        assert_eq!(
+            (server.served.len(), server.away.len()),
+            (6, 14),
+            "{words}: another address has connections of its own"
+        );
+        assert_eq!((server.counter("refused"), server.counter("clients")), (14, 6), "{words}");
+        assert_eq!(server.stats().clients, 6, "{words}: the program never saw the others");
+        server.served.clear();
+        assert!(server.comes_true(LONG, |s| s.counter("clients") == 0), "{words}: they have left");
+        connect_from(&mut server, HERE, 3);
+        all_know(&mut server, words);
+        assert_eq!(server.served.len(), 3, "{words}: there is room again");
+        server.finish().passes();
+    }
+}
+
+#[test]
+fn a_client_address_comes_no_more_often_than_it_may() {
+    for words in ["epoll", "epoll et", "poll", "threads closer"] {
+        let mut server = Server::start(words, true, &[("TIDEOVER_RATE_PER_CLIENT", "5")]);
+        connect_from(&mut server, HERE, 15);
+        all_know(&mut server, words);
+        let served = server.served.len();
+        assert!((5..10).contains(&served), "{words}: {served} of 15");
+        connect_from(&mut server, THERE, 5);
+        all_know(&mut server, words);
+        assert_eq!(server.served.len(), served + 5, "{words}: another address has a rate of its own");
+        std::thread::sleep(Duration::from_millis(450));
+        connect_from(&mut server, HERE, 2);
+        all_know(&mut server, words);
+        assert_eq!(server.served.len(), served + 7, "{words}: after a while it may come again");
+        server.finish().passes();
+    }
+}
+
+/// More addresses than the table of rates holds, most of which come once: the most active one is still held to its rate, and it is said
+/// once.
+#[test]
+fn more_client_addresses_than_the_table_holds_are_no_way_around_a_rate() {
+    let settings = [("TIDEOVER_RATE_PER_CLIENT", "2"), ("TIDEOVER_ACCEPT", "shed")];
+    let mut server = Server::start("epoll", true, &settings);
+    for i in 0..2000u32 {
+        let [_, _, high, low] = i.to_be_bytes();
+        drop(connected_from([127, 1, high, low], server.port));
+        if i % 100 == 0 {
+            connect_from(&mut server, HERE, 5);
+        }
+    }
+    all_know(&mut server, "epoll");
+    assert!(server.away.len() > 60, "{} of 100 turned away", server.away.len());
+    let outcome = server.finish();
+    let said = outcome.passes().ours().iter().filter(|line| line.contains("more client addresses are active")).count();
+    assert!(said <= 1, "{outcome}");
+}
+
+#[test]
+fn limits_per_client_that_make_no_sense_are_said_so_and_have_no_effect() {
+    for (name, value) in [
+        ("TIDEOVER_MAX_PER_CLIENT", "0"),
+        ("TIDEOVER_RATE_PER_CLIENT", "0"),
+        ("TIDEOVER_RATE_PER_CLIENT", "5/s"),
+        ("TIDEOVER_RATE_PER_CLIENT", "-1"),
+        ("TIDEOVER_MAX_LIFETIME", "soon"),
+    ] {
+        let mut server = Server::start("epoll", true, &[(name, value)]);
+        connect_from(&mut server, HERE, 10);
+        all_know(&mut server, name);
+        assert_eq!(server.served.len(), 10, "{name}={value}");
+        let outcome = server.finish();
+        let said = outcome.passes().ours().iter().filter(|line| line.contains(name)).count();
+        assert_eq!(said, 1, "{name}={value}: {outcome}");
+    }
+}
+
+#[test]
+fn at_the_limit_the_oldest_connections_make_room() {
+    let mut server = Server::start("epoll", true, &[("TIDEOVER_MAX_LIFETIME", "700ms")]);
+    server.fill();
+    let served = server.served.len();
+    // Those who are cut off read the end, and drop their socket.
+    let all_in_turn = server.comes_true(LONG, |s| {
+        s.served.retain_mut(|client| client.read(&mut [0]).is_err_and(|e| e.kind() == ErrorKind::WouldBlock));
+        s.waiting.is_empty()
+    });
+    assert!(all_in_turn, "{} wait", server.waiting.len());
+    assert!(
+        server.counter("idle_closed") as usize >= CLIENTS - served,
+        "{} were cut off",
+        server.counter("idle_closed")
+    );
+    let outcome = server.finish();
+    assert!(outcome.stderr.contains("TIDEOVER_MAX_LIFETIME=700ms"), "{outcome}");
 }
