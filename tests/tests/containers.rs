@@ -364,9 +364,8 @@ fn a_pod_made_of_the_manifest_works() {
     );
     let metrics = String::from_utf8_lossy(&metrics.stdout).into_owned();
     // With the container as its service, where the sidecar's kernel shows its control group.
-    let bash = |line: &str| {
-        line.starts_with("tideover_descriptors_soft_limit{program=\"bash\"") && line.ends_with("} 256")
-    };
+    let bash =
+        |line: &str| line.starts_with("tideover_descriptors_soft_limit{program=\"bash\"") && line.ends_with("} 256");
     assert!(metrics.lines().any(bash), "{metrics}");
     images.container.podman(&["rm", "-f", "-t", "0", "web"]);
 }

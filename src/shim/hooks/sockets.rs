@@ -13,7 +13,7 @@ use super::retry::second_chance;
 use crate::arch::accept_entry;
 use crate::engine::call::{Call, LastResort};
 use crate::features::accept::request::{Next, Request};
-use crate::features::accept::{self, admission, failed, parking};
+use crate::features::accept::{self, admission, failed, parking, per_client};
 use crate::os::cancel::test_cancel;
 use crate::os::real::Real;
 use crate::os::sys;
@@ -139,7 +139,7 @@ unsafe fn accept_under_limits(listener: c_int, length: *mut socklen_t, real: imp
         sys::set_errno(errno);
         fd
     };
-    let is_known = accept::notes_clients() && sys::is_readable(length.cast(), size_of::<socklen_t>());
+    let is_known = per_client::are_noted() && sys::is_readable(length.cast(), size_of::<socklen_t>());
     // SAFETY: it can be read, as the kernel has just said, and the program leaves it alone during its call.
     let room = is_known.then(|| unsafe { length.read_unaligned() });
     let mut turned_away = 0;

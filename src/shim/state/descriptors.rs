@@ -437,17 +437,15 @@ fn begin_round() {
 /// Forgets sockets that are closed, until a time, nanoseconds of CLOCK_MONOTONIC.
 fn go_on_with_round(until: u64) {
     /// The clock is read after so many questions.
-    const FEW: u32 = 16;
+    const FEW: usize = 16;
     let first = STATE.next.load(Relaxed);
     if first == ROUND_IS_OVER {
         return;
     }
-    let mut asked = 0;
-    for fd in marked(COUNTED).skip_while(|&fd| (fd as u32) < first) {
+    for (asked, fd) in marked(COUNTED).skip_while(|&fd| (fd as u32) < first).enumerate() {
         if asked % FEW == FEW - 1 && sys::now() >= until {
             return STATE.next.store(fd as u32, Relaxed);
         }
-        asked += 1;
         if !sys::is_connection(fd) {
             take(fd);
         }

@@ -8,7 +8,7 @@ use tideover_contract::settings::{Id, SECOND, over_limit};
 use super::listener::{has_clients, is_blocking, is_ours};
 use super::parking::{self, Parking};
 use super::request::{Next, Request};
-use super::{blocking, exhaustion, limits, notes_clients, pace, per_client, shed};
+use super::{blocking, exhaustion, limits, pace, per_client, shed, statistics};
 use crate::engine::{demand, wait};
 use crate::os::barrier::barrier;
 use crate::os::sys;
@@ -42,6 +42,7 @@ fn decide(request: &mut Request) -> Next {
     if !process::may_act() {
         return Next::Call;
     }
+    statistics::tell_if_due();
     if SETTINGS.may_shed() {
         shed::let_finish();
     }
@@ -219,7 +220,7 @@ pub extern "C" fn done(fd: c_int) {
 /// The program's accept(2) has returned this client, after [`done`]: notes it where a setting asks for that, or turns it away. True: it is
 /// turned away, and accept(2) goes on.
 pub extern "C" fn turns_away(listener: c_int, client: c_int) -> bool {
-    barrier(false, || notes_clients() && process::may_act() && per_client::turn_away(listener, client))
+    barrier(false, || per_client::are_noted() && process::may_act() && per_client::turn_away(listener, client))
 }
 
 /// So many clients in a row were turned away at a listener: may accept(2) go on with the next? If not, its answer is EAGAIN, and the

@@ -15,7 +15,7 @@ use core::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering::Relaxed};
 use tideover_contract::settings::SECOND;
 
 use super::exhaustion;
-use super::request::{Next, Request};
+use super::request::{Next, Request, Waited};
 use crate::engine::backoff::Backoff;
 use crate::engine::call::Role;
 use crate::engine::reclaim::collect;
@@ -46,17 +46,6 @@ struct Told {
 }
 
 static TOLD: Told = Told { thread: AtomicI32::new(0), closes: AtomicU64::new(0), remedy_until: AtomicU64::new(0) };
-
-/// How one request has waited.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub struct Waited {
-    /// Closes by all threads, when more were seen last.
-    closes: u64,
-    /// When that was, nanoseconds of CLOCK_MONOTONIC.
-    progress: u64,
-    /// When the real call was made last, likewise.
-    tried: u64,
-}
 
 /// Does a blocking accept(2) that failed with this errno wait here? Not where the user has said how long calls wait, nor after ENFILE, for
 /// which the engine waits.

@@ -5,7 +5,7 @@
 //! [`register`] notes which epoll sets watch which listeners.
 //!
 //! Inside this folder, each file uses only files further down in this list: `admission`, `failed`, `upkeep`; `register`, `parking`;
-//! `table`, `survey`, `watch`; `limits`, `per_client`, `shed`, `pace`, `request`, `blocking`, `exhaustion`, `listener`.
+//! `table`, `survey`, `watch`; `limits`, `per_client`, `shed`, `pace`, `blocking`, `exhaustion`, `listener`, `request`, `statistics`.
 
 pub mod admission;
 mod blocking;
@@ -15,10 +15,11 @@ mod limits;
 mod listener;
 mod pace;
 pub mod parking;
-mod per_client;
+pub mod per_client;
 pub mod register;
 pub mod request;
 mod shed;
+mod statistics;
 mod survey;
 mod table;
 pub mod upkeep;
@@ -27,7 +28,6 @@ mod watch;
 use tideover_contract::settings::{Id, accept};
 
 use crate::engine::demand;
-use crate::engine::reclaim::{idle, lifetime};
 use crate::os::barrier::barrier;
 use crate::state::process;
 use crate::state::settings::SETTINGS;
@@ -46,12 +46,7 @@ pub extern "C" fn begin() -> bool {
 
 /// Must accept(2) ask [`admission`] now?
 pub extern "C" fn must_ask() -> bool {
-    barrier(true, || limits::are_set() || notes_clients() || keeps_descriptors_back() && demand::is_any())
-}
-
-/// Is something to be noted of each client?
-pub fn notes_clients() -> bool {
-    per_client::are_set() || idle::is_wanted() || lifetime::is_wanted()
+    barrier(true, || limits::are_set() || per_client::are_noted() || keeps_descriptors_back() && demand::is_any())
 }
 
 /// Does accept(2) leave descriptors free that calls for accepted clients lack?

@@ -11,9 +11,9 @@ use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed, Or
 use tideover_contract::page::{EventKind, Outcome};
 use tideover_contract::settings::SECOND;
 
-use super::exhaustion;
 use super::table::{self, TABLE, Table};
 use super::watch::{EDGE, ONESHOT, State, Watch, is_gone};
+use super::{exhaustion, statistics};
 use crate::engine::wait;
 use crate::os::barrier::barrier;
 use crate::os::sys::{self, Errno};
@@ -219,6 +219,7 @@ fn settle(is_first: bool, listener: c_int) {
             });
         }
     }
+    statistics::tell_if_due();
     wait::expect_closes();
 }
 

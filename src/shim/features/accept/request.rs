@@ -3,7 +3,6 @@
 
 use core::ffi::c_int;
 
-use super::blocking::Waited;
 use crate::engine::wait;
 use crate::os::sys;
 
@@ -23,6 +22,17 @@ pub enum Next {
     Fail(c_int),
     /// Return what the real call returned last.
     Answer,
+}
+
+/// How a request has waited for a descriptor.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Waited {
+    /// Closes by all threads, when more were seen last.
+    pub closes: u64,
+    /// When that was, nanoseconds of CLOCK_MONOTONIC.
+    pub progress: u64,
+    /// When the real call was made last, likewise.
+    pub tried: u64,
 }
 
 /// See the module.

@@ -205,8 +205,10 @@ impl Table {
         for watch in self.watches().flatten().filter(|watch| watch.is_inherited() && !watch.is_parked()) {
             watch.maker = process::pid();
         }
-        let complete =
-            descriptors::marked(LISTENER).fold(true, |complete, fd| self.find_in_sets(fd, true).is_some() && complete);
+        let mut complete = true;
+        for listener in descriptors::marked(LISTENER) {
+            complete &= self.find_in_sets(listener, true).is_some();
+        }
         SUMMARY.incomplete.store(!complete, Relaxed);
     }
 }

@@ -7,7 +7,7 @@ use core::sync::atomic::Ordering::Relaxed;
 use tideover_contract::settings::SECOND;
 
 use super::parking::{self, FIRST_REST, LONGEST_REST, LOOK_INTERVAL, SCHEDULE};
-use super::{exhaustion, limits, listener, shed, table};
+use super::{exhaustion, limits, listener, shed, statistics, table};
 use crate::engine::reclaim::{idle, lifetime};
 use crate::os::sys;
 use crate::state::settings::SETTINGS;
@@ -79,6 +79,7 @@ fn until_next_look(now: u64, rest: u64) -> u64 {
 /// Every 100 ms while a listener is parked: forgets what was closed unseen, disconnects idle clients, and turns waiting ones away, as far
 /// as the settings ask for that.
 fn attend() {
+    statistics::tell_if_due();
     descriptors::reconcile_now_and_then();
     if idle::is_wanted() && !exhaustion::has_descriptors() {
         idle::shut_down();

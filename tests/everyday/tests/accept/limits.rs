@@ -308,3 +308,17 @@ fn at_the_limit_the_oldest_connections_make_room() {
     let outcome = server.finish();
     assert!(outcome.stderr.contains("TIDEOVER_MAX_LIFETIME=700ms"), "{outcome}");
 }
+
+#[test]
+fn a_server_at_its_limit_tells_of_its_connections_once_in_a_while() {
+    let settings = [("TIDEOVER_LOG", "info")];
+    let mut server = Server::start("epoll", true, &settings);
+    server.fill();
+    assert!(server.drain(), "{} were never served", server.waiting.len());
+    let outcome = server.finish();
+    let told = outcome.passes().ours().iter().filter(|line| line.contains("connections: ")).count();
+    assert_eq!(told, 1, "{outcome}");
+    let mut quiet = Server::start("epoll", true, &[]);
+    quiet.fill();
+    assert!(quiet.finish().ours().iter().all(|line| !line.contains("connections: ")), "it is not at level warn");
+}
