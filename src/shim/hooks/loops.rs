@@ -30,11 +30,11 @@ hooks! {
     __ppoll_chk(fds: *mut pollfd, count: c_ulong, timeout: *const timespec, mask: *const sigset_t, size: usize) -> c_int
         = polling_precisely(fds, count, timeout, mask);
     select(end: c_int, read: *mut fd_set, write: *mut fd_set, except: *mut fd_set, timeout: *mut timeval) -> c_int
-        = selecting(end, [read, write, except], Limit::Select(timeout), core::ptr::null());
+        = selecting(end, read, write, except, Limit::Select(timeout), core::ptr::null());
     __select(end: c_int, read: *mut fd_set, write: *mut fd_set, except: *mut fd_set, timeout: *mut timeval) -> c_int
-        = selecting(end, [read, write, except], Limit::Select(timeout), core::ptr::null());
+        = selecting(end, read, write, except, Limit::Select(timeout), core::ptr::null());
     pselect(end: c_int, read: *mut fd_set, write: *mut fd_set, except: *mut fd_set, timeout: *const timespec,
-        mask: *const c_void) -> c_int = selecting(end, [read, write, except], Limit::Pselect(timeout), mask.cast());
+        mask: *const c_void) -> c_int = selecting(end, read, write, except, Limit::Pselect(timeout), mask.cast());
 }
 
 /// poll(2).

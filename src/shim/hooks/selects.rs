@@ -41,24 +41,25 @@ pub unsafe fn selecting(
     _: impl Fn() -> Call,
     mut real: impl FnMut() -> c_int,
     end: c_int,
-    sets: [*mut fd_set; 3],
+    read: *mut fd_set,
+    write: *mut fd_set,
+    except: *mut fd_set,
     limit: Limit,
     mask: *const sigset_t,
 ) -> c_int {
-    if !tables::has_sets() && end > 0 && sets.iter().any(|set| !set.is_null()) {
+    if !tables::has_sets() && end > 0 && (!read.is_null() || !write.is_null() || !except.is_null()) {
         tables::learn_sets();
     }
     if end > 1 && !thread::is_event_loop() {
         let calls = CALLS.load(Relaxed);
         CALLS.store(calls.wrapping_add(1), Relaxed);
         if calls < FIRST_CALLS || calls.is_multiple_of(SAMPLE) {
-            look(end, sets[0], sets[1], sets[2]);
+            look(end, read, write, except);
         }
     }
     if parking::is_alert()
-        && end > 0
         // SAFETY: promised by the caller.
-        && let Some(answer) = unsafe { selecting_in_parts(end, sets, limit, mask) }
+        && let Some(answer) = unsafe { selecting_in_parts(end, read, write, except, limit, mask) }
     {
         return answer;
     }
@@ -138,7 +139,14 @@ extern "C" fn restore(kept: &Kept) {
 /// As pselect(2).
 #[cold]
 #[inline(never)]
-unsafe fn selecting_in_parts(end: c_int, sets: [*mut fd_set; 3], limit: Limit, mask: *const sigset_t) -> Option<c_int> {
+unsafe fn selecting_in_parts(
+    end: c_int,
+    read: *mut fd_set,
+    write: *mut fd_set,
+    except: *mut fd_set,
+    limit: Limit,
+    mask: *const sigset_t,
+) -> Option<c_int> {
     type Wait =
         unsafe extern "C" fn(c_int, *mut fd_set, *mut fd_set, *mut fd_set, *const timespec, *const sigset_t) -> c_int;
     let within = match limit {
@@ -153,10 +161,9 @@ unsafe fn selecting_in_parts(end: c_int, sets: [*mut fd_set; 3], limit: Limit, m
             Some(nanoseconds_of(time.tv_sec, time.tv_usec.saturating_mul(1000)))
         }
     };
-    if within == Some(INVALID) || within == Some(0) || process::phase() == Phase::Sandboxed {
+    if end <= 0 || within == Some(INVALID) || within == Some(0) || process::phase() == Phase::Sandboxed {
         return None;
     }
-    let [read, write, except] = sets;
     let mut kept = Kept { words: 0, sets: [(read, [0; WORDS]), (write, [0; WORDS]), (except, [0; WORDS])] };
     if !keep(&mut kept, end) {
         return None;
