@@ -17,6 +17,7 @@ mod files;
 mod kinds;
 mod limits;
 mod loops;
+mod parts;
 mod processes;
 mod real_poll;
 mod receives;
@@ -127,6 +128,7 @@ pub extern "C" fn resolve_all() {
         loops::resolve();
         processes::resolve();
         receives::resolve();
+        selects::resolve();
         sockets::resolve();
         spaces::resolve();
         syscall::resolve();

@@ -3,14 +3,15 @@
 //! Their sets may be bad pointers, for which the program expects EFAULT: nothing is read that the kernel has not said can be read.
 
 use core::cell::Cell;
-use core::ffi::c_int;
+use core::ffi::{c_int, c_void};
 use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 use libc::{fd_set, sigset_t, timespec, timeval};
 
 use tideover_contract::select::FD_SETSIZE;
 
-use super::loops::{INVALID, in_parts, nanoseconds, nanoseconds_of, pselect, timespec_of};
+use super::hooks;
+use super::parts::{INVALID, in_parts, nanoseconds, nanoseconds_of, timespec_of};
 use crate::engine::call::Call;
 use crate::engine::reclaim::tables;
 use crate::features::accept::parking;
@@ -18,6 +19,15 @@ use crate::os::barrier::barrier;
 use crate::os::sys;
 use crate::state::process::{self, Phase};
 use crate::state::{page, thread};
+
+hooks! {
+    select(end: c_int, read: *mut fd_set, write: *mut fd_set, except: *mut fd_set, timeout: *mut timeval) -> c_int
+        = selecting(end, read, write, except, Limit::Select(timeout), core::ptr::null());
+    __select(end: c_int, read: *mut fd_set, write: *mut fd_set, except: *mut fd_set, timeout: *mut timeval) -> c_int
+        = selecting(end, read, write, except, Limit::Select(timeout), core::ptr::null());
+    pselect(end: c_int, read: *mut fd_set, write: *mut fd_set, except: *mut fd_set, timeout: *const timespec,
+        mask: *const c_void) -> c_int = selecting(end, read, write, except, Limit::Pselect(timeout), mask.cast());
+}
 
 /// The first so many calls of the process are looked at, and then one in [`SAMPLE`]: each look is a system call or more.
 const FIRST_CALLS: u32 = 1024;
@@ -27,7 +37,7 @@ static CALLS: AtomicU32 = AtomicU32::new(0);
 
 /// For how long select(2) or pselect(2) waits, as the program gave it.
 #[derive(Clone, Copy)]
-pub enum Limit {
+enum Limit {
     Select(*mut timeval),
     Pselect(*const timespec),
 }
@@ -37,7 +47,7 @@ pub enum Limit {
 /// # Safety
 /// The pointers are what `real` passes to select(2) or pselect(2).
 #[inline(always)]
-pub unsafe fn selecting(
+unsafe fn selecting(
     _: impl Fn() -> Call,
     mut real: impl FnMut() -> c_int,
     end: c_int,
