@@ -14,6 +14,7 @@ use super::space;
 use crate::os::sys;
 use crate::os::text::Text;
 use crate::state::descriptors::{self, LOG};
+use crate::state::page;
 use crate::state::process::{self, Phase};
 
 impl Log<'_> {
@@ -55,6 +56,7 @@ impl Log<'_> {
         tail: usize,
         now: u64,
     ) -> Option<Written> {
+        page::add(&page::counters().recovery_attempts, 1);
         match hold.put_back(file.key(), self.fd, hold::time_limit(now)) {
             Outcome::All => {}
             // The next write goes on.
@@ -97,6 +99,7 @@ impl Log<'_> {
 
     /// There seems to be room, and nothing is kept: the first `tail` bytes end a diverted line, the others are for the file.
     fn recover(&self, file: &DivertedFile, payload: Payload<'_>, tail: usize, now: u64) -> Option<Written> {
+        page::add(&page::counters().recovery_attempts, 1);
         let mut done = 0;
         if tail > 0 {
             done = self.send_if_possible(file, payload.upto(tail), (false, true), now);
