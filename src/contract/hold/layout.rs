@@ -13,7 +13,7 @@ pub(super) const WORD: usize = size_of::<u64>();
 /// Bytes of the header.
 const HEADER: usize = 4096;
 /// So many logs can have lines in one hold at the same time.
-pub const LOGS: usize = 128;
+pub const LOGS: usize = 1024;
 /// Bytes of the longest path that the table of logs has room for.
 pub const LONGEST_PATH: usize = 1024;
 /// Words before the path in an entry of that table.
@@ -316,6 +316,13 @@ impl<M: Memory> Hold<M> {
     pub fn leave(&self, log: usize) {
         self.set_field(log, Field::Used, 0);
     }
+}
+
+/// How many logs a hold has room for whose file begins with these bytes.
+pub fn entries_in(first: &[u8]) -> usize {
+    let at = Header::Entries as usize * WORD;
+    let word = first.get(at..).and_then(|rest| rest.first_chunk::<WORD>());
+    word.map_or(0, |word| u64::from_ne_bytes(*word) as usize).min(LOGS)
 }
 
 /// Bytes of the header and so many entries of the table.

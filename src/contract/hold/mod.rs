@@ -12,7 +12,9 @@ mod ring;
 #[cfg(test)]
 mod tests;
 
-pub use layout::{Damage, FIRST_NAME, LOGS, LONGEST_PATH, New, OVERHEAD, hold_file_name, is_hold_file_name, table_end};
+pub use layout::{
+    Damage, FIRST_NAME, LOGS, LONGEST_PATH, New, OVERHEAD, entries_in, hold_file_name, is_hold_file_name, table_end,
+};
 pub use put_back::{Outcome, PIECE, Target, put_back, settle};
 pub use ring::{Held, Place, Record};
 

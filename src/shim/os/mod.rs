@@ -7,6 +7,7 @@
 pub mod atomic;
 pub mod barrier;
 pub mod cancel;
+pub mod chunks;
 pub mod display;
 pub mod elf;
 pub mod errno;

@@ -119,7 +119,7 @@ fn recognise(fd: c_int) -> Option<&'static DivertedFile> {
 /// Labels the open file of a diverted log by the signal number of F_SETSIG, which means nothing for a regular file. Not if the program
 /// has set one, nor if the file has a lease, whose break would be told by that signal.
 fn label(fd: c_int, file: &DivertedFile) {
-    if thread::is_in_vfork() {
+    if thread::is_in_vfork() || file.number() == 0 {
         return;
     }
     let is_free = |signal| signal == 0 || files::SIGNALS.contains(&signal);

@@ -9,12 +9,14 @@ use tideover_contract::hash::fnv1a;
 use tideover_contract::settings::{Id, SECOND};
 
 use super::hold;
+use crate::os::chunks::{Chunks, PART, Zeroed};
+use crate::os::lock::Lock;
 use crate::os::sys;
 use crate::state::page;
 use crate::state::settings::SETTINGS;
 
-/// At most so many files at a time; for one more, the true error is returned.
-const FILES: usize = 64;
+/// So many files have entries in [`TABLE`]; those of more are in [`MORE`].
+const FILES: usize = PART;
 /// A file that nobody has written to for so many nanoseconds is forgotten: it was rotated away, or the part of the program that wrote
 /// it has ended.
 const FORGOTTEN: u64 = 3600 * SECOND;
@@ -105,6 +107,23 @@ impl DivertedFile {
 #[unsafe(link_section = ".tables")]
 static TABLE: [DivertedFile; FILES] = [const { DivertedFile::free() }; FILES];
 
+/// Entries of more files than [`TABLE`] has room for.
+#[allow(unsafe_code, reason = "only where it stands in the library (layout.ld)")]
+#[unsafe(link_section = ".tables")]
+static MORE: Chunks<DivertedFile> = Chunks::new();
+
+/// Two threads that find the disk full at once would make two entries for one file.
+static ENTERING: Lock<()> = Lock::new(());
+
+// SAFETY: it has nothing but atomics, of which zero is a valid value: an entry that no file has.
+#[allow(unsafe_code, reason = "what the trait asks for stands above")]
+unsafe impl Zeroed for DivertedFile {}
+
+/// All entries.
+fn entries() -> impl Iterator<Item = &'static DivertedFile> {
+    TABLE.iter().chain(MORE.iter())
+}
+
 /// Is any file diverted? Costs one load.
 #[inline(always)]
 pub fn any() -> bool {
@@ -155,7 +174,7 @@ const NO_DEVICE: u64 = u64::MAX;
 /// The entry of a file that had this path when it was diverted, and was rotated away since: another file has that path now.
 pub fn find_rotated(path: &[u8]) -> Option<&'static DivertedFile> {
     let wanted = fnv1a(path);
-    TABLE.iter().find(|file| {
+    entries().find(|file| {
         file.state.load(Acquire) == DIVERTED
             && file.path_hash.load(Relaxed) == wanted
             && file.device.load(Relaxed) != NO_DEVICE
@@ -177,7 +196,7 @@ pub fn is_search_due() -> bool {
 
 /// The entry of a file, if it is diverted.
 pub fn find(key: Key) -> Option<&'static DivertedFile> {
-    TABLE.iter().find(|file| {
+    entries().find(|file| {
         file.state.load(Acquire) >= DIVERTED
             && (Key { device: file.device.load(Relaxed), inode: file.inode.load(Relaxed) }) == key
     })
@@ -196,11 +215,15 @@ pub fn find_number(number: u32) -> Option<&'static DivertedFile> {
 
 /// Is any file diverted that could not be created?
 pub fn any_uncreated() -> bool {
-    TABLE.iter().any(|file| file.state.load(Acquire) >= DIVERTED && file.device.load(Relaxed) == NO_DEVICE)
+    entries().any(|file| file.state.load(Acquire) >= DIVERTED && file.device.load(Relaxed) == NO_DEVICE)
 }
 
-/// The entry of a file that is to be diverted from now on, and whether it is new; None if the table is full.
+/// The entry of a file that is to be diverted from now on, and whether it is new; None if there is no memory for it.
 pub fn enter(key: Key, path: &[u8], errno: i32) -> Option<(&'static DivertedFile, bool)> {
+    if let Some(file) = find(key) {
+        return Some((file, false));
+    }
+    let _entering = ENTERING.enter();
     if let Some(file) = find(key) {
         return Some((file, false));
     }
@@ -212,9 +235,10 @@ pub fn enter(key: Key, path: &[u8], errno: i32) -> Option<(&'static DivertedFile
     }
     let now = sys::now();
     let free = |file: &DivertedFile| file.state.compare_exchange(FREE, CLAIMED, Acquire, Relaxed).is_ok();
-    let file = TABLE.iter().find(|file| free(file)).or_else(|| {
+    let free_entry = || entries().find(|file| free(file));
+    let file = free_entry().or_else(|| {
         forget_old(now);
-        TABLE.iter().find(|file| free(file))
+        free_entry().or_else(|| MORE.grow().filter(|file| free(file)))
     })?;
     file.generation.fetch_add(1, Relaxed);
     file.device.store(key.device, Relaxed);
@@ -262,8 +286,11 @@ impl DivertedFile {
         self.next_check.store(0, Relaxed);
     }
 
-    /// The number of the entry and its generation: not 0, and of 14 bits.
+    /// The number of the entry and its generation, of 14 bits; 0 for an entry beyond [`TABLE`].
     pub fn number(&self) -> u32 {
+        if !TABLE.as_ptr_range().contains(&core::ptr::from_ref(self)) {
+            return 0;
+        }
         let index = (core::ptr::from_ref(self).addr() - TABLE.as_ptr().addr()) / size_of::<DivertedFile>();
         (self.generation.load(Relaxed) % GENERATIONS + 1) * FILES as u32 + index as u32
     }
@@ -394,7 +421,7 @@ impl DivertedFile {
 
 /// Frees the entries of files that nobody writes to any more.
 fn forget_old(now: u64) {
-    for file in &TABLE {
+    for file in entries() {
         let old = now.saturating_sub(file.last_write.load(Relaxed)) > FORGOTTEN;
         if old && file.state.compare_exchange(DIVERTED, CLAIMED, Acquire, Relaxed).is_ok() {
             file.release();
@@ -407,7 +434,10 @@ pub fn forked() {
     if !any() {
         return;
     }
-    for file in &TABLE {
+    if ENTERING.is_taken() {
+        ENTERING.forked();
+    }
+    for file in entries() {
         let _ = file.state.compare_exchange(RECOVERING, DIVERTED, Relaxed, Relaxed);
         file.senders.store(0, Relaxed);
         if hold::is_on() {

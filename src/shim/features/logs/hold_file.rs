@@ -172,7 +172,11 @@ fn map_left(fd: i32, path: &Path) -> Option<Mapped> {
     let size = usize::try_from(status.st_size).ok().filter(|&size| size >= OVERHEAD)?;
     let writable = sys::open(path.as_c_str(), libc::O_RDWR | libc::O_NOFOLLOW | libc::O_CLOEXEC, 0).ok()?;
     // What is not allocated is so from here on: the file may have been cut and extended again.
-    let whole = sys::allocate(writable, 0, size as u64).is_ok();
+    let mut first = [0u8; 128];
+    let entries = sys::read_at(writable, &mut first, 0).map_or(0, hold::entries_in);
+    let ring = (size - OVERHEAD).max(1) as u64;
+    let whole = sys::allocate(writable, 0, hold::table_end(entries) as u64).is_ok()
+        && sys::allocate(writable, OVERHEAD as u64, ring).is_ok();
     // SAFETY: the owner's own file, which no process has open for writing, and which the lock keeps others from.
     let mapping = if whole { unsafe { Mapping::new(writable, size) }.ok() } else { None };
     sys::close(writable);

@@ -24,7 +24,7 @@ const MOST_LEFT: usize = 8;
 pub fn of_all_logs() {
     let Some(mut own) = hold::enter().filter(|own| own.mapped().is_some()) else { return };
     let until = hold::time_limit(sys::now());
-    for log in 0..tideover_contract::hold::LOGS {
+    for log in 0..own.mapped().map_or(0, |mapped| mapped.hold.entries()) {
         of_log(&mut own, log, until);
     }
     own.remove_if_empty();
@@ -71,7 +71,7 @@ pub fn of_ended_processes() {
     }
     let until = hold::time_limit(sys::now());
     hold_file::find_left(MOST_LEFT, |left| {
-        for log in 0..tideover_contract::hold::LOGS {
+        for log in 0..left.hold.entries() {
             if !left.hold.logs().any(|used| used == log) {
                 continue;
             }
