@@ -91,7 +91,9 @@ impl<'a> HoldLog<'a> {
 /// See [`HoldLog::has_room`].
 pub fn is_room(fs: &StatVfs, more: u64) -> bool {
     let total = fs.f_blocks.saturating_mul(fs.f_frsize);
-    fs.f_bavail.saturating_mul(fs.f_frsize) >= (total / PART).clamp(1, ENOUGH).max(more.saturating_add(4096))
+    // btrfs tells users of no space while its metadata is nearly full, also long after data was removed; it has no inodes to count.
+    let blocks = if fs.f_files == 0 { fs.f_bfree } else { fs.f_bavail };
+    blocks.saturating_mul(fs.f_frsize) >= (total / PART).clamp(1, ENOUGH).max(more.saturating_add(4096))
 }
 
 /// Where the file of this identity is: at its path, or elsewhere in its folder.

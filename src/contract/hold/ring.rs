@@ -149,6 +149,11 @@ impl<M: Memory> Hold<M> {
         Some(Place { offset, record: Record { position, offset, length, log, done: 0, torn } })
     }
 
+    /// Bytes of the longest record that text is added to: a piece, and a small part of the ring, which makes room record by record.
+    fn longest_record(&self) -> u64 {
+        (PIECE as u64).min(self.capacity() / 8)
+    }
+
     /// A place at the end of the newest record, if that is the log's and not too long.
     fn place_in_newest(&self, log: usize, length: u32) -> Option<Place> {
         let newest = self.header(Header::Newest).checked_sub(1)?;
@@ -157,7 +162,7 @@ impl<M: Memory> Hold<M> {
         }
         let record = self.record_at(newest).filter(|record| record.position == newest && record.log == log)?;
         let end = record.position + BEFORE + u64::from(record.length);
-        let longer = record.length.checked_add(length).filter(|&longer| longer as usize <= PIECE)?;
+        let longer = record.length.checked_add(length).filter(|&longer| u64::from(longer) <= self.longest_record())?;
         let room = self.room_behind(record.position);
         let fits = BEFORE + u64::from(longer) <= room
             && end + u64::from(length) - self.header(Header::Head) <= self.capacity();

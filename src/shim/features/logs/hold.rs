@@ -355,11 +355,10 @@ fn make(identity: (u64, u64)) -> Option<Mapped> {
     let most = SETTINGS.get(Id::Hold);
     let has_log =
         |mapped: Mapped| if mapped.hold.find(identity.0, identity.1).is_some() { Err(mapped) } else { Ok(()) };
-    if let Some(mut left) = hold_file::any().then(|| hold_file::find_left(MOST_LEFT, has_log)).flatten() {
+    if let Some(left) = hold_file::any().then(|| hold_file::find_left(MOST_LEFT, has_log)).flatten() {
         left.hold.set_pid(process::pid() as u32);
         let bytes: u64 = left.hold.logs().map(|log| left.hold.held(log).bytes).sum();
         page::add(&page::counters().held_bytes, bytes);
-        left.most = left.hold.capacity();
         return Some(left);
     }
     match Mapped::make(most) {

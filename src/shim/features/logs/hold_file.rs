@@ -13,6 +13,7 @@ use crate::os::text::Text;
 use crate::state::page_file::{self, Failure};
 use crate::state::process;
 use crate::state::settings::SETTINGS;
+use tideover_contract::settings::Id;
 
 /// The path of a hold or of the folder, with its NUL.
 pub type Path = Text<320>;
@@ -170,6 +171,7 @@ fn map_left(fd: i32, path: &Path) -> Option<Mapped> {
         return None;
     }
     let size = usize::try_from(status.st_size).ok().filter(|&size| size >= OVERHEAD)?;
+    let most = (SETTINGS.get(Id::Hold) & !4095).max(4096);
     let writable = sys::open(path.as_c_str(), libc::O_RDWR | libc::O_NOFOLLOW | libc::O_CLOEXEC, 0).ok()?;
     // What is not allocated is so from here on: the file may have been cut and extended again.
     let mut first = [0u8; 128];
@@ -178,12 +180,12 @@ fn map_left(fd: i32, path: &Path) -> Option<Mapped> {
     let whole = sys::allocate(writable, 0, hold::table_end(entries) as u64).is_ok()
         && sys::allocate(writable, OVERHEAD as u64, ring).is_ok();
     // SAFETY: the owner's own file, which no process has open for writing, and which the lock keeps others from.
-    let mapping = if whole { unsafe { Mapping::new(writable, size) }.ok() } else { None };
+    let mapping = if whole { unsafe { Mapping::new(writable, size.max(OVERHEAD + most as usize)) }.ok() } else { None };
     sys::close(writable);
     let hold = Hold::over(mapping?);
     hold.check(size as u64).ok()?;
     hold.adopt();
-    let most = hold.capacity();
+    let most = hold.capacity().max(most);
     Some(Mapped { hold, path: path.clone(), most })
 }
 

@@ -1,0 +1,97 @@
+//! What is left in the folder of holds, and is none, or none that may be put back.
+
+use super::*;
+use std::os::unix::fs::symlink;
+
+/// A writer that was killed after its line 100, of which none fits on the disk; the folder that its hold is in.
+fn killed(disk: &Disk, pages: &Path) -> std::path::PathBuf {
+    let log = disk.log();
+    let mut fed = Fed::start(&writer(&log).page_dir(pages));
+    disk.fill();
+    fed.log(1..=100);
+    fed.writer().signal(libc::SIGKILL);
+    drop(fed.end());
+    disk.free();
+    log
+}
+
+#[needs(mounts)]
+#[test]
+fn a_log_that_was_replaced_by_a_link_gets_nothing() {
+    let (disk, pages) = (Disk::new(Kind::Tmpfs), Scratch::new());
+    let log = killed(&disk, pages.path());
+    let victim = disk.join("victim");
+    fs::write(&victim, "mine\n").expect("there is space");
+    fs::remove_file(&log).expect("it is there");
+    symlink(&victim, &log).expect("a link can be made");
+    let said = clean(pages.path());
+    assert!(said.contains("gone"), "{said}");
+    assert_eq!(text(&victim), "mine\n");
+}
+
+#[needs(mounts)]
+#[test]
+fn another_file_of_the_logs_name_gets_nothing_and_the_renamed_log_gets_its_lines() {
+    let (disk, pages) = (Disk::new(Kind::Tmpfs), Scratch::new());
+    let log = killed(&disk, pages.path());
+    fs::rename(&log, disk.join("app.log.1")).expect("it is there");
+    fs::write(&log, "new\n").expect("there is space");
+    clean(pages.path());
+    assert_eq!(text(&log), "new\n");
+    Account::new(&text(&disk.join("app.log.1")), "").complete(1..=100, 0).file_is_whole(1..=100);
+}
+
+#[needs(mounts)]
+#[test]
+fn a_hold_that_was_cut_or_scribbled_on_harms_nobody() {
+    for damage in 0..60usize {
+        let (disk, pages) = (Disk::new(Kind::Tmpfs), Scratch::new());
+        let log = killed(&disk, pages.path());
+        let [hold] = &holds(pages.path())[..] else { panic!("one hold") };
+        let mut bytes = fs::read(hold).expect("it is ours");
+        let ring = bytes.len() - 16384;
+        match damage % 4 {
+            0 => bytes.truncate(damage * 20_000),
+            1 => bytes[damage * 2..damage * 2 + 8].fill(0xff),
+            2 => bytes[4096 + damage * 3..4096 + damage * 3 + 8].fill(damage as u8),
+            _ => bytes[ring + damage..ring + damage + 16].fill(0xee),
+        }
+        fs::write(hold, bytes).expect("it is ours");
+        drop(clean(pages.path()));
+        // Whatever is in it: a new process finds it, and logs as ever.
+        let mut fed = Fed::start(&writer(&log).page_dir(pages.path()));
+        disk.fill();
+        fed.log(201..=300);
+        disk.free();
+        thread::sleep(BACK);
+        fed.log(301..=310);
+        fed.end().passes();
+        let text = String::from_utf8_lossy(&fs::read(&log).expect("it is there")).into_owned();
+        let account = Account::new(&text, "");
+        let ours: Vec<u32> = account.in_file.iter().copied().filter(|&n| n > 200).collect();
+        assert_eq!(ours, (201..=310).collect::<Vec<u32>>(), "damage {damage}: {account}");
+    }
+}
+
+#[needs(mounts)]
+#[test]
+fn what_is_no_hold_is_left_alone() {
+    let (disk, pages) = (Disk::new(Kind::Tmpfs), Scratch::new());
+    let log = killed(&disk, pages.path());
+    let hold = holds(pages.path()).remove(0);
+    let folder = hold.parent().expect("a folder").to_path_buf();
+    symlink("/etc/passwd", folder.join("hold.1.1")).expect("a link can be made");
+    fs::write(folder.join("hold.2.2"), "TIDEHOLD").expect("there is space");
+    fs::create_dir(folder.join("hold.3.3")).expect("there is space");
+    fs::write(folder.join("notes"), "mine").expect("there is space");
+    let linked = folder.join("hold.4.4");
+    fs::hard_link(&hold, &linked).expect("a link can be made");
+    clean(pages.path());
+    assert_eq!(text(&log), "", "a hold with two names is nobody's");
+    fs::remove_file(&linked).expect("it is there");
+    clean(pages.path());
+    Account::new(&text(&log), "").complete(1..=100, 0).file_is_whole(1..=100);
+    for name in ["hold.1.1", "hold.2.2", "hold.3.3", "notes"] {
+        assert!(fs::symlink_metadata(folder.join(name)).is_ok(), "{name}");
+    }
+}
