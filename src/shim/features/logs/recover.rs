@@ -32,6 +32,7 @@ impl Log<'_> {
         if tail < total && due && file.begin_recovery() {
             file.checked();
             if errno == libc::EDQUOT || space::has_room(self.fd) {
+                page::add(&page::counters().recovery_attempts, 1);
                 match hold::enter() {
                     Some(mut hold) => match self.recover_with(&mut hold, file, payload, tail, now) {
                         done @ Some(_) => return done,

@@ -19,7 +19,8 @@ fn lines_that_were_dropped_are_not_said_to_have_gone_anywhere() {
         let (mut reader, writer) = pipe();
         // SAFETY: fcntl(2) with numbers touches no memory.
         unsafe { libc::fcntl(writer.as_raw_fd(), libc::F_SETPIPE_SZ, pipe_size) };
-        let run = c("write", &log).stdout(writer).preload(true);
+        // What is held is not lost.
+        let run = c("write", &log).stdout(writer).env("TIDEOVER_HOLD", "off").preload(true);
         let mut fed = Fed::start(&run);
         drop(run);
         fed.log(1..=10);

@@ -107,13 +107,15 @@ fn rsync_over_a_transport_that_logs_copies_as_without() {
 #[test]
 fn the_browser_of_a_cgi_script_gets_its_answer_only() {
     stdout_is_data(|log| writer(log).env("GATEWAY_INTERFACE", "CGI/1.1"));
-    // Also where the script's errors are a part of the answer: then there is nowhere to go.
+    // Also where the script's errors are a part of the answer: then there is nowhere to go but the hold.
     own_daemons();
-    let (_disk, log) = full_disk();
-    let run = in_a_shell("exec \"$@\" 2>&1", &writer(&log)).env("GATEWAY_INTERFACE", "CGI/1.1");
-    let outcome = run.preload(true).env("TIDEOVER_LOG", "off").output();
-    none_in(&outcome.stdout);
-    assert_eq!(failed(&outcome), LINES, "{outcome}");
+    for (hold, lost) in [("off", LINES), ("1M", 0)] {
+        let (_disk, log) = full_disk();
+        let run = in_a_shell("exec \"$@\" 2>&1", &writer(&log)).env("GATEWAY_INTERFACE", "CGI/1.1");
+        let outcome = run.preload(true).env("TIDEOVER_LOG", "off").env("TIDEOVER_HOLD", hold).output();
+        none_in(&outcome.stdout);
+        assert_eq!(failed(&outcome), lost, "{outcome}");
+    }
 }
 
 #[needs(mounts)]
@@ -128,7 +130,7 @@ fn an_inetd_service_writes_nothing_to_its_client() {
         // inetd gives the socket as all three.
         let (_disk, log) = full_disk();
         let run = in_a_shell("exec \"$@\" 2>&1", &writer(&log)).stdout(socket);
-        let outcome = run.preload(true).env("TIDEOVER_LOG", "off").output();
+        let outcome = run.preload(true).env("TIDEOVER_LOG", "off").env("TIDEOVER_HOLD", "off").output();
         outcome.fails();
     }
     let mut received = [String::new(), String::new()];

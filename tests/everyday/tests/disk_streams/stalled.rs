@@ -173,7 +173,8 @@ fn a_fallback_file_whose_disk_is_full_too_is_no_sink() {
     own_daemons();
     let folder = Scratch::new();
     let streams = format!("exec \"$@\" > '{0}/out.csv' 2> '{0}/err.csv'", folder.path().display());
-    let run = in_a_shell(&streams, &writer(&log)).env("TIDEOVER_FALLBACK", &sink).preload(true);
+    let run =
+        in_a_shell(&streams, &writer(&log)).env("TIDEOVER_FALLBACK", &sink).env("TIDEOVER_HOLD", "off").preload(true);
     run.output().fails();
     let said = fs::read_to_string(folder.join("err.csv")).expect("it was made");
     assert!(said.contains("100 failed") && said.contains("overflow.txt can't be written"), "{said}");
