@@ -3,6 +3,7 @@
 //! A process has at most one hold (`tideover_contract::hold`, [`hold_file`](super::hold_file)), made with the first diverted line and
 //! removed when all is put back. One lock is around keeping a line, putting lines back and the switch back to the file, so that the
 //! order of lines is exact among threads.
+#![allow(clippy::result_large_err, reason = "nothing is allocated here, and it is moved once")]
 #![forbid(unsafe_code)]
 
 use core::ops::{Deref, DerefMut};

@@ -1,5 +1,6 @@
 //! What is kept is put back by the path of its log: when the program writes to another log by now, when it ends, and what a process has
 //! left that has ended.
+#![allow(clippy::result_large_err, reason = "nothing is allocated here, and it is moved once")]
 #![forbid(unsafe_code)]
 
 use core::ffi::CStr;
