@@ -46,6 +46,7 @@ enum Limit {
 ///
 /// # Safety
 /// The pointers are what `real` passes to select(2) or pselect(2).
+#[allow(clippy::too_many_arguments, reason = "those of pselect(2), and the two that each kind is given")]
 #[inline(always)]
 unsafe fn selecting(
     _: impl Fn() -> Call,
