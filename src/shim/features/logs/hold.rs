@@ -354,8 +354,7 @@ fn forget(hold: &Hold<Mapping>, dropped: &Record) {
 /// A hold for this process: the one that a process which has ended has left for this log, or a new one.
 fn make(identity: (u64, u64)) -> Option<Mapped> {
     let most = SETTINGS.get(Id::Hold);
-    let has_log =
-        |mapped: Mapped| if mapped.hold.find(identity.0, identity.1).is_some() { Err(mapped) } else { Ok(()) };
+    let has_log = |mapped: Mapped| Some(mapped).filter(|mapped| mapped.hold.find(identity.0, identity.1).is_some());
     if let Some(left) = hold_file::any().then(|| hold_file::find_left(MOST_LEFT, has_log)).flatten() {
         left.hold.set_pid(process::pid() as u32);
         let bytes: u64 = left.hold.logs().map(|log| left.hold.held(log).bytes).sum();
@@ -396,7 +395,7 @@ fn put_back_left(identity: (u64, u64), fd: i32, until: u64) -> Outcome {
                 left.remove();
             }
         }
-        Ok(())
+        None
     });
     outcome
 }

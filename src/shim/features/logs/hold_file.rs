@@ -191,7 +191,7 @@ fn map_left(fd: i32, path: &Path) -> Option<Mapped> {
 
 /// Calls `look` with each hold of this user whose process has ended, oldest first; at most so many. It is locked meanwhile. A hold that
 /// `look` returns stays mapped, and is where the search ends.
-pub fn find_left(most: usize, mut look: impl FnMut(Mapped) -> Result<(), Mapped>) -> Option<Mapped> {
+pub fn find_left(most: usize, mut look: impl FnMut(Mapped) -> Option<Mapped>) -> Option<Mapped> {
     let folder = directory(sys::geteuid(), true);
     let mut after = 0;
     for _ in 0..most {
@@ -200,8 +200,8 @@ pub fn find_left(most: usize, mut look: impl FnMut(Mapped) -> Result<(), Mapped>
         let Some((mapped, fd)) = Mapped::open_left(&path) else { continue };
         let looked = look(mapped);
         sys::close(fd);
-        if let Err(kept) = looked {
-            return Some(kept);
+        if looked.is_some() {
+            return looked;
         }
     }
     None

@@ -90,7 +90,7 @@ pub fn of_ended_processes() {
         if left.hold.is_empty() {
             left.remove();
         }
-        Ok(())
+        None
     });
 }
 
