@@ -224,7 +224,7 @@ fn put_back_log(hold: &Hold<Copy<'_>>, log: usize, path: &[u8], user: u32, held:
         return Err("its disk is full".into());
     }
     settle(hold, log, &target);
-    match put_back(hold, log, &target, || true).0 {
+    match put_back(hold, log, &target, |_| true).0 {
         Outcome::All => {}
         Outcome::Part => return Err("a part is put back".into()),
         Outcome::Failed(errno) => {

@@ -66,19 +66,20 @@ pub fn settle<M: Memory>(hold: &Hold<M>, log: usize, target: &impl Target) {
     hold.set_field(log, Field::Piece, 0);
 }
 
-/// Puts back what is held of a log, piece by piece, while `may_go_on`, which is asked after each. Returns how far it came, and how many
+/// Puts back what is held of a log, piece by piece, while `may_go_on`, which is asked after each, with how many bytes that
+/// were. Returns how far it came, and how many
 /// bytes it has put back.
 pub fn put_back<M: Memory>(
     hold: &Hold<M>,
     log: usize,
     target: &impl Target,
-    mut may_go_on: impl FnMut() -> bool,
+    mut may_go_on: impl FnMut(u64) -> bool,
 ) -> (Outcome, u64) {
     let mut total = 0;
     let mut outcome = Outcome::All;
     'records: for mut record in hold.records().filter(|record| record.log == log) {
         while record.done < record.length {
-            if total > 0 && !may_go_on() {
+            if total > 0 && !may_go_on(total) {
                 outcome = Outcome::Part;
                 break 'records;
             }

@@ -153,7 +153,7 @@ impl World {
         hold.adopt();
         for log in 0..2 {
             settle(&hold, log, &self.file(log));
-            assert_eq!(put_back(&hold, log, &self.file(log), || true).0, Outcome::All);
+            assert_eq!(put_back(&hold, log, &self.file(log), |_| true).0, Outcome::All);
         }
         assert!(hold.is_empty());
     }
@@ -190,10 +190,10 @@ fn one_life(world: &World) -> Vec<(usize, usize)> {
         kept.push((log, n));
     };
     (0..12).for_each(|n| keep(n / 5 % 2, n));
-    put_back(&world.hold(), 0, &world.file(0), || false);
+    put_back(&world.hold(), 0, &world.file(0), |_| false);
     (12..16).for_each(|n| keep(n % 2, n));
-    put_back(&world.hold(), 1, &world.file(1), || true);
-    put_back(&world.hold(), 0, &world.file(0), || true);
+    put_back(&world.hold(), 1, &world.file(1), |_| true);
+    put_back(&world.hold(), 0, &world.file(0), |_| true);
     (16..18).for_each(|n| keep(n % 2, n));
     kept
 }
@@ -295,7 +295,7 @@ fn a_disk_that_fills_again_in_the_middle_leaves_the_rest_held() {
     (0..60).for_each(|n| assert!(world.keep(0, line(0, n).as_bytes(), 0)));
     let mut fails = 0;
     world.room.set(0);
-    while put_back(&world.hold(), 0, &world.file(0), || true).0 == Outcome::Failed(28) {
+    while put_back(&world.hold(), 0, &world.file(0), |_| true).0 == Outcome::Failed(28) {
         fails += 1;
         world.room.set(world.room.get() + 77);
     }
@@ -347,7 +347,7 @@ fn no_bytes_make_a_reader_fail() {
             for log in hold.logs().filter(|&log| log < 2).collect::<Vec<_>>() {
                 hold.path(log, &mut [0; LONGEST_PATH]);
                 settle(&hold, log, &world.file(log));
-                put_back(&hold, log, &world.file(log), || true);
+                put_back(&hold, log, &world.file(log), |_| true);
             }
         }
     }

@@ -24,7 +24,8 @@ use crate::state::report::{ErrnoName, More, Printable};
 use crate::state::settings::SETTINGS;
 use crate::state::{page, process, thread};
 
-/// How long putting back may take in one call of the program, nanoseconds. One piece more may be written.
+/// How long putting back may take in one call of the program, nanoseconds. As many bytes as a piece has may always be written, and one
+/// piece more.
 const TIME: u64 = SECOND / 2000;
 /// Holds of processes that have ended, of which so many are looked at.
 const MOST_LEFT: usize = 64;
@@ -132,7 +133,7 @@ fn line_end(text: &[u8]) -> usize {
 pub(super) fn put_back(from: &Hold<Mapping>, log: usize, fd: i32, until: u64) -> (Outcome, u64) {
     let to = Open { fd, hold: from };
     hold::settle(from, log, &to);
-    let (outcome, bytes) = hold::put_back(from, log, &to, || sys::now() < until);
+    let (outcome, bytes) = hold::put_back(from, log, &to, |bytes| bytes < hold::PIECE as u64 || sys::now() < until);
     page::add(&page::counters().put_back_bytes, bytes);
     (outcome, bytes)
 }
