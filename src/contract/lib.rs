@@ -8,6 +8,7 @@
 //! | [`log_name`] | what logs are called |
 //! | [`refusal`] | why a file is not taken for a log |
 //! | [`collection`] | the runtimes whose garbage is collected, and why one was not |
+//! | [`policy`] | the policy file of the machine |
 //! | [`glob`] | the pattern language of lists of names |
 //! | [`hash`] | the hash of the library's tables |
 //! | [`hold`] | the file that keeps diverted lines until they are put back |
@@ -27,6 +28,7 @@ mod header;
 pub mod hold;
 pub mod log_name;
 pub mod page;
+pub mod policy;
 pub mod refusal;
 pub mod select;
 pub mod settings;

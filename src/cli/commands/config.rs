@@ -6,17 +6,20 @@ use crate::pages::lookup::find;
 use crate::processes::process::Environment;
 use crate::processes::sink;
 use crate::settings::effective::{self, Effective};
-use crate::show::failure::Failure;
+use crate::settings::policy::{self, Given};
+use crate::show::failure::{Failure, Status};
 use crate::show::output::{print, print_json, safe};
 use crate::show::table::{Align, Table};
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use serde_json::json;
+use tideover_contract::glob;
 use tideover_contract::settings::{Id, SETTINGS};
 
 const EXAMPLES: &str = "\
 Examples:
   tideover config                  what a program started now would get
   tideover config 1234             what process 1234 has
+  tideover config --check --program nginx    what the policy file gives nginx
   tideover config --verbose        with what each setting means and accepts
   TIDEOVER_MAX_WAIT=5 tideover config   says why a value is refused";
 
@@ -32,13 +35,29 @@ pub fn command() -> Command {
                 .action(ArgAction::SetTrue)
                 .help("Say what each setting means and accepts"),
         )
-        .args([json_flag(), page_dir_flag()])
+        .args([
+            Arg::new("check")
+                .long("check")
+                .action(ArgAction::SetTrue)
+                .conflicts_with_all(["pid", "verbose"])
+                .help("Check the policy file: TIDEOVER_CONFIG, else /etc/tideover.toml"),
+            Arg::new("program")
+                .long("program")
+                .value_name("NAME")
+                .requires("check")
+                .help("With --check, show what the policy gives a program of this name, and by which line"),
+            json_flag(),
+            page_dir_flag(),
+        ])
         .after_help(EXAMPLES)
 }
 
 /// Prints the settings.
 pub fn run(matches: &ArgMatches) -> Result<(), Failure> {
     let json = matches.get_flag("json");
+    if matches.get_flag("check") {
+        return check(matches.get_one::<String>("program"), json);
+    }
     if let Some(&pid) = matches.get_one::<u32>("pid") {
         let page = find(&page_dir(matches), pid)?;
         let Some(view) = page.view() else { return Ok(()) };
@@ -73,6 +92,38 @@ pub fn run(matches: &ArgMatches) -> Result<(), Failure> {
 fn sink_of(pid: u32, settings: &[Effective]) -> Option<String> {
     let is_auto = settings.iter().any(|row| row.index == Id::Fallback as usize && row.value == "auto");
     is_auto.then(|| sink::automatic(pid)).flatten()
+}
+
+/// Checks the policy file, and prints what it gives to all programs, or to those of a name.
+fn check(program: Option<&String>, json: bool) -> Result<(), Failure> {
+    let path = policy::path();
+    let policy = policy::read(&path)?;
+    let is_for = |given: &&Given| match (program, &given.program) {
+        (Some(program), Some(pattern)) => glob::matches(pattern.as_bytes(), program.as_bytes()),
+        _ => true,
+    };
+    let given: Vec<&Given> = policy.given.iter().filter(is_for).collect();
+    if json {
+        let given = given.iter().map(
+            |it| json!({ "name": SETTINGS[it.index].name, "value": it.value, "program": it.program, "line": it.line }),
+        );
+        let file = path.display().to_string();
+        print_json(&json!({ "file": file, "settings": given.collect::<Vec<_>>(), "mistakes": policy.mistakes }))?;
+        return if policy.mistakes.is_empty() { Ok(()) } else { Err(Failure::without_text(Status::Failed)) };
+    }
+    let mut table = Table::new(&["LINE", "PROGRAM", "SETTING", "VALUE"].map(|heading| (heading, Align::Left)));
+    for it in &given {
+        let program = it.program.clone().unwrap_or_else(|| "(all)".to_string());
+        let cells = [
+            it.line.to_string(),
+            safe(program.as_bytes()),
+            SETTINGS[it.index].name.to_string(),
+            safe(it.value.as_bytes()),
+        ];
+        table.row(cells);
+    }
+    print(&format!("{}\n\n{}", path.display(), table.render(80, 2, 3)))?;
+    if policy.mistakes.is_empty() { Ok(()) } else { Err(Failure::failed(policy.mistakes.join("\n"))) }
 }
 
 fn list(settings: &[Effective]) -> serde_json::Value {

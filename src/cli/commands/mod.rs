@@ -4,7 +4,9 @@
 mod arguments;
 mod clean;
 mod config;
+mod control;
 mod doctor;
+mod events;
 mod generate;
 mod install;
 pub mod metrics;
@@ -34,9 +36,11 @@ const COMMANDS: &[Row] = &[
     (top::command, top::run),
     (doctor::command, doctor::run),
     (rescue::command, rescue::run),
+    (events::command, events::run),
     (watch::command, watch::run),
     (metrics::command, metrics::run),
     (config::command, config::run),
+    (control::command, control::run),
     (clean::command, clean::run),
     (selftest::command, selftest::run),
     (install::install_command, install::install),

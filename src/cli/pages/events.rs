@@ -9,20 +9,21 @@ use tideover_contract::page::{EventView, View, kind_name, outcome_name};
 
 /// `events[]` of `tideover stat --json`, oldest first.
 pub fn json(page: View) -> Value {
-    page.events()
-        .map(|event| {
-            json!({
-                "at": rfc3339(event.at_ns),
-                "kind": kind_name(event.kind),
-                "call": String::from_utf8_lossy(event.call),
-                "errno": event.errno,
-                "fd": event.fd,
-                "tries": event.tries,
-                "waited_ns": event.waited_ns,
-                "outcome": outcome_name(event.outcome),
-            })
-        })
-        .collect()
+    page.events().map(|event| one(&event)).collect()
+}
+
+/// One event.
+pub fn one(event: &EventView) -> Value {
+    json!({
+        "at": rfc3339(event.at_ns),
+        "kind": kind_name(event.kind),
+        "call": String::from_utf8_lossy(event.call),
+        "errno": event.errno,
+        "fd": event.fd,
+        "tries": event.tries,
+        "waited_ns": event.waited_ns,
+        "outcome": outcome_name(event.outcome),
+    })
 }
 
 /// A line per event, of at most 80 columns.
@@ -68,7 +69,8 @@ fn story(event: &EventView) -> String {
     parts.join(", ")
 }
 
-fn error_name(errno: i32) -> String {
+/// Name of an error, `EMFILE`; empty for none.
+pub fn error_name(errno: i32) -> String {
     match errno {
         0 => String::new(),
         libc::EMFILE => "EMFILE".to_string(),

@@ -15,7 +15,7 @@ use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat, fstat, openat,
 use rustix::process::geteuid;
 use std::ffi::CStr;
 use std::path::{Path, PathBuf};
-use tideover_contract::page::{LAYOUT, NotAPage, SIZE, View, uncounted};
+use tideover_contract::page::{FIELDS, LAYOUT, NotAPage, SIZE, View, uncounted};
 use tideover_contract::settings::{Id, SETTINGS};
 
 /// The content of a page at the moment when it was read.
@@ -103,6 +103,25 @@ pub fn walk(base: &Path) -> Result<Found, Failure> {
 fn one_of_each(pages: &mut Vec<Page>) {
     pages.sort_by_key(|page| (page.pid, page.user == 0));
     pages.dedup_by_key(|page| page.pid);
+}
+
+/// Writes a word of `tideover control` into the page of a process, in which it is the only thing that readers write.
+pub fn write_control(base: &Path, page: &Page, word: u32) -> Result<(), Failure> {
+    let refused = |why: String| Failure::failed(format!("cannot tell process {} anything: {why}", page.pid));
+    let folder = open_folder(base, page.user)
+        .ok_or_else(|| refused("its page is not in this folder; say it inside of its container".to_string()))?;
+    let name = page.pid.to_string();
+    let flags = OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = openat(&folder, &name, flags, Mode::empty()).map_err(|error| refused(cause(&error.into())))?;
+    let stat = fstat(&file).map_err(|error| refused(cause(&error.into())))?;
+    let regular = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
+    if !regular || usize::try_from(stat.st_size) != Ok(SIZE) {
+        return Err(refused("it has nothing to count so far, and so no page".to_string()));
+    }
+    let at = FIELDS.iter().find(|field| field.0 == "control").map_or(0, |field| field.1);
+    let written =
+        rustix::io::pwrite(&file, &word.to_ne_bytes(), at as u64).map_err(|error| refused(cause(&error.into())))?;
+    if written == 4 { Ok(()) } else { Err(refused("its page is cut short".to_string())) }
 }
 
 fn open_folder(base: &Path, user: u32) -> Option<OwnedFd> {
@@ -210,7 +229,7 @@ pub(super) fn number(text: &str) -> Option<u32> {
 /// Makes the bytes of a page, for tests.
 #[cfg(test)]
 pub fn forge(pid: u32, page_state: u32, started_boot_ns: u64) -> [u8; SIZE] {
-    use tideover_contract::page::{FIELDS, MAGIC};
+    use tideover_contract::page::MAGIC;
     let mut bytes = [0u8; SIZE];
     let mut put = |field: &str, value: &[u8]| {
         let at = FIELDS.iter().find(|(name, _)| *name == field).unwrap().1;

@@ -109,8 +109,11 @@ fn shown(index: usize, given: Option<&OsStr>, value: u64, from: ValueSource) -> 
 
 /// Variables that are named like settings and are none, each with the most similar setting.
 pub fn unknown_variables(names: impl Iterator<Item = OsString>) -> Vec<(String, Option<&'static str>)> {
-    let known =
-        |name: &[u8]| by_env(name).is_some() || name == b"TIDEOVER_LIB" || name == origin_variable::VARIABLE.as_bytes();
+    let known = |name: &[u8]| {
+        by_env(name).is_some()
+            || matches!(name, b"TIDEOVER_LIB" | b"TIDEOVER_CONFIG")
+            || name == origin_variable::VARIABLE.as_bytes()
+    };
     names
         .filter(|name| name.as_bytes().starts_with(b"TIDEOVER_") && !known(name.as_bytes()))
         .map(|name| {

@@ -5,4 +5,5 @@ pub mod effective;
 pub mod file;
 pub mod origin_variable;
 pub mod overrides;
+pub mod policy;
 pub mod suggest;

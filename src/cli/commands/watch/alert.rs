@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 use super::findings::{Finding, Subject};
+use crate::show::output::SCHEMA;
 use crate::show::units::{now_ns, rfc3339};
 use crate::system::level::{Level, Thresholds};
 use serde_json::{Value, json};
@@ -44,7 +45,7 @@ impl Alert {
     pub fn json(&self, dropped: u64) -> Value {
         let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
         json!({
-            "id": self.id, "at": self.at, "host": host.trim(), "alert": self.name, "state": self.state,
+            "schema": SCHEMA, "id": self.id, "at": self.at, "host": host.trim(), "alert": self.name, "state": self.state,
             "severity": self.level.name(), "pid": self.pid, "program": self.program,
             "service": self.service, "message": self.message, "value": (self.value * 10.0).round() / 10.0, "remedy": self.remedy,
             "dropped": dropped,

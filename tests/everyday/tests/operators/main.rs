@@ -4,6 +4,8 @@
 mod belief;
 mod faults;
 mod names;
+mod policy;
+mod schema;
 mod sight;
 
 use serde_json::Value;
