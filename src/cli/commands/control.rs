@@ -29,7 +29,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// The command line.
 pub fn command() -> Command {
     Command::new("control")
-        .about("Tells the library in a running process to stop acting, to act again, or to read the policy again")
+        .about("Has the library in a running process stop acting, or act again")
         .arg(pid_argument().required(true))
         .arg(
             Arg::new("word")

@@ -48,7 +48,7 @@ pub fn command() -> Command {
             .allow_negative_numbers(true)
             .help(setting.help)
             .long_help(format!("{}\n({}{default})", setting.help, setting.kind))
-            .help_heading("Settings")
+            .help_heading(group(setting.name))
     });
     Command::new("run")
         .about("Runs a program under the library")
@@ -80,6 +80,43 @@ pub fn command() -> Command {
                 .help("The program and its arguments"),
         )
         .after_help(EXAMPLES)
+}
+
+/// Settings of one kind, by the beginnings of their names, under a heading of `--help`.
+const GROUPS: [(&str, &[&str]); 6] = [
+    ("Where the library acts", &["disable", "only", "except"]),
+    (
+        "When descriptors run out",
+        &["max_retries", "initial_wait", "backoff", "max_wait", "jitter", "breaker", "raise", "gc", "fd_"],
+    ),
+    (
+        "Servers",
+        &[
+            "accept",
+            "shed",
+            "max_clients",
+            "over_limit",
+            "idle_timeout",
+            "max_lifetime",
+            "max_per_client",
+            "rate_per_client",
+        ],
+    ),
+    ("Outgoing connections", &["max_connections", "max_per_endpoint", "connect_timeout"]),
+    ("Messages and the page", &["page", "log_file", "log_format", "log_level"]),
+    (
+        "Logs and full disks",
+        &["logs", "fallback", "hold", "recovery", "cleanup", "truncate", "rotate", "on_full", "full_wait"],
+    ),
+];
+
+fn group(setting: &str) -> &'static str {
+    let of = |starts: &[&str]| starts.iter().any(|start| setting.starts_with(start));
+    match GROUPS.iter().find(|(_, starts)| of(starts)) {
+        Some((heading, _)) => heading,
+        None if setting == "log" => "Messages and the page",
+        None => "Other settings",
+    }
 }
 
 /// Becomes the program; returns only if that failed.
@@ -145,6 +182,19 @@ mod tests {
             assert_eq!(matches.get_one::<OsString>(setting.name).unwrap(), "x", "{}", setting.name);
         }
         command().debug_assert();
+    }
+
+    #[test]
+    fn help_has_the_settings_in_groups() {
+        let help = command().render_help().to_string();
+        for (heading, starts) in GROUPS {
+            let start = help.find(&format!("\n{heading}:\n")).unwrap_or_else(|| panic!("{heading}: {help}"));
+            let rest = &help[start + heading.len() + 3..];
+            let body = rest.split("\n\n").next().unwrap();
+            let first = SETTINGS.iter().find(|setting| setting.name.starts_with(starts[0])).unwrap();
+            assert!(body.contains(&format!("--{} ", first.name.replace('_', "-"))), "{heading}: {body}");
+        }
+        assert!(SETTINGS.iter().all(|setting| group(setting.name) != "Other settings"));
     }
 
     #[test]

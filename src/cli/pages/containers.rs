@@ -67,8 +67,12 @@ impl Namespace {
         pages
     }
 
-    /// The folders in which pages may lie: the one that this command was told of, and those that processes were told of.
+    /// The folders in which pages may lie: the one that this command was told of; if it was told of none, also those that the
+    /// processes were told of.
     fn folders(&self, base: &Path) -> BTreeSet<PathBuf> {
+        if base != Path::new(SETTINGS[Id::PageDir as usize].default) {
+            return BTreeSet::from([base.to_path_buf()]);
+        }
         let named = |pid: &u32| Environment::of(*pid)?.get(SETTINGS[Id::PageDir as usize].env).map(PathBuf::from);
         let named = self.pids.iter().filter_map(named).filter(|path| path.is_absolute());
         std::iter::once(base.to_path_buf()).chain(named).take(FOLDERS).collect()

@@ -80,9 +80,41 @@ fn page(command: &Command, name: &str, date: &str, others: &[&str]) -> io::Resul
         roff.control("SH", ["EXAMPLES"]);
         verbatim(&mut roff, examples.to_string().trim_start_matches("Examples:\n"));
     }
+    roff.control("SH", ["EXIT STATUS"]);
+    for (status, means) in exit_statuses(command.get_name()) {
+        item(&mut roff, bold(*status), means);
+    }
     see_also(&mut roff, others.iter().map(|other| format!("{other}(1)")).chain(["tideover(7)".to_string()]));
     roff.to_writer(&mut page)?;
     Ok(page)
+}
+
+/// The exit statuses of a command, as [`crate::show::failure::Status`] has them.
+fn exit_statuses(command: &str) -> &'static [(&'static str, &'static str)] {
+    match command {
+        "run" => &[
+            ("2", "A flag, a file or a variable holds a bad value; nothing was started."),
+            ("126", "The program was found and can't be guarded or executed; nothing was started."),
+            ("127", "The program was not found."),
+            ("other", "That of the program."),
+        ],
+        "doctor" => &[
+            ("0", "All checks are OK."),
+            ("1", "The worst is a WARNING."),
+            ("2", "The worst is CRITICAL."),
+            ("3", "Some checks could not be made (UNKNOWN), and nothing is CRITICAL; or the command line is wrong."),
+        ],
+        "rescue" => &[
+            ("0", "Each process has what was asked for."),
+            ("1", "At least one has not; standard error, or with --json its error, says why."),
+            ("2", "The command line is wrong."),
+        ],
+        _ => &[
+            ("0", "It has done what was asked for."),
+            ("1", "It could not; standard error says why, and with --json standard output, too."),
+            ("2", "The command line, a file or a variable holds a bad value."),
+        ],
+    }
 }
 
 fn sentence(command: &Command) -> String {
@@ -202,6 +234,7 @@ mod tests {
                 );
             }
             assert!(page.contains("EXAMPLES"), "{name}");
+            assert!(page.contains("EXIT STATUS"), "{name}");
         }
         let library = read("tideover.7");
         for setting in SETTINGS {
