@@ -8,6 +8,7 @@ use tideover_contract::settings::SECOND;
 use crate::engine::call::Lack;
 use crate::engine::closes::{self, LONGEST_SLEEP, expect_closes, handlers_interrupt};
 use crate::engine::queue::{Place, Queue, Word};
+use crate::engine::sleepers::{IN_ACCEPT, IN_LOOPS};
 use crate::engine::{breaker, evidence};
 use crate::os::sys;
 use crate::state::{thread, usage};
@@ -63,6 +64,8 @@ const PLACES: usize = 4096;
 type Places = [Place; PLACES];
 /// When all threads of the process wait for a descriptor, or one was refused for lack of closes, the next is after this time.
 const DEADLOCK: u64 = SECOND / 100;
+/// Likewise when all others are event loops that wait for events.
+const LOOPS_ASLEEP: u64 = SECOND / 4;
 /// A thread that does not look wakes up so often to see whether another one does.
 const CHECK: u64 = 5 * SECOND;
 /// Whoever has closed a descriptor waits for so long at most until the thread that it has woken has made its call.
@@ -222,7 +225,10 @@ impl Queued {
     fn refuse_if_in_vain(&self, places: &Places, now: u64) {
         let without = now.saturating_sub(LINE.progress.load(Ordering::Relaxed));
         let refused = LINE.refused.load(Ordering::Relaxed);
-        let is_deadlock = without >= DEADLOCK && (refused || thread::count() <= LINE.queue.waiting(places));
+        // Threads that could close something: those that don't sleep here or for lack of a descriptor in accept(2).
+        let awake = || thread::count().saturating_sub(LINE.queue.waiting(places) + IN_ACCEPT.count());
+        let is_deadlock =
+            without >= DEADLOCK && (refused || awake() == 0) || without >= LOOPS_ASLEEP && awake() <= IN_LOOPS.count();
         if !(is_deadlock || without >= self.patience) || !LINE.queue.refuse_last(places, wake_place) {
             return;
         }

@@ -16,5 +16,6 @@ mod other_limit;
 mod queue;
 pub mod reclaim;
 pub mod reserve;
+pub mod sleepers;
 pub mod tickets;
 pub mod wait;

@@ -4,6 +4,7 @@ use core::ffi::c_int;
 
 use libc::{sigset_t, timespec};
 
+use crate::engine::sleepers::IN_LOOPS;
 use crate::features::accept::upkeep;
 use crate::os::barrier::barrier;
 use crate::os::cancel::test_cancel;
@@ -37,7 +38,7 @@ pub fn in_parts(
         let look = look_after_listeners();
         let left = end.map_or(u64::MAX, |end| end.saturating_sub(sys::now()));
         let time = Some(left.min(look)).filter(|&time| time != u64::MAX);
-        let answer = wait(time, inside);
+        let answer = IN_LOOPS.during(|| wait(time, inside));
         if answer != 0 || left <= look {
             break answer;
         }

@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 
 use crate::engine::reclaim::limit;
-use crate::engine::{breaker, demand, reclaim, reserve, wait};
+use crate::engine::{breaker, demand, reclaim, reserve, sleepers, wait};
 use crate::features::accept::{self, parking};
 use crate::features::logs::{self, copies, pipe, stdio};
 use crate::features::outgoing::{self, turns};
@@ -70,6 +70,7 @@ pub fn on_fork() {
     reserve::forked();
     wait::forked();
     demand::forked();
+    sleepers::forked();
     breaker::forked();
     accept::forked();
     page::forked();

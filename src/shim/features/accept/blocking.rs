@@ -10,7 +10,7 @@
 #![forbid(unsafe_code)]
 
 use core::ffi::c_int;
-use core::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering::Relaxed};
+use core::sync::atomic::{AtomicI32, AtomicU64, Ordering::Relaxed};
 
 use tideover_contract::settings::SECOND;
 
@@ -19,7 +19,8 @@ use super::request::{Next, Request, Waited};
 use crate::engine::backoff::Backoff;
 use crate::engine::call::Role;
 use crate::engine::reclaim::collect;
-use crate::engine::{line, wait};
+use crate::engine::sleepers::IN_ACCEPT;
+use crate::engine::wait;
 use crate::os::sys;
 use crate::state::{page, process, thread};
 
@@ -31,9 +32,6 @@ const REMEMBERED: u64 = 60 * SECOND;
 const LOOK_INTERVAL: u64 = SECOND / 10;
 /// After so long the call is made again, whatever the counts of descriptors say, nanoseconds.
 const TRY_ANYWAY: u64 = SECOND;
-
-/// How many threads wait here. One that has left by longjmp(3) stays counted: then errors are passed on sooner.
-static WAITING: AtomicU32 = AtomicU32::new(0);
 
 /// The thread that was given the error last, and whether that has helped it.
 struct Told {
@@ -59,9 +57,10 @@ pub fn waits(errno: c_int) -> bool {
         && !has_remedy()
 }
 
-/// Is there a thread that could close something: one that does not wait for a descriptor, too?
+/// Is there a thread that could close something, one that does not wait in accept(2), too? Not if that thread waits for a descriptor itself:
+/// then the engine gives it its error, so that it goes on, and closes what it holds.
 fn others_could_close() -> bool {
-    thread::count() > u64::from(WAITING.load(Relaxed)) + line::waiting() + 1
+    thread::count() > IN_ACCEPT.count() + 1
 }
 
 /// Is this the thread that was given the error last, and has it closed something since?
@@ -103,16 +102,7 @@ pub fn wait(request: &mut Request) -> Next {
 }
 
 fn sleep(request: &Request, seen: u32) -> Next {
-    WAITING.fetch_add(1, Relaxed);
     let time = LOOK_INTERVAL.min(request.timeout as u32 as u64 * 1_000_000);
-    let slept = wait::sleep_until_close(seen, time);
-    let _ = WAITING.fetch_update(Relaxed, Relaxed, |waiting| waiting.checked_sub(1));
+    let slept = IN_ACCEPT.during(|| wait::sleep_until_close(seen, time));
     if slept || !request.is_interrupted() { Next::AskAgain } else { Next::Fail(libc::EINTR) }
-}
-
-/// In the child of a fork: nobody waits.
-pub fn forked() {
-    if WAITING.load(Relaxed) != 0 {
-        WAITING.store(0, Relaxed);
-    }
 }

@@ -90,6 +90,5 @@ pub fn forked() {
     parking::forked();
     shed::forked();
     limits::forked();
-    blocking::forked();
     per_client::forked();
 }
