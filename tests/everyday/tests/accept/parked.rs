@@ -288,3 +288,30 @@ fn accept_with_nobody_waiting_waits_or_says_so_at_the_limit() {
         assert_eq!(ours.passes().stdout.trim(), truth, "{how}: {ours}");
     }
 }
+
+/// Tenths of a second after which each accept(2) was given its error.
+fn error_after(what: &str, preload: bool) -> Vec<u64> {
+    let run = Run::new(fixture("acceptors")).arg(what).limit(32).preload(preload).timeout(Duration::from_secs(60));
+    let outcome = run.output();
+    outcome.passes();
+    let words = outcome.stdout.lines().filter_map(|line| line.rsplit("error after ").next());
+    words.map(|word| word.parse().unwrap_or_else(|_| panic!("{outcome}"))).collect()
+}
+
+/// A thread that blocks in accept(2) waits for descriptors that others may close. Where nobody could, it has its error at once.
+#[test]
+fn threads_in_accept_that_nobody_could_help_are_told_at_once() {
+    for what in ["single", "all"] {
+        assert_eq!(error_after(what, false), [0], "{what}");
+        let ours = error_after(what, true);
+        assert!(ours.len() == 1 && ours[0] < 5, "{what}: {ours:?}");
+    }
+}
+
+/// One that has an answer of its own to the error is found out by what it does after the first.
+#[test]
+fn a_thread_in_accept_that_helps_itself_waits_once() {
+    assert_eq!(error_after("remedy", false), [0, 0, 0]);
+    let ours = error_after("remedy", true);
+    assert!(ours.len() == 3 && ours[0] <= 60 && ours[1] < 5 && ours[2] < 5, "{ours:?}");
+}
