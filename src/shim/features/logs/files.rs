@@ -113,6 +113,8 @@ static TABLE: [DivertedFile; FILES] = [const { DivertedFile::free() }; FILES];
 static MORE: Chunks<DivertedFile> = Chunks::new();
 
 /// Two threads that find the disk full at once would make two entries for one file.
+#[allow(unsafe_code, reason = "only where it stands in the library (layout.ld)")]
+#[unsafe(link_section = ".tables")]
 static ENTERING: Lock<()> = Lock::new(());
 
 // SAFETY: it has nothing but atomics, of which zero is a valid value: an entry that no file has.

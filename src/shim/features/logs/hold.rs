@@ -3,8 +3,7 @@
 //! A process has at most one hold (`tideover_contract::hold`, [`hold_file`](super::hold_file)), made with the first diverted line and
 //! removed when all is put back. One lock is around keeping a line, putting lines back and the switch back to the file, so that the
 //! order of lines is exact among threads.
-#![allow(clippy::result_large_err, reason = "nothing is allocated here, and it is moved once")]
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 use core::ops::{Deref, DerefMut};
 use core::sync::atomic::Ordering::Relaxed;
@@ -30,6 +29,8 @@ const TIME: u64 = SECOND / 2000;
 /// Holds of processes that have ended, of which so many are looked at.
 const MOST_LEFT: usize = 64;
 
+#[allow(unsafe_code, reason = "only where it stands in the library (layout.ld)")]
+#[unsafe(link_section = ".tables")]
 static HOLD: Lock<Option<Mapped>> = Lock::new(None);
 
 /// The right to use the hold. While a thread has it, no other keeps a line, puts lines back, or switches a log back.
