@@ -9,7 +9,7 @@ use super::files::{self, DivertedFile, Key};
 use super::opened::{Log, PATH, directory};
 use super::payload::{Buffers, Payload, Written};
 use super::rule::Refusal;
-use super::{cap, cleanup, divert, hold, placeholder, program, put_back};
+use super::{cap, cleanup, divert, hold, placeholder, program, put_back, space};
 use crate::os::barrier::barrier;
 use crate::os::sys;
 use crate::os::text::Text;
@@ -88,7 +88,7 @@ fn find_diverted(fd: c_int, status: &libc::stat) -> Option<&'static DivertedFile
     let found = files::find(Key::of_file(status));
     let uncreated = files::any_uncreated();
     // Most writes are to files that are not diverted.
-    if found.is_none() && !uncreated && !files::is_search_due() || !thread::has_stack(STACK) {
+    if found.is_none() && !uncreated && !space::is_search_due() || !thread::has_stack(STACK) {
         return None;
     }
     match found {

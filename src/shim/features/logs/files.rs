@@ -183,19 +183,6 @@ pub fn find_rotated(path: &[u8]) -> Option<&'static DivertedFile> {
     })
 }
 
-/// Is it time to search whether a file that is not diverted is the successor of one that is? Not at each write, since that takes the
-/// file's path.
-pub fn is_search_due() -> bool {
-    /// When to search next, CLOCK_MONOTONIC nanoseconds.
-    static NEXT: AtomicU64 = AtomicU64::new(0);
-    let now = sys::now();
-    let due = now >= NEXT.load(Relaxed);
-    if due {
-        NEXT.store(now + SETTINGS.get(Id::RecoveryInterval), Relaxed);
-    }
-    due
-}
-
 /// The entry of a file, if it is diverted.
 pub fn find(key: Key) -> Option<&'static DivertedFile> {
     entries().find(|file| {

@@ -2,6 +2,8 @@
 //! filesystem with no free block, in the unused part of the file's last block.
 #![forbid(unsafe_code)]
 
+use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
 use tideover_contract::settings::Id;
 
 use crate::os::sys;
@@ -13,6 +15,19 @@ const BTRFS: i64 = 0x9123_683e;
 const MOST: u64 = 100 << 20;
 /// What part of the filesystem is enough: one twentieth, 5 %.
 const PART: u64 = 20;
+
+/// Is it time to search whether a file that is not diverted is the successor of one that is? Not at each write, since that takes the
+/// file's path.
+pub fn is_search_due() -> bool {
+    /// When to search next, CLOCK_MONOTONIC nanoseconds.
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let now = sys::now();
+    let due = now >= NEXT.load(Relaxed);
+    if due {
+        NEXT.store(now + SETTINGS.get(Id::RecoveryInterval), Relaxed);
+    }
+    due
+}
 
 /// Has the filesystem of this descriptor as many bytes free as it takes to write to a diverted log again? A quota does not show here.
 /// btrfs says that no space is available while its metadata is nearly full, also long after data was removed: there, free space
