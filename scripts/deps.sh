@@ -39,6 +39,7 @@ musl                file    /lib/ld-musl-*.so.1
 perl                command perl
 redis-server        command redis-server
 redis-tools         command redis-cli
+rsync               command rsync
 shellcheck          command shellcheck
 sqlite3             command sqlite3
 tmux                command tmux
@@ -84,6 +85,7 @@ musl-tools          command musl-gcc
 nodejs              command node
 openjdk-17-jre-headless|openjdk-21-jre-headless command java
 openssh-client      command ssh-keygen
+openssh-server      command sshd
 openssl             command openssl
 php-cli             command php
 pkg-config          command pkg-config
@@ -117,7 +119,6 @@ bison               command bison
 cron                command cron
 dbus                command dbus-daemon
 gettext             command msgfmt
-openssh-server      command sshd
 tcl8.6              command tclsh8.6
 wrk                 command wrk
 '
