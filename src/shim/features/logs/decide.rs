@@ -150,6 +150,11 @@ pub(super) extern "C" fn after_short_write(fd: c_int, buffers: Buffers<'_>, answ
     if answer >= 0 && other || errno != libc::EPERM && descriptors::marks(fd) & OTHER != 0 {
         return native;
     }
+    if answer < 0 && errno != libc::EPERM && is_past_cap(fd) {
+        barrier((), || count_full(errno, true));
+        sys::set_errno(errno);
+        return native;
+    }
     let mut errno_after = errno;
     let done = barrier(None, || {
         if !process::may_act() {
@@ -172,6 +177,12 @@ pub(super) extern "C" fn after_short_write(fd: c_int, buffers: Buffers<'_>, answ
     });
     sys::set_errno(errno_after);
     done.unwrap_or(native)
+}
+
+/// Is this a log whose lines are not admitted any more in this minute? Asked first, so that such a line costs little more than its failed
+/// write.
+fn is_past_cap(fd: c_int) -> bool {
+    descriptors::marks(fd) & (LOG | HISTORY) == LOG && cap::is_used_up(sys::now())
 }
 
 /// A write failed with EPERM. If the descriptor is a [placeholder]: creates the real file if that is possible by now, and diverts what
@@ -204,11 +215,6 @@ fn write_to_placeholder(fd: c_int, status: &libc::stat, payload: Payload<'_>) ->
 fn divert_rest(fd: c_int, status: &libc::stat, payload: Payload<'_>, answer: ssize_t, errno: c_int) -> Option<Written> {
     let reached = answer.max(0) as usize;
     if answer >= 0 && reached >= payload.len() {
-        return None;
-    }
-    // A line past the cap costs little more than the failed write.
-    if answer < 0 && descriptors::marks(fd) & (LOG | HISTORY) == LOG && cap::is_used_up(sys::now()) {
-        count_full(errno, true);
         return None;
     }
     let log = Log::with_path(fd, status);

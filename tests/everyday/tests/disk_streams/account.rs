@@ -91,3 +91,18 @@ fn a_line_past_the_cap_costs_little_more_than_its_failure() {
     println!("20,000 lines: {plain:?} without the library, {capped:?} past its cap");
     assert!(capped < plain * 2 + std::time::Duration::from_millis(30), "{capped:?} against {plain:?}");
 }
+
+#[needs(mounts)]
+#[test]
+fn a_prefix_with_a_hostile_name_adds_neither_lines_nor_escapes() {
+    let disk = Disk::new(Kind::Tmpfs);
+    let log = disk.join("two\nlines \x1b[31m.log");
+    fs::write(&log, "").expect("there is space");
+    disk.fill();
+    let run = c("write", &log).stdin(text()).env("TIDEOVER_FALLBACK_PREFIX", "[{name} {path}] ").preload(true);
+    let outcome = run.output();
+    outcome.passes();
+    assert!(!outcome.stdout.contains('\x1b'), "{outcome}");
+    assert_eq!(outcome.stdout.lines().count(), LINES as usize, "{outcome}");
+    all_in(&outcome.stdout);
+}
