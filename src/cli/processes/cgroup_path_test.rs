@@ -23,7 +23,10 @@ fn pod() -> Option<Origin> {
 }
 
 /// What made the group, the text, and what is read from it.
-fn table() -> Vec<(&'static str, &'static str, Option<Origin>)> {
+type Row = (&'static str, &'static str, Option<Origin>);
+
+/// The first half of the table.
+fn first_rows() -> Vec<Row> {
     vec![
         ("systemd, v2", "0::/system.slice/nginx.service\n", unit("nginx.service")),
         (
@@ -64,6 +67,12 @@ fn table() -> Vec<(&'static str, &'static str, Option<Origin>)> {
             "0::/user.slice/user-1000.slice/user@1000.service/user.slice/libpod-ID.scope/container\n",
             container("podman"),
         ),
+    ]
+}
+
+/// The rest of it.
+fn other_rows() -> Vec<Row> {
+    vec![
         ("podman, a unit of Quadlet", "0::/system.slice/web.service/libpod-payload-ID\n", unit("web.service")),
         ("podman, its monitor", "0::/machine.slice/libpod-conmon-ID.scope\n", None),
         ("containerd, nerdctl", "0::/system.slice/nerdctl-ID.scope\n", container("containerd")),
@@ -113,7 +122,7 @@ fn table() -> Vec<(&'static str, &'static str, Option<Origin>)> {
 
 #[test]
 fn paths_of_all_engines_are_read() {
-    for (who, text, expected) in table() {
+    for (who, text, expected) in first_rows().into_iter().chain(other_rows()) {
         assert_eq!(read(text), expected, "{who}: {text}");
     }
 }

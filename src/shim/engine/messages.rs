@@ -10,7 +10,7 @@ use crate::engine::call::Lack;
 use crate::engine::other_limit::OtherLimit;
 use crate::engine::reclaim::limit::{self, Remedy};
 use crate::state::report::{ErrnoName, More, Repeated, Seconds};
-use crate::state::{descriptors, usage};
+use crate::state::{descriptors, reconcile, usage};
 
 /// The messages so far, to keep back repetitions.
 struct Messages {
@@ -87,7 +87,7 @@ impl GaveUp {
         let repeated = if self.parked { &MESSAGES.parked } else { &MESSAGES.gave_up[self.lack as usize] };
         let Some(more) = repeated.due() else { return };
         if !self.parked {
-            descriptors::reconcile(descriptors::CLIENT | descriptors::OUTGOING);
+            reconcile::reconcile(descriptors::CLIENT | descriptors::OUTGOING);
         }
         let more = More(more);
         let GaveUp { call, lack, tried, .. } = self;

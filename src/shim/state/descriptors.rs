@@ -7,13 +7,11 @@
 use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64};
 
-use tideover_contract::settings::SECOND;
-
 use crate::os::barrier::barrier;
 use crate::os::sys;
 use crate::state::handlers::handlers;
 use crate::state::process::{self, Phase};
-use crate::state::{page, thread, usage};
+use crate::state::{page, thread};
 
 /// The table has marks for descriptors below this number.
 pub const NUMBERS: usize = 65536;
@@ -45,7 +43,7 @@ const FLUSHING: u32 = 0x2_0000;
 /// The upper part: which diverted file it is (see [`crate::features::logs::files`]); 0: not known.
 const FILE: u32 = 0xfffc_0000;
 /// Sockets that are counted while they are open.
-const COUNTED: u32 = CLIENT | OUTGOING;
+pub const COUNTED: u32 = CLIENT | OUTGOING;
 
 type Marks = [AtomicU32; NUMBERS];
 
@@ -57,21 +55,15 @@ struct State {
     has_no_memory: AtomicBool,
     /// One above the highest number that was ever marked.
     end: AtomicU32,
-    /// When [`reconcile_now_and_then`] last did something, nanoseconds of CLOCK_MONOTONIC.
-    reconciled: AtomicU64,
-    /// The number at which it goes on; [`ROUND_IS_OVER`]: it has nothing to do.
+    /// See [`round`].
     next: AtomicU32,
-    /// By how much the kernel's count of descriptors was higher than that of the hooks.
-    difference: AtomicU64,
 }
 
 static STATE: State = State {
     table: AtomicPtr::new(core::ptr::null_mut()),
     has_no_memory: AtomicBool::new(false),
     end: AtomicU32::new(0),
-    reconciled: AtomicU64::new(0),
     next: AtomicU32::new(0),
-    difference: AtomicU64::new(0),
 };
 
 #[inline(always)]
@@ -375,7 +367,6 @@ pub extern "C" fn count_in(fd: i32, kind: u32) {
         if unseen {
             // Where one close was not seen, others may not have been.
             begin_round();
-            reconcile_now_and_then();
         }
         if marks(fd) & HISTORY == 0 && marks(fd) & kind != 0 {
             page::add(gauge(kind), 1);
@@ -394,63 +385,17 @@ pub fn marked(mark: u32) -> impl Iterator<Item = i32> {
     (0..).zip(table).filter(move |(_, known)| known.load(Relaxed) & mark != 0).map(|(fd, _)| fd)
 }
 
-/// Forgets the sockets of a kind that were closed where no hook could see it. Makes a system call for each socket.
-pub fn reconcile(kind: u32) {
-    if process::phase() == Phase::Sandboxed {
-        return;
-    }
-    for fd in marked(kind) {
-        if !sys::is_connection(fd) {
-            take(fd);
-        }
-    }
-}
+/// Of [`round`]: all numbers have been looked at.
+pub const ROUND_IS_OVER: u32 = u32::MAX;
 
-/// [`reconcile`] for all counted sockets, at most ten times a second and for [`SLICE`] each time: ten thousand of them take several
-/// milliseconds, which the clients of an event loop would have to wait. Does nothing while the kernel's count of descriptors agrees with
-/// the library's.
-pub fn reconcile_now_and_then() {
-    let (now, last) = (sys::now(), STATE.reconciled.load(Relaxed));
-    let is_due = now.saturating_sub(last) >= SECOND / 10;
-    if !is_due || STATE.reconciled.compare_exchange(last, now, Relaxed, Relaxed).is_err() {
-        return;
-    }
-    let difference = usage::counted().map(|used| used.wrapping_sub(page::opens().wrapping_sub(page::closes(true))));
-    if difference.is_none_or(|difference| STATE.difference.swap(difference, Relaxed) != difference) {
-        begin_round();
-    }
-    if process::phase() != Phase::Sandboxed {
-        go_on_with_round(now + SLICE);
-    }
-}
-
-/// For so long [`reconcile_now_and_then`] asks the kernel at a time, nanoseconds.
-const SLICE: u64 = SECOND / 5000;
-/// All numbers have been looked at.
-const ROUND_IS_OVER: u32 = u32::MAX;
-
-/// All counted sockets are to be looked at, unless that has begun already.
-fn begin_round() {
+/// All counted sockets are to be compared with the kernel (state/reconcile.rs), unless that has begun already.
+pub fn begin_round() {
     let _ = STATE.next.compare_exchange(ROUND_IS_OVER, 0, Relaxed, Relaxed);
 }
 
-/// Forgets sockets that are closed, until a time, nanoseconds of CLOCK_MONOTONIC.
-fn go_on_with_round(until: u64) {
-    /// The clock is read after so many questions.
-    const FEW: usize = 16;
-    let first = STATE.next.load(Relaxed);
-    if first == ROUND_IS_OVER {
-        return;
-    }
-    for (asked, fd) in marked(COUNTED).skip_while(|&fd| (fd as u32) < first).enumerate() {
-        if asked % FEW == FEW - 1 && sys::now() >= until {
-            return STATE.next.store(fd as u32, Relaxed);
-        }
-        if !sys::is_connection(fd) {
-            take(fd);
-        }
-    }
-    STATE.next.store(ROUND_IS_OVER, Relaxed);
+/// The number at which that goes on; [`ROUND_IS_OVER`]: nothing is to be compared.
+pub fn round() -> &'static AtomicU32 {
+    &STATE.next
 }
 
 /// Is another descriptor of this process open on the same socket?

@@ -8,6 +8,7 @@ pub mod handlers;
 pub mod page;
 pub mod page_file;
 pub mod process;
+pub mod reconcile;
 pub mod report;
 pub mod settings;
 pub mod streams;

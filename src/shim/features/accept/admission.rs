@@ -14,7 +14,7 @@ use crate::os::barrier::barrier;
 use crate::os::sys;
 use crate::state::report::{More, Repeated};
 use crate::state::settings::SETTINGS;
-use crate::state::{descriptors, page, process};
+use crate::state::{descriptors, page, process, reconcile};
 
 /// A thread that waits for room looks at least so often, nanoseconds.
 const LOOK_INTERVAL: u64 = SECOND / 10;
@@ -66,7 +66,7 @@ fn decide(request: &mut Request) -> Next {
         return let_through();
     }
     page::ensure();
-    descriptors::reconcile_now_and_then();
+    reconcile::reconcile_now_and_then();
     // Where other threads are about to accept as many as there is room for, it is not certain yet that there is none.
     if SETTINGS.get(Id::OverLimit) == over_limit::REFUSE && !limits::admit() {
         refuse(request)

@@ -11,7 +11,7 @@ use super::{exhaustion, limits, listener, shed, statistics, table};
 use crate::engine::reclaim::{idle, lifetime};
 use crate::os::sys;
 use crate::state::settings::SETTINGS;
-use crate::state::{descriptors, process};
+use crate::state::{process, reconcile};
 
 /// A parked listener is put back anyway after this time, nanoseconds, whatever the counts of descriptors say.
 const PUT_BACK_ANYWAY: u64 = SECOND;
@@ -43,7 +43,7 @@ pub fn look() -> Option<u64> {
             return Some(LOOK_INTERVAL);
         }
         if parking::end_alert() {
-            descriptors::reconcile_now_and_then();
+            reconcile::reconcile_now_and_then();
             return None;
         }
     }
@@ -80,7 +80,7 @@ fn until_next_look(now: u64, rest: u64) -> u64 {
 /// as the settings ask for that.
 fn attend() {
     statistics::tell_if_due();
-    descriptors::reconcile_now_and_then();
+    reconcile::reconcile_now_and_then();
     if idle::is_wanted() && !exhaustion::has_descriptors() {
         idle::shut_down();
     }
