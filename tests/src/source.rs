@@ -1,6 +1,7 @@
 //! The repository's own files, for tests that look at its source.
 
 use std::fs;
+use std::io::ErrorKind::NotFound;
 use std::path::{Path, PathBuf};
 
 use crate::workspace;
@@ -30,7 +31,9 @@ pub fn files() -> Vec<String> {
 /// # Panics
 /// If it can't be read.
 pub fn text(path: &str) -> String {
-    let bytes = fs::read(workspace().join(path)).unwrap_or_else(|e| panic!("{path}: {e}"));
+    // Another test's temporary file may be gone by now.
+    let bytes = fs::read(workspace().join(path)).or_else(|e| if e.kind() == NotFound { Ok(vec![]) } else { Err(e) });
+    let bytes = bytes.unwrap_or_else(|e| panic!("{path}: {e}"));
     String::from_utf8_lossy(&bytes).into_owned()
 }
 

@@ -307,7 +307,8 @@ fn every_man_page_renders_without_a_warning() {
     let pages = files(scratch.path());
     let help = passes(&Command::new(tideover()).arg("--help").output().expect("tideover runs"));
     let commands = help.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
-    for command in commands.map(|line| line.split_whitespace().next().expect("a name")) {
+    // `help` shows what the man pages say.
+    for command in commands.map(|line| line.split_whitespace().next().expect("a name")).filter(|name| *name != "help") {
         assert!(pages.contains(&format!("/tideover-{command}.1")), "{command} has no man page");
     }
     for page in &pages {

@@ -201,7 +201,9 @@ fn people_see_a_process_run_out_and_recover_without_a_reload() {
     fs::copy(fixture("ebb"), &hostile).unwrap();
     let mut other = Run::new(&hostile).limit(64).page_dir(pages.path()).preload(true).start();
     tell(&mut other, "drain");
-    let mut ebb = Run::new(fixture("ebb")).limit(64).page_dir(pages.path()).preload(true).start();
+    // It waits as long as its settings say, whatever is known of closes.
+    let ebb = Run::new(fixture("ebb")).limit(64).page_dir(pages.path()).env("TIDEOVER_MAX_RETRIES", "5");
+    let mut ebb = ebb.preload(true).start();
     tell(&mut ebb, "drain");
     let mut browser = Browser::start();
     browser.open(&format!("http://{address}/"));

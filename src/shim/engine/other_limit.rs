@@ -16,7 +16,7 @@ pub struct OtherLimit {
     pub remedy: &'static str,
 }
 
-static LIMITS: [OtherLimit; 4] = [
+static LIMITS: [OtherLimit; 3] = [
     OtherLimit {
         calls: &["inotify_init", "inotify_init1"],
         name: "fs.inotify.max_user_instances, which counts all processes of a user",
@@ -31,11 +31,6 @@ static LIMITS: [OtherLimit; 4] = [
         calls: &["mq_open", "__mq_open_2"],
         name: "RLIMIT_MSGQUEUE, the bytes of a user's message queues",
         remedy: "`ulimit -q 8192000` before it starts, or LimitMSGQUEUE= in its systemd unit",
-    },
-    OtherLimit {
-        calls: &["pipe", "pipe2", "__pipe"],
-        name: "fs.pipe-user-pages-soft or fs.pipe-user-pages-hard, the memory of a user's pipes",
-        remedy: "`sysctl -w fs.pipe-user-pages-hard=0`",
     },
 ];
 
