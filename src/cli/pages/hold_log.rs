@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use crate::show::failure::cause;
-use rustix::fs::{CWD, FileType, Mode, OFlags, StatVfs, fstat, fstatvfs, openat};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, StatVfs, StatxFlags, fstat, fstatvfs, openat, statx};
 use rustix::process::geteuid;
 use std::cell::RefCell;
 use std::ffi::OsStr;
@@ -32,11 +32,11 @@ pub struct HoldLog<'a> {
 }
 
 impl<'a> HoldLog<'a> {
-    /// Opens the log of this identity (st_dev, st_ino), called `path` or by now something else in its folder, for lines that `user` has kept
+    /// Opens the log of this identity (st_dev, st_ino) that was made then, called `path` or by now something else in its folder, for lines that `user` has kept
     /// in `hold`. The error says why not.
     pub fn open(
         path: &[u8],
-        identity: (u64, u64),
+        (identity, born): ((u64, u64), u64),
         user: u32,
         mode: u32,
         hold: &'a RefCell<Vec<u8>>,
@@ -59,8 +59,8 @@ impl<'a> HoldLog<'a> {
         if FileType::from_raw_mode(status.st_mode) != FileType::RegularFile {
             return Err("it is no regular file".into());
         }
-        if !create && (status.st_dev, status.st_ino) != identity {
-            return Err("another file has its name now".into());
+        if !create && ((status.st_dev, status.st_ino) != identity || birth(&file) != born) {
+            return Err(GONE.into());
         }
         // Whoever wrote the hold chose the path: root must not write for him what he could not write himself.
         if status.st_uid != user && user != 0 && geteuid().is_root() {
@@ -94,6 +94,16 @@ pub fn is_room(fs: &StatVfs, more: u64) -> bool {
     // btrfs tells users of no space while its metadata is nearly full, also long after data was removed; it has no inodes to count.
     let blocks = if fs.f_files == 0 { fs.f_bfree } else { fs.f_bavail };
     blocks.saturating_mul(fs.f_frsize) >= (total / PART).clamp(1, ENOUGH).max(more.saturating_add(4096))
+}
+
+/// When a file was made, nanoseconds of CLOCK_REALTIME; 0: its filesystem does not say.
+fn birth(file: &File) -> u64 {
+    match statx(file, "", AtFlags::EMPTY_PATH, StatxFlags::BTIME) {
+        Ok(status) if status.stx_mask & StatxFlags::BTIME.bits() != 0 => {
+            (status.stx_btime.tv_sec as u64).wrapping_mul(1_000_000_000).wrapping_add(status.stx_btime.tv_nsec.into())
+        }
+        _ => 0,
+    }
 }
 
 /// Where the file of this identity is: at its path, or elsewhere in its folder.

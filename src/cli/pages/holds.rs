@@ -219,7 +219,7 @@ fn of_log(hold: &Hold<Copy<'_>>, log: usize, user: u32, is_live: bool, acts: boo
 }
 
 fn put_back_log(hold: &Hold<Copy<'_>>, log: usize, path: &[u8], user: u32, held: u64) -> Result<(), String> {
-    let target = HoldLog::open(path, hold.identity(log), user, hold.mode(log), hold.memory().bytes)?;
+    let target = HoldLog::open(path, (hold.identity(log), hold.born(log)), user, hold.mode(log), hold.memory().bytes)?;
     if hold.errno(log) != libc::EDQUOT && !target.has_room(held) {
         return Err("its disk is full".into());
     }

@@ -87,6 +87,8 @@ pub(super) enum Field {
     PathLength,
     /// Mode of a log that could not be created.
     Mode,
+    /// When the log was made, nanoseconds of CLOCK_REALTIME; 0: its filesystem does not say.
+    Born,
 }
 
 /// A log that is to be entered.
@@ -106,6 +108,8 @@ pub struct New<'a> {
     pub json: bool,
     /// Mode of a log that could not be created.
     pub mode: u32,
+    /// When it was made (statx(2)), nanoseconds of CLOCK_REALTIME; 0: its filesystem does not say.
+    pub born: u64,
 }
 
 /// Why a file can't be used as a hold.
@@ -224,8 +228,9 @@ impl<M: Memory> Hold<M> {
         (self.field(log, Field::Device), self.field(log, Field::Inode))
     }
 
-    /// Sets st_dev and st_ino of a log that could not be created before, and now is.
-    pub fn set_identity(&self, log: usize, device: u64, inode: u64) {
+    /// Sets st_dev, st_ino and birth of a log that could not be created before, and now is.
+    pub fn set_identity(&self, log: usize, device: u64, inode: u64, born: u64) {
+        self.set_field(log, Field::Born, born);
         self.set_field(log, Field::Device, device);
         self.set_field(log, Field::Inode, inode);
     }
@@ -294,12 +299,19 @@ impl<M: Memory> Hold<M> {
             (Field::Piece, 0),
             (Field::Json, new.json.into()),
             (Field::Mode, new.mode.into()),
+            (Field::Born, new.born),
             (Field::PathLength, new.path.len() as u64),
             (Field::Used, 1),
         ] {
             self.set_field(log, field, value);
         }
         Some(log)
+    }
+
+    /// When the log was made, nanoseconds of CLOCK_REALTIME; 0: not known. Device and inode number alone may be those of another file by
+    /// now: the inode number of a removed file is given to the next one.
+    pub fn born(&self, log: usize) -> u64 {
+        self.field(log, Field::Born)
     }
 
     /// Mode of a log that could not be created.
@@ -316,6 +328,23 @@ impl<M: Memory> Hold<M> {
     pub fn leave(&self, log: usize) {
         self.set_field(log, Field::Used, 0);
     }
+}
+
+/// Bytes of an entry of the table up to its path, and where that of this index begins in the file.
+pub const ENTRY_START: usize = BEFORE_PATH * WORD;
+
+/// See [`ENTRY_START`].
+pub const fn entry_offset(log: usize) -> usize {
+    entry(log) * WORD
+}
+
+/// st_dev and st_ino of the log whose entry begins with these bytes, if the entry is in use.
+pub fn identity_in(entry: &[u8]) -> Option<(u64, u64)> {
+    let word = |field: Field| {
+        let at = field as usize * WORD;
+        entry.get(at..at + WORD)?.first_chunk::<WORD>().map(|word| u64::from_ne_bytes(*word))
+    };
+    (word(Field::Used)? == 1).then_some((word(Field::Device)?, word(Field::Inode)?))
 }
 
 /// How many logs a hold has room for whose file begins with these bytes.

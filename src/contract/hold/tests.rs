@@ -118,8 +118,16 @@ impl World {
         world.hold().format(1, 2, 3, 2, CAPACITY);
         for log in 0..2 {
             let path = format!("/var/log/{log}.log");
-            let new =
-                New { identity: (1, log), path: path.as_bytes(), errno: 28, since: 0, placed: 0, json: false, mode: 0 };
+            let new = New {
+                identity: (1, log),
+                path: path.as_bytes(),
+                errno: 28,
+                since: 0,
+                placed: 0,
+                json: false,
+                mode: 0,
+                born: 0,
+            };
             assert_eq!(world.hold().enter(&new), Some(log as usize));
         }
         world
@@ -277,7 +285,7 @@ fn a_torn_line_goes_on_where_it_was_cut_or_is_written_anew() {
         let hold = world.hold();
         hold.leave(0);
         let path = b"/var/log/0.log";
-        hold.enter(&New { identity: (1, 0), path, errno: 28, since: 0, placed: 6, json: false, mode: 0 });
+        hold.enter(&New { identity: (1, 0), path, errno: 28, since: 0, placed: 6, json: false, mode: 0, born: 0 });
         assert!(world.keep(0, b"two\n", 2));
         assert!(world.keep(0, b"three\n", 0));
         if others_wrote {

@@ -212,7 +212,7 @@ impl Holding {
     fn index_of(&mut self, log: &Log<'_>, file: &DivertedFile, payload: Payload<'_>) -> Option<usize> {
         let identity = file.key().identity();
         if self.own.is_none() {
-            *self.own.deref_mut() = make(identity);
+            *self.own.deref_mut() = make(identity, log.fd);
         }
         let mapped = self.own.deref_mut().as_mut()?;
         if let Some(known) = mapped.hold.find(identity.0, identity.1) {
@@ -231,6 +231,7 @@ impl Holding {
             },
             json: payload.first().first() == Some(&b'{'),
             mode: log.status.st_mode,
+            born: if file.key().is_uncreated() { 0 } else { sys::birth(log.fd) },
         };
         mapped.hold.enter(&new).or_else(|| {
             mapped.grow_table();
@@ -322,12 +323,12 @@ impl Holding {
     }
 
     /// A log that could not be created is there now, and is known otherwise.
-    pub(super) fn rename(&self, old: Key, new: Key) {
+    pub(super) fn rename(&self, old: Key, new: Key, fd: i32) {
         let (old, new) = (old.identity(), new.identity());
         if let Some(mapped) = self.mapped()
             && let Some(log) = mapped.hold.find(old.0, old.1)
         {
-            mapped.hold.set_identity(log, new.0, new.1);
+            mapped.hold.set_identity(log, new.0, new.1, sys::birth(fd));
             mapped.hold.set_placed(log, u64::MAX);
         }
     }
@@ -354,10 +355,10 @@ fn forget(hold: &Hold<Mapping>, dropped: &Record) {
 }
 
 /// A hold for this process: the one that a process which has ended has left for this log, or a new one.
-fn make(identity: (u64, u64)) -> Option<Mapped> {
+fn make(identity: (u64, u64), fd: i32) -> Option<Mapped> {
     let most = SETTINGS.get(Id::Hold);
-    let has_log = |mapped: Mapped| Some(mapped).filter(|mapped| mapped.hold.find(identity.0, identity.1).is_some());
-    if let Some(left) = hold_file::any().then(|| hold_file::find_left(MOST_LEFT, has_log)).flatten() {
+    let has_log = |mapped: Mapped| Some(mapped).filter(|mapped| find(&mapped.hold, identity, fd).is_some());
+    if let Some(left) = hold_file::any().then(|| hold_file::find_left(MOST_LEFT, Some(identity), has_log)).flatten() {
         left.hold.set_pid(process::pid() as u32);
         let bytes: u64 = left.hold.logs().map(|log| left.hold.held(log).bytes).sum();
         page::add(&page::counters().held_bytes, bytes);
@@ -379,15 +380,22 @@ fn make(identity: (u64, u64)) -> Option<Mapped> {
     }
 }
 
+/// The log of this device and inode number in a hold that another process has left, if it is the one that the descriptor is open on. One
+/// that could not be created has no birth.
+fn find(left: &Hold<Mapping>, identity: (u64, u64), fd: i32) -> Option<usize> {
+    let is_same = |log: &usize| Key::of_identity(identity).is_uncreated() || left.born(*log) == sys::birth(fd);
+    left.find(identity.0, identity.1).filter(is_same)
+}
+
 /// Puts back into this log what processes that have ended have left for it.
 fn put_back_left(identity: (u64, u64), fd: i32, until: u64) -> Outcome {
     let mut outcome = Outcome::All;
     if !hold_file::any() {
         return outcome;
     }
-    hold_file::find_left(MOST_LEFT, |left| {
+    hold_file::find_left(MOST_LEFT, Some(identity), |left| {
         if outcome == Outcome::All
-            && let Some(log) = left.hold.find(identity.0, identity.1)
+            && let Some(log) = find(&left.hold, identity, fd)
         {
             outcome = put_back(&left.hold, log, fd, until).0;
             if outcome == Outcome::All {

@@ -6,6 +6,7 @@ use core::fmt::Write;
 
 use tideover_contract::hold::{self, FIRST_NAME, Hold, OVERHEAD};
 
+use super::files::Key;
 use super::opened::names;
 use crate::os::mapping::Mapping;
 use crate::os::sys;
@@ -85,10 +86,10 @@ impl Mapped {
 
     /// Maps the hold of a process that has ended, and locks it against others who find it; the lock lasts as long as the descriptor,
     /// which is the second value. None: it is no hold, its process is alive, or somebody else has it.
-    fn open_left(path: &Path) -> Option<(Mapped, i32)> {
+    fn open_left(path: &Path, wanted: Option<(u64, u64)>) -> Option<(Mapped, i32)> {
         let fd = sys::open(path.as_c_str(), libc::O_RDONLY | libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_CLOEXEC, 0)
             .ok()?;
-        let mapped = map_left(fd, path);
+        let mapped = if is_worth_it(fd, wanted) { map_left(fd, path) } else { None };
         if mapped.is_none() {
             sys::close(fd);
         }
@@ -156,6 +157,25 @@ fn allocate(fd: i32, ring: u64, most: u64) -> Result<Mapping, Failure> {
         .map_err(|errno| ("allocating a hold in", errno))
 }
 
+/// Has the hold of this descriptor the log that is wanted, or a log that is where it was? Most that are left over are of logs that are
+/// gone, and are not worth being mapped.
+fn is_worth_it(fd: i32, wanted: Option<(u64, u64)>) -> bool {
+    let mut first = [0u8; 128];
+    let entries = sys::read_at(fd, &mut first, 0).map_or(0, hold::entries_in);
+    (0..entries).any(|log| {
+        let mut entry = [0u8; hold::ENTRY_START + hold::LONGEST_PATH];
+        let read = sys::read_at(fd, &mut entry, hold::entry_offset(log) as u64).unwrap_or(&[]);
+        let Some(identity) = hold::identity_in(read) else { return false };
+        let is_there = || {
+            let path = core::ffi::CStr::from_bytes_until_nul(read.get(hold::ENTRY_START..).unwrap_or(&[]));
+            let found = path.ok().and_then(|path| sys::stat(path, false).ok());
+            let uncreated = Key::of_identity(identity).is_uncreated();
+            uncreated || found.is_some_and(|status| (status.st_dev, status.st_ino) == identity)
+        };
+        wanted.map_or_else(is_there, |wanted| identity == wanted)
+    })
+}
+
 fn map_left(fd: i32, path: &Path) -> Option<Mapped> {
     let status = sys::fstat(fd).ok()?;
     let own = status.st_mode & libc::S_IFMT == libc::S_IFREG
@@ -190,14 +210,19 @@ fn map_left(fd: i32, path: &Path) -> Option<Mapped> {
 }
 
 /// Calls `look` with each hold of this user whose process has ended, oldest first; at most so many. It is locked meanwhile. A hold that
-/// `look` returns stays mapped, and is where the search ends.
-pub fn find_left(most: usize, mut look: impl FnMut(Mapped) -> Option<Mapped>) -> Option<Mapped> {
+/// `look` returns stays mapped, and is where the search ends. `wanted`: st_dev and st_ino of the log that it must have; else it must have
+/// one that is where it was.
+pub fn find_left(
+    most: usize,
+    wanted: Option<(u64, u64)>,
+    mut look: impl FnMut(Mapped) -> Option<Mapped>,
+) -> Option<Mapped> {
     let folder = directory(sys::geteuid(), true);
     let mut after = 0;
     for _ in 0..most {
         let (made, path) = next_left(&folder, after)?;
         after = made;
-        let Some((mapped, fd)) = Mapped::open_left(&path) else { continue };
+        let Some((mapped, fd)) = Mapped::open_left(&path, wanted) else { continue };
         let looked = look(mapped);
         sys::close(fd);
         if looked.is_some() {

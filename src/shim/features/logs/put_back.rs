@@ -71,7 +71,7 @@ pub fn of_ended_processes() {
         return;
     }
     let until = hold::time_limit(sys::now());
-    hold_file::find_left(MOST_LEFT, |left| {
+    hold_file::find_left(MOST_LEFT, None, |left| {
         for log in 0..left.hold.entries() {
             if !left.hold.logs().any(|used| used == log) {
                 continue;
@@ -140,13 +140,18 @@ fn open(hold: &Hold<Mapping>, log: usize) -> Option<i32> {
         let status = sys::fstat(fd).ok().filter(|status| status.st_mode & libc::S_IFMT == libc::S_IFREG);
         return status.map(|_| fd).or_else(|| close(fd));
     }
-    if let Some(fd) = open_as(path.as_c_str(), key) {
+    let born = hold.born(log);
+    if let Some(fd) = open_as(path.as_c_str(), key, born) {
         return Some(fd);
+    }
+    // Another file may have the inode number of a removed one.
+    if born == 0 {
+        return None;
     }
     let folder = directory(path.as_bytes());
     let mut name = Text::<PATH>::new();
     super::opened::name_of(folder.as_c_str(), key.identity().1, &mut name);
-    open_as(Some(name).filter(|name| !name.as_bytes().is_empty())?.as_c_str(), key)
+    open_as(Some(name).filter(|name| !name.as_bytes().is_empty())?.as_c_str(), key, born)
 }
 
 fn close(fd: i32) -> Option<i32> {
@@ -161,10 +166,10 @@ fn open_to_append(path: &CStr, more: i32, mode: u32) -> Option<i32> {
 }
 
 /// Opens a file to append to it, if it is the one that is meant.
-fn open_as(path: &CStr, key: Key) -> Option<i32> {
+fn open_as(path: &CStr, key: Key, born: u64) -> Option<i32> {
     // Asked first: to open a FIFO or a device has effects.
     let is_meant = |status: &libc::stat| Key::of_file(status) == key && status.st_mode & libc::S_IFMT == libc::S_IFREG;
     sys::stat(path, false).ok().filter(is_meant)?;
     let fd = open_to_append(path, 0, 0)?;
-    if sys::fstat(fd).is_ok_and(|status| is_meant(&status)) { Some(fd) } else { close(fd) }
+    if sys::fstat(fd).is_ok_and(|status| is_meant(&status)) && sys::birth(fd) == born { Some(fd) } else { close(fd) }
 }

@@ -162,7 +162,7 @@ impl Log<'_> {
         let mut back = Outcome::All;
         if let Some(hold) = &hold {
             hold.put_back_left(file.key(), self.fd, hold::time_limit(sys::now()));
-            hold.rename(file.key(), key);
+            hold.rename(file.key(), key, self.fd);
         }
         file.becomes(key);
         let mut hold = hold;

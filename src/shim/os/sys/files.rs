@@ -133,6 +133,20 @@ pub fn fstat(fd: c_int) -> Result<libc::stat, Errno> {
     Ok(unsafe { status.assume_init() })
 }
 
+/// statx(2): when the file was made, nanoseconds of CLOCK_REALTIME; 0: its filesystem does not say.
+pub fn birth(fd: c_int) -> u64 {
+    /// Bytes of struct statx, and offsets of stx_mask and stx_btime in it.
+    const SIZE: usize = 256;
+    const BORN: usize = 80;
+    const STATX_BTIME: u32 = 0x800;
+    let mut status = [0u64; SIZE / 8];
+    let done = call!(SYS_statx, fd, c"".as_ptr(), libc::AT_EMPTY_PATH, STATX_BTIME, status.as_mut_ptr());
+    if done.is_err() || status[0] as u32 & STATX_BTIME == 0 {
+        return 0;
+    }
+    status[BORN / 8].wrapping_mul(1_000_000_000).wrapping_add(status[BORN / 8 + 1] & u64::from(u32::MAX))
+}
+
 /// stat(2), or lstat(2).
 pub fn stat(path: &CStr, follow: bool) -> Result<libc::stat, Errno> {
     let mut status = core::mem::MaybeUninit::<libc::stat>::zeroed();

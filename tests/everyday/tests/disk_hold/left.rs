@@ -29,6 +29,30 @@ fn a_log_that_was_replaced_by_a_link_gets_nothing() {
     assert_eq!(text(&victim), "mine\n");
 }
 
+#[needs(images)]
+#[test]
+fn a_file_that_has_the_inode_number_of_the_removed_log_gets_nothing() {
+    use std::os::unix::fs::MetadataExt;
+    let (disk, pages) = (Disk::new(Kind::Ext4), Scratch::new());
+    let log = killed(&disk, pages.path());
+    let number = fs::metadata(&log).expect("it is there").ino();
+    fs::remove_file(&log).expect("it is there");
+    let others: Vec<_> = ["app.log", "data", "more"].iter().map(|name| disk.join(name)).collect();
+    others.iter().for_each(|other| fs::write(other, "mine\n").expect("there is space"));
+    assert!(
+        others.iter().any(|other| fs::metadata(other).expect("it is there").ino() == number),
+        "ext4 gives it again"
+    );
+    let said = clean(pages.path());
+    assert!(said.contains("gone"), "{said}");
+    python("import os\nfds = [os.open('/dev/null', 0) for _ in range(30)]")
+        .preload(true)
+        .page_dir(pages.path())
+        .output()
+        .passes();
+    others.iter().for_each(|other| assert_eq!(text(other), "mine\n"));
+}
+
 #[needs(mounts)]
 #[test]
 fn another_file_of_the_logs_name_gets_nothing_and_the_renamed_log_gets_its_lines() {
