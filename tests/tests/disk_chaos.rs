@@ -1,4 +1,5 @@
-//! Outages in random order, reproducible by their seed (`TIDEOVER_TEST_SEED`): whatever happens, each line is somewhere, once.
+//! Outages in random order, reproducible by their seed (`TIDEOVER_TEST_SEED`): whatever happens, each line is somewhere, once. Without a hold, which
+//! would put lines back into the file as well: tests/everyday/tests/disk_hold is about that.
 
 use std::fs;
 use std::path::Path;
@@ -112,7 +113,7 @@ fn one_writer(name: &str, kind: Kind, salt: u64, run: impl Fn(&Path) -> Run) {
 }
 
 fn c(how: &'static str) -> impl Fn(&Path) -> Run {
-    move |log| Run::new(fixture("disk_append")).arg(how).arg(log)
+    move |log| Run::new(fixture("disk_append")).arg(how).arg(log).env("TIDEOVER_HOLD", "off")
 }
 
 #[needs(mounts)]
@@ -150,7 +151,9 @@ fn one_writer_over_quota() {
 fn one_writer_in_bash() {
     let script =
         "while IFS= read -r l; do case $l in :*) : > \"${l#:}\" ;; *) echo \"$l\" >> \"$1\" ;; esac; done; exit 0";
-    one_writer("bash", Kind::Tmpfs, 6, |log| Run::new(program("bash", "bash")).args(["-c", script, "bash"]).arg(log));
+    one_writer("bash", Kind::Tmpfs, 6, |log| {
+        Run::new(program("bash", "bash")).args(["-c", script, "bash"]).arg(log).env("TIDEOVER_HOLD", "off")
+    });
 }
 
 #[needs(images)]
@@ -170,7 +173,7 @@ fn three_writers() {
     let mut space = Space { disk: &disk, full: false, outages: 0 };
     const EACH: u32 = 10_000;
     let start = |how: &str| {
-        let run = Run::new(fixture("disk_append")).arg(how).arg(&log);
+        let run = Run::new(fixture("disk_append")).arg(how).arg(&log).env("TIDEOVER_HOLD", "off");
         Fed::start(&run.preload(true).timeout(Duration::from_secs(60)))
     };
     let write = |mut fed: Fed, first: u32| {
