@@ -36,7 +36,8 @@ pub fn command() -> Command {
                 .value_name("off|on|reload")
                 .required(true)
                 .value_parser(PossibleValuesParser::new(control::WORDS.iter().copied().filter(|word| !word.is_empty())))
-                .help("What the library is to do"),
+                .hide_possible_values(true)
+                .help("What the library is to do: off, on, or reload (read the policy file again)"),
         )
         .args([json_flag(), page_dir_flag()])
         .after_help(EXAMPLES)

@@ -61,19 +61,6 @@ fn a_warning_comes_for_descriptors_of_every_kind() {
     assert!(at.is_some_and(|at| (50..=51).contains(&at)), "{at:?}");
 }
 
-#[test]
-fn messages_reach_their_file_at_the_limit() {
-    for (words, said) in [(["70", ""], "no descriptor left"), (["4", "raw"], "no descriptor left")] {
-        let scratch = Scratch::new();
-        let file = scratch.join("messages");
-        let both = usage(&words, 64).env("TIDEOVER_LOG_FILE", &file).both();
-        assert!(!both.plain.passes().stdout.contains("failed 0"), "{}", both.plain);
-        both.same();
-        let messages = fs::read_to_string(&file).unwrap_or_else(|e| panic!("{words:?}: {e}"));
-        assert!(messages.contains(said), "{words:?}: {messages}");
-    }
-}
-
 #[needs(mounts)]
 #[test]
 fn a_log_with_the_number_of_a_closed_folder_is_a_log() {
