@@ -1,8 +1,6 @@
 //! What the library says, when, and that it arrives.
 
-use std::fs;
-
-use tideover_tests::{Disk, Kind, Outcome, Run, Scratch, fixture, needs};
+use tideover_tests::{Disk, Kind, Outcome, Run, fixture, needs};
 
 fn usage(words: &[&str], limit: u64) -> Run {
     Run::new(fixture("evidence_usage")).args(words).limit(limit)
