@@ -9,7 +9,7 @@ use crate::features::logs::{self, copies, pipe, stdio};
 use crate::features::outgoing::{self, turns};
 use crate::state::descriptors::{EPOLL, LISTENER, OUTGOING, PIPE};
 use crate::state::handlers::Handlers;
-use crate::state::{descriptors, page, process, thread};
+use crate::state::{descriptors, page, process, reconcile, thread};
 
 /// The functions of upper layers that lower ones call.
 pub static HANDLERS: Handlers = Handlers {
@@ -21,6 +21,7 @@ pub static HANDLERS: Handlers = Handlers {
     on_near_limit: accept::prepare,
     on_lack: clients_come_after,
     on_page_made: logs::page_was_made,
+    on_unseen_close: reconcile::reconcile_now_and_then,
     is_own_copy: copies::is_ours,
     on_stream_closed: stream_closed,
     awaits_closes: accept::awaits_closes,

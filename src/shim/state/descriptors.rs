@@ -367,6 +367,7 @@ pub extern "C" fn count_in(fd: i32, kind: u32) {
         if unseen {
             // Where one close was not seen, others may not have been.
             begin_round();
+            (handlers().on_unseen_close)();
         }
         if marks(fd) & HISTORY == 0 && marks(fd) & kind != 0 {
             page::add(gauge(kind), 1);

@@ -29,6 +29,8 @@ pub struct Handlers {
     pub on_page_made: fn(),
     /// Is this descriptor a copy that the library made for itself?
     pub is_own_copy: fn(i32) -> bool,
+    /// A socket turns out to have been closed where no hook could see it.
+    pub on_unseen_close: fn(),
     /// A stream over standard output or standard error was closed.
     pub on_stream_closed: extern "C" fn(),
     /// Is something besides sleeping threads to be told of closes?
@@ -48,6 +50,7 @@ static NONE: Handlers = Handlers {
     on_lack: || {},
     on_page_made: || {},
     is_own_copy: |_| false,
+    on_unseen_close: || (),
     on_stream_closed: nothing,
     awaits_closes: || false,
     on_awaited_close: nothing,
