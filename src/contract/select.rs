@@ -44,13 +44,14 @@ pub fn end(program: &[u8], imports: impl Fn(&[&CStr]) -> bool) -> u64 {
 const BEARING: &[u8] = b"libc.*, libcrypto*, libssl*, libglib-*, libgio-*, libevent*, libcurl*, libapr-*, libxml2*, libpam*, libgcrypt*, libsasl2*, libtirpc*, libX11*, libxcb*, libdbus-*, libresolv*, libnss_*, libpq*, libmariadb*, libsystemd*, libgnutls*, libkrb5*, libgssapi*, libavahi*, libreadline*, libedit*, libcap-ng*, libaudit*, libdb-*, libcares*, libsnmp*, libssh*, libncurses*, libtinfo*, libwrap*, libmilter*, libhiredis*, libodbc*, libnl-*, libusb-*, libpcap*, libcups*, libldap*, liblber*, libunbound*, libldns*, libisc*, libdns*, libasound*, libpulse*, libjack*, libQt*, libgtk-*";
 
 /// Do the imports of this object, by the path of its file, say that sets of select(2) may be used with any number? The main executable,
-/// whose path is empty, is asked by [`imports_sets`].
+/// whose path is empty, is asked by [`imports_sets`]; the kernel's own object (linux-vdso) imports nothing.
 pub fn counts_by_imports(path: &[u8]) -> bool {
     let name = path.rsplit(|&byte| byte == b'/').next().unwrap_or(path);
     !name.is_empty()
         && !glob::any(BEARING, name)
         && is_foreign_to_interpreter(path)
         && !name.starts_with(b"libtideover")
+        && !name.starts_with(b"linux-")
 }
 
 /// Shells, which show their soft limit to people (`ulimit -n`): it is not raised only because they ask for it.

@@ -3,7 +3,7 @@
 use core::ffi::CStr;
 use core::ops::Range;
 
-use super::format::{Dynamic, PT_DYNAMIC, PT_LOAD, ProgramHeader};
+use super::format::{DT_STRTAB, DT_SYMTAB, Dynamic, PT_DYNAMIC, PT_LOAD, ProgramHeader};
 use super::{Exports, Name};
 
 /// A loaded object, as dl_iterate_phdr(3) shows it.
@@ -37,11 +37,19 @@ impl<'a> Object<'a> {
     pub fn imports(self, names: &[&CStr]) -> bool {
         let Some(header) = self.headers.iter().find(|h| h.kind == PT_DYNAMIC) else { return false };
         let dynamic = self.base.wrapping_add(header.address) as *const Dynamic;
-        // SAFETY: the header says where the dynamic section of this object is, which is loaded while this value lives.
-        unsafe {
-            let dynamic = core::slice::from_raw_parts(dynamic, header.memory_size as usize / size_of::<Dynamic>());
-            super::started::imports(dynamic, self.base, names)
+        if !self.holds(dynamic as usize) {
+            return false;
         }
+        // SAFETY: the header says where the dynamic section of this object is, which is loaded while this value lives.
+        let dynamic =
+            unsafe { core::slice::from_raw_parts(dynamic, header.memory_size as usize / size_of::<Dynamic>()) };
+        // An object whose tables are elsewhere was not relocated as the loader's are: the kernel's own (user-mode Linux).
+        let is_here = |tag| {
+            let value = dynamic.iter().find(|d| d.tag == tag).map(|d| d.value);
+            value.is_some_and(|value| self.holds(if value < self.base { value + self.base } else { value } as usize))
+        };
+        // SAFETY: the dynamic section of this object, whose tables lie in it.
+        is_here(DT_SYMTAB) && is_here(DT_STRTAB) && unsafe { super::started::imports(dynamic, self.base, names) }
     }
 
     /// Where its segments lie.
