@@ -2,7 +2,7 @@
 //!
 //! It outlives its process, so that the next one, or `tideover clean`, can put back what is left. This module is what all of them agree
 //! on: the bytes of the file ([`layout`]), the ring of records in it ([`ring`]), and how records are put back so that an interruption
-//! at any point loses nothing and doubles at most one piece ([`put_back`]).
+//! at any point loses nothing and doubles at most one piece ([`put_back()`]).
 //!
 //! Whoever uses it brings a [`Memory`]: the library the mapped file, the command a copy whose changes it also writes.
 

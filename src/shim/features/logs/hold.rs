@@ -1,6 +1,6 @@
 //! Diverted lines are kept until their log has space, and are put back then, in order, before the line that found the space.
 //!
-//! A process has at most one hold (`tideover_contract::hold`, [`hold_file`](super::hold_file)), made with the first diverted line and
+//! A process has at most one hold (`tideover_contract::hold`, [`hold_file`]), made with the first diverted line and
 //! removed when all is put back. One lock is around keeping a line, putting lines back and the switch back to the file, so that the
 //! order of lines is exact among threads.
 #![deny(unsafe_code)]
