@@ -71,7 +71,7 @@ compat:
 hazards: deps
 	$(MAKE) build
 	TIDEOVER_FAULTS=all TIDEOVER_STRESS=120 TIDEOVER_KILLS=1000 TIDEOVER_FUZZ=10000000 \
-		scripts/test -p tideover-tests --test faults --test endurance --test fuzz -- --nocapture
+		scripts/test -p tideover-everyday --test faults --test endurance --test fuzz -- --nocapture
 
 # Builds nothing: `make`, and then `sudo make install`.
 install:
