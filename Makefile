@@ -81,7 +81,9 @@ uninstall:
 	scripts/install uninstall
 
 # A package of library, command, header, man pages and completions for this machine's architecture.
-deb: build
+deb:
+	scripts/deps.sh deb
+	$(MAKE) build
 	scripts/deb
 
 # The files of that package as a tar file, for glibc 2.17 and later and for musl, to be unpacked below / or anywhere (the command finds

@@ -6,8 +6,8 @@
 #        scripts/deps.sh --missing [SET]   prints those that are missing here, one a line
 #        scripts/deps.sh --verify [SET]    asks apt for each package of the set; names the unknown ones and exits 1
 #
-# SET is demo, test, check (every test; the default), bench, compat or servers. Each of them contains those before it in the
-# order demo, test, check; bench, compat and servers each contain check.
+# SET is demo, test, check (every test; the default), bench, compat, servers or deb. Each of them contains those before it in the
+# order demo, test, check; bench, compat and servers each contain check. deb is what `make deb` needs, and nothing else.
 #
 # Installing needs root and apt-get; without them the command to run is printed, and the exit status is 1. Rust is not among the
 # packages: rustup installs it. Nor is what every Debian has ("Essential: yes": bash, coreutils, tar, util-linux ...).
@@ -96,6 +96,7 @@ python3-git         file    /usr/lib/python3/dist-packages/git
 python3-grpcio      file    /usr/lib/python3/dist-packages/grpc
 python3-pip         file    /usr/lib/python3/dist-packages/pip
 python3-plyvel      file    /usr/lib/python3/dist-packages/plyvel
+python3-venv        file    /usr/lib/python3*/ensurepip/__init__.py
 rocksdb-tools       command ldb
 ruby                command ruby
 runc                command runc
@@ -106,6 +107,11 @@ valgrind            command valgrind
 wget                command wget
 xz-utils            command xz
 zsh                 command zsh
+'
+
+# What `make deb` calls.
+deb='
+dpkg-dev            command dpkg-shlibdeps
 '
 
 # What `make servers` measures with.
@@ -150,6 +156,7 @@ rows() {
     servers) echo "$demo$test$check$servers" ;;
     compat) echo "$demo$test$check$compat" ;;
     bench) echo "$demo$test$check$bench" ;;
+    deb) echo "$deb" ;;
     esac | grep .
 }
 
@@ -260,7 +267,7 @@ esac
 [ $# -le 1 ] || usage
 set=${1:-check}
 case $set in
-demo | test | check | bench | compat | servers) ;;
+demo | test | check | bench | compat | servers | deb) ;;
 *) usage ;;
 esac
 show_missing() { missing "$1" | names; }
