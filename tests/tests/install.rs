@@ -276,6 +276,16 @@ fn make_install_puts_everything_in_its_place_and_make_uninstall_takes_it_away() 
     let run = Command::new(&bin).args(["run", "sh", "-c", "echo $LD_PRELOAD"]).output().expect("it runs where it is");
     assert!(passes(&run).trim_end().ends_with("lib/libtideover.so"), "the command finds its library");
 
+    let unit =
+        |name| fs::read_to_string(scratch.join("opt/tide/share/doc/tideover/contrib/systemd").join(name)).expect(name);
+    for (name, starts) in [
+        ("tideover-watch.service", "ExecStart=/opt/tide/bin/tideover watch "),
+        ("tideover-metrics.service", "ExecStart=/opt/tide/bin/tideover metrics "),
+        ("50-tideover.conf", "Environment=LD_PRELOAD=/opt/tide/lib/libtideover.so\n"),
+    ] {
+        assert!(unit(name).contains(starts), "{name}: {}", unit(name));
+    }
+
     passes(&script("uninstall", at));
     assert_eq!(files(scratch.path()), ["/opt/tide/share/man/man1/other.1"]);
     assert!(theirs.exists() && !scratch.join("opt/tide/share/doc").exists() && !scratch.join("opt/tide/lib").exists());

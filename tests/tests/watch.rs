@@ -249,14 +249,15 @@ fn mistakes_are_refused_at_the_start() {
 fn systemd_takes_the_unit() {
     let unit = workspace().join("contrib/systemd/tideover-watch.service");
     let text = std::fs::read_to_string(&unit).unwrap();
-    let start = text.lines().find_map(|line| line.strip_prefix("ExecStart=/usr/bin/tideover ")).expect("it starts us");
+    let start =
+        text.lines().find_map(|line| line.strip_prefix("ExecStart=/usr/local/bin/tideover ")).expect("it starts us");
     let options = text.lines().find_map(|line| line.strip_prefix("Environment=TIDEOVER_WATCH=")).expect("options");
     let words: Vec<&str> =
         start.split(' ').map(|word| if word == "$TIDEOVER_WATCH" { options } else { word }).collect();
     Run::new(tideover()).args(words).arg("--help").output().passes();
-    // The unit as it would be installed, with the built command in the place of /usr/bin/tideover.
+    // The unit as it would be installed, with the built command in the place of /usr/local/bin/tideover.
     let scratch = Scratch::new();
-    let here = text.replace("/usr/bin/tideover", tideover().to_str().unwrap()).replace("Documentation=", "#");
+    let here = text.replace("/usr/local/bin/tideover", tideover().to_str().unwrap()).replace("Documentation=", "#");
     let here = scratch.write("tideover-watch.service", &here);
     let verified = Run::new(program("systemd-analyze", "systemd")).arg("verify").arg(here).output();
     assert!(verified.succeeded() && !verified.stderr.contains("tideover-watch"), "{verified}");
