@@ -57,9 +57,9 @@ bench:
 	$(MAKE) build
 	scripts/bench $(if $(PART),--only $(PART)) $(if $(WRITE),--write)
 
-# Real servers at their limit, plain and preloaded; --write puts the tables into docs/servers.md.
+# Real servers at their limit, plain and preloaded; WRITE=1 puts the tables into docs/servers.md.
 servers:
-	scripts/bench-servers
+	scripts/bench-servers $(if $(WRITE),--write)
 
 # Other people's tests, plain against preloaded; SHORT=1 for a minute's worth, ONLY=cpython,node for some of the suites.
 compat:

@@ -1,7 +1,7 @@
 //! Real servers at their limit: 200 clients where 64 descriptors are, some of which stay for a while. Without the library some spin,
 //! flood their logs, turn clients away or never recover; with it none may be worse in anything that can be seen from outside.
 //!
-//! `make servers` runs the same longer and more often, measures servers that are far from any limit, and writes docs/servers.md.
+//! `make servers` runs the same longer and more often, measures servers that are far from any limit, and with WRITE=1 writes docs/servers.md.
 
 use std::fmt::Write as _;
 use std::io::{Read, Write};
