@@ -264,6 +264,7 @@ fn make_install_puts_everything_in_its_place_and_make_uninstall_takes_it_away() 
         "share/tideover/docker-entrypoint.sh",
         "share/doc/tideover/README.md",
         "share/doc/tideover/docs/settings.md",
+        "share/doc/tideover/scripts/fix-file-descriptors.sh",
     ] {
         assert!(there.contains(&format!("/opt/tide/{wanted}")), "{wanted} is missing: {there:#?}");
     }
