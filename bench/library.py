@@ -93,15 +93,15 @@ def wake():
         semaphore += numbers(run([harness.work / "wake", "semaphore", n], None, 64))
     mid = statistics.median(ours)
     row(title, "close to return of a blocked open, 31 blocked: median", f"{mid:.1f} us", "<= 50 us", mid <= 50)
-    row(title, "the same: p99", f"{p99(ours):.0f} us")
+    row(title, "close to return of a blocked open, 31 blocked: p99", f"{p99(ours):.0f} us")
     shown = f"{statistics.median(semaphore):.1f} us, p99 {p99(semaphore):.0f} us"
-    row(title, "the same by a futex semaphore in the program itself: median", shown)
+    row(title, "close to return of a blocked open, by a futex semaphore in the program itself: median", shown)
     row(title, "ratio of the medians", f"{mid / statistics.median(semaphore):.2f}")
     shares = [[float(word) for word in line.split()] for line in run([harness.work / "wake", "share", 3], harness.library, 64).stdout.splitlines()]
     had, longest, failed = zip(*shares)
     row(title, "32 threads share 8 for 3 s: descriptors had by each", f"{min(had):.0f} to {max(had):.0f}")
-    row(title, "the same: longest wait of any thread", f"{max(longest) / 1e3:.1f} ms")
-    row(title, "the same: opens that failed", f"{sum(failed):.0f} of {sum(had):.0f}", "0", sum(failed) == 0)
+    row(title, "32 threads share 8 for 3 s: longest wait of any thread", f"{max(longest) / 1e3:.1f} ms")
+    row(title, "32 threads share 8 for 3 s: opens that failed", f"{sum(failed):.0f} of {sum(had):.0f}", "0", sum(failed) == 0)
 
 
 def hopeless():
@@ -207,7 +207,7 @@ def logs():
         shown = f"{ratio:.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
         row(title, f"a line diverted, {said}: ratio (range of {runs} runs)", shown, "<= 1.3", ratio <= 1.3)
         if reader:
-            row(title, "the same: bytes that the reader did not get", f"{missing:,}")
+            row(title, f"a line diverted, {said}: bytes that the reader did not get", f"{missing:,}")
     prices, _ = on_full_disk([harness.work / "diverted", "prices", log, result, rounds, batch], reader=False)
     write, nowait, ask = (statistics.median(prices[call::3]) for call in range(3))
     row(title, "the kernel's price of a write to that pipe, no library", f"{write:.0f} ns")

@@ -269,11 +269,11 @@ def servers():
 
 def recovery():
     title = section("Recovery: from the freed descriptor to the blocked call's return")
-    # The first source's decorator, as it stands: collect garbage, wait 0.5 s x 2 up to 10 s.
+    # As a forensic tool's decorator does: collect garbage, wait 0.5 s, then twice as long each time up to 10 s.
     script = HERE / "bench/backoff.py"
     retry = numbers(run([sys.executable, script, "retry", 12], None, 64))
     ours = numbers(run([sys.executable, script, "plain", 40], harness.library, 64))
-    row(title, "Python with the retry of the first source: median", f"{statistics.median(retry):.0f} ms")
+    row(title, "Python that catches EMFILE, collects garbage, waits 0.5 s and tries again: median", f"{statistics.median(retry):.0f} ms")
     row(title, "Python, just opens, preloaded: median", f"{statistics.median(ours) * 1000:.0f} us")
     direct = numbers(run([harness.work / "wake", "close", 500], harness.library, 64))
     row(title, "C, just opens, preloaded: median", f"{statistics.median(direct):.1f} us")
