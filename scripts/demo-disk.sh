@@ -1,6 +1,8 @@
 # The second half of scripts/demo: nginx on a full disk. Runs in a mount namespace of its own, so that its disk is gone with it.
 # usage: sh demo-disk.sh FOLDER PYTHON TIDEOVER   (FOLDER: empty, removed by the caller)
 set -eu
+# shellcheck source=scripts/common.sh
+. "$(dirname "$0")/common.sh"
 PATH=$PATH:/usr/sbin:/sbin
 
 work=$1 python=$2 tideover=$3
@@ -14,9 +16,7 @@ clean_up() {
 trap clean_up EXIT
 trap 'exit 1' HUP INT TERM
 
-step() { printf '\n== %s\n' "$*"; }
 say() { printf '   %s\n' "$*"; }
-show() { sed 's/^/   | /'; }
 
 # In a user namespace we are root here, to whom the folder of the first half does not belong.
 TIDEOVER_PAGE_DIR=$work/pages

@@ -360,9 +360,12 @@ fn completions_are_read_by_their_shells() {
 
 #[test]
 fn the_scripts_are_plain_posix_shell() {
-    for name in ["install", "deb", "deps.sh", "docker-entrypoint.sh"] {
-        let script = workspace().join("scripts").join(name);
-        let checked = Command::new(program("shellcheck", "shellcheck")).args(["-s", "sh"]).arg(script).output();
-        assert_eq!(passes(&checked.expect("shellcheck runs")), "", "{name}");
+    let of_the_demo = ["demo", "demo-disk.sh"];
+    let of_builds = ["common.sh", "install", "deb", "dist", "test", "deps.sh", "docker-entrypoint.sh"];
+    let of_roots = ["fresh", "dist-roots", "debian-mirror"];
+    for name in [&of_the_demo[..], &of_builds, &of_roots].concat() {
+        let mut shellcheck = Command::new(program("shellcheck", "shellcheck"));
+        shellcheck.args(["-x", "-s", "sh"]).arg(Path::new("scripts").join(name)).current_dir(workspace());
+        assert_eq!(passes(&shellcheck.output().expect("shellcheck runs")), "", "{name}");
     }
 }
