@@ -1,4 +1,4 @@
-# alive.py LIVE ROUNDS: all descriptors are in use and needed. The same work each round, and a call that fails.
+# alive.py LIVE ROUNDS: all descriptors are in use and needed. Each round does a fixed amount of work, and a call that fails.
 import sys, time
 
 live = [[i] for i in range(int(sys.argv[1]))]

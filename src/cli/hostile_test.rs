@@ -16,7 +16,7 @@ use std::path::Path;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tideover_contract::page::{EVENT_FIELDS, FIELDS, SIZE, state};
 
-/// Marsaglia's xorshift: enough, and the same everywhere.
+/// Marsaglia's xorshift: random enough for this, and a seed gives one sequence on every machine.
 struct Random(u64);
 
 impl Random {

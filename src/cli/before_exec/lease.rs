@@ -9,7 +9,7 @@ pub fn is_written(file: &impl AsFd) -> io::Result<bool> {
     let fd = file.as_fd().as_raw_fd();
     // SAFETY: F_SETLEASE takes a number, and touches no memory.
     if unsafe { libc::fcntl(fd, libc::F_SETLEASE, libc::F_RDLCK) } == 0 {
-        // SAFETY: as above.
+        // SAFETY: F_SETLEASE takes a number, and touches no memory.
         unsafe { libc::fcntl(fd, libc::F_SETLEASE, libc::F_UNLCK) };
         return Ok(false);
     }

@@ -1,4 +1,4 @@
-//! The same question to every process: /proc answers a thread at a time, and several threads at once.
+//! Asks one question of every process: the calling thread asks a few, several threads at once ask many.
 #![forbid(unsafe_code)]
 
 use std::fs;

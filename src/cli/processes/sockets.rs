@@ -33,7 +33,7 @@ const TABLES: &[(&str, &str, usize)] = &[
     ("packet", "packet", 8),
 ];
 
-/// States of TCP by number, from 1 (include/net/tcp_states.h).
+/// States of TCP by number, from 1 (the kernel's net/tcp_states.h).
 const STATES: [&str; 12] = [
     "ESTABLISHED",
     "SYN_SENT",

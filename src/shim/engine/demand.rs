@@ -19,7 +19,7 @@ use crate::state::page;
 /// For so long after a call of a thread has lacked descriptors, as many are left free for it, nanoseconds. What such a thread does comes
 /// again with the next client; a server that got more room meanwhile is held back no longer than this.
 const LASTS: u64 = 10 * SECOND;
-/// Likewise for the thread that accepts: it has gone on since.
+/// For so long descriptors are left free for the thread that calls accept(2) now, nanoseconds: the call that lacked them is over.
 const LASTS_FOR_ITSELF: u64 = SECOND;
 /// Threads that are noted. More descriptors than these need are hardly ever free at the limit.
 const THREADS: usize = 64;

@@ -62,9 +62,10 @@ struct Line {
 /// Threads that can wait at once; one more gets its error.
 const PLACES: usize = 4096;
 type Places = [Place; PLACES];
-/// When all threads of the process wait for a descriptor, or one was refused for lack of closes, the next is after this time.
+/// When all threads of the process wait for a descriptor, or one was refused for lack of closes, the next is refused after this time,
+/// nanoseconds.
 const DEADLOCK: u64 = SECOND / 100;
-/// Likewise when all others are event loops that wait for events.
+/// When all threads that do not wait for a descriptor are event loops that wait for events, one is refused after this time, nanoseconds.
 const LOOPS_ASLEEP: u64 = SECOND / 4;
 /// A thread that does not look wakes up so often to see whether another one does.
 const CHECK: u64 = 5 * SECOND;

@@ -130,7 +130,7 @@ fn is_ours(fd: i32) -> bool {
     sys::fstat(fd).is_ok_and(|status| status.st_ino == inode && status.st_dev == device)
 }
 
-/// Closes at most so many descriptors of the reserve. Was there one?
+/// Closes at most `most` descriptors of the reserve; returns whether one was closed.
 fn close_some(most: usize) -> bool {
     let mut freed = false;
     for place in RESERVE.kept.iter().filter(|place| place.load(Relaxed) != NONE).take(most) {

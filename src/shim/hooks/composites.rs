@@ -275,7 +275,7 @@ unsafe extern "C" fn needs_descriptor(node: Name, hints: *const addrinfo) -> boo
     }
     // SAFETY: promised by the caller.
     let node = unsafe { CStr::from_ptr(node) }.to_bytes();
-    // What is written so is an address, or no name that could be found.
+    // A node of these characters alone is an address, or a name that no look-up finds.
     let is_address = node.contains(&b':') || node.iter().all(|byte| byte.is_ascii_digit() || *byte == b'.');
     !node.is_empty() && !is_address
 }

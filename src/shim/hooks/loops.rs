@@ -54,7 +54,7 @@ unsafe fn polling(
 /// ppoll(2). Its timeout is not looked at before the real call has read it, since it may be a bad pointer.
 ///
 /// # Safety
-/// As [`polling`]; `timeout` and `mask` likewise.
+/// `fds`, `count`, `timeout` and `mask` are what the program has passed to ppoll(2).
 #[inline(always)]
 unsafe fn polling_precisely(
     _: impl Fn() -> Call,

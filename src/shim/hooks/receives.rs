@@ -32,7 +32,7 @@ unsafe fn receiving(_: impl Fn() -> Call, mut real: impl FnMut() -> ssize_t, mes
     let answer = real();
     // SAFETY: filled in by the kernel, as the caller promises.
     if answer >= 0 && unsafe { has_control(message) } {
-        // SAFETY: as above.
+        // SAFETY: `message` was filled in by the kernel, as the caller promises.
         unsafe { received(message) };
     }
     answer

@@ -96,7 +96,7 @@ unsafe fn syncing(_: impl Fn() -> Call, mut real: impl FnMut() -> c_int, fd: c_i
     answer
 }
 
-/// The same, where the call needs space, and may wait for it.
+/// A call by which a program shows that its file is data, as in [`showing`], and which needs space on the disk: it may wait for that.
 #[inline(always)]
 unsafe fn placing<R: Answer>(call: impl Fn() -> Call, mut real: impl FnMut() -> R, fd: c_int, done: History) -> R {
     // SAFETY: as the caller promised.

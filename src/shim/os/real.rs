@@ -25,7 +25,7 @@ fn find_dlsym() -> NonZeroUsize {
     let mut address = weak!("dlsym");
     let (open, find) = (weak!("__libc_dlopen_mode"), weak!("__libc_dlsym"));
     if address == 0 && open != 0 && find != 0 {
-        // SAFETY: glibc's functions, with the types that they have in its include/dlfcn.h.
+        // SAFETY: glibc's functions, with the types that they have in its dlfcn.h.
         unsafe {
             let open: extern "C" fn(*const c_char, c_int) -> *mut c_void = transmute(open);
             let find: extern "C" fn(*mut c_void, *const c_char) -> *mut c_void = transmute(find);
@@ -102,7 +102,7 @@ impl Real {
     #[inline(never)]
     pub fn resolve(&self, name: &'static CStr) {
         if let Some(address) = elf::next(&Name::new(name)).and_then(NonZeroUsize::new) {
-            // If another thread was first, it has found the same.
+            // If another thread was first, it has found this address, too.
             let _ = self.0.set(address);
         }
     }

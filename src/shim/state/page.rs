@@ -20,7 +20,8 @@ use crate::state::settings::SETTINGS;
 
 /// So many descriptors a process may make before it gets a file: most open a file or two, or redirect a few and call execve(2).
 const FREE: u32 = 4;
-/// The same number for the child of a fork: servers fork one for each client, which opens some files and ends.
+/// So many descriptors the child of a fork may make before it gets a file: servers fork one for each client, which opens some files and
+/// ends.
 const FREE_IN_CHILD: u32 = 24;
 /// A process with a descriptor of this number or a higher one has more than [`FREE`], though no hook has seen some of them.
 const MANY: i32 = 16;

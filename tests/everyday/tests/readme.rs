@@ -1,9 +1,11 @@
 //! README.md and docs/: what they show is what happens, and what they point to is there.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use tideover_tests::source::{files, text};
 use tideover_tests::{library, needs, tideover, workspace};
 
 fn read(path: &Path) -> String {
@@ -50,8 +52,9 @@ fn the_readme_shows_what_the_demo_says() {
 }
 
 fn documents() -> Vec<PathBuf> {
-    let mut found =
-        vec![workspace().join("README.md"), workspace().join("DESIGN.md"), workspace().join("CHANGELOG.md")];
+    let mut found = ["README.md", "DESIGN.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "tests/README.md"]
+        .map(|name| workspace().join(name))
+        .to_vec();
     let folder = fs::read_dir(workspace().join("docs")).expect("readable");
     found.extend(
         folder.map(|entry| entry.expect("readable").path()).filter(|path| path.extension().is_some_and(|e| e == "md")),
@@ -73,6 +76,58 @@ fn every_link_leads_somewhere() {
         }
     }
     assert!(seen > 10);
+}
+
+/// The paths in a text that begin with one of the repository's folders, `src/cli` as well as `../scripts/deb`; without those that stand for
+/// many (`tests/*.rs`) and those of other folders (`/usr/src/linux`).
+fn paths<'a>(text: &'a str, folders: &[String]) -> Vec<&'a str> {
+    let of_a_path = |c: char| c.is_ascii_alphanumeric() || "_./-~$*{}<>".contains(c);
+    let words = text.split(|c| !of_a_path(c)).map(|word| word.trim_start_matches("../").trim_end_matches(['.', '/']));
+    let is_ours = |word: &&str| {
+        word.split_once('/').is_some_and(|(first, _)| folders.iter().any(|folder| folder == first))
+            && !word.contains(['*', '{', '<', '$'])
+    };
+    words.filter(is_ours).collect()
+}
+
+/// What a file says of others: all of a document or a script, the comments of source code.
+fn told(file: &str) -> Option<String> {
+    let ends_with = |ends: &[&str]| ends.iter().any(|end| file.ends_with(end));
+    if ends_with(&[".rs", ".c", ".cc", ".h", ".py", ".java", ".go"]) {
+        let all = text(file);
+        let comments =
+            all.lines().map(str::trim_start).filter(|line| line.starts_with(['/', '*']) || line.starts_with("# "));
+        return Some(comments.collect::<Vec<_>>().join("\n"));
+    }
+    let is_read = file.starts_with("scripts/")
+        || ends_with(&[".md", ".sh", ".ld", ".yml", ".yaml", ".conf", ".service", "Makefile", "Dockerfile"]);
+    is_read.then(|| text(file))
+}
+
+/// docs/containers.md named a test by the folder that it had been moved out of.
+#[test]
+fn every_path_that_documents_scripts_and_comments_name_is_there() {
+    let files = files();
+    // In debian/ there is more while dpkg-deb(1) makes the package.
+    let folders: BTreeSet<&str> = files.iter().filter_map(|file| Some(file.split_once('/')?.0)).collect();
+    let folders: Vec<String> = folders.into_iter().filter(|name| *name != "debian").map(String::from).collect();
+    let (mut seen, mut missing) = (0, vec![]);
+    for (file, told) in files.iter().filter_map(|file| Some((file, told(file)?))) {
+        let named = paths(&told, &folders);
+        seen += named.len();
+        let gone = named.into_iter().filter(|path| !workspace().join(path).exists());
+        missing.extend(gone.map(|path| format!("{file}: {path}")));
+    }
+    assert!(seen > 300, "{seen} paths are found");
+    assert!(missing.is_empty(), "these are not there:\n{}", missing.join("\n"));
+}
+
+#[test]
+fn paths_are_told_from_other_words() {
+    let text =
+        "`src/cli/main.rs`, [tests](../tests/src/lib.rs). /usr/src/linux, tests/*.rs, either/or, src alone, docs/.";
+    let folders = ["src", "tests", "docs"].map(String::from);
+    assert_eq!(paths(text, &folders), ["src/cli/main.rs", "tests/src/lib.rs"]);
 }
 
 #[test]

@@ -67,7 +67,7 @@ fn decide(request: &mut Request) -> Next {
     }
     page::ensure();
     reconcile::reconcile_now_and_then();
-    // Where other threads are about to accept as many as there is room for, it is not certain yet that there is none.
+    // Other threads may be about to accept as many clients as the limit allows: then it is not certain yet that there is room for none.
     if SETTINGS.get(Id::OverLimit) == over_limit::REFUSE && !limits::admit() {
         refuse(request)
     } else if is_blocking(listener) {

@@ -100,7 +100,8 @@ pub fn end_turn(fd: c_int) {
     }
 }
 
-/// Pays for a client. False: the rate admits none now, and this is none that `comes` all the same.
+/// Counts a client towards TIDEOVER_ACCEPT_RATE. False: the rate admits no client now. With `comes` the client is accepted whatever the
+/// rate is, and is counted always.
 fn pay(comes: bool) -> bool {
     !has_rate() || {
         let paid = |until: u64| (comes || until_due(until) == 0).then(|| until.max(sys::now()) + SECOND / rate());
@@ -108,7 +109,7 @@ fn pay(comes: bool) -> bool {
     }
 }
 
-/// Takes back a [`pay`], for a client that has not come.
+/// Undoes a [`pay`], for a client that has not come.
 fn pay_back() {
     if has_rate() {
         let _ = PAID_UNTIL.fetch_update(Relaxed, Relaxed, |until| Some(until.saturating_sub(SECOND / rate())));

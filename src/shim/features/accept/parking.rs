@@ -43,7 +43,7 @@ pub struct Schedule {
     pub look_at: AtomicU64,
     /// Before this time a close is no reason to put anything back.
     pub rest_until: AtomicU64,
-    /// Has there been a close during that rest?
+    /// Has there been a close before `rest_until`?
     pub close_deferred: AtomicBool,
     /// How many clients had been accepted when all were put back last.
     accepted: AtomicU64,

@@ -39,7 +39,7 @@ static RATES: Lock<[Rate; ADDRESSES]> = Lock::new([Rate { address: 0, paid_until
 static OVERFLOWS: AtomicBool = AtomicBool::new(false);
 static TOLD: Repeated = Repeated::new();
 
-/// The clock's last answer, and how often it was the same.
+/// The clock's last answer, and how often in a row the clock has given it.
 struct Clock {
     last: AtomicU64,
     times: AtomicU32,

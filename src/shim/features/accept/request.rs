@@ -31,7 +31,7 @@ pub struct Waited {
     pub closes: u64,
     /// When that was, nanoseconds of CLOCK_MONOTONIC.
     pub progress: u64,
-    /// When the real call was made last, likewise.
+    /// When the real call was made last, nanoseconds of CLOCK_MONOTONIC.
     pub tried: u64,
 }
 

@@ -43,9 +43,9 @@ struct Summary {
     incomplete: AtomicBool,
     /// When a set was read last, nanoseconds of CLOCK_MONOTONIC; 0: never.
     surveyed_at: AtomicU64,
-    /// When all was looked for last, likewise.
+    /// When every listener was last looked for in every set, nanoseconds of CLOCK_MONOTONIC; 0: never.
     completed_at: AtomicU64,
-    /// When sets that no hook has seen were looked for last, likewise.
+    /// When sets that no hook has seen were looked for last, nanoseconds of CLOCK_MONOTONIC; 0: never.
     marked_at: AtomicU64,
 }
 

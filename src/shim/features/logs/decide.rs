@@ -97,7 +97,8 @@ fn find_diverted(fd: c_int, status: &libc::stat) -> Option<&'static DivertedFile
         None if uncreated => files::find(Key::of_path(Log::with_path(fd, status)?.path())),
         // Is it the successor of a log that was rotated?
         None if !hold::is_on() => files::find_rotated(Log::with_path(fd, status)?.path()),
-        // Its lines go to it, while those that are kept go to the other one, whatever that is called now.
+        // The log was rotated: new lines go to the new file, and lines that are held are put back into the old one, under the name that
+        // it has now.
         None => {
             put_back::of_all_logs();
             None

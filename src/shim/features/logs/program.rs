@@ -31,7 +31,7 @@ const ADDRESSES: &[u8] = b"/dev/log, /run/systemd/journal/*";
 /// Descriptors below this number are looked at for such a socket.
 const SOCKETS: i32 = 64;
 
-/// Is this a program whose lines must never go to the journal or to a syslog daemon, since it is one, or the source of one?
+/// Is this a program whose lines must never go to the journal or to a syslog daemon, since it is such a daemon, or hands lines to one?
 pub fn is_logging_daemon() -> bool {
     glob::any(LOGGING_DAEMONS, name())
         || (0..SOCKETS).any(|fd| {

@@ -106,12 +106,12 @@ pub struct TcpTraffic {
     /// Milliseconds since data was last sent, or since the connection was made.
     pub last_sent: u32,
     _acknowledged: u32,
-    /// Milliseconds since data was last received, likewise.
+    /// Milliseconds since data was last received, or since the connection was made.
     pub last_received: u32,
     _metrics: [u32; 24],
     /// Segments with data that were received; 0 before Linux 4.6.
     pub received: u32,
-    /// Segments with data that were sent, likewise.
+    /// Segments with data that were sent; 0 before Linux 4.6.
     pub sent: u32,
 }
 

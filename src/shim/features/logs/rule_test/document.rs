@@ -39,7 +39,7 @@ fn the_document_names_what_the_tables_name() {
 
     let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/logs.md");
     let there = std::fs::read_to_string(&path).expect("docs/logs.md is there");
-    let (begin, end) = ("<!-- made from src/shim/logs/rule.rs -->\n", "<!-- to here -->");
+    let (begin, end) = ("<!-- made from src/shim/features/logs/rule.rs -->\n", "<!-- to here -->");
     let (before, rest) = there.split_once(begin).expect("the mark is there");
     let (_, after) = rest.split_once(end).expect("the mark is there");
     let wanted = format!("{before}{begin}{text}{end}{after}");
