@@ -131,6 +131,34 @@ fn paths_are_told_from_other_words() {
 }
 
 #[test]
+fn the_readme_has_the_figures_of_the_benchmarks() {
+    let benchmarks = read(&workspace().join("docs/BENCHMARKS.md"));
+    let part = |name: &str| {
+        let rest = benchmarks.split_once(&format!("<!-- {name} -->")).expect("a part of that name").1;
+        rest.split("<!-- end -->").next().unwrap_or_default().to_string()
+    };
+    let rows = |part: &str| -> Vec<(String, f64)> {
+        let cells = part.lines().map(|line| line.split('|').map(str::trim).collect::<Vec<_>>());
+        let row = |cells: Vec<&str>| Some((cells.get(1)?.to_string(), cells.get(2)?.split(' ').next()?.parse().ok()?));
+        cells.filter_map(row).collect()
+    };
+    let (calls, memory) = (rows(&part("calls")), rows(&part("memory")));
+    let (highest, usual): (Vec<_>, Vec<_>) = calls.into_iter().partition(|(name, _)| name.contains("highest number"));
+    let (least, most) = usual.iter().fold((f64::MAX, 0.0), |(a, b), (_, it)| (it.min(a), it.max(b)));
+    assert!(usual.len() > 6 && highest.len() == 1, "{usual:?} {highest:?}");
+
+    let readme = read(&workspace().join("README.md")).split_whitespace().collect::<Vec<_>>().join(" ");
+    let pages = memory.iter().find(|(name, _)| name.starts_with("dirty private pages")).expect("the row of pages").1;
+    for figure in [
+        format!("{least:.0} to {most:.0} instructions"),
+        format!("and {:.0} for an open that returns the highest", highest[0].1),
+        format!("{pages:.0} KiB more memory"),
+    ] {
+        assert!(readme.contains(&figure), "docs/BENCHMARKS.md was written anew: README.md says {figure:?} then");
+    }
+}
+
+#[test]
 fn the_readme_names_every_document_and_command() {
     let readme = read(&workspace().join("README.md"));
     for document in documents().iter().filter(|path| path.starts_with(workspace().join("docs"))) {
