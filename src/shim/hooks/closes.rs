@@ -30,7 +30,7 @@ hooks! {
 /// # Safety
 /// `stream` is NULL or an open stream.
 #[inline(always)]
-unsafe fn number(stream: *mut FILE) -> c_int {
+pub(super) unsafe fn number(stream: *mut FILE) -> c_int {
     let errno = sys::errno();
     // SAFETY: the caller promises an open stream where it is not NULL.
     let fd = if stream.is_null() { -1 } else { unsafe { libc::fileno(stream) } };

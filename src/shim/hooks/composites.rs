@@ -5,6 +5,7 @@ use core::ffi::{CStr, c_char, c_int, c_void};
 use libc::{DIR, FILE, addrinfo};
 
 use super::answer::{Answer, Catalogue};
+use super::closes::number;
 use super::hooks;
 use super::kinds::{descriptor, directory, lasting, stream, whole};
 use super::processes::with_original_limit;
@@ -140,12 +141,15 @@ unsafe extern "C" fn open_in_place(path: Name, mode: Mode) -> *mut FILE {
     }
     // SAFETY: fopen(3) has read the mode before it failed for want of space, so it is a C string.
     let letters = unsafe { CStr::from_ptr(mode) }.to_bytes();
+    // ",ccs=..." names a character set.
+    let letters = letters.split(|&letter| letter == b',').next().unwrap_or_default();
     if letters.first() != Some(&b'a') {
         return core::ptr::null_mut();
     }
     let access = if letters.contains(&b'+') { libc::O_RDWR } else { libc::O_WRONLY };
     let close = if letters.contains(&b'e') { libc::O_CLOEXEC } else { 0 };
-    let flags = access | close | libc::O_CREAT | libc::O_APPEND;
+    let exclusive = if letters.contains(&b'x') { libc::O_EXCL } else { 0 };
+    let flags = access | close | exclusive | libc::O_CREAT | libc::O_APPEND;
     // SAFETY: the path that fopen(3) was given, and the flags that it opens with for this mode.
     let fd = unsafe { open_placeholder(libc::AT_FDCWD, path, flags, MODE) };
     if fd < 0 {
@@ -168,8 +172,8 @@ fn adopting(_: impl Fn() -> Call, mut real: impl FnMut() -> *mut FILE) -> *mut F
 /// `old` is NULL or the open stream that `real` reopens.
 #[inline(always)]
 unsafe fn reopening(call: impl Fn() -> Call, real: impl FnMut() -> *mut FILE, old: *mut FILE) -> *mut FILE {
-    // SAFETY: the caller promises an open stream where it is not NULL.
-    let fd = if old.is_null() { -1 } else { unsafe { libc::fileno(old) } };
+    // SAFETY: promised by the caller.
+    let fd = unsafe { number(old) };
     copies::before_replacing(fd);
     let (_, history) = descriptors::forget_after_flush(fd);
     let new = with_room(call, real);

@@ -120,9 +120,13 @@ pub fn closing(_: impl Fn() -> Call, real: impl FnMut() -> c_int, fd: c_int) -> 
     close_unless(descriptors::forget(fd), real)
 }
 
-/// Closes a stream of the descriptor `fd`. That writes what its buffer still holds.
+/// Closes a stream of the descriptor `fd`; -1: it has none, so that its close is none that others wait for. That writes what its buffer
+/// still holds.
 #[inline(always)]
-pub fn closing_stream(_: impl Fn() -> Call, real: impl FnMut() -> c_int, fd: c_int) -> c_int {
+pub fn closing_stream(_: impl Fn() -> Call, mut real: impl FnMut() -> c_int, fd: c_int) -> c_int {
+    if fd < 0 {
+        return real();
+    }
     let (ours, history) = descriptors::forget_after_flush(fd);
     let answer = close_unless(ours, real);
     descriptors::flushed(fd, history);

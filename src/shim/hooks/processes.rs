@@ -182,17 +182,17 @@ fn ending(_: impl Fn() -> Call, mut real: impl FnMut()) {
 /// _exit(2) and its variants, which run no destructors.
 #[inline(always)]
 fn leaving(_: impl Fn() -> Call, mut real: impl FnMut()) {
-    log_lines_are_put_back();
-    page::process_ends();
+    before_leaving();
     real();
 }
 
-/// Before the process ends by a way that runs no destructors.
+/// Before the process ends by a way that runs no destructors; for [`leaving`], and for system calls by number.
 #[inline(always)]
-fn log_lines_are_put_back() {
+pub(super) fn before_leaving() {
     if logs::files::any() {
         end_of_logs();
     }
+    page::process_ends();
 }
 
 #[cold]

@@ -128,7 +128,7 @@ unsafe extern "C" fn received(message: *const msghdr) {
         }
         // SAFETY: filled in by the kernel.
         let is_cut = unsafe { (*message).msg_flags } & libc::MSG_CTRUNC != 0;
-        if is_cut && process::may_act() && (!any || !usage::has_free_number()) && usage::is_tight() {
+        if is_cut && usage::is_tight() && process::may_act() && (!any || !usage::has_free_number()) {
             page::add(&page::counters().lost_in_messages, 1);
             messages::descriptors_lost();
         }

@@ -3,15 +3,13 @@
 use core::ffi::{c_int, c_long};
 
 use super::hooks;
-use super::kinds::blocking;
-use super::processes::{executing, note_limit};
+use super::kinds::{blocking, closing, closing_many};
+use super::processes::{before_leaving, executing, note_limit};
 use super::retry::second_chance;
 use super::sandbox;
 use super::sockets::{accept_failed, client_accepted, may_sleep_at};
 use crate::arch::calls;
 use crate::engine::call::Call;
-use crate::engine::wait;
-use crate::os::sys;
 use crate::state::{descriptors, page, thread};
 
 type Argument = c_long;
@@ -134,15 +132,12 @@ unsafe fn by_number(
     let what = concern(number, arguments);
     match what {
         Concern::None => return real(),
-        Concern::Exits => page::process_ends(),
+        Concern::Exits => before_leaving(),
         Concern::Executes => return c_long::from(executing(call, || real() as c_int)),
         Concern::Sandboxes(_) => sandbox::before(),
         Concern::Loops => thread::mark_event_loop(),
-        Concern::Closes if descriptors::forget(arguments[0] as c_int) => {
-            sys::set_errno(libc::EBADF);
-            return -1;
-        }
-        Concern::ClosesMany => descriptors::forget_range(arguments[0] as u32, arguments[1] as u32),
+        Concern::Closes => return c_long::from(closing(call, || real() as c_int, arguments[0] as c_int)),
+        Concern::ClosesMany => return closing_many(call, real, arguments[0] as u32, arguments[1] as u32),
         _ => {}
     }
     let mut answer = real();
@@ -162,11 +157,6 @@ unsafe fn by_number(
                 unsafe { note_made(answer, &what, number, arguments[0] as c_int) };
             }
         }
-        Concern::Closes => {
-            page::closed();
-            wait::wake_one();
-        }
-        Concern::ClosesMany => wait::wake_all(),
         Concern::Limits(resource, pid, new) => {
             note_limit(answer as c_int, resource as c_int, pid as c_int, new as *const libc::rlimit);
         }

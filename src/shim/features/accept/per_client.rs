@@ -7,8 +7,9 @@
 use core::ffi::c_int;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 
-use tideover_contract::settings::{Id, SECOND, shed_close};
+use tideover_contract::settings::{Id, SECOND};
 
+use super::shed;
 use crate::engine::reclaim::{idle, lifetime};
 use crate::os::lock::Lock;
 use crate::os::sys;
@@ -80,15 +81,8 @@ pub fn turn_away(listener: c_int, client: c_int) -> bool {
 }
 
 fn close(listener: c_int, client: c_int, many: bool) {
-    if SETTINGS.get(Id::ShedClose) == shed_close::RST {
-        sys::reset_on_close(client);
-    } else {
-        sys::drain(client);
-    }
     descriptors::take(client);
-    // Counted before the client can know.
-    page::add(&page::counters().refused, 1);
-    sys::close(client);
+    shed::hang_up(client, &page::counters().refused);
     if let Some(more) = TOLD.due() {
         let limit = if many { "TIDEOVER_MAX_PER_CLIENT" } else { "TIDEOVER_RATE_PER_CLIENT" };
         log::warn!("a client of listener {listener} is turned away: {limit} is reached for its address{}", More(more));

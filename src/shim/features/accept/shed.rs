@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use core::ffi::c_int;
-use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 use tideover_contract::page::{EventKind, Outcome};
 use tideover_contract::settings::{Id, SECOND, shed_close};
@@ -43,14 +43,7 @@ pub fn turn_away(listener: c_int, reason: Reason) -> Option<u32> {
     let mut gone = 0;
     while gone < BATCH && has_clients(listener) {
         let Ok(client) = sys::accept(listener) else { break };
-        if SETTINGS.get(Id::ShedClose) == shed_close::RST {
-            sys::reset_on_close(client);
-        } else {
-            sys::drain(client);
-        }
-        // Counted before the client can know.
-        page::add(counter, 1);
-        sys::close(client);
+        hang_up(client, counter);
         gone += 1;
     }
     if let Some(loan) = loan {
@@ -61,6 +54,18 @@ pub fn turn_away(listener: c_int, reason: Reason) -> Option<u32> {
         report(listener, reason, gone);
     }
     Some(gone)
+}
+
+/// Closes a client that is turned away (TIDEOVER_SHED_CLOSE), and counts it.
+pub fn hang_up(client: c_int, counter: &AtomicU64) {
+    if SETTINGS.get(Id::ShedClose) == shed_close::RST {
+        sys::reset_on_close(client);
+    } else {
+        sys::drain(client);
+    }
+    // Counted before the client can know.
+    page::add(counter, 1);
+    sys::close(client);
 }
 
 /// Fills the reserve, now or with the next closes: another thread may have taken what was borrowed from it.
