@@ -26,8 +26,17 @@ pub struct Breaker {
     message: Repeated,
 }
 
-static BREAKERS: [Breaker; 3] =
-    [Breaker::new("descriptor"), Breaker::new("local port"), Breaker::new("turn to connect")];
+static BREAKERS: [Breaker; 4] = [
+    Breaker::new("descriptor"),
+    Breaker::new("local port"),
+    Breaker::new("turn to connect"),
+    Breaker::new("descriptor"),
+];
+
+/// The breaker for waits that nobody has asked for. It only shows in the page: whether such waits may begin is said by `evidence`.
+pub fn unasked() -> &'static Breaker {
+    &BREAKERS[3]
+}
 
 /// The breaker for waits of this kind.
 pub fn of(lack: Lack) -> &'static Breaker {

@@ -2,7 +2,7 @@
 
 #![forbid(unsafe_code)]
 
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU32, AtomicU64};
 
 use tideover_contract::settings::SECOND;
 
@@ -14,11 +14,6 @@ pub const LONGEST_SLEEP: u64 = SECOND / 10;
 
 /// The count, and the ticket by which a close knows that somebody waits.
 pub static TICKETS: Tickets = Tickets { closes: AtomicU32::new(0), last: AtomicU64::new(0), next: AtomicU64::new(1) };
-
-/// How many closes have been counted.
-pub fn count() -> u32 {
-    TICKETS.closes.load(Ordering::Relaxed)
-}
 
 /// Sleeps until `is_done` answers true, which is asked after each close and every 100 ms; at most for `longest` nanoseconds.
 pub fn sleep_until(is_done: impl Fn() -> bool, longest: u64) {

@@ -5,13 +5,12 @@ use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
 use tideover_contract::page::Outcome;
 use tideover_contract::settings::SECOND;
 
-use crate::engine::call::Lack;
-use crate::engine::closes::{self, LONGEST_SLEEP, expect_closes, handlers_interrupt};
+use crate::engine::closes::{LONGEST_SLEEP, expect_closes, handlers_interrupt};
 use crate::engine::queue::{Place, Queue, Word};
 use crate::engine::sleepers::{IN_ACCEPT, IN_LOOPS};
 use crate::engine::{breaker, evidence};
 use crate::os::sys;
-use crate::state::{thread, usage};
+use crate::state::{page, thread, usage};
 
 /// What the caller does after `Waiting::advance` (engine/wait.rs).
 #[derive(Debug, PartialEq, Eq)]
@@ -28,9 +27,7 @@ pub enum Next {
 pub struct Queued {
     /// Its ticket; 0: it has none yet.
     ticket: u64,
-    /// The user or the program has asked for waits: it is not refused before these are over.
-    asked: bool,
-    /// For how long it waits without seeing a close, nanoseconds.
+    /// For how long it waits without seeing a close, nanoseconds; u64::MAX: it is not refused, since the user or the program has asked for waits.
     patience: u64,
     /// It was woken, and has made its call.
     tried: bool,
@@ -44,9 +41,9 @@ struct Line {
     queue: Queue,
     /// Mapped when the first thread waits.
     places: AtomicPtr<Places>,
-    /// Closes counted when more were seen last.
-    closes: AtomicU32,
-    /// When that was, or when the first thread began to wait.
+    /// How many descriptors the program had closed when more were seen last.
+    closes: AtomicU64,
+    /// When that was, when something else has freed some, or when the first thread began to wait.
     progress: AtomicU64,
     /// When a thread looked last.
     looked: AtomicU64,
@@ -75,7 +72,7 @@ const HAND_OVER: u64 = SECOND / 50;
 static LINE: Line = Line {
     queue: Queue::new(),
     places: AtomicPtr::new(core::ptr::null_mut()),
-    closes: AtomicU32::new(0),
+    closes: AtomicU64::new(0),
     progress: AtomicU64::new(0),
     looked: AtomicU64::new(0),
     refused: AtomicBool::new(false),
@@ -123,10 +120,10 @@ pub fn is_waiting() -> bool {
 }
 
 impl Queued {
-    /// Not in the queue yet; None: there is no memory for one. `asked`: the user or the program has asked for waits. `patience`: for how
-    /// long it waits without seeing a close, nanoseconds. `is_process_limit`: only this process can free a descriptor.
-    pub fn new(asked: bool, patience: u64, is_process_limit: bool) -> Option<Queued> {
-        places_or_map().map(|_| Queued { ticket: 0, asked, patience, tried: false, is_process_limit })
+    /// Not in the queue yet; None: there is no memory for one. `patience`: what `may_wait` has answered. `is_process_limit`: only this
+    /// process can free a descriptor.
+    pub fn new(patience: u64, is_process_limit: bool) -> Option<Queued> {
+        places_or_map().map(|_| Queued { ticket: 0, patience, tried: false, is_process_limit })
     }
 
     /// Takes a place at the end, if it has none. False: there is no room.
@@ -136,11 +133,10 @@ impl Queued {
         }
         let Some(places) = places() else { return false };
         if LINE.queue.is_empty() {
-            LINE.progress.store(now, Ordering::Relaxed);
-            LINE.closes.store(closes::count(), Ordering::Relaxed);
-            LINE.refused.store(false, Ordering::Relaxed);
+            LINE.closes.store(page::closes(true), Ordering::Relaxed);
+            progressed(now);
         }
-        self.ticket = LINE.queue.enter(places, deadline.saturating_add(SECOND), self.asked).unwrap_or(0);
+        self.ticket = LINE.queue.enter(places, deadline.saturating_add(SECOND), self.patience).unwrap_or(0);
         self.ticket != 0
     }
 
@@ -206,10 +202,9 @@ impl Queued {
             return;
         }
         let since = now.saturating_sub(LINE.looked.swap(now, Ordering::Relaxed));
-        let closes = closes::count();
+        let closes = page::closes(true);
         if LINE.closes.swap(closes, Ordering::Relaxed) != closes {
-            LINE.progress.store(now, Ordering::Relaxed);
-            LINE.refused.store(false, Ordering::Relaxed);
+            progressed(now);
         }
         if since >= LONGEST_SLEEP / 2 {
             LINE.queue.sweep(places, now);
@@ -230,14 +225,15 @@ impl Queued {
         let awake = || thread::count().saturating_sub(LINE.queue.waiting(places) + IN_ACCEPT.count());
         let is_deadlock =
             without >= DEADLOCK && (refused || awake() == 0) || without >= LOOPS_ASLEEP && awake() <= IN_LOOPS.count();
-        if !(is_deadlock || without >= self.patience) || !LINE.queue.refuse_last(places, wake_place) {
+        let patience = if is_deadlock { u64::MAX - 1 } else { without };
+        if !LINE.queue.refuse_last(places, patience, wake_place) {
             return;
         }
         LINE.progress.store(now, Ordering::Relaxed);
         LINE.refused.store(true, Ordering::Relaxed);
         evidence::in_vain(without);
         if !refused {
-            breaker::of(Lack::Descriptor).trip();
+            breaker::unasked().trip();
         }
     }
 
@@ -272,8 +268,18 @@ pub fn hand_over() {
     LINE.closers.fetch_sub(1, Ordering::SeqCst);
 }
 
+/// Descriptors have come free, or the first thread begins to wait.
+fn progressed(now: u64) {
+    LINE.progress.store(now, Ordering::Relaxed);
+    LINE.refused.store(false, Ordering::Relaxed);
+}
+
 /// Wakes all threads that wait: many descriptors have come free.
 pub fn wake_all() {
+    if LINE.queue.is_empty() {
+        return;
+    }
+    progressed(sys::now());
     let mut after = 0;
     while let Some(woken) = wake_first(after) {
         after = woken;

@@ -34,8 +34,8 @@ mod state {
 pub struct Place {
     /// See [`state`]. Its thread sleeps on this, by futex(2).
     word: AtomicU32,
-    /// Has the user or the program asked it to wait, whatever is known? Then it is not refused.
-    asked: AtomicU32,
+    /// For how long it waits without seeing a close, nanoseconds; u64::MAX: it is not refused, since the user or the program has asked it to wait.
+    patience: AtomicU64,
     /// When it leaves at the latest, nanoseconds of CLOCK_MONOTONIC.
     until: AtomicU64,
 }
@@ -71,7 +71,7 @@ fn is(word: u32, ticket: u64, state: u32) -> bool {
 impl Place {
     /// Nobody has come yet.
     pub fn new() -> Place {
-        Place { word: AtomicU32::new(0), asked: AtomicU32::new(0), until: AtomicU64::new(0) }
+        Place { word: AtomicU32::new(0), patience: AtomicU64::new(0), until: AtomicU64::new(0) }
     }
 }
 
@@ -87,7 +87,7 @@ impl Queue {
 
     /// Takes a place at the end; its ticket, or None if there is no room. From here on no close is missed, if the caller makes its call
     /// once more before it sleeps.
-    pub fn enter(&self, places: &[Place], until: u64, asked: bool) -> Option<u64> {
+    pub fn enter(&self, places: &[Place], until: u64, patience: u64) -> Option<u64> {
         loop {
             self.advance(places);
             let ticket = self.next.load(SeqCst);
@@ -96,7 +96,7 @@ impl Queue {
             }
             if self.next.compare_exchange(ticket, ticket + 1, SeqCst, Relaxed).is_ok() {
                 let place = self.place(places, ticket);
-                place.asked.store(u32::from(asked), Relaxed);
+                place.patience.store(patience, Relaxed);
                 place.until.store(until, Relaxed);
                 place.word.store(word_of(ticket, state::WAITING), SeqCst);
                 return Some(ticket);
@@ -187,13 +187,13 @@ impl Queue {
         self.first.load(Relaxed) == self.next.load(Relaxed)
     }
 
-    /// Makes the thread that came last and was not asked to wait fail. False: there is none.
-    pub fn refuse_last(&self, places: &[Place], wake: impl Fn(&AtomicU32)) -> bool {
+    /// Makes the thread fail that came last, of those whose patience is no longer than this. False: there is none.
+    pub fn refuse_last(&self, places: &[Place], patience: u64, wake: impl Fn(&AtomicU32)) -> bool {
         (self.first.load(SeqCst)..self.next.load(SeqCst)).rev().any(|ticket| {
             let place = self.place(places, ticket);
             let word = place.word.load(SeqCst);
             let refused = is(word, ticket, state::WAITING)
-                && place.asked.load(Relaxed) == 0
+                && place.patience.load(Relaxed) <= patience
                 && place.word.compare_exchange(word, word_of(ticket, state::REFUSED), SeqCst, Relaxed).is_ok();
             if refused {
                 wake(&place.word);

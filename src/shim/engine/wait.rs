@@ -76,7 +76,7 @@ pub fn may_wait(candidate: &Candidate) -> Result<u64, NoWait> {
     } else {
         let none = NoWait { outcome: Outcome::BreakerOpen, why: "not waited, since no other thread closes any" };
         let patience = evidence::patience(sys::now()).ok_or(none)?;
-        breaker::of(Lack::Descriptor).close();
+        breaker::unasked().close();
         Ok(patience)
     }
 }
@@ -137,8 +137,7 @@ impl Waiting {
     /// The call may wait; `patience` is what [`may_wait`] has answered.
     pub fn begin(&mut self, candidate: &Candidate, patience: u64) {
         if candidate.lack == Lack::Descriptor {
-            let Candidate { asked, is_process_limit, .. } = *candidate;
-            self.queued = Queued::new(asked || !is_process_limit, patience, is_process_limit);
+            self.queued = Queued::new(patience, candidate.is_process_limit);
         }
     }
 
@@ -251,10 +250,15 @@ extern "C" fn closed_several() {
     if process::phase() == Phase::Sandboxed {
         return;
     }
-    TICKETS.closes.fetch_add(1, Ordering::SeqCst);
     line::wake_all();
-    closes::wake_sleeping(i32::MAX);
+    look_again();
     tell_handler();
+}
+
+/// What the threads in `sleep_until_close` wait for may have come, and it is no descriptor: they look again.
+pub fn look_again() {
+    TICKETS.closes.fetch_add(1, Ordering::SeqCst);
+    closes::wake_sleeping(i32::MAX);
 }
 
 /// In the child of a fork: no thread sleeps.

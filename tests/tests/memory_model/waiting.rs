@@ -33,7 +33,7 @@ impl Process {
         };
         // Loom's atomics are made at their first use, which must be before there are threads.
         for _ in &process.places {
-            let ticket = process.queue.enter(&process.places, 0, false).expect("there is room");
+            let ticket = process.queue.enter(&process.places, 0, 0).expect("there is room");
             process.queue.leave(&process.places, ticket, true);
         }
         process.tickets.announce();
@@ -77,7 +77,7 @@ impl Process {
     }
 
     fn open_queued(&self, who: usize) {
-        let ticket = self.queue.enter(&self.places, u64::MAX, false).expect("there is room");
+        let ticket = self.queue.enter(&self.places, u64::MAX, 0).expect("there is room");
         self.tickets.announce();
         let mut tried = false;
         while !self.kernel.open() {
@@ -161,8 +161,8 @@ fn who_came_first_is_woken_first_and_places_are_used_again() {
     loom::model(|| {
         let queue = Queue::new();
         let places: [Place; 4] = core::array::from_fn(|_| Place::new());
-        let tickets: Vec<u64> = (0..4).map(|_| queue.enter(&places, 10, false).expect("room")).collect();
-        assert!(queue.enter(&places, 10, false).is_none(), "a fifth has no room");
+        let tickets: Vec<u64> = (0..4).map(|_| queue.enter(&places, 10, 0).expect("room")).collect();
+        assert!(queue.enter(&places, 10, 0).is_none(), "a fifth has no room");
         assert_eq!(queue.waiting(&places), 4);
         assert_eq!(queue.wake(&places, 0, |_| ()), Some(tickets[0]));
         assert_eq!(queue.read(&places, tickets[0]), Word::Try);
@@ -172,9 +172,9 @@ fn who_came_first_is_woken_first_and_places_are_used_again() {
         assert!(!queue.leave(&places, tickets[0], true));
         assert_eq!(queue.wake(&places, 0, |_| ()), Some(tickets[1]));
         assert!(queue.leave(&places, tickets[1], false), "a wake-up that it had no use for");
-        assert!(queue.refuse_last(&places, |_| ()));
+        assert!(queue.refuse_last(&places, 0, |_| ()));
         assert_eq!(queue.read(&places, tickets[3]), Word::Fail);
-        let next = queue.enter(&places, 10, true).expect("two have left");
+        let next = queue.enter(&places, 10, u64::MAX).expect("two have left");
         assert!(queue.looks(tickets[2]) && !queue.looks(next));
         queue.hand_looks_on(&places, tickets[2], |_| ());
         assert!(queue.looks(next));

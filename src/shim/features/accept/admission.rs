@@ -210,9 +210,9 @@ pub extern "C" fn done(fd: c_int) {
             descriptors::add(fd, descriptors::FRESH);
         }
         limits::end_turn(fd);
-        if fd < 0 {
+        if fd < 0 && limits::are_set() {
             // Another thread may have been told that there is no room.
-            wait::wake_all();
+            wait::look_again();
         }
     });
 }
