@@ -11,6 +11,7 @@
 
 use core::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 
+use tideover_contract::page::SHARDS;
 use tideover_contract::settings::SECOND;
 
 use crate::os::sys;
@@ -32,8 +33,8 @@ const RECENT: u64 = SECOND;
 
 /// What was seen of closes. Times are nanoseconds of CLOCK_MONOTONIC.
 struct Seen {
-    /// Closes by other threads, when they were looked at last.
-    closes: AtomicU64,
+    /// Closes in each part of the count, when another thread than those that count there looked last.
+    closes: [AtomicU64; SHARDS],
     /// When they were looked at last; 0: never.
     looked: AtomicU64,
     /// When more of them were seen last; 0: never.
@@ -47,7 +48,7 @@ struct Seen {
 }
 
 static SEEN: Seen = Seen {
-    closes: AtomicU64::new(0),
+    closes: [const { AtomicU64::new(0) }; SHARDS],
     looked: AtomicU64::new(0),
     changed: AtomicU64::new(0),
     interval: AtomicU64::new(0),
@@ -82,12 +83,11 @@ pub fn patience(now: u64) -> Option<u64> {
 
 /// Looks at the closes by other threads.
 fn look(now: u64) {
-    let closes = page::closes(true).wrapping_sub(page::closes(false));
     let looked = SEEN.looked.swap(now, Relaxed);
-    let before = SEEN.closes.swap(closes, Relaxed);
-    // Threads that share this one's count come and go between the two sums: less than before is no news.
-    let more = closes.wrapping_sub(before);
-    if looked != 0 && more != 0 && more < u64::MAX / 2 {
+    let more = |(index, closes): (usize, u64)| closes.wrapping_sub(SEEN.closes[index].swap(closes, Relaxed));
+    // Two threads that look at once may put back an older count: less than before is no news.
+    let more: u64 = page::closes_by_others().map(more).filter(|&more| more < u64::MAX / 2).sum();
+    if looked != 0 && more != 0 {
         let since = SEEN.changed.swap(now, Relaxed).max(looked);
         SEEN.interval.store(now.saturating_sub(since.min(now)) / more, Relaxed);
     }
@@ -117,7 +117,7 @@ pub fn in_vain(time: u64) {
 
 /// In the child of a fork: it has its own closes.
 pub fn forked() {
-    for word in [&SEEN.closes, &SEEN.looked, &SEEN.changed, &SEEN.interval, &SEEN.earned] {
+    for word in [&SEEN.looked, &SEEN.changed, &SEEN.interval, &SEEN.earned].into_iter().chain(&SEEN.closes) {
         word.store(0, Relaxed);
     }
     SEEN.budget.store(FIRST_BUDGET, Relaxed);

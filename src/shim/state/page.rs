@@ -117,6 +117,13 @@ pub fn closes(all: bool) -> u64 {
     if all { page().shards.iter().map(one).fold(0, u64::wrapping_add) } else { one(shard()) }
 }
 
+/// How many descriptors the program has closed so far, by each part of the count but that of the calling thread.
+pub fn closes_by_others() -> impl Iterator<Item = (usize, u64)> {
+    let own = core::ptr::from_ref(shard());
+    let others = page().shards.iter().enumerate().filter(move |(_, shard)| !core::ptr::eq(*shard, own));
+    others.map(|(index, shard)| (index, shard.closed.load(Relaxed)))
+}
+
 /// A descriptor was made whose number is higher than all before, or the file is still to be made.
 #[cold]
 #[inline(never)]

@@ -182,7 +182,7 @@ fn a_sandbox_that_refuses_any_system_call_beyond_the_programs_own() {
 /// Found by reading: each of these made the library ask something, and the kernel killed the program.
 #[test]
 fn a_server_in_a_sandbox() {
-    for what in ["close-listener", "close-epoll", "fsync", "epoll", "listen", "accept", "exhausted", "fork"] {
+    for what in ["close-listener", "close-epoll", "fsync", "epoll", "listen", "accept", "exhausted", "fork", "thread"] {
         let both = Run::new(fixture("sandbox_server")).arg(what).limit(64).both();
         for outcome in [&both.plain, &both.preloaded] {
             outcome.passes().says("as it should be");

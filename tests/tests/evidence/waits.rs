@@ -66,10 +66,15 @@ fn served(preload: bool) -> (usize, Duration) {
 #[test]
 fn a_pool_server_answers_those_it_has_accepted_first() {
     let (plain, plain_took) = served(false);
-    let (preloaded, took) = served(true);
-    // Who is accepted when the last worker has just closed is chance.
-    assert!(preloaded + 3 >= plain, "{preloaded} of 60 clients were served, {plain} without the library");
-    assert!(took <= plain_took + GRACE, "all were answered after {took:?}, after {plain_took:?} without the library");
+    // Whether the last descriptor goes to a worker or to one more client is chance: often enough for both.
+    for _ in 0..15 {
+        let (preloaded, took) = served(true);
+        assert!(preloaded + 3 >= plain, "{preloaded} of 60 clients were served, {plain} without the library");
+        assert!(
+            took <= plain_took + GRACE,
+            "all were answered after {took:?}, after {plain_took:?} without the library"
+        );
+    }
 }
 
 #[test]
@@ -95,4 +100,27 @@ fn a_class_path_of_150_jars_is_searched_as_fast_as_without_the_library() {
     };
     let (plain, preloaded) = (timed(false), timed(true));
     assert!(preloaded <= plain.mul_f64(1.5) + GRACE, "{preloaded:?}, and {plain:?} without the library");
+}
+
+#[test]
+fn a_close_that_frees_no_descriptor_is_none() {
+    for what in ["by-number", "memory"] {
+        Timed::of(&Run::new(fixture("evidence_closes")).arg(what).limit(64)).as_fast().as_printed();
+    }
+}
+
+#[test]
+fn a_thread_that_has_asked_for_a_wait_makes_no_other_one_wait_as_long() {
+    let outcome = Run::new(fixture("evidence_closes")).arg("asked").limit(64).preload(true).output();
+    outcome.passes();
+    assert!(outcome.stdout.contains("\nasked: EMFILE"), "{outcome}");
+    let waited = number(&outcome, "not asked: EMFILE after ms");
+    assert!(waited <= 3000, "{outcome}");
+}
+
+#[test]
+fn a_limit_that_threads_have_raised_together_is_the_original_one_in_an_executed_program() {
+    for _ in 0..60 {
+        Timed::of(&Run::new(fixture("evidence_closes")).arg("raises").soft(64).hard(4096)).as_printed();
+    }
 }

@@ -61,7 +61,7 @@ fn with_table<T>(change: impl FnOnce(&mut [Option<Registered>; PLACES]) -> T) ->
         if let Some(guard) = REGISTERED.try_lock() {
             break guard;
         }
-        std::thread::yield_now();
+        sys::yield_now();
     };
     change(&mut guard)
 }

@@ -13,6 +13,7 @@ use tideover_contract::settings::{Id, MILLION, raise};
 use super::{FailedCall, Gain, tables};
 use crate::engine::reserve;
 use crate::os::barrier::barrier;
+use crate::os::lock::Lock;
 use crate::os::sys;
 use crate::state::events::{self, Event};
 use crate::state::handlers::handlers;
@@ -46,6 +47,14 @@ static STATE: State = State {
     has_warned: AtomicBool::new(false),
     is_critical: AtomicBool::new(false),
 };
+
+/// Held by the thread that raises the limit.
+static RAISING: Lock<()> = Lock::new(());
+
+/// In the child of a fork: another thread that raises the limit does not exist here.
+pub fn forked() {
+    RAISING.forked();
+}
 
 /// The limits now, which are also noted in the page. None: getrlimit(2) failed.
 pub fn read() -> Option<rlimit> {
@@ -102,16 +111,25 @@ pub fn make_room_for(descriptors: u64) {
 fn set(limit: rlimit, next: u64) -> u64 {
     let soft = limit.rlim_cur;
     let next = next.min(ceiling(limit));
-    if next <= soft || sys::set_descriptor_limit(0, rlimit { rlim_cur: next, ..limit }).is_err() {
+    if next <= soft {
         return 0;
     }
-    // If the limit was not the one that the library had set last, somebody else has set it, and it is the original one.
-    if STATE.raised_to.load(Relaxed) != soft {
-        page::counters().raised_from.store(soft, Relaxed);
+    {
+        // One thread at a time: the raise of another must not be taken for the program's own limit, nor undone.
+        let Some(_raising) = RAISING.enter() else { return 0 };
+        let Some(now) = read() else { return 0 };
+        if now.rlim_cur != soft {
+            return now.rlim_cur.saturating_sub(soft);
+        }
+        if sys::set_descriptor_limit(0, rlimit { rlim_cur: next, ..limit }).is_err() {
+            return 0;
+        }
+        // If the limit was not the one that the library had set last, somebody else has set it, and it is the original one.
+        if STATE.raised_to.swap(next, Relaxed) != soft {
+            page::counters().raised_from.store(soft, Relaxed);
+        }
+        page::counters().soft_limit.store(next, Relaxed);
     }
-    // Another thread may have raised it further meanwhile.
-    STATE.raised_to.store(sys::descriptor_limit(0).map_or(next, |limit| limit.rlim_cur), Relaxed);
-    page::counters().soft_limit.store(next, Relaxed);
     log::info!("soft limit on open files raised from {soft} to {next} (hard limit {})", limit.rlim_max);
     next - soft
 }

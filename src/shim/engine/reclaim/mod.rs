@@ -33,6 +33,7 @@ use crate::engine::{reserve, wait};
 use crate::os::barrier::barrier;
 use crate::os::lossy_lock::{LossyLock, Lost, Taken};
 use crate::os::sys;
+use crate::state::process::{self, Phase};
 use crate::state::{page, thread};
 
 /// The call that failed for lack of a descriptor, and for which something is to be freed.
@@ -182,7 +183,9 @@ fn abandon_turn() {
 pub extern "C" fn thread_ends() {
     barrier((), || {
         thread::set_collecting(false);
-        abandon_turn();
+        if process::phase() != Phase::Sandboxed {
+            abandon_turn();
+        }
     });
 }
 
@@ -340,6 +343,7 @@ pub fn forked() {
     RECLAIMING.turn.forked();
     callbacks::forked();
     loaded::forked();
+    limit::forked();
     collect::forked();
 }
 
