@@ -1,6 +1,6 @@
 //! Waiting for a descriptor in the queue: which thread is woken by a close, and what the one that looks after all does.
 
-use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use tideover_contract::page::Outcome;
 use tideover_contract::settings::SECOND;
@@ -10,6 +10,7 @@ use crate::engine::queue::{Place, Queue, Word};
 use crate::engine::sleepers::{IN_ACCEPT, IN_LOOPS};
 use crate::engine::{breaker, evidence};
 use crate::os::sys;
+use crate::os::table::{Table, Zeroed};
 use crate::state::{page, thread, usage};
 
 /// What the caller does after `Waiting::advance` (engine/wait.rs).
@@ -40,7 +41,7 @@ pub struct Queued {
 struct Line {
     queue: Queue,
     /// Mapped when the first thread waits.
-    places: AtomicPtr<Places>,
+    places: Table<Places>,
     /// How many descriptors the program had closed when more were seen last.
     closes: AtomicU64,
     /// When that was, when something else has freed some, or when the first thread began to wait.
@@ -59,6 +60,10 @@ struct Line {
 /// Threads that can wait at once; one more gets its error.
 const PLACES: usize = 4096;
 type Places = [Place; PLACES];
+
+// SAFETY: a place is nothing but atomic numbers.
+unsafe impl Zeroed for Place {}
+
 /// When all threads of the process wait for a descriptor, or one was refused for lack of closes, the next is refused after this time,
 /// nanoseconds.
 const DEADLOCK: u64 = SECOND / 100;
@@ -71,7 +76,7 @@ const HAND_OVER: u64 = SECOND / 50;
 
 static LINE: Line = Line {
     queue: Queue::new(),
-    places: AtomicPtr::new(core::ptr::null_mut()),
+    places: Table::new(),
     closes: AtomicU64::new(0),
     progress: AtomicU64::new(0),
     looked: AtomicU64::new(0),
@@ -80,38 +85,18 @@ static LINE: Line = Line {
     closers: AtomicU32::new(0),
 };
 
-fn places() -> Option<&'static Places> {
-    // SAFETY: null, or a mapping of this size that is never unmapped. All zeros are a valid `Places`: nothing but atomics.
-    unsafe { LINE.places.load(Ordering::Acquire).as_ref() }
-}
-
-fn places_or_map() -> Option<&'static Places> {
-    if places().is_none() {
-        let fresh = sys::map_private(size_of::<Places>()).ok()?;
-        if LINE
-            .places
-            .compare_exchange(core::ptr::null_mut(), fresh.cast(), Ordering::AcqRel, Ordering::Relaxed)
-            .is_err()
-        {
-            // SAFETY: mapped above with this size; another thread was first, and nobody knows of this one.
-            unsafe { sys::unmap(fresh, size_of::<Places>()) };
-        }
-    }
-    places()
-}
-
 fn wake_place(word: &AtomicU32) {
     sys::futex_wake(word, 1);
 }
 
 /// Wakes the first thread in the queue that waits.
 pub fn wake_first(after: u64) -> Option<u64> {
-    if LINE.queue.is_empty() { None } else { LINE.queue.wake(places()?, after, wake_place) }
+    if LINE.queue.is_empty() { None } else { LINE.queue.wake(LINE.places.get()?, after, wake_place) }
 }
 
 /// How many threads wait in the queue, and were not woken yet.
 pub fn waiting() -> u64 {
-    if LINE.queue.is_empty() { 0 } else { places().map_or(0, |places| LINE.queue.waiting(places)) }
+    if LINE.queue.is_empty() { 0 } else { LINE.places.get().map_or(0, |places| LINE.queue.waiting(places)) }
 }
 
 /// Is any thread in the queue? Two loads.
@@ -123,7 +108,7 @@ impl Queued {
     /// Not in the queue yet; None: there is no memory for one. `patience`: what `may_wait` has answered. `is_process_limit`: only this
     /// process can free a descriptor.
     pub fn new(patience: u64, is_process_limit: bool) -> Option<Queued> {
-        places_or_map().map(|_| Queued { ticket: 0, patience, tried: false, is_process_limit })
+        LINE.places.map().map(|_| Queued { ticket: 0, patience, tried: false, is_process_limit })
     }
 
     /// Takes a place at the end, if it has none. False: there is no room.
@@ -131,7 +116,7 @@ impl Queued {
         if self.ticket != 0 {
             return true;
         }
-        let Some(places) = places() else { return false };
+        let Some(places) = LINE.places.get() else { return false };
         if LINE.queue.is_empty() {
             LINE.closes.store(page::closes(true), Ordering::Relaxed);
             progressed(now);
@@ -142,7 +127,7 @@ impl Queued {
 
     /// Sleeps until the call is to be made again. None: it is `ends` o'clock.
     pub fn advance(&mut self, ends: u64) -> Option<Next> {
-        let places = places()?;
+        let places = LINE.places.get()?;
         loop {
             let now = sys::now();
             match LINE.queue.read(places, self.ticket) {
@@ -238,7 +223,7 @@ impl Queued {
     }
 
     pub fn leave(&self, succeeded: bool) {
-        let Some(places) = places() else { return };
+        let Some(places) = LINE.places.get() else { return };
         LINE.queue.hand_looks_on(places, self.ticket, wake_place);
         if LINE.queue.leave(places, self.ticket, succeeded && self.tried) {
             wake_first(self.ticket);
@@ -256,7 +241,7 @@ pub fn hand_over() {
     if !LINE.stolen.load(Ordering::Relaxed) || thread::is_event_loop() {
         return;
     }
-    let Some(places) = places() else { return };
+    let Some(places) = LINE.places.get() else { return };
     let end = sys::now().saturating_add(HAND_OVER);
     LINE.closers.fetch_add(1, Ordering::SeqCst);
     while let Some((ticket, word)) = LINE.queue.first_trying(places) {

@@ -3,15 +3,10 @@
 use core::sync::atomic::{AtomicPtr, Ordering::*};
 
 use super::sys;
+use super::table::Zeroed;
 
 /// Entries of a part.
 pub const PART: usize = 64;
-
-/// A type whose value may be all zero bytes, and that threads may share.
-///
-/// # Safety
-/// All zero bytes are a valid value.
-pub unsafe trait Zeroed: Sync {}
 
 /// A further part.
 struct Part<T> {
@@ -58,9 +53,6 @@ impl<T: Zeroed + 'static> Chunks<T> {
 mod tests {
     use super::*;
     use core::sync::atomic::AtomicU32;
-
-    // SAFETY: any bytes are a number.
-    unsafe impl Zeroed for AtomicU32 {}
 
     #[test]
     fn it_grows_while_others_look() {

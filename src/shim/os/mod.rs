@@ -18,6 +18,7 @@ pub mod mapping;
 pub mod output;
 pub mod real;
 pub mod sys;
+pub mod table;
 pub mod text;
 #[cfg(not(test))]
 mod unused;

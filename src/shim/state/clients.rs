@@ -3,9 +3,10 @@
 //! A table for the descriptors that have marks, mapped with the first note. A note is overwritten with the next socket of its number; it
 //! counts only for a descriptor with the mark [`descriptors::CLIENT`].
 
-use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering::*};
+use core::sync::atomic::{AtomicU64, Ordering::*};
 
 use crate::os::sys;
+use crate::os::table::{Table, Zeroed};
 use crate::state::descriptors::{self, CLIENT, NUMBERS};
 use crate::state::process::{self, Phase};
 
@@ -17,30 +18,22 @@ struct Client {
     address: AtomicU64,
 }
 
+// SAFETY: it is nothing but atomic numbers.
+unsafe impl Zeroed for Client {}
+
 type Clients = [Client; NUMBERS];
 
-/// Null until the first note.
-static CLIENTS: AtomicPtr<Clients> = AtomicPtr::new(core::ptr::null_mut());
+/// Mapped at the first note.
+static CLIENTS: Table<Clients> = Table::new();
 
-fn clients() -> Option<&'static Clients> {
-    // SAFETY: null, or what `clients_or_map` has mapped: as many bytes, zero at first, which are valid atomics, and never unmapped.
-    unsafe { CLIENTS.load(Acquire).as_ref() }
-}
-
-fn clients_or_map() -> Option<&'static Clients> {
-    if clients().is_none() && process::phase() != Phase::Sandboxed {
-        let fresh = sys::map_private(size_of::<Clients>()).ok()?;
-        if CLIENTS.compare_exchange(core::ptr::null_mut(), fresh.cast(), AcqRel, Relaxed).is_err() {
-            // SAFETY: mapped above with this size; another thread was first, and nothing else has the address of this one.
-            unsafe { sys::unmap(fresh, size_of::<Clients>()) };
-        }
-    }
-    clients()
+/// The table, unless the process may not map it any more.
+fn map() -> Option<&'static Clients> {
+    if process::phase() == Phase::Sandboxed { CLIENTS.get() } else { CLIENTS.map() }
 }
 
 /// This socket has just been accepted, for a client of this address; 0: it has none.
 pub fn note(fd: i32, address: u64) {
-    if let Some(client) = clients_or_map().and_then(|clients| clients.get(fd as usize)) {
+    if let Some(client) = map().and_then(|clients| clients.get(fd as usize)) {
         client.accepted_at.store(sys::now(), Relaxed);
         client.address.store(address, Relaxed);
     }
@@ -49,13 +42,13 @@ pub fn note(fd: i32, address: u64) {
 /// When it was accepted, nanoseconds of CLOCK_MONOTONIC. If that was not noted, it counts from the first time that this is asked.
 pub fn accepted_at(fd: i32) -> u64 {
     let now = sys::now();
-    let Some(client) = clients_or_map().and_then(|clients| clients.get(fd as usize)) else { return now };
+    let Some(client) = map().and_then(|clients| clients.get(fd as usize)) else { return now };
     client.accepted_at.compare_exchange(0, now, Relaxed, Relaxed).map_or_else(|known| known, |_| now)
 }
 
 /// How many sockets are open for clients of this address.
 pub fn of_address(address: u64) -> u64 {
-    let Some(clients) = clients() else { return 0 };
+    let Some(clients) = CLIENTS.get() else { return 0 };
     descriptors::marked(CLIENT).filter(|&fd| clients[fd as usize].address.load(Relaxed) == address).count() as u64
 }
 

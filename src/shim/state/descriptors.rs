@@ -4,11 +4,12 @@
 //! They are in a table of fixed size, not of the size of the limit, which may be 2^30 (moby#38814). Descriptors beyond its end count as
 //! ones whose program has asked for durability, so that they get the original error; sockets beyond it are not counted.
 
-use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
-use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64};
+use core::sync::atomic::Ordering::Relaxed;
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 
 use crate::os::barrier::barrier;
 use crate::os::sys;
+use crate::os::table::Table;
 use crate::state::handlers::handlers;
 use crate::state::process::{self, Phase};
 use crate::state::{page, thread};
@@ -50,7 +51,7 @@ type Marks = [AtomicU32; NUMBERS];
 /// What is known of the table.
 struct State {
     /// The table, or null: it is mapped for the first mark, and most programs have none.
-    table: AtomicPtr<Marks>,
+    table: Table<Marks>,
     /// There was no memory for it: nothing is known of any descriptor from then on, so none is taken for a log.
     has_no_memory: AtomicBool,
     /// One above the highest number that was ever marked.
@@ -60,22 +61,16 @@ struct State {
 }
 
 static STATE: State = State {
-    table: AtomicPtr::new(core::ptr::null_mut()),
+    table: Table::new(),
     has_no_memory: AtomicBool::new(false),
     end: AtomicU32::new(0),
     next: AtomicU32::new(0),
 };
 
-#[inline(always)]
-fn table() -> Option<&'static Marks> {
-    // SAFETY: null, or what `make_table` has mapped: as many bytes, zero at first, which are valid atomics, and never unmapped.
-    unsafe { STATE.table.load(Acquire).as_ref() }
-}
-
 /// The marks of one descriptor, if the table is there and has them.
 #[inline(always)]
 fn entry(fd: i32) -> Option<&'static AtomicU32> {
-    table().and_then(|table| table.get(fd as usize))
+    STATE.table.get().and_then(|table| table.get(fd as usize))
 }
 
 /// Maps the table. False: there is no memory for it.
@@ -83,23 +78,17 @@ fn entry(fd: i32) -> Option<&'static AtomicU32> {
 #[inline(never)]
 #[unsafe(link_section = ".text.on_success")]
 extern "C" fn make_table() -> bool {
-    let made =
-        if process::phase() == Phase::Sandboxed { Err(libc::EPERM) } else { sys::map_private(size_of::<Marks>()) };
-    let Ok(fresh) = made else {
+    let made = process::phase() != Phase::Sandboxed && STATE.table.map().is_some();
+    if !made {
         STATE.has_no_memory.store(true, Relaxed);
-        return false;
-    };
-    if STATE.table.compare_exchange(core::ptr::null_mut(), fresh.cast(), AcqRel, Relaxed).is_err() {
-        // SAFETY: mapped above with this size; another thread was first, and nothing else has the address of this one.
-        unsafe { sys::unmap(fresh, size_of::<Marks>()) };
     }
-    true
+    made
 }
 
 /// The marks of a descriptor: 0 if nothing is known of it, [`HISTORY`] if nothing can be known.
 #[inline(always)]
 pub fn marks(fd: i32) -> u32 {
-    match table() {
+    match STATE.table.get() {
         Some(marks) => marks.get(fd as usize).map_or(HISTORY, |marks| marks.load(Relaxed)),
         None if (fd as usize) < NUMBERS && !STATE.has_no_memory.load(Relaxed) => 0,
         None => HISTORY,
@@ -121,7 +110,7 @@ pub extern "C" fn classify(fd: i32, kind: u32) {
 /// Adds marks; not in the child of a vfork(2), which has descriptors of its own in its parent's memory.
 #[inline(always)]
 pub fn add(fd: i32, marks: u32) {
-    if thread::is_in_vfork() || table().is_none() && !make_table() {
+    if thread::is_in_vfork() || STATE.table.get().is_none() && !make_table() {
         return;
     }
     let is_new = |known: u32| known & marks != marks || known & FLUSHING != 0 && marks & (HISTORY | SYNCED) != 0;
@@ -157,7 +146,7 @@ pub fn reach(fd: i32) {
 /// library's own, so a close(2) by the program must fail with EBADF.
 #[inline(always)]
 pub fn forget(fd: i32) -> bool {
-    let Some(table) = table() else { return false };
+    let Some(table) = STATE.table.get() else { return false };
     if (fd as u32 as usize) >= NUMBERS {
         unknown();
         return false;
@@ -309,7 +298,7 @@ pub extern "C" fn undo_take(fd: i32, marks: u32) {
 #[inline(always)]
 pub fn copy(from: i32, to: i32) {
     forget(to);
-    if from != to && table().is_some() && marks(from) != 0 {
+    if from != to && STATE.table.get().is_some() && marks(from) != 0 {
         share(from, to);
     }
 }
@@ -335,7 +324,7 @@ extern "C" fn share(from: i32, to: i32) {
 /// accept(2) has returned this descriptor: marks and counts it.
 #[inline(always)]
 pub fn accepted(fd: i32) {
-    match table() {
+    match STATE.table.get() {
         Some(table) if (fd as u32 as usize) < NUMBERS && table[fd as usize].load(Relaxed) == 0 => {
             table[fd as usize].store(CLIENT, Relaxed);
             page::add(&page::counters().clients, 1);
@@ -382,7 +371,8 @@ fn gauge(kind: u32) -> &'static AtomicU64 {
 
 /// The descriptors that have at least one of the marks in `mark`.
 pub fn marked(mark: u32) -> impl Iterator<Item = i32> {
-    let table = table().map_or(&[][..], |table| &table[..STATE.end.load(Relaxed).min(NUMBERS as u32) as usize]);
+    let table =
+        STATE.table.get().map_or(&[][..], |table| &table[..STATE.end.load(Relaxed).min(NUMBERS as u32) as usize]);
     (0..).zip(table).filter(move |(_, known)| known.load(Relaxed) & mark != 0).map(|(fd, _)| fd)
 }
 

@@ -149,13 +149,22 @@ unsafe extern "C" fn find_object(info: *mut libc::dl_phdr_info, _: usize, search
     if !object.holds(*address) {
         return 0;
     }
+    // SAFETY: within the callback.
+    *found = Some(unsafe { caller(info, &object) });
+    1
+}
+
+/// What is remembered of an object.
+///
+/// # Safety
+/// `info` is what dl_iterate_phdr(3) says of it, within its callback.
+unsafe fn caller(info: &libc::dl_phdr_info, object: &Object) -> Caller {
     let mut path = Text::new();
     if !info.dlpi_name.is_null() {
-        // SAFETY: a C string of the loader's.
+        // SAFETY: a C string of the loader's, which lives as long as the object.
         let _ = path.push(unsafe { CStr::from_ptr(info.dlpi_name) }.to_bytes());
     }
-    *found = Some(Caller { span: object.span(), path });
-    1
+    Caller { span: object.span(), path }
 }
 
 /// A look for objects that import certain functions.
@@ -262,12 +271,8 @@ unsafe extern "C" fn visit(info: *mut libc::dl_phdr_info, _: usize, look: *mut c
         search(look, object);
     }
     if object.holds(look.address) {
-        let mut path = Text::new();
-        if !info.dlpi_name.is_null() {
-            // SAFETY: the loader's path of the object, a C string that lives as long as the object.
-            let _ = path.push(unsafe { CStr::from_ptr(info.dlpi_name) }.to_bytes());
-        }
-        *look.caller = Some(Caller { span: object.span(), path });
+        // SAFETY: within the callback.
+        *look.caller = Some(unsafe { caller(info, &object) });
         return c_int::from(!look.search);
     }
     0

@@ -9,9 +9,10 @@ use tideover_contract::hash::fnv1a;
 use tideover_contract::settings::{Id, SECOND};
 
 use super::hold;
-use crate::os::chunks::{Chunks, PART, Zeroed};
+use crate::os::chunks::{Chunks, PART};
 use crate::os::lock::Lock;
 use crate::os::sys;
+use crate::os::table::Zeroed;
 use crate::state::page;
 use crate::state::settings::SETTINGS;
 

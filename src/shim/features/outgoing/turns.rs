@@ -4,7 +4,7 @@
 //! wrong. A socket is marked before its connect, so that a thread that is cancelled in it leaves nothing behind: the mark ends
 //! with the descriptor.
 
-use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering::*};
+use core::sync::atomic::{AtomicU64, Ordering::*};
 
 use tideover_contract::settings::{Id, SECOND};
 
@@ -12,6 +12,7 @@ use super::endpoint::Endpoint;
 use crate::engine::call::Lack;
 use crate::os::lock::Lock;
 use crate::os::sys;
+use crate::os::table::Table;
 use crate::state::descriptors::{self, NUMBERS, OUTGOING, SHARED};
 use crate::state::page;
 use crate::state::settings::SETTINGS;
@@ -28,38 +29,19 @@ const LOOK_INTERVAL: u64 = SECOND / 10;
 
 /// What is kept beside the marks.
 struct State {
-    /// The table, mapped with the first turn; until then NULL.
-    peers: AtomicPtr<Peers>,
+    /// The table, mapped with the first turn.
+    peers: Table<Peers>,
     /// When sockets that were closed unseen were looked for last, nanoseconds of CLOCK_MONOTONIC.
     looked_at: AtomicU64,
     /// By how much the number that readers see was wrong at that time.
     wrong_by: AtomicU64,
 }
 
-static STATE: State =
-    State { peers: AtomicPtr::new(core::ptr::null_mut()), looked_at: AtomicU64::new(0), wrong_by: AtomicU64::new(0) };
-
-/// The table, if there is one.
-fn peers() -> Option<&'static Peers> {
-    // SAFETY: NULL, or a mapping of this size that was zeroed, holds nothing but atomics and is never unmapped.
-    unsafe { STATE.peers.load(Acquire).as_ref() }
-}
-
-/// The table; None: it can't be mapped.
-fn peers_or_map() -> Option<&'static Peers> {
-    if peers().is_none() {
-        let fresh = sys::map_private(size_of::<Peers>()).ok()?;
-        if STATE.peers.compare_exchange(core::ptr::null_mut(), fresh.cast(), AcqRel, Relaxed).is_err() {
-            // SAFETY: mapped above with this size; another thread was first, and nobody knows of this one.
-            unsafe { sys::unmap(fresh, size_of::<Peers>()) };
-        }
-    }
-    peers()
-}
+static STATE: State = State { peers: Table::new(), looked_at: AtomicU64::new(0), wrong_by: AtomicU64::new(0) };
 
 /// The entry of a descriptor, or 0.
 fn peer(fd: i32) -> u64 {
-    peers().and_then(|peers| peers.get(fd as usize)).map_or(0, |peer| peer.load(Relaxed))
+    STATE.peers.get().and_then(|peers| peers.get(fd as usize)).map_or(0, |peer| peer.load(Relaxed))
 }
 
 /// Inode number of a descriptor's socket.
@@ -74,7 +56,7 @@ pub fn take(fd: i32, to: Endpoint) -> Option<Lack> {
         return None;
     }
     let own = socket(fd)?;
-    let word = peers_or_map()?.get(fd as usize)?;
+    let word = STATE.peers.map()?.get(fd as usize)?;
     let wanted = u64::from(own) << 32 | u64::from(to.bits());
     if descriptors::marks(fd) & OUTGOING != 0 && word.load(Relaxed) & !SETTLED == wanted {
         // It has its turn: the program asks how its connect went, or tries once more.
@@ -102,7 +84,7 @@ pub fn take(fd: i32, to: Endpoint) -> Option<Lack> {
 /// The connect of this socket has returned, and has not failed.
 pub fn settle(fd: i32) {
     if descriptors::marks(fd) & OUTGOING != 0
-        && let Some(word) = peers().and_then(|peers| peers.get(fd as usize))
+        && let Some(word) = STATE.peers.get().and_then(|peers| peers.get(fd as usize))
     {
         word.fetch_or(SETTLED, Relaxed);
     }
@@ -117,7 +99,7 @@ pub fn end(fd: i32) {
 
 /// `to` is a copy of `from`.
 pub fn copied(from: i32, to: i32) {
-    if let Some(copy) = peers().and_then(|peers| peers.get(to as usize)) {
+    if let Some(copy) = STATE.peers.get().and_then(|peers| peers.get(to as usize)) {
         copy.store(peer(from), Relaxed);
     }
 }

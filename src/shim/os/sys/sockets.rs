@@ -82,9 +82,7 @@ pub fn is_connection(fd: c_int) -> bool {
 /// Is this a TCP socket?
 pub fn is_tcp(fd: c_int) -> bool {
     const MPTCP: c_int = 262;
-    let (mut protocol, mut size) = (0 as c_int, size_of::<c_int>() as libc::socklen_t);
-    let asked = call!(SYS_getsockopt, fd, libc::SOL_SOCKET, libc::SO_PROTOCOL, &raw mut protocol, &raw mut size);
-    asked.is_ok() && (protocol == libc::IPPROTO_TCP || protocol == MPTCP)
+    matches!(socket_option(fd, libc::SO_PROTOCOL), Ok(libc::IPPROTO_TCP | MPTCP))
 }
 
 /// getsockopt(2) TCP_INFO.
@@ -222,8 +220,7 @@ pub fn disconnect(fd: c_int) {
     let nowhere = [0u8; 16];
     let _ = call!(SYS_connect, fd, nowhere.as_ptr(), nowhere.len());
     // Reading SO_ERROR clears it: else the program would find ECONNRESET there.
-    let (mut error, mut size) = (0 as c_int, size_of::<c_int>() as libc::socklen_t);
-    let _ = call!(SYS_getsockopt, fd, libc::SOL_SOCKET, libc::SO_ERROR, &raw mut error, &raw mut size);
+    let _ = socket_option(fd, libc::SO_ERROR);
 }
 
 /// The port that a TCP socket is bound to; 0 if it is bound to none.
