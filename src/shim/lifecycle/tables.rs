@@ -17,7 +17,6 @@ pub static HANDLERS: Handlers = Handlers {
     on_close_undone: &[(LISTENER | EPOLL, parking::close_undone)],
     on_copy: &[(OUTGOING, turns::copied)],
     on_new_descriptor: new_descriptor,
-    on_highest: limit_reached,
     on_near_limit: accept::prepare,
     on_lack: clients_come_after,
     on_page_made: logs::page_was_made,
@@ -36,15 +35,14 @@ extern "C" fn stream_closed() {
     pipe::changed();
 }
 
-/// Some descriptors have been made: the program may soon write to a log by stdio(3).
+/// The program may soon write to a log by stdio(3). With the highest number so far, raises the limit and warns as usage grows; near the
+/// limit, prepares for accept(2) without a descriptor.
 fn new_descriptor(fd: i32) {
     descriptors::reach(fd);
     stdio::install_if_wanted();
-}
-
-/// Raises the limit and warns as usage grows; near the limit, prepares for accept(2) without a descriptor.
-fn limit_reached(fd: i32) {
-    limit::reached(fd as u64 + 1);
+    if page::note_highest(fd) {
+        limit::reached(fd as u64 + 1);
+    }
 }
 
 fn clients_come_after() {

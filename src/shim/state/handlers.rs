@@ -18,8 +18,6 @@ pub struct Handlers {
     /// A descriptor was made whose number is higher than all before, or which is one of the first of this process. Called with the
     /// descriptor, also where the library may not act.
     pub on_new_descriptor: fn(i32),
-    /// A descriptor was made whose number is higher than all before, and the library may act. Called with the descriptor.
-    pub on_highest: fn(i32),
     /// Nine tenths of the descriptors that can be had are in use. Called before a message says so: other threads use up the rest while it
     /// is written.
     pub on_near_limit: fn(),
@@ -45,7 +43,6 @@ static NONE: Handlers = Handlers {
     on_close_undone: &[],
     on_copy: &[],
     on_new_descriptor: |_| {},
-    on_highest: |_| {},
     on_near_limit: || {},
     on_lack: || {},
     on_page_made: || {},

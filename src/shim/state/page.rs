@@ -129,7 +129,7 @@ pub fn closes_by_others() -> impl Iterator<Item = (usize, u64)> {
 #[inline(never)]
 #[unsafe(link_section = ".text.on_success")]
 extern "C" fn notable(fd: i32) {
-    barrier((), || note(fd));
+    barrier((), || (handlers().on_new_descriptor)(fd));
 }
 
 /// Is it too early for the file? Counts down in memory alone, where the child of a vfork(2) may count, too: the child of a server asks this
@@ -140,11 +140,13 @@ fn is_too_early(fd: i32) -> bool {
         && (counts_down(&STATE.retry_after) || (fd < MANY && counts_down(&STATE.free)))
 }
 
-fn note(fd: i32) {
-    (handlers().on_new_descriptor)(fd);
+/// A descriptor was made whose number is higher than all before, or which is one of the first of this process: makes the file when it is
+/// time. True: it is the highest, and the library may act.
+#[inline(always)]
+pub fn note_highest(fd: i32) -> bool {
     let acts = matches!(process::phase(), Phase::Active | Phase::Exiting);
     if !acts || is_too_early(fd) || !process::may_act() {
-        return;
+        return false;
     }
     if STATE.notable.load(Relaxed) == i32::MIN {
         move_to_file();
@@ -154,7 +156,7 @@ fn note(fd: i32) {
         .notable
         .fetch_update(Relaxed, Relaxed, |highest| (highest != i32::MIN).then(|| highest.max(fd.saturating_add(1))));
     counters().high_water.fetch_max(fd as u64 + 1, Relaxed);
-    (handlers().on_highest)(fd);
+    true
 }
 
 /// At load: with TIDEOVER_PAGE=0 no file is ever made.

@@ -138,10 +138,16 @@ fn set(limit: rlimit, next: u64) -> u64 {
 /// opens inside libc (dlopen, getaddrinfo, iconv_open) can't be intercepted and would fail; warns at TIDEOVER_FD_WARN and
 /// TIDEOVER_FD_CRITICAL. When nine tenths of the [`ceiling`] are in use, `on_near_limit` of [`handlers`] is called, before a message is
 /// written: other threads use up the rest meanwhile.
+#[inline(always)]
 pub fn reached(number: u64) {
-    if number < STATE.look_at.load(Relaxed) {
-        return;
+    if number >= STATE.look_at.load(Relaxed) {
+        look(number);
     }
+}
+
+#[cold]
+#[inline(never)]
+fn look(number: u64) {
     let Some(mut limit) = read() else { return };
     let used = usage::used(limit.rlim_cur);
     if used.saturating_mul(10) >= limit.rlim_cur.saturating_mul(9) && raise_once() > 0 {
