@@ -16,7 +16,7 @@
 //! backslash; a value goes over one line. What else TOML has is refused with its line.
 
 use crate::glob;
-use crate::settings::{MAX_TEXT, by_name};
+use crate::settings::{MAX_TEXT, by_key};
 
 /// Longest file that is read, in bytes.
 pub const MAX: usize = 64 << 10;
@@ -60,9 +60,14 @@ impl<'a> Entry<'a> {
         self.program.is_none_or(|pattern| glob::matches(pattern, program))
     }
 
+    /// Is it for `tideover watch` and not for the library? Such keys begin with `alert_`.
+    pub fn is_for_readers(&self) -> bool {
+        self.key.starts_with(b"alert_") || self.key.starts_with(b"alert-")
+    }
+
     /// Index in [`crate::settings::SETTINGS`] of its setting; None if there is none of this name.
     pub fn setting(&self) -> Option<usize> {
-        core::str::from_utf8(self.key).ok().and_then(by_name)
+        by_key(self.key)
     }
 }
 
@@ -94,6 +99,25 @@ impl<'a> Value<'a> {
             text.iter().try_for_each(|byte| put(*byte))?;
         }
         room.get(..used)
+    }
+}
+
+/// Why a file is not used, with what helps, or None: of `mode` (stat(2)), that belongs to user `owner` and has `size` bytes, by a process of
+/// user `me`. Others than root and that user must not be able to say what programs of this user are to do.
+pub fn unusable(mode: u32, owner: u32, size: u64, me: u32) -> Option<&'static str> {
+    /// S_IFMT and S_IFREG of stat(2).
+    const KIND: u32 = 0o170_000;
+    const REGULAR: u32 = 0o100_000;
+    if mode & KIND != REGULAR {
+        Some("it is not a regular file; TIDEOVER_CONFIG names one")
+    } else if owner != 0 && owner != me {
+        Some("it belongs to another user than root or the one of this process; chown root")
+    } else if mode & 0o022 != 0 {
+        Some("its group or others may write to it; chmod go-w")
+    } else if size > MAX as u64 {
+        Some("it is longer than 64 KiB; shorten it")
+    } else {
+        None
     }
 }
 

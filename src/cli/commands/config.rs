@@ -41,11 +41,9 @@ pub fn command() -> Command {
                 .action(ArgAction::SetTrue)
                 .conflicts_with_all(["pid", "verbose"])
                 .help("Check the policy file: TIDEOVER_CONFIG, else /etc/tideover.toml"),
-            Arg::new("program")
-                .long("program")
-                .value_name("NAME")
-                .requires("check")
-                .help("With --check, show what the policy gives a program of this name, and by which line"),
+            Arg::new("program").long("program").value_name("NAME").conflicts_with("pid").help(
+                "What a program of this name gets; with --check, what the policy file gives it, and by which line",
+            ),
             json_flag(),
             page_dir_flag(),
         ])
@@ -74,7 +72,8 @@ pub fn run(matches: &ArgMatches) -> Result<(), Failure> {
             print(&format!("{} (process {pid})\n\n{}{sink}", safe(view.program()), text(&settings, matches)))
         };
     }
-    let settings = effective::from_environment(|name| std::env::var_os(name));
+    let program = matches.get_one::<String>("program").map(String::as_bytes);
+    let settings = effective::from_environment(|name| std::env::var_os(name), policy::present().as_ref(), program);
     let unknown_variables = effective::unknown_variables(std::env::vars_os().map(|(name, _)| name));
     if json {
         let unknown: Vec<&String> = unknown_variables.iter().map(|(name, _)| name).collect();

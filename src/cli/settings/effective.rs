@@ -4,6 +4,7 @@
 use crate::processes::process::Environment;
 use crate::settings::origin_variable;
 use crate::settings::overrides::OverrideSource;
+use crate::settings::policy::{self, Given, Policy};
 use crate::settings::suggest::nearest;
 use crate::show::output::safe;
 use serde_json::{Value, json};
@@ -25,6 +26,10 @@ pub enum ValueSource {
     File(Option<String>),
     /// The environment holds a value that is refused ([`Effective::refusal`]); with that value if it is known.
     Refused(Option<String>),
+    /// The policy file: its path and the line, if that is known still.
+    Policy(Option<(String, u32)>),
+    /// The policy file holds a value that is refused: its path, the line and the value, if they are known still.
+    PolicyRefused(Option<(String, u32, String)>),
     /// The process's library is older than this setting, and does not know it.
     Unknown,
 }
@@ -40,12 +45,23 @@ pub struct Effective {
     pub from: ValueSource,
 }
 
-/// The settings of a program that is started with this environment.
-pub fn from_environment(get: impl Fn(&str) -> Option<OsString>) -> Vec<Effective> {
+/// The settings of a program of this name that is started with this environment and this policy; without a name, of any program.
+pub fn from_environment(
+    get: impl Fn(&str) -> Option<OsString>,
+    policy: Option<&Policy>,
+    program: Option<&[u8]>,
+) -> Vec<Effective> {
     let origin = get(origin_variable::VARIABLE);
     let effective = |(index, setting): (usize, &tideover_contract::settings::Setting)| {
         let Some(given) = get(setting.env) else {
-            return shown(index, None, default_value(index), ValueSource::Default);
+            return match policy.and_then(|policy| Some((policy, policy.find(index, program)?))) {
+                None => shown(index, None, default_value(index), ValueSource::Default),
+                Some((policy, (given, true))) => {
+                    let value = parse(&setting.kind, given.value.as_bytes()).unwrap_or(0);
+                    by_policy(policy, given, value)
+                }
+                Some((policy, (given, false))) => refused_by_policy(policy, given, default_value(index)),
+            };
         };
         match parse(&setting.kind, given.as_bytes()) {
             Some(value) => shown(index, Some(&given), value, source(origin.as_deref(), setting.name)),
@@ -53,21 +69,26 @@ pub fn from_environment(get: impl Fn(&str) -> Option<OsString>) -> Vec<Effective
         }
     };
     let mut all: Vec<Effective> = SETTINGS.iter().enumerate().map(effective).collect();
-    if matches!(all[Id::LogsExcept as usize].from, ValueSource::Refused(_)) {
+    if matches!(all[Id::LogsExcept as usize].from, ValueSource::Refused(_) | ValueSource::PolicyRefused(_)) {
         all[Id::Fallback as usize].value = Shown(&Kind::Sink, sink::OFF).to_string();
     }
     all
 }
 
 /// The settings of a guarded process: from its page, and texts, which a page can't hold, from the environment that it was
-/// started with.
+/// started with, or the policy file that it has read.
 pub fn from_page(page: View, environment: Option<&Environment>) -> Vec<Effective> {
     let get = |name: &str| environment.and_then(|environment| environment.get(name));
     if page.version().is_empty() {
-        // The process has counted nothing yet, so its page has no content. Its settings are those of its environment.
-        return from_environment(get);
+        // The process has counted nothing yet, so its page has no content. Its settings are those of its environment and of the file.
+        let named = get(policy::VARIABLE).filter(|path| !path.is_empty());
+        let policy =
+            policy::read(named.as_ref().map_or(tideover_contract::policy::PATH.as_ref(), |path| path.as_ref()));
+        return from_environment(get, policy.ok().as_ref(), Some(page.program()));
     }
     let origin = get(origin_variable::VARIABLE);
+    let policy = (page.policy() != 0).then(|| policy::of_process(page, get(policy::VARIABLE).as_deref())).flatten();
+    let line = |index| policy.as_ref().and_then(|policy| Some((policy, policy.find(index, Some(page.program()))?.0)));
     let effective = |(index, setting): (usize, &tideover_contract::settings::Setting)| {
         let given = get(setting.env);
         match page.setting(index) {
@@ -79,9 +100,27 @@ pub fn from_page(page: View, environment: Option<&Environment>) -> Vec<Effective
             Some((value, Source::Refused)) => {
                 shown(index, None, value, ValueSource::Refused(given.map(|given| safe(given.as_bytes()))))
             }
+            Some((value, Source::Policy)) => line(index).map_or_else(
+                || shown(index, None, value, ValueSource::Policy(None)),
+                |(policy, given)| by_policy(policy, given, value),
+            ),
+            Some((value, Source::PolicyRefused)) => line(index).map_or_else(
+                || shown(index, None, value, ValueSource::PolicyRefused(None)),
+                |(policy, given)| refused_by_policy(policy, given, value),
+            ),
         }
     };
     SETTINGS.iter().enumerate().map(effective).collect()
+}
+
+fn by_policy(policy: &Policy, given: &Given, value: u64) -> Effective {
+    let from = ValueSource::Policy(Some((policy.path.clone(), given.line)));
+    shown(given.index, Some(OsStr::new(&given.value)), value, from)
+}
+
+fn refused_by_policy(policy: &Policy, given: &Given, value: u64) -> Effective {
+    let from = ValueSource::PolicyRefused(Some((policy.path.clone(), given.line, safe(given.value.as_bytes()))));
+    shown(given.index, None, value, from)
 }
 
 fn source(origin: Option<&OsStr>, name: &str) -> ValueSource {
@@ -135,6 +174,15 @@ impl Effective {
         match &self.from {
             ValueSource::File(Some(path)) => value["file"] = json!(path),
             ValueSource::Refused(Some(text)) => value["refused"] = json!(text),
+            ValueSource::Policy(Some((path, line))) => {
+                value["file"] = json!(path);
+                value["line"] = json!(line);
+            }
+            ValueSource::PolicyRefused(Some((path, line, text))) => {
+                value["file"] = json!(path);
+                value["line"] = json!(line);
+                value["refused"] = json!(text);
+            }
             _ => {}
         }
         value
@@ -146,7 +194,8 @@ impl Effective {
             ValueSource::Environment => "environment",
             ValueSource::Flag => "flag",
             ValueSource::File(_) => "file",
-            ValueSource::Refused(_) => "refused",
+            ValueSource::Policy(_) => "policy",
+            ValueSource::Refused(_) | ValueSource::PolicyRefused(_) => "refused",
             ValueSource::Unknown => "unknown",
         }
     }
@@ -156,6 +205,9 @@ impl Effective {
         match &self.from {
             ValueSource::Flag => "flag of tideover run".to_string(),
             ValueSource::File(Some(path)) => format!("file {}", safe(path.as_bytes())),
+            ValueSource::Policy(Some((path, line))) => format!("{} line {line}", safe(path.as_bytes())),
+            ValueSource::Policy(None) => "policy file, which has changed since".to_string(),
+            ValueSource::PolicyRefused(_) => "default: the policy file's value is refused".to_string(),
             ValueSource::Refused(_) => "default: the variable is refused".to_string(),
             ValueSource::Unknown => "not known to its library".to_string(),
             _ => self.source().to_string(),
@@ -164,11 +216,19 @@ impl Effective {
 
     /// Explains why a variable is refused, and says what is done instead; None if it is not.
     pub fn refusal(&self) -> Option<String> {
-        let ValueSource::Refused(text) = &self.from else { return None };
         let setting = &SETTINGS[self.index];
-        let text = text.as_ref().map_or_else(String::new, |text| format!("={text:?}"));
+        let given = match &self.from {
+            ValueSource::Refused(text) => {
+                format!("{}{}", setting.env, text.as_ref().map_or_else(String::new, |text| format!("={text:?}")))
+            }
+            ValueSource::PolicyRefused(Some((path, line, text))) => {
+                format!("{} line {line}: {} = {text:?}", safe(path.as_bytes()), setting.name)
+            }
+            ValueSource::PolicyRefused(None) => format!("the policy file's {}", setting.name),
+            _ => return None,
+        };
         let instead = if self.index == Id::LogsExcept as usize { "no log is diverted" } else { "the default is used" };
-        Some(format!("{}{text} is refused: it takes {}; {instead}", setting.env, setting.kind))
+        Some(format!("{given} is refused: it takes {}; {instead}", setting.kind))
     }
 }
 
@@ -185,13 +245,17 @@ mod tests {
 
     #[test]
     fn a_new_programs_settings_come_from_defaults_and_environment() {
-        let all = from_environment(|name| match name {
-            "TIDEOVER_MAX_RETRIES" => Some("9".into()),
-            "TIDEOVER_RAISE" => Some("sometimes".into()),
-            "TIDEOVER_ONLY" => Some("nginx,redis-*".into()),
-            "TIDEOVER_ORIGIN" => Some("max_retries=flag,only=file,config=/etc/t.toml".into()),
-            _ => None,
-        });
+        let all = from_environment(
+            |name| match name {
+                "TIDEOVER_MAX_RETRIES" => Some("9".into()),
+                "TIDEOVER_RAISE" => Some("sometimes".into()),
+                "TIDEOVER_ONLY" => Some("nginx,redis-*".into()),
+                "TIDEOVER_ORIGIN" => Some("max_retries=flag,only=file,config=/etc/t.toml".into()),
+                _ => None,
+            },
+            None,
+            None,
+        );
         assert_eq!(find(&all, Id::MaxRetries), ("9", &ValueSource::Flag));
         assert_eq!(find(&all, Id::Only), ("nginx,redis-*", &ValueSource::File(Some("/etc/t.toml".into()))));
         assert_eq!(find(&all, Id::Raise), ("auto", &ValueSource::Refused(Some("sometimes".into()))));
@@ -216,14 +280,14 @@ mod tests {
 
     #[test]
     fn exceptions_that_make_no_sense_divert_nothing() {
-        let all = from_environment(|name| (name == "TIDEOVER_LOGS_EXCEPT").then(|| "[x".into()));
+        let all = from_environment(|name| (name == "TIDEOVER_LOGS_EXCEPT").then(|| "[x".into()), None, None);
         assert_eq!(find(&all, Id::Fallback), ("off", &ValueSource::Default));
         assert!(all[Id::LogsExcept as usize].refusal().unwrap().ends_with("; no log is diverted"));
     }
 
     #[test]
     fn an_empty_folder_is_the_default() {
-        let all = from_environment(|name| (name == "TIDEOVER_PAGE_DIR").then(OsString::new));
+        let all = from_environment(|name| (name == "TIDEOVER_PAGE_DIR").then(OsString::new), None, None);
         assert_eq!(find(&all, Id::PageDir), ("/dev/shm", &ValueSource::Environment));
     }
 

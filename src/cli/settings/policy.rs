@@ -10,8 +10,11 @@ use std::fs::Metadata;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use tideover_contract::policy::{MAX, PATH, entries};
-use tideover_contract::settings::{MAX_TEXT, SETTINGS};
+use tideover_contract::glob;
+use tideover_contract::hash::fnv1a;
+use tideover_contract::page::View;
+use tideover_contract::policy::{PATH, entries, unusable};
+use tideover_contract::settings::{MAX_PATH, MAX_TEXT, SETTINGS};
 
 /// The variable that names another file.
 pub const VARIABLE: &str = "TIDEOVER_CONFIG";
@@ -34,8 +37,32 @@ pub struct Given {
 pub struct Policy {
     /// What it gives, in its order: of what is for a program, the last counts.
     pub given: Vec<Given>,
+    /// Settings with a value that they do not take, as `given`.
+    pub refused: Vec<Given>,
     /// Mistakes, each with the place and what helps.
     pub mistakes: Vec<String>,
+    /// Path of the file.
+    pub path: String,
+    /// Hash of what stands in it, as the library notes it in the page.
+    pub hash: u64,
+}
+
+impl Policy {
+    /// The line that counts for a setting in a program of this name, and whether its value is taken. Without a name: of those lines that
+    /// are for all programs.
+    pub fn find(&self, index: usize, program: Option<&[u8]>) -> Option<(&Given, bool)> {
+        let is_for = |given: &&Given| {
+            given.index == index
+                && given
+                    .program
+                    .as_ref()
+                    .is_none_or(|pattern| program.is_some_and(|program| glob::matches(pattern.as_bytes(), program)))
+        };
+        let last = |list: &'_ [Given]| list.iter().rev().find(is_for).map(|given| given.line);
+        let (taken, refused) = (last(&self.given), last(&self.refused));
+        let list = if taken >= refused { &self.given } else { &self.refused };
+        list.iter().rev().find(is_for).map(|given| (given, taken >= refused))
+    }
 }
 
 /// Path of the file: TIDEOVER_CONFIG, else /etc/tideover.toml.
@@ -44,34 +71,45 @@ pub fn path() -> PathBuf {
     named.map_or_else(|| PathBuf::from(PATH), PathBuf::from)
 }
 
+/// The policy that a program started now by this user gets; None if there is no file, or it is not used ([`read`] says why).
+pub fn present() -> Option<Policy> {
+    read(&path()).ok()
+}
+
+/// The policy whose values a process has, by its page and the path that its TIDEOVER_CONFIG names; None if there is no such file any more,
+/// or another content by now.
+pub fn of_process(page: View, named: Option<&OsStr>) -> Option<Policy> {
+    let path = named.filter(|path| !path.is_empty()).map_or(Path::new(PATH), Path::new);
+    let inside = PathBuf::from(format!("/proc/{}/root", page.pid())).join(path.strip_prefix("/").unwrap_or(path));
+    let read = |from: &Path| {
+        let metadata = from.metadata().ok()?;
+        unbelievable(&metadata, page.uid()).is_none().then(|| std::fs::read(from).ok())?
+    };
+    let bytes = read(&inside).or_else(|| read(path))?;
+    Some(parse(&bytes, &path.display().to_string())).filter(|policy| policy.hash == page.policy())
+}
+
 /// Reads a file. A failure if there is none, or it is not to be believed, in which case the library ignores it, too.
 pub fn read(path: &Path) -> Result<Policy, Failure> {
     let failed = |why: &str| Failure::failed(format!("cannot use the policy in {}: {why}", path.display()));
+    if !path.is_absolute() || path.as_os_str().len() > MAX_PATH {
+        return Err(failed(&format!("{VARIABLE} takes an absolute path of at most {MAX_PATH} bytes")));
+    }
     let metadata = path.metadata().map_err(|error| failed(&cause(&error)))?;
     if let Some(why) = unbelievable(&metadata, geteuid().as_raw()) {
-        return Err(failed(&why));
+        return Err(failed(why));
     }
     let bytes = std::fs::read(path).map_err(|error| failed(&cause(&error)))?;
     Ok(parse(&bytes, &path.display().to_string()))
 }
 
-/// Why a file is not believed: others than root and this user could write what programs of this user are to do.
-fn unbelievable(file: &Metadata, me: u32) -> Option<String> {
-    if !file.is_file() {
-        Some("it is not a regular file".to_string())
-    } else if file.uid() != 0 && file.uid() != me {
-        Some(format!("it belongs to user {}; chown root", file.uid()))
-    } else if file.mode() & 0o022 != 0 {
-        Some("its group or others may write to it; chmod go-w".to_string())
-    } else if file.size() > MAX as u64 {
-        Some(format!("it is longer than {} KiB", MAX >> 10))
-    } else {
-        None
-    }
+/// Why a file is not used by a process of user `me`; the library has this from the contract, too.
+fn unbelievable(file: &Metadata, me: u32) -> Option<&'static str> {
+    unusable(file.mode(), file.uid(), file.size(), me)
 }
 
 fn parse(bytes: &[u8], path: &str) -> Policy {
-    let mut policy = Policy::default();
+    let mut policy = Policy { path: path.to_string(), hash: fnv1a(bytes).max(1), ..Policy::default() };
     for entry in entries(bytes) {
         let entry = match entry {
             Ok(entry) => entry,
@@ -94,14 +132,18 @@ fn parse(bytes: &[u8], path: &str) -> Policy {
             policy.mistakes.push(format!("{path} line {}: {key} takes a list of texts without commas", entry.line));
             continue;
         };
+        let given = Given {
+            index,
+            value: String::from_utf8_lossy(value).into_owned(),
+            program: entry.program.map(|pattern| String::from_utf8_lossy(pattern).into_owned()),
+            line: entry.line,
+        };
         match check(index, OsStr::from_bytes(value), &format!("{path} line {}: {key}", entry.line)) {
-            Err(failure) => policy.mistakes.push(failure.text),
-            Ok(()) => policy.given.push(Given {
-                index,
-                value: String::from_utf8_lossy(value).into_owned(),
-                program: entry.program.map(|pattern| String::from_utf8_lossy(pattern).into_owned()),
-                line: entry.line,
-            }),
+            Err(failure) => {
+                policy.mistakes.push(failure.text);
+                policy.refused.push(given);
+            }
+            Ok(()) => policy.given.push(given),
         }
     }
     policy
@@ -147,7 +189,7 @@ mod tests {
         let stranger = unbelievable(&path.metadata().unwrap(), geteuid().as_raw() + 1);
         assert_eq!(stranger.is_none(), geteuid().is_root());
         assert!(read(folder.path()).unwrap_err().text.contains("not a regular file"));
-        std::fs::write(&path, "#".repeat(MAX + 1)).unwrap();
+        std::fs::write(&path, "#".repeat(tideover_contract::policy::MAX + 1)).unwrap();
         assert!(read(&path).unwrap_err().text.contains("longer than 64 KiB"));
     }
 }

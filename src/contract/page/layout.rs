@@ -162,7 +162,9 @@ pub struct Page {
     /// How many descriptors the process can have: the soft limit up to which the library would raise it now, after all that it
     /// has learned of the program. 0: the library has not said so yet, and a reader works it out ([`crate::select`]).
     pub obtainable: AtomicU64,
-    rest: [AtomicU64; 12],
+    /// The hash ([`crate::hash`]) of the policy file whose values are in effect; 0: there was none.
+    pub policy: AtomicU64,
+    rest: [AtomicU64; 11],
 }
 
 const _: () = {
@@ -181,7 +183,7 @@ macro_rules! fields {
 
 /// Name and offset in bytes of each field of the page, for the check of include/tideover.h.
 pub const FIELDS: &[(&str, usize)] = fields!(magic layout size pid state started_boot_ns started_ns uid version program
-    counters shards settings sources settings_count last_event events refusals collectors skips control obeyed obtainable);
+    counters shards settings sources settings_count last_event events refusals collectors skips control obeyed obtainable policy);
 
 /// Name and offset in bytes of each field of an event, for the check of include/tideover.h.
 pub const EVENT_FIELDS: &[(&str, usize)] = &[
@@ -244,7 +246,8 @@ impl Page {
             control: AtomicU32::new(0),
             obeyed: AtomicU32::new(0),
             obtainable: AtomicU64::new(0),
-            rest: [const { AtomicU64::new(0) }; 12],
+            policy: AtomicU64::new(0),
+            rest: [const { AtomicU64::new(0) }; 11],
         }
     }
 }

@@ -137,6 +137,11 @@ impl<'a> View<'a> {
         (self.u32_at(offset_of!(Page, control)), self.u32_at(offset_of!(Page, obeyed)))
     }
 
+    /// The hash of the policy file whose values are in effect; 0: there was none.
+    pub fn policy(self) -> u64 {
+        self.u64_at(offset_of!(Page, policy))
+    }
+
     /// Value of a counter, by index in [`COUNTERS`].
     pub fn counter(self, index: usize) -> u64 {
         self.u64_at(offset_of!(Page, counters) + index.min(COUNTERS.len() - 1) * 8)

@@ -154,6 +154,10 @@ pub enum Source {
     Environment = 1,
     /// The environment held a value that was refused.
     Refused = 2,
+    /// The policy file of the machine.
+    Policy = 3,
+    /// The policy file held a value that was refused.
+    PolicyRefused = 4,
 }
 
 impl Source {
@@ -162,6 +166,8 @@ impl Source {
         match byte {
             1 => Source::Environment,
             2 => Source::Refused,
+            3 => Source::Policy,
+            4 => Source::PolicyRefused,
             _ => Source::Default,
         }
     }
@@ -171,6 +177,23 @@ impl Source {
 pub fn by_env(name: &[u8]) -> Option<usize> {
     ROWS.iter().position(|row| row.env.as_bytes() == name)
 }
+
+/// Index in [`SETTINGS`] of the setting with this key, `max_retries` or `max-retries`, as [`by_name`], by the variables' names alone:
+/// the library has no other names.
+pub fn by_key(key: &[u8]) -> Option<usize> {
+    let letter = |byte: &u8| match byte {
+        b'-' => b'_',
+        b'A'..=b'Z' => 0,
+        other => other.to_ascii_uppercase(),
+    };
+    let is_it = |row: &Row| {
+        row.env.as_bytes().get(PREFIX.len()..).is_some_and(|env| env.iter().copied().eq(key.iter().map(letter)))
+    };
+    ROWS.iter().position(is_it)
+}
+
+/// With what the names of all variables begin.
+pub const PREFIX: &str = "TIDEOVER_";
 
 /// Index in [`SETTINGS`] of the setting with this TOML key or flag: `max_retries`, or `max-retries` without the leading dashes.
 pub fn by_name(name: &str) -> Option<usize> {

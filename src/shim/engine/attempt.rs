@@ -25,7 +25,7 @@ use crate::os::barrier::barrier;
 use crate::os::sys;
 use crate::state::events::{self, Event};
 use crate::state::process::{self, Phase};
-use crate::state::{page, thread};
+use crate::state::{control, page, thread};
 
 /// How often something is freed for one call, before it waits. If the call still fails, other threads take what is freed.
 const MAX_RECLAIMS: u32 = 16;
@@ -225,6 +225,10 @@ impl Attempt {
 
     /// As [`Attempt::next_move`]. Err: the call fails, with this outcome.
     fn next(&mut self) -> Result<Move, Outcome> {
+        control::look();
+        if control::is_off() {
+            return Err(Outcome::GaveUp);
+        }
         if self.reached_other_limit()? {
             return Ok(Move::Try);
         }

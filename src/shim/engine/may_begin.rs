@@ -7,7 +7,7 @@ use core::ffi::c_int;
 use crate::engine::call::Lack;
 use crate::engine::reclaim;
 use crate::state::process::{self, Phase};
-use crate::state::{page, thread};
+use crate::state::{control, page, thread};
 
 /// May anything be done for a call that lacks something? Counts the failure.
 pub fn may_begin(lack: Lack, errno: c_int, stack_pointer: usize) -> bool {
@@ -20,6 +20,11 @@ pub fn may_begin(lack: Lack, errno: c_int, stack_pointer: usize) -> bool {
         return false;
     }
     page::ensure();
+    control::look();
+    if control::is_off() {
+        page::add(&page::counters().bypassed, 1);
+        return false;
+    }
     let counters = page::counters();
     if reclaim::is_reclaiming(stack_pointer) {
         page::add(&counters.bypassed, 1);

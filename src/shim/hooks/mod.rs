@@ -114,7 +114,7 @@ pub extern "C" fn resolve_all() {
     #[unsafe(link_section = ".tables")]
     static DONE: AtomicBool = AtomicBool::new(false);
     barrier((), || {
-        if !process::may_act() || DONE.swap(true, Relaxed) {
+        if !process::may_note() || DONE.swap(true, Relaxed) {
             return;
         }
         // The compiler reports a family that is missing here: its `resolve` would be unused. (A table of functions instead would be

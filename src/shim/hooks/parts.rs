@@ -9,6 +9,7 @@ use crate::features::accept::upkeep;
 use crate::os::barrier::barrier;
 use crate::os::cancel::test_cancel;
 use crate::os::sys;
+use crate::state::control;
 use crate::state::process::{self, Phase};
 
 /// Waits by several calls of `wait`, which is told for how many nanoseconds and with which signal mask: while a listener is parked, no
@@ -49,13 +50,19 @@ pub fn in_parts(
 
 /// May the library make system calls here? Not in the child of a vfork(2), and not in a program with a seccomp filter.
 extern "C" fn may_look() -> bool {
-    barrier(false, process::may_act)
+    barrier(false, process::may_note)
 }
 
 /// Puts parked listeners back if that is due. Returns for how many nanoseconds the wait may last until the next look.
 extern "C" fn look_after_listeners() -> u64 {
     // Another thread may have installed a seccomp filter for all of them since.
-    barrier(u64::MAX, || if process::phase() == Phase::Sandboxed { None } else { upkeep::look() }.unwrap_or(u64::MAX))
+    barrier(u64::MAX, || {
+        if process::phase() == Phase::Sandboxed {
+            return u64::MAX;
+        }
+        control::look();
+        if control::is_off() { u64::MAX } else { upkeep::look().unwrap_or(u64::MAX) }
+    })
 }
 
 /// Nanoseconds as the program's kind of time.

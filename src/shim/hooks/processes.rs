@@ -114,7 +114,7 @@ unsafe fn spawning(call: impl Fn() -> Call, mut real: impl FnMut() -> c_int, pid
 
 extern "C" fn spawned(pid: pid_t) {
     barrier((), || {
-        if process::may_act() {
+        if process::may_note() {
             limit_for_exec::set_in_child(pid);
         }
     });
@@ -136,7 +136,7 @@ extern "C" fn lower_for_child() -> Option<rlimit> {
     barrier(None, || {
         let original = limit::original()?;
         let spare = || usage::used(page::counters().soft_limit.load(Relaxed)) + SPAWN_NEEDS <= original;
-        if process::may_act() && thread::count() <= 1 && spare() { limit_for_exec::set() } else { None }
+        if process::may_note() && thread::count() <= 1 && spare() { limit_for_exec::set() } else { None }
     })
 }
 
@@ -199,7 +199,7 @@ pub(super) fn before_leaving() {
 #[inline(never)]
 extern "C" fn end_of_logs() {
     barrier((), || {
-        if process::may_act() {
+        if process::may_note() {
             logs::ending();
         }
     });

@@ -14,7 +14,7 @@ use crate::state::thread;
 #[inline(never)]
 pub extern "C" fn before() {
     barrier((), || {
-        if process::may_act() {
+        if process::may_note() {
             parking::put_back();
             reserve::release_for_good();
         }

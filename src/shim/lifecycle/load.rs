@@ -3,15 +3,15 @@
 use core::ffi::{c_char, c_int};
 use core::mem::transmute;
 
-use tideover_contract::glob;
 use tideover_contract::settings::Id;
 
 use super::tables;
 use crate::arch::weak;
 use crate::os::barrier::barrier;
+use crate::state::environment::variable;
 use crate::state::handlers;
 use crate::state::process::{self, Phase};
-use crate::state::settings::{SETTINGS, variable};
+use crate::state::settings::SETTINGS;
 use crate::state::{page, report, streams};
 
 unsafe extern "C" {
@@ -38,12 +38,11 @@ extern "C" fn load() {
 fn begin() {
     // SAFETY: getauxval(3) only reads what the kernel has passed to the process.
     let trusted = unsafe { libc::getauxval(libc::AT_SECURE) } == 0;
+    let name = process::program();
     // SAFETY: until this constructor has set the phase, no hook uses the settings, and the program has no other thread yet. `environ` is
     // libc's array of the environment; what `read` holds of it is used in this function only, in which no code of the program runs.
-    let read = unsafe { SETTINGS.read(environ, trusted) };
-    let name = process::program();
-    let is_meant = (read.only.trim_ascii().is_empty() || glob::any(read.only, name)) && !glob::any(read.except, name);
-    if SETTINGS.flag(Id::Disable) || !is_meant || is_second_copy() {
+    let read = unsafe { SETTINGS.read(environ, trusted, name) };
+    if SETTINGS.flag(Id::Disable) || !read.is_meant || is_second_copy() {
         process::set_phase(Phase::Dormant);
         return page::ignore();
     }
@@ -62,6 +61,7 @@ fn begin() {
     report::start();
     #[cfg(not(test))]
     crate::os::barrier::start();
+    SETTINGS.are_read();
     read.complain();
     handlers::set(&tables::HANDLERS);
     at_fork(before_fork, forked);
@@ -103,7 +103,7 @@ fn at_fork(before: extern "C" fn(), child: extern "C" fn()) {
 #[unsafe(link_section = ".text.at_load")]
 extern "C" fn unload() {
     barrier((), || {
-        if process::may_act() {
+        if process::may_note() {
             process::set_phase(Phase::Exiting);
             crate::features::logs::ending();
             page::retire();

@@ -9,7 +9,7 @@ use crate::features::logs::{self, copies, pipe, stdio};
 use crate::features::outgoing::{self, turns};
 use crate::state::descriptors::{EPOLL, LISTENER, OUTGOING, PIPE};
 use crate::state::handlers::Handlers;
-use crate::state::{descriptors, page, process, reconcile, thread};
+use crate::state::{control, descriptors, page, process, reconcile, thread};
 
 /// The functions of upper layers that lower ones call.
 pub static HANDLERS: Handlers = Handlers {
@@ -21,11 +21,30 @@ pub static HANDLERS: Handlers = Handlers {
     on_lack: clients_come_after,
     on_page_made: logs::page_was_made,
     on_unseen_close: reconcile::reconcile_now_and_then,
+    on_told: told,
     is_own_copy: copies::is_ours,
     on_stream_closed: stream_closed,
     awaits_closes: accept::awaits_closes,
     on_awaited_close: accept::closed,
 };
+
+/// `tideover control` has told the library something: what it has begun is ended, or begun anew by the present settings.
+fn told(is_off: bool) {
+    if is_off {
+        parking::put_back();
+        parking::put_back_inherited();
+        reserve::release_for_good();
+        wait::wake_all();
+    } else {
+        outgoing::start();
+        limit::look_again();
+        #[cfg(not(test))]
+        if accept::must_ask() {
+            crate::hooks::sockets::ask_before_accept();
+        }
+    }
+    logs::told(is_off);
+}
 
 fn pipe_changes(_: i32, _: u32) {
     pipe::changes();
@@ -64,6 +83,7 @@ pub fn before_fork() {
 #[inline(always)]
 pub fn on_fork() {
     process::forked();
+    control::forked();
     thread::forked();
     reclaim::forked();
     reserve::forked();

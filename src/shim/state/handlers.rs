@@ -25,6 +25,8 @@ pub struct Handlers {
     pub on_lack: fn(),
     /// The file of the page was made, which happens once, and not in programs that end soon.
     pub on_page_made: fn(),
+    /// `tideover control` has told the library something. Called with whether it is off now.
+    pub on_told: fn(bool),
     /// Is this descriptor a copy that the library made for itself?
     pub is_own_copy: fn(i32) -> bool,
     /// A socket turns out to have been closed where no hook could see it.
@@ -46,6 +48,7 @@ static NONE: Handlers = Handlers {
     on_near_limit: || {},
     on_lack: || {},
     on_page_made: || {},
+    on_told: |_| {},
     is_own_copy: |_| false,
     on_unseen_close: || (),
     on_stream_closed: nothing,

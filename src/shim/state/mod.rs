@@ -2,11 +2,14 @@
 //! and how it logs messages. Nothing here decides what happens to a failed call.
 
 pub mod clients;
+pub mod control;
 pub mod descriptors;
+pub mod environment;
 pub mod events;
 pub mod handlers;
 pub mod page;
 pub mod page_file;
+pub mod policy;
 pub mod process;
 pub mod reconcile;
 pub mod report;

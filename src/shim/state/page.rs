@@ -145,7 +145,7 @@ fn is_too_early(fd: i32) -> bool {
 #[inline(always)]
 pub fn note_highest(fd: i32) -> bool {
     let acts = matches!(process::phase(), Phase::Active | Phase::Exiting);
-    if !acts || is_too_early(fd) || !process::may_act() {
+    if !acts || is_too_early(fd) || !process::may_note() {
         return false;
     }
     if STATE.notable.load(Relaxed) == i32::MIN {
@@ -174,7 +174,7 @@ pub fn start() {
 
 /// There is something to count that readers should see: makes the file, unless there is one or none can be made.
 pub fn ensure() {
-    if STATE.notable.load(Relaxed) == i32::MIN && process::may_act() && STATE.retry_after.load(Relaxed) == 0 {
+    if STATE.notable.load(Relaxed) == i32::MIN && process::may_note() && STATE.retry_after.load(Relaxed) == 0 {
         move_to_file();
     }
 }
@@ -306,11 +306,17 @@ fn copy_known(to: &Counters, from: &Counters) {
     to.outgoing.store(from.outgoing.load(Relaxed), Relaxed);
 }
 
+/// User id in the path of the file; None: there is no file.
+pub fn owner() -> Option<u32> {
+    STATE.owner.load(Relaxed).checked_sub(1)
+}
+
 /// In the child of a fork: counts begin again in the private page. The child gets a file of its own after [`FREE_IN_CHILD`] descriptors:
 /// one that only calls execve(2), or serves one client, should not pay for a file.
 pub fn forked() {
     let known = Counters::new();
     copy_known(&known, counters());
+    let told = page().obeyed.load(Relaxed);
     // If another page was in use, the private one has been zero since the move; to write to it would copy one more page in each child.
     if core::ptr::eq(page(), &PRIVATE) {
         // SAFETY: PRIVATE is in writable memory, and has only atomics in it, for which zero is a valid value. The child has one thread, so
@@ -326,6 +332,10 @@ pub fn forked() {
     STATE.retry_after.store(0, Relaxed);
     STATE.is_moving.store(false, Relaxed);
     copy_known(&PRIVATE.counters, &known);
+    if told != 0 {
+        PRIVATE.control.store(told, Relaxed);
+        PRIVATE.obeyed.store(told, Relaxed);
+    }
 }
 
 /// Before execve(2): removes the file, since the next program in this process is another one. If the execve fails, counts go on in the

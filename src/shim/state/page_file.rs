@@ -55,8 +55,9 @@ fn create(uid: u32) -> Result<i32, Failure> {
     check_directory(directory(uid).as_c_str(), uid)?;
     let path = path(uid);
     let flags = libc::O_RDWR | libc::O_CREAT | libc::O_EXCL | libc::O_NOFOLLOW | libc::O_CLOEXEC;
-    // Nobody else may open it for writing: who truncated it would end this process by SIGBUS.
-    let create = || sys::open(path.as_c_str(), flags, 0o400);
+    // No other user may open it for writing: who truncated it would end this process by SIGBUS. Its owner writes to it by `tideover
+    // control`.
+    let create = || sys::open(path.as_c_str(), flags, 0o600);
     match create() {
         Err(libc::EEXIST) => sys::unlink(path.as_c_str()).and_then(|()| create()),
         other => other,
@@ -122,6 +123,21 @@ pub fn check_directory(path: &CStr, uid: u32) -> Result<(), Failure> {
     if is_own(&status, uid) { Ok(()) } else { Err(("not a directory of our own with mode 0700:", libc::EPERM)) }
 }
 
+/// Can nobody but root and this user, whose file it is, write to the page? Where this process has become another user, it may not look:
+/// then the folder is closed to others than its owner, as it was when the file was made.
+pub fn is_closed_to_others(owner: Option<u32>) -> bool {
+    let Some(uid) = owner else { return false };
+    let status = match sys::stat(directory(uid).as_c_str(), false) {
+        Ok(folder) if is_own(&folder, uid) => sys::stat(path(uid).as_c_str(), false),
+        Ok(_) => return false,
+        Err(errno) => Err(errno),
+    };
+    match status {
+        Ok(file) => file.st_mode & libc::S_IFMT == libc::S_IFREG && file.st_uid == uid && file.st_mode & 0o022 == 0,
+        Err(errno) => errno == libc::EACCES,
+    }
+}
+
 fn is_own(status: &libc::stat, uid: u32) -> bool {
     status.st_mode & libc::S_IFMT == libc::S_IFDIR && status.st_uid == uid && status.st_mode & 0o077 == 0
 }
@@ -137,9 +153,15 @@ pub fn fill_header(to: &Page, uid: u32) {
     to.started_ns.store(sys::clock(libc::CLOCK_REALTIME), Relaxed);
     contract::store_text(&to.version, env!("CARGO_PKG_VERSION").as_bytes());
     contract::store_text(&to.program, process::program());
+    fill_settings(to);
+}
+
+/// Writes the settings of this process into a page.
+pub fn fill_settings(to: &Page) {
     for index in 0..settings::COUNT {
         to.settings[index].store(SETTINGS.value(index), Relaxed);
         to.sources[index].store(SETTINGS.source(index), Relaxed);
     }
     to.settings_count.store(settings::COUNT as u32, Relaxed);
+    to.policy.store(SETTINGS.policy(), Relaxed);
 }

@@ -4,6 +4,7 @@ use core::ffi::{CStr, c_char};
 use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering::Relaxed};
 
 use crate::os::sys;
+use crate::state::control;
 
 /// What the library may do.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -91,10 +92,15 @@ pub fn may_ask() -> bool {
     phase() == Phase::Starting || is_ours()
 }
 
-/// May the library make system calls and act for this process?
+/// May the library make system calls in this process, and keep its records? Also while it is told to pass everything through.
 #[unsafe(link_section = ".text.at_load")]
-pub fn may_act() -> bool {
+pub fn may_note() -> bool {
     matches!(phase(), Phase::Active | Phase::Exiting) && is_ours()
+}
+
+/// May the library act for this process?
+pub fn may_act() -> bool {
+    may_note() && !control::is_off()
 }
 
 /// In the child of a fork: it is a process of its own.

@@ -99,7 +99,7 @@ const NEAR: u64 = 4;
 extern "C" fn is_near() -> bool {
     barrier(false, || {
         page::counters().soft_limit.load(Relaxed) != 0
-            || process::may_act()
+            || process::may_note()
                 && sys::descriptor_limit(0)
                     .is_ok_and(|limit| used(limit.rlim_cur).saturating_add(NEAR) >= limit.rlim_cur)
     })

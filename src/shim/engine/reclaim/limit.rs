@@ -18,7 +18,7 @@ use crate::os::sys;
 use crate::state::events::{self, Event};
 use crate::state::handlers::handlers;
 use crate::state::settings::SETTINGS;
-use crate::state::{page, usage};
+use crate::state::{control, page, usage};
 
 /// Each raise multiplies the limit by this. It is not raised to the top at once: some programs close every number up to the limit, which
 /// took one of them ten minutes at 2^30 (moby#38814).
@@ -149,6 +149,12 @@ pub fn reached(number: u64) {
 #[inline(never)]
 fn look(number: u64) {
     let Some(mut limit) = read() else { return };
+    control::look();
+    if control::is_off() {
+        // Until it is told to act again.
+        STATE.look_at.store(u64::MAX, Relaxed);
+        return;
+    }
     let used = usage::used(limit.rlim_cur);
     if used.saturating_mul(10) >= limit.rlim_cur.saturating_mul(9) && raise_once() > 0 {
         limit = read().unwrap_or(limit);
@@ -248,7 +254,7 @@ impl core::fmt::Display for Remedy {
 #[inline(never)]
 pub extern "C" fn program_has_set_it() {
     barrier((), || {
-        if !crate::state::process::may_act() {
+        if !crate::state::process::may_note() {
             return;
         }
         STATE.is_programs.store(true, Relaxed);

@@ -102,7 +102,7 @@ pub fn has_sets() -> bool {
 #[inline(never)]
 pub extern "C" fn learn_sets() {
     barrier((), || {
-        if !process::may_act() {
+        if !process::may_note() {
             return;
         }
         if select::is_checked(process::program()) {

@@ -14,7 +14,7 @@ use crate::os::barrier::barrier;
 use crate::os::sys;
 use crate::state::report::{More, Repeated};
 use crate::state::settings::SETTINGS;
-use crate::state::{descriptors, page, process, reconcile};
+use crate::state::{control, descriptors, page, process, reconcile};
 
 /// A thread that waits for room looks at least so often, nanoseconds.
 const LOOK_INTERVAL: u64 = SECOND / 10;
@@ -39,6 +39,7 @@ pub extern "C" fn ask(request: &mut Request) -> Next {
 
 fn decide(request: &mut Request) -> Next {
     let listener = request.listener;
+    control::look();
     if !process::may_act() {
         return Next::Call;
     }
@@ -201,7 +202,7 @@ fn report() {
 /// Ends this thread's turn: accept(2) has returned this descriptor, or -1.
 pub extern "C" fn done(fd: c_int) {
     barrier((), || {
-        if !process::may_act() {
+        if !process::may_note() {
             return;
         }
         if fd >= 0 {

@@ -308,7 +308,7 @@ fn report_refused(listener: c_int, epoll: c_int, errno: Errno) {
 
 /// A listener or an epoll set is about to be closed, of which these marks were known.
 pub fn closing(fd: c_int, marks: u32) {
-    if !process::may_act() {
+    if !process::may_note() {
         return;
     }
     table::closing(fd);
@@ -336,7 +336,7 @@ pub fn prepare() {
 #[inline(never)]
 pub extern "C" fn listens(listener: c_int) {
     barrier((), || {
-        if process::may_act()
+        if process::may_note()
             && let Some(mut table) = TABLE.enter()
             && table.find_in_sets(listener, true).is_none()
         {

@@ -30,7 +30,7 @@ pub unsafe extern "C" fn control(
     barrier(None, || {
         // SAFETY: promised by the caller.
         let asked = unsafe { asked_for(event) };
-        let mut table = if process::may_act() && !thread::is_in_vfork() { TABLE.enter()? } else { return None };
+        let mut table = if process::may_note() && !thread::is_in_vfork() { TABLE.enter()? } else { return None };
         let inode = sys::fstat(listener).ok()?.st_ino;
         let shared = |epoll| descriptors::marks(epoll) & SHARED != 0;
         if shared(epoll) {

@@ -16,7 +16,7 @@ use crate::os::text::Text;
 use crate::state::descriptors::{self, HISTORY, LOG, OTHER};
 use crate::state::process::{self, Phase};
 use crate::state::report::ErrnoName;
-use crate::state::{page, thread};
+use crate::state::{control, page, thread};
 
 /// Bytes of stack that it takes to judge a file and to divert its lines, when the sink is a file that is to be judged, too
 /// (`--test disk_hazards small`).
@@ -37,6 +37,10 @@ pub(super) extern "C" fn before_write(fd: c_int, buffers: Buffers<'_>) -> Writte
 fn take_write(fd: c_int, buffers: Buffers<'_>) -> Option<Written> {
     // The lines of a vfork child must be diverted, too: not even getpid(2) is asked here.
     if descriptors::marks(fd) & OTHER != 0 || !matches!(process::phase(), Phase::Active | Phase::Exiting) {
+        return None;
+    }
+    if control::is_off() {
+        leave(fd);
         return None;
     }
     let single = buffers.single();
@@ -71,6 +75,20 @@ fn take_write(fd: c_int, buffers: Buffers<'_>) -> Option<Written> {
         file.move_to(log.key);
     }
     log.divert_or_recover(file, payload)
+}
+
+/// Told to pass everything through: what is kept is put back, where there is space, before the program writes to the file itself.
+#[cold]
+#[inline(never)]
+fn leave(fd: c_int) {
+    if !process::may_note() {
+        return;
+    }
+    control::look();
+    let is_diverted = || regular_file(fd).is_some_and(|status| files::find(Key::of_file(&status)).is_some());
+    if control::is_off() && (is_diverted() || space::is_search_due()) && thread::has_stack(STACK) {
+        put_back::of_all_logs_at_once();
+    }
 }
 
 /// fstat(2) of a descriptor that is open on a regular file. One that is not is marked, so that it is not asked again.
@@ -158,7 +176,11 @@ pub(super) extern "C" fn after_short_write(fd: c_int, buffers: Buffers<'_>, answ
     }
     let mut errno_after = errno;
     let done = barrier(None, || {
-        if !process::may_act() {
+        if !process::may_note() {
+            return None;
+        }
+        control::look();
+        if control::is_off() && errno != libc::EPERM {
             return None;
         }
         let status = regular_file(fd)?;
@@ -207,6 +229,9 @@ fn write_to_placeholder(fd: c_int, status: &libc::stat, payload: Payload<'_>) ->
     };
     if let Err(refusal) = is_log {
         page::add(&page::page().refusals[refusal as usize], 1);
+        return Some(Written::FAILED);
+    }
+    if control::is_off() {
         return Some(Written::FAILED);
     }
     log.divert(payload, errno, 0).map(|taken| Written::all(taken, 0))

@@ -82,6 +82,15 @@ pub fn ending() {
     }
 }
 
+/// The library was told to pass everything through, or to act again, perhaps by other settings.
+pub fn told(is_off: bool) {
+    if is_off {
+        put_back::of_all_logs_at_once();
+    } else if program::is_set_to_divert_or_wait() && stdio::find() {
+        stdio::install();
+    }
+}
+
 /// Are lines of this descriptor's file diverted now?
 pub fn is_degraded(fd: libc::c_int) -> bool {
     files::any() && sys::fstat(fd).is_ok_and(|status| files::find(Key::of_file(&status)).is_some())

@@ -109,7 +109,7 @@ pub fn original(link: &[u8]) -> Option<&[u8]> {
 #[inline(never)]
 pub extern "C" fn true_error(fd: c_int, errno: c_int) -> c_int {
     barrier(errno, || {
-        if errno != libc::EPERM || !process::may_act() {
+        if errno != libc::EPERM || !process::may_note() {
             return errno;
         }
         let saved = sys::errno();

@@ -23,8 +23,16 @@ const MOST_LEFT: usize = 8;
 
 /// Puts back what this process keeps of all logs whose disk has room, by their paths.
 pub fn of_all_logs() {
+    of_all(Some(hold::time_limit(sys::now())));
+}
+
+/// As [`of_all_logs`], without a limit on the time that it takes, and as far as there is any space at all.
+pub fn of_all_logs_at_once() {
+    of_all(None);
+}
+
+fn of_all(until: Option<u64>) {
     let Some(mut own) = hold::enter().filter(|own| own.mapped().is_some()) else { return };
-    let until = hold::time_limit(sys::now());
     for log in 0..own.mapped().map_or(0, |mapped| mapped.hold.entries()) {
         of_log(&mut own, log, until);
     }
@@ -32,14 +40,18 @@ pub fn of_all_logs() {
 }
 
 /// Puts back what is kept of one log, if it is diverted and no other thread writes to it again.
-fn of_log(own: &mut Holding, log: usize, until: u64) {
+fn of_log(own: &mut Holding, log: usize, until: Option<u64>) {
     let Some(mapped) = own.mapped().filter(|mapped| mapped.hold.logs().any(|used| used == log)) else { return };
     let identity = mapped.hold.identity(log);
     let file = files::find(Key::of_identity(identity));
     let Some(fd) = open(&mapped.hold, log) else { return };
     if file.is_none_or(|file| file.begin_recovery()) {
-        let has_room = mapped.hold.errno(log) == libc::EDQUOT || space::has_room(fd);
-        let (outcome, bytes) = if has_room { hold::put_back(&mapped.hold, log, fd, until) } else { (Outcome::Part, 0) };
+        let has_room = until.is_none() || mapped.hold.errno(log) == libc::EDQUOT || space::has_room(fd);
+        let (outcome, bytes) = if has_room {
+            hold::put_back(&mapped.hold, log, fd, until.unwrap_or(u64::MAX))
+        } else {
+            (Outcome::Part, 0)
+        };
         hold::uncount(bytes);
         if outcome == Outcome::All
             && let Some(note) = end(&mapped.hold, log, fd, sink_of(fd))

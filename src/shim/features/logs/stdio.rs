@@ -89,7 +89,7 @@ pub fn is_pending() -> bool {
 
 /// As [`install`], where the library may act.
 pub fn install_if_wanted() {
-    if is_pending() && process::may_act() {
+    if is_pending() && process::may_note() {
         install_now();
     }
 }

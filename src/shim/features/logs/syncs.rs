@@ -65,7 +65,7 @@ pub extern "C" fn is_untrue(fd: c_int) -> bool {
     // Another file may have the inode of a diverted one that is gone.
     let is_log = descriptors::marks(fd) & LOG != 0;
     let is_diverted = || {
-        is_log && process::may_act() && sys::fstat(fd).is_ok_and(|status| files::find(Key::of_file(&status)).is_some())
+        is_log && process::may_note() && sys::fstat(fd).is_ok_and(|status| files::find(Key::of_file(&status)).is_some())
     };
     let diverted = barrier(false, is_diverted);
     sys::set_errno(errno);

@@ -1,0 +1,77 @@
+//! What `tideover control` has told this process: a word in its page, which cold paths look at.
+//!
+//! Told `off`, the library begins nothing any more ([`process::may_act`]), and ends what it has begun; its records of descriptors, epoll
+//! sets and logs go on, so that it can act again. The word stands in memory that the owner of the page and root can write. A page that
+//! others could write is not obeyed.
+#![forbid(unsafe_code)]
+
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
+
+use tideover_contract::page::{Page, control};
+
+use crate::os::sys;
+use crate::state::handlers::handlers;
+use crate::state::settings::SETTINGS;
+use crate::state::{page, page_file, process, report, thread};
+
+/// Bytes of stack that it takes to obey: to read the policy file, and to put back what is kept of logs.
+const STACK: usize = 16 << 10;
+
+static OFF: AtomicBool = AtomicBool::new(false);
+/// A thread is obeying.
+static IS_OBEYING: AtomicBool = AtomicBool::new(false);
+/// The word that was not obeyed, since others could have written it.
+static REFUSED: AtomicU32 = AtomicU32::new(0);
+
+/// Is everything to be passed through?
+pub fn is_off() -> bool {
+    OFF.load(Relaxed)
+}
+
+/// Obeys a word that has not been obeyed yet. For cold paths on which nothing is locked.
+pub fn look() {
+    let page = page::page();
+    let word = page.control.load(Relaxed);
+    if word != page.obeyed.load(Relaxed) && word != REFUSED.load(Relaxed) {
+        obey(page, word);
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn obey(page: &Page, word: u32) {
+    if !process::may_note() || thread::is_in_vfork() || !thread::has_stack(STACK) || IS_OBEYING.swap(true, Relaxed) {
+        return;
+    }
+    let errno = sys::errno();
+    if page_file::is_closed_to_others(page::owner()) {
+        let what = control::what(word);
+        match what {
+            control::ON => OFF.store(false, Relaxed),
+            control::OFF => OFF.store(true, Relaxed),
+            control::RELOAD => {
+                let (is_meant, trouble) = SETTINGS.reload(process::program());
+                page_file::fill_settings(page);
+                report::start();
+                trouble.inspect(|trouble| SETTINGS.say(trouble));
+                OFF.store(!is_meant, Relaxed);
+            }
+            _ => {}
+        }
+        (handlers().on_told)(is_off());
+        page.obeyed.store(word, Relaxed);
+        log::info!("told by `tideover control`: {}", control::WORDS[usize::from(what)]);
+    } else {
+        REFUSED.store(word, Relaxed);
+        log::warn!(
+            "others than the owner of the page and root can write to it: what it says is not obeyed; chmod go-w"
+        );
+    }
+    IS_OBEYING.store(false, Relaxed);
+    sys::set_errno(errno);
+}
+
+/// In the child of a fork: it goes on as its parent, and is told anew by a page of its own.
+pub fn forked() {
+    IS_OBEYING.store(false, Relaxed);
+}
