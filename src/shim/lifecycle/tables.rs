@@ -7,6 +7,7 @@ use crate::engine::{breaker, demand, reclaim, reserve, sleepers, wait};
 use crate::features::accept::{self, parking};
 use crate::features::logs::{self, copies, pipe, stdio};
 use crate::features::outgoing::{self, turns};
+use crate::os::barrier::barrier;
 use crate::state::descriptors::{EPOLL, LISTENER, OUTGOING, PIPE};
 use crate::state::handlers::Handlers;
 use crate::state::{control, descriptors, page, process, reconcile, thread};
@@ -24,8 +25,11 @@ pub static HANDLERS: Handlers = Handlers {
     on_told: told,
     is_own_copy: copies::is_ours,
     on_stream_closed: stream_closed,
-    awaits_closes: accept::awaits_closes,
-    on_awaited_close: accept::closed,
+    await_close: || {
+        wait::expect_closes();
+    },
+    awaits_closes: || accept::awaits_closes() || control::waits(),
+    on_awaited_close: closed,
 };
 
 /// `tideover control` has told the library something: what it has begun is ended, or begun anew by the present settings.
@@ -38,12 +42,21 @@ fn told(is_off: bool) {
     } else {
         outgoing::start();
         limit::look_again();
+        reclaim::make_all_due();
         #[cfg(not(test))]
         if accept::must_ask() {
             crate::hooks::sockets::ask_before_accept();
         }
     }
     logs::told(is_off);
+}
+
+/// A close that was waited for.
+extern "C" fn closed() {
+    if control::waits() {
+        barrier((), control::look);
+    }
+    accept::closed();
 }
 
 fn pipe_changes(_: i32, _: u32) {

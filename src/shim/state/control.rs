@@ -11,6 +11,7 @@ use tideover_contract::page::{Page, control};
 
 use crate::os::sys;
 use crate::state::handlers::handlers;
+use crate::state::policy::Trouble;
 use crate::state::settings::SETTINGS;
 use crate::state::{page, page_file, process, report, thread};
 
@@ -18,6 +19,8 @@ use crate::state::{page, page_file, process, report, thread};
 const STACK: usize = 16 << 10;
 
 static OFF: AtomicBool = AtomicBool::new(false);
+/// To read the policy file, a descriptor has to be closed first.
+static WAITS: AtomicBool = AtomicBool::new(false);
 /// A thread is obeying.
 static IS_OBEYING: AtomicBool = AtomicBool::new(false);
 /// The word that was not obeyed, since others could have written it.
@@ -26,6 +29,11 @@ static REFUSED: AtomicU32 = AtomicU32::new(0);
 /// Is everything to be passed through?
 pub fn is_off() -> bool {
     OFF.load(Relaxed)
+}
+
+/// Is there a word that is obeyed when a descriptor is free? One load.
+pub fn waits() -> bool {
+    WAITS.load(Relaxed)
 }
 
 /// Obeys a word that has not been obeyed yet. For cold paths on which nothing is locked.
@@ -44,34 +52,45 @@ fn obey(page: &Page, word: u32) {
         return;
     }
     let errno = sys::errno();
-    if page_file::is_closed_to_others(page::owner()) {
-        let what = control::what(word);
-        match what {
-            control::ON => OFF.store(false, Relaxed),
-            control::OFF => OFF.store(true, Relaxed),
-            control::RELOAD => {
-                let (is_meant, trouble) = SETTINGS.reload(process::program());
-                page_file::fill_settings(page);
-                report::start();
-                trouble.inspect(|trouble| SETTINGS.say(trouble));
-                OFF.store(!is_meant, Relaxed);
-            }
-            _ => {}
-        }
-        (handlers().on_told)(is_off());
-        page.obeyed.store(word, Relaxed);
-        log::info!("told by `tideover control`: {}", control::WORDS[usize::from(what)]);
-    } else {
+    if !page_file::is_closed_to_others(page::owner()) {
         REFUSED.store(word, Relaxed);
         log::warn!(
             "others than the owner of the page and root can write to it: what it says is not obeyed; chmod go-w"
         );
+    } else if act(page, control::what(word)) {
+        (handlers().on_told)(is_off());
+        page.obeyed.store(word, Relaxed);
+        log::info!("told by `tideover control`: {}", control::WORDS[usize::from(control::what(word))]);
     }
     IS_OBEYING.store(false, Relaxed);
     sys::set_errno(errno);
 }
 
+/// Does what a word says. False: not yet.
+fn act(page: &Page, what: u8) -> bool {
+    match what {
+        control::ON => OFF.store(false, Relaxed),
+        control::OFF => OFF.store(true, Relaxed),
+        control::RELOAD => {
+            let (is_meant, trouble) = SETTINGS.reload(process::program());
+            let waits = trouble.as_ref().is_some_and(Trouble::is_for_want_of_descriptors);
+            WAITS.store(waits, Relaxed);
+            if waits {
+                (handlers().await_close)();
+                return false;
+            }
+            page_file::fill_settings(page);
+            report::start();
+            trouble.inspect(|trouble| SETTINGS.say(trouble));
+            OFF.store(!is_meant, Relaxed);
+        }
+        _ => {}
+    }
+    true
+}
+
 /// In the child of a fork: it goes on as its parent, and is told anew by a page of its own.
 pub fn forked() {
     IS_OBEYING.store(false, Relaxed);
+    WAITS.store(false, Relaxed);
 }

@@ -33,6 +33,8 @@ pub struct Handlers {
     pub on_unseen_close: fn(),
     /// A stream over standard output or standard error was closed.
     pub on_stream_closed: extern "C" fn(),
+    /// The handler for closes is to be called from now on.
+    pub await_close: fn(),
     /// Is something besides sleeping threads to be told of closes?
     pub awaits_closes: fn() -> bool,
     /// The program has closed a descriptor while [`Handlers::awaits_closes`] answers true.
@@ -52,6 +54,7 @@ static NONE: Handlers = Handlers {
     is_own_copy: |_| false,
     on_unseen_close: || (),
     on_stream_closed: nothing,
+    await_close: || {},
     awaits_closes: || false,
     on_awaited_close: nothing,
 };

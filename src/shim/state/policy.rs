@@ -7,12 +7,14 @@
 use core::ffi::CStr;
 use core::fmt;
 
+use libc::rlimit;
 use tideover_contract::policy::{self as contract, MAX};
 use tideover_contract::settings::{MAX_TEXT, ROWS};
 
 use crate::os::mapping::Mapping;
 use crate::os::sys;
 use crate::state::report::ErrnoName;
+use crate::state::thread;
 
 /// [`contract::PATH`] for open(2).
 pub const DEFAULT: &CStr = c"/etc/tideover.toml";
@@ -37,6 +39,13 @@ pub enum Trouble {
 pub struct File {
     content: Mapping,
     length: usize,
+}
+
+impl Trouble {
+    /// Will it pass when a descriptor is free?
+    pub fn is_for_want_of_descriptors(&self) -> bool {
+        matches!(self, Trouble::Unreadable(libc::EMFILE | libc::ENFILE))
+    }
 }
 
 impl File {
@@ -77,16 +86,49 @@ impl File {
 /// Reads a file. None: there is none. `me` is the user who may own it beside root.
 #[inline(always)]
 pub fn open(path: &CStr, me: u32) -> Option<Result<File, Trouble>> {
-    let flags = libc::O_RDONLY | libc::O_CLOEXEC | libc::O_NONBLOCK | libc::O_NOCTTY;
-    match sys::open(path, flags, 0) {
+    match try_to_open(path) {
         Ok(fd) => {
             let read = read(fd, me);
             sys::close(fd);
             Some(read)
         }
         Err(libc::ENOENT) => None,
+        Err(libc::EMFILE) => open_beyond(path, me),
         Err(errno) => Some(Err(Trouble::Unreadable(errno))),
     }
+}
+
+#[inline(always)]
+fn try_to_open(path: &CStr) -> Result<i32, sys::Errno> {
+    sys::open(path, libc::O_RDONLY | libc::O_CLOEXEC | libc::O_NONBLOCK | libc::O_NOCTTY, 0)
+}
+
+/// No descriptor is free: has one more for a moment, in which no other thread and no signal handler of the program can take it.
+#[cold]
+#[inline(never)]
+fn open_beyond(path: &CStr, me: u32) -> Option<Result<File, Trouble>> {
+    let failed = |errno| Some(Err(Trouble::Unreadable(errno)));
+    let (Ok(limit), true) = (sys::descriptor_limit(0), thread::count() <= 1) else { return failed(libc::EMFILE) };
+    let Ok(own) = sys::block_signals() else { return failed(libc::EMFILE) };
+    let more = rlimit { rlim_cur: limit.rlim_cur + 1, ..limit };
+    let opened = if more.rlim_cur <= limit.rlim_max && sys::set_descriptor_limit(0, more).is_ok() {
+        let opened = try_to_open(path);
+        let _ = sys::set_descriptor_limit(0, limit);
+        opened
+    } else {
+        Err(libc::EMFILE)
+    };
+    let read = match opened {
+        Ok(fd) => {
+            let read = read(fd, me);
+            sys::close(fd);
+            Some(read)
+        }
+        Err(libc::ENOENT) => None,
+        Err(errno) => failed(errno),
+    };
+    sys::restore_signals(own);
+    read
 }
 
 #[cold]
@@ -117,16 +159,11 @@ impl fmt::Display for Trouble {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
             Trouble::Path => f.write_str(" is not used: TIDEOVER_CONFIG takes an absolute path of at most 200 bytes"),
-            Trouble::Unreadable(errno) => {
-                write!(f, " cannot be read: {}; `chmod a+r`, or TIDEOVER_CONFIG names another", ErrnoName(errno))
-            }
+            Trouble::Unreadable(libc::ENOENT) => f.write_str(": there is none; TIDEOVER_CONFIG names another"),
+            Trouble::Unreadable(errno) => write!(f, " cannot be read: {}; chmod a+r", ErrnoName(errno)),
             Trouble::Unusable(why) => write!(f, " is not used: {why}"),
             Trouble::Line(line, why) => write!(f, " line {line}: {why}"),
-            Trouble::Value(line, index) => {
-                let row = &ROWS[index];
-                let name = row.env.strip_prefix("TIDEOVER_").unwrap_or_default();
-                write!(f, " line {line}: {name} takes {}", row.kind)
-            }
+            Trouble::Value(line, index) => write!(f, " line {line}: the value is not {}", ROWS[index].kind),
         }
     }
 }

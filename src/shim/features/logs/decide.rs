@@ -39,6 +39,7 @@ fn take_write(fd: c_int, buffers: Buffers<'_>) -> Option<Written> {
     if descriptors::marks(fd) & OTHER != 0 || !matches!(process::phase(), Phase::Active | Phase::Exiting) {
         return None;
     }
+    control::look();
     if control::is_off() {
         leave(fd);
         return None;
@@ -81,12 +82,8 @@ fn take_write(fd: c_int, buffers: Buffers<'_>) -> Option<Written> {
 #[cold]
 #[inline(never)]
 fn leave(fd: c_int) {
-    if !process::may_note() {
-        return;
-    }
-    control::look();
     let is_diverted = || regular_file(fd).is_some_and(|status| files::find(Key::of_file(&status)).is_some());
-    if control::is_off() && (is_diverted() || space::is_search_due()) && thread::has_stack(STACK) {
+    if process::may_note() && (is_diverted() || space::is_search_due()) && thread::has_stack(STACK) {
         put_back::of_all_logs_at_once();
     }
 }

@@ -4,6 +4,7 @@
 mod belief;
 mod faults;
 mod names;
+mod obeys;
 mod policy;
 mod schema;
 mod sight;
