@@ -16,7 +16,7 @@ fn settings() -> String {
          Each is an environment variable, read once when the program starts (and ignored in set-uid programs); a flag of\n\
          `tideover run`; and a key in its TOML file (`--config`). Durations are written `500ms`, `2s`, `1m`. A bad value in the\n\
          environment gives one warning and the default (bad exceptions of `TIDEOVER_LOGS_EXCEPT`: no log is diverted); `tideover run`\n\
-         refuses it before it starts anything.\n\n\
+         refuses it before it starts anything. The policy file of the machine gives those that the environment does not: [policy.md](policy.md).\n\n\
          | variable | flag | default | accepts | meaning |\n|---|---|---|---|---|\n",
     );
     for setting in SETTINGS {

@@ -196,16 +196,19 @@ fn assignment(line: &[u8]) -> Result<(&[u8], Value<'_>), &'static str> {
 }
 
 /// Nothing but a comment is left.
+#[inline(never)]
 fn ends(rest: &[u8]) -> bool {
     matches!(rest.trim_ascii_start(), [] | [b'#', ..])
 }
 
+#[inline(never)]
 fn bare(text: &[u8]) -> (&[u8], &[u8]) {
     let part = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-');
     text.split_at(text.iter().position(|b| !part(b)).unwrap_or(text.len()))
 }
 
 /// A text in quotes, and what follows it.
+#[inline(never)]
 fn quoted(text: &[u8]) -> Result<(&[u8], &[u8]), &'static str> {
     let [quote, inside @ ..] = text else { return Err("a text is not in quotes") };
     if inside.starts_with(&[*quote, *quote]) {

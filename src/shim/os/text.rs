@@ -19,8 +19,10 @@ impl<const N: usize> Text<N> {
     }
 
     /// Replaces the text, as far as the new one fits.
+    #[inline(never)]
     pub fn set(&mut self, text: &[u8]) {
-        *self = Self::new();
+        self.bytes.fill(0);
+        self.length = 0;
         let _ = self.push(text);
     }
 

@@ -87,14 +87,9 @@ impl File {
 #[inline(always)]
 pub fn open(path: &CStr, me: u32) -> Option<Result<File, Trouble>> {
     match try_to_open(path) {
-        Ok(fd) => {
-            let read = read(fd, me);
-            sys::close(fd);
-            Some(read)
-        }
         Err(libc::ENOENT) => None,
-        Err(libc::EMFILE) => open_beyond(path, me),
-        Err(errno) => Some(Err(Trouble::Unreadable(errno))),
+        Err(libc::EMFILE) => opened(open_beyond(path), me),
+        other => opened(other, me),
     }
 }
 
@@ -103,36 +98,37 @@ fn try_to_open(path: &CStr) -> Result<i32, sys::Errno> {
     sys::open(path, libc::O_RDONLY | libc::O_CLOEXEC | libc::O_NONBLOCK | libc::O_NOCTTY, 0)
 }
 
-/// No descriptor is free: has one more for a moment, in which no other thread and no signal handler of the program can take it.
+/// No descriptor is free: has one more for a moment, in which no other thread and no signal handler of the program can take it. The
+/// descriptor that it opens is beyond the limit, and is closed before the program goes on.
 #[cold]
 #[inline(never)]
-fn open_beyond(path: &CStr, me: u32) -> Option<Result<File, Trouble>> {
-    let failed = |errno| Some(Err(Trouble::Unreadable(errno)));
-    let (Ok(limit), true) = (sys::descriptor_limit(0), thread::count() <= 1) else { return failed(libc::EMFILE) };
-    let Ok(own) = sys::block_signals() else { return failed(libc::EMFILE) };
-    let more = rlimit { rlim_cur: limit.rlim_cur + 1, ..limit };
-    let opened = if more.rlim_cur <= limit.rlim_max && sys::set_descriptor_limit(0, more).is_ok() {
-        let opened = try_to_open(path);
-        let _ = sys::set_descriptor_limit(0, limit);
-        opened
-    } else {
-        Err(libc::EMFILE)
-    };
-    let read = match opened {
+fn open_beyond(path: &CStr) -> Result<i32, sys::Errno> {
+    let limit = sys::descriptor_limit(0)?;
+    if thread::count() > 1 || limit.rlim_cur >= limit.rlim_max {
+        return Err(libc::EMFILE);
+    }
+    let own = sys::block_signals()?;
+    let opened =
+        sys::set_descriptor_limit(0, rlimit { rlim_cur: limit.rlim_cur + 1, ..limit }).and_then(|()| try_to_open(path));
+    let _ = sys::set_descriptor_limit(0, limit);
+    sys::restore_signals(own);
+    opened
+}
+
+#[cold]
+#[inline(never)]
+fn opened(opened: Result<i32, sys::Errno>, me: u32) -> Option<Result<File, Trouble>> {
+    match opened {
         Ok(fd) => {
             let read = read(fd, me);
             sys::close(fd);
             Some(read)
         }
         Err(libc::ENOENT) => None,
-        Err(errno) => failed(errno),
-    };
-    sys::restore_signals(own);
-    read
+        Err(errno) => Some(Err(Trouble::Unreadable(errno))),
+    }
 }
 
-#[cold]
-#[inline(never)]
 fn read(fd: i32, me: u32) -> Result<File, Trouble> {
     let status = sys::fstat(fd).map_err(Trouble::Unreadable)?;
     if let Some(why) = contract::unusable(status.st_mode, status.st_uid, status.st_size as u64, me) {

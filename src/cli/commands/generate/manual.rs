@@ -169,6 +169,12 @@ fn library(date: &str, others: &[&str]) -> io::Result<Vec<u8>> {
         italic("/dev/shm/tideover.UID/PID"),
         "The page of a process; TIDEOVER_PAGE_DIR names another folder.",
     );
+    item(
+        &mut roff,
+        italic("/etc/tideover.toml"),
+        "The policy of the machine: settings for all programs, and in tables [program.\"PATTERN\"] for some; TIDEOVER_CONFIG names another. \
+         It belongs to root or to the user of the program, and nobody else may write to it. tideover-config(1) checks it.",
+    );
     item(&mut roff, italic("/etc/ld.so.preload"), "Names the library after tideover-install(1), for every program.");
     see_also(
         &mut roff,

@@ -52,6 +52,39 @@ fn the_caller_of_a_set_uid_program_sees_nothing_of_its_log() {
     all_in(&outcome.stdout);
 }
 
+/// The caller of a set-uid program names no policy for it; that of the machine counts, if it is root's.
+#[needs(mounts, root, setuid)]
+#[test]
+fn the_caller_of_a_set_uid_program_does_not_choose_its_policy() {
+    let disk = Disk::new(Kind::Tmpfs);
+    let program = disk.join("su");
+    fs::copy(fixture("ebb"), &program).expect("there is space");
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o4755)).expect("it is ours");
+    let own = disk.join("own.toml");
+    fs::write(&own, "raise = 'off'\n").expect("there is space");
+    chown(&own, Some(NOBODY), Some(NOBODY)).expect("root may");
+    preload_everywhere();
+    let soft = |named: &Path| {
+        let script = format!("exec setpriv --reuid {NOBODY} --regid {NOBODY} --clear-groups \"$@\"");
+        let run = in_a_shell(&script, &Run::new(&program)).env("PATH", "/usr/bin:/bin").soft(64).hard(256);
+        let mut running = run.env("TIDEOVER_CONFIG", named).start();
+        running.say("fill");
+        running.wait_for("done");
+        let limits = fs::read_to_string(format!("/proc/{}/limits", running.pid())).expect("it runs");
+        running.finish();
+        let line = limits.lines().find(|line| line.starts_with("Max open files")).expect("there is one").to_string();
+        line.split_whitespace().nth(3).expect("a number").to_string()
+    };
+    // The control: it acts in such a program at all.
+    assert_eq!(soft(Path::new("")), "256");
+    assert_eq!(soft(&own), "256", "what the caller names is not read");
+    let machine = Path::new("/etc/tideover.toml");
+    fs::write(machine, "[program.su]\nraise = 'off'\n").expect("/etc is the test's own");
+    assert_eq!(soft(Path::new("")), "64");
+    chown(machine, Some(NOBODY), Some(NOBODY)).expect("root may");
+    assert_eq!(soft(Path::new("")), "256", "it is not root's");
+}
+
 /// Found in the field: a user who exchanged his folder of logs for a link had a file of root's removed from another folder.
 #[needs(mounts, root)]
 #[test]

@@ -91,6 +91,11 @@ fn every_answer_is_described() {
     fits("doctor [PID]", &of(&["doctor"]));
     fits("config [PID]", &of(&["config", &pid]));
     fits("config [PID]", &of(&["config"]));
+    let given = pages.write("given.toml", "raise = 'off'\nmax_wait = 'soon'\n");
+    fs::set_permissions(&given, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
+    let told = json(&command(&["config", "--json"]).env("TIDEOVER_CONFIG", &given).output());
+    assert!(told["settings"].as_array().unwrap().iter().any(|row| row["line"] == 1), "{told}");
+    fits("config [PID]", &told);
     fits("control PID WORD", &of(&["control", &pid, "reload"]));
     fits("clean", &of(&["clean"]));
     let into = pages.join("unpacked");
