@@ -20,8 +20,7 @@ Examples:
   tideover control 1234 reload     it reads the policy file again
 
 The library looks at the word when a call finds no descriptor or a full disk, when
-more descriptors are open than ever before, and while a listener waits for one;
-never else, since that would cost every call something. If it has not looked
+usage nears a limit, and while a listener waits for a descriptor; never else, since that would cost every call something. If it has not looked
 within a second, that is said, and it obeys the next time.";
 
 /// How long an answer is waited for.

@@ -141,7 +141,7 @@ fn is_too_early(fd: i32) -> bool {
 }
 
 /// A descriptor was made whose number is higher than all before, or which is one of the first of this process: makes the file when it is
-/// time. True: it is the highest, and the library may act.
+/// time. True: it is the highest, and the library may look at usage.
 #[inline(always)]
 pub fn note_highest(fd: i32) -> bool {
     let acts = matches!(process::phase(), Phase::Active | Phase::Exiting);
