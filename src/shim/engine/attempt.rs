@@ -225,8 +225,7 @@ impl Attempt {
 
     /// As [`Attempt::next_move`]. Err: the call fails, with this outcome.
     fn next(&mut self) -> Result<Move, Outcome> {
-        control::look();
-        if control::is_off() {
+        if control::look() {
             return Err(Outcome::GaveUp);
         }
         if self.reached_other_limit()? {

@@ -20,8 +20,7 @@ pub fn may_begin(lack: Lack, errno: c_int, stack_pointer: usize) -> bool {
         return false;
     }
     page::ensure();
-    control::look();
-    if control::is_off() {
+    if control::look() {
         page::add(&page::counters().bypassed, 1);
         return false;
     }

@@ -60,8 +60,7 @@ extern "C" fn look_after_listeners() -> u64 {
         if process::phase() == Phase::Sandboxed {
             return u64::MAX;
         }
-        control::look();
-        if control::is_off() { u64::MAX } else { upkeep::look().unwrap_or(u64::MAX) }
+        if control::look() { u64::MAX } else { upkeep::look().unwrap_or(u64::MAX) }
     })
 }
 

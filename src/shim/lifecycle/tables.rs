@@ -54,7 +54,7 @@ fn told(is_off: bool) {
 /// A close that was waited for.
 extern "C" fn closed() {
     if control::waits() {
-        barrier((), control::look);
+        barrier(false, control::look);
     }
     accept::closed();
 }

@@ -36,13 +36,16 @@ pub fn waits() -> bool {
     WAITS.load(Relaxed)
 }
 
-/// Obeys a word that has not been obeyed yet. For cold paths on which nothing is locked.
-pub fn look() {
+/// Obeys a word that has not been obeyed yet, and says whether everything is to be passed through. For cold paths on which nothing is
+/// locked.
+#[inline(never)]
+pub fn look() -> bool {
     let page = page::page();
     let word = page.control.load(Relaxed);
     if word != page.obeyed.load(Relaxed) && word != REFUSED.load(Relaxed) {
         obey(page, word);
     }
+    is_off()
 }
 
 #[cold]
@@ -60,7 +63,6 @@ fn obey(page: &Page, word: u32) {
     } else if act(page, control::what(word)) {
         (handlers().on_told)(is_off());
         page.obeyed.store(word, Relaxed);
-        log::info!("told by `tideover control`: {}", control::WORDS[usize::from(control::what(word))]);
     }
     IS_OBEYING.store(false, Relaxed);
     sys::set_errno(errno);

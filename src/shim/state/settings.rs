@@ -307,9 +307,10 @@ impl Settings {
 impl Draft {
     /// May the policy set this one? Not what the environment has set.
     fn may_change(&self, index: usize) -> bool {
-        !matches!(Source::from_byte(self.sources[index]), Source::Environment | Source::Refused)
-            // What the page and the hold are called is known by their files, once there are any.
-            && !(IS_LOADED.load(Relaxed) && FIXED.iter().any(|&id| id as usize == index))
+        let source = Source::from_byte(self.sources[index]);
+        // What the page and the hold are called is known by their files, once there are any.
+        let is_fixed = || IS_LOADED.load(Relaxed) && FIXED.iter().any(|&id| id as usize == index);
+        source != Source::Environment && source != Source::Refused && !is_fixed()
     }
 
     /// Takes what a policy gives.

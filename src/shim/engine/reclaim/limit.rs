@@ -149,8 +149,7 @@ pub fn reached(number: u64) {
 #[inline(never)]
 fn look(number: u64) {
     let Some(mut limit) = read() else { return };
-    control::look();
-    if control::is_off() {
+    if control::look() {
         // Until it is told to act again.
         STATE.look_at.store(u64::MAX, Relaxed);
         return;

@@ -39,7 +39,7 @@ pub extern "C" fn ask(request: &mut Request) -> Next {
 
 fn decide(request: &mut Request) -> Next {
     let listener = request.listener;
-    control::look();
+    let _ = control::look();
     if !process::may_act() {
         return Next::Call;
     }

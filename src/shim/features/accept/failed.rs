@@ -21,7 +21,7 @@ use crate::state::{control, page, thread};
 pub extern "C" fn next(request: &mut Request) -> Next {
     let has_retried = request.told == Some(Next::Retry);
     let next = barrier(if has_retried { Next::Answer } else { Next::Retry }, || {
-        control::look();
+        let _ = control::look();
         match request.told {
             Some(Next::AwaitClient) => Next::Call,
             Some(Next::AskAgain | Next::Retry) if control::is_off() => Next::Answer,

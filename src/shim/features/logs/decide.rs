@@ -39,8 +39,7 @@ fn take_write(fd: c_int, buffers: Buffers<'_>) -> Option<Written> {
     if descriptors::marks(fd) & OTHER != 0 || !matches!(process::phase(), Phase::Active | Phase::Exiting) {
         return None;
     }
-    control::look();
-    if control::is_off() {
+    if control::look() {
         leave(fd);
         return None;
     }
@@ -176,8 +175,7 @@ pub(super) extern "C" fn after_short_write(fd: c_int, buffers: Buffers<'_>, answ
         if !process::may_note() {
             return None;
         }
-        control::look();
-        if control::is_off() && errno != libc::EPERM {
+        if control::look() && errno != libc::EPERM {
             return None;
         }
         let status = regular_file(fd)?;
