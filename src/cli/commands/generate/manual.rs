@@ -163,19 +163,7 @@ fn library(date: &str, others: &[&str]) -> io::Result<Vec<u8>> {
     for refusal in Refusal::ALL {
         item(&mut roff, bold(refusal.name()), &format!("{}.", refusal.text()));
     }
-    roff.control("SH", ["FILES"]);
-    item(
-        &mut roff,
-        italic("/dev/shm/tideover.UID/PID"),
-        "The page of a process; TIDEOVER_PAGE_DIR names another folder.",
-    );
-    item(
-        &mut roff,
-        italic("/etc/tideover.toml"),
-        "The policy of the machine: settings for all programs, and in tables [program.\"PATTERN\"] for some; TIDEOVER_CONFIG names another. \
-         It belongs to root or to the user of the program, and nobody else may write to it. tideover-config(1) checks it.",
-    );
-    item(&mut roff, italic("/etc/ld.so.preload"), "Names the library after tideover-install(1), for every program.");
+    files(&mut roff);
     see_also(
         &mut roff,
         ["ld.so(8)", "getrlimit(2)", "systemd.exec(5)", "tideover(1)"]
@@ -186,6 +174,19 @@ fn library(date: &str, others: &[&str]) -> io::Result<Vec<u8>> {
     let mut page = Vec::new();
     roff.to_writer(&mut page)?;
     Ok(page)
+}
+
+/// The files that the library makes or reads.
+fn files(roff: &mut Roff) {
+    roff.control("SH", ["FILES"]);
+    item(roff, italic("/dev/shm/tideover.UID/PID"), "The page of a process; TIDEOVER_PAGE_DIR names another folder.");
+    item(
+        roff,
+        italic("/etc/tideover.toml"),
+        "The policy of the machine: settings for all programs, and in tables [program.\"PATTERN\"] for some; TIDEOVER_CONFIG names another. \
+         It belongs to root or to the user of the program, and nobody else may write to it. tideover-config(1) checks it.",
+    );
+    item(roff, italic("/etc/ld.so.preload"), "Names the library after tideover-install(1), for every program.");
 }
 
 fn paragraphs(roff: &mut Roff, text: &str) {
