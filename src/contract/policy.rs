@@ -60,11 +60,6 @@ impl<'a> Entry<'a> {
         self.program.is_none_or(|pattern| glob::matches(pattern, program))
     }
 
-    /// Is it for `tideover watch` and not for the library? Such keys begin with `alert_`.
-    pub fn is_for_readers(&self) -> bool {
-        self.key.starts_with(b"alert_") || self.key.starts_with(b"alert-")
-    }
-
     /// Index in [`crate::settings::SETTINGS`] of its setting; None if there is none of this name.
     pub fn setting(&self) -> Option<usize> {
         by_key(self.key)

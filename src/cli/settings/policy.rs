@@ -118,9 +118,6 @@ fn parse(bytes: &[u8], path: &str) -> Policy {
                 continue;
             }
         };
-        if entry.is_for_readers() {
-            continue;
-        }
         let key = String::from_utf8_lossy(entry.key);
         let Some(index) = entry.setting() else {
             let hint = nearest(&key, SETTINGS.iter().map(|setting| setting.name)).map_or_else(

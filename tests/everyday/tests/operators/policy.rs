@@ -166,8 +166,8 @@ fn a_policy_that_is_not_usable_is_said_in_one_line_and_the_program_runs() {
     let others = write("raise = 'off'\n");
     fs::set_permissions(&others, fs::Permissions::from_mode(0o666)).unwrap();
     said(&others, "its group or others may write to it; chmod go-w");
-    // What is for other programs is no concern of this one, and what is for `watch` none of the library.
-    let fine = write("[program.nginx]\nmax_tries = 1\n[program.'*']\nalert_zombies = 1\n");
+    // What is for other programs is no concern of this one.
+    let fine = write("[program.nginx]\nmax_tries = 1\n[program.'*']\nmax_retries = 1\n");
     opens(&fine).output().passes().says("all 100").does_not_say("policy");
     let pipe = folder.join("pipe");
     Run::new("mkfifo").arg(&pipe).output().passes();
