@@ -24,6 +24,7 @@ pub mod run;
 pub mod running;
 pub mod scratch;
 pub mod server;
+pub mod sinks;
 pub mod source;
 pub mod survival;
 

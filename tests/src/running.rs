@@ -179,6 +179,15 @@ impl Running {
     }
 }
 
+/// Has fixtures/ebb.c do something: `fill`, `drain` ...; returns when it is done.
+///
+/// # Panics
+/// If the program ends or its time is up before.
+pub fn tell(ebb: &mut Running, word: &str) {
+    ebb.say(word);
+    ebb.wait_for("done");
+}
+
 /// Reads a pipe to its end in a thread; with `lines`, also sends each line on as it comes.
 fn collect(mut from: impl Read + Send + 'static, lines: Option<std::sync::mpsc::Sender<String>>) -> Collected {
     let into = Arc::new(Mutex::new(Vec::new()));

@@ -26,10 +26,18 @@ pub fn files() -> Vec<String> {
     found
 }
 
-/// The text of one of them; bytes that are not UTF-8 are replaced.
+/// The text of a file that is there.
 ///
 /// # Panics
-/// If it can't be read.
+/// If it can't be read, or is not UTF-8.
+pub fn read(path: &Path) -> String {
+    fs::read_to_string(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+}
+
+/// The text of one of the [`files`]; bytes that are not UTF-8 are replaced.
+///
+/// # Panics
+/// If it can't be read. One that is gone has no text.
 pub fn text(path: &str) -> String {
     // Another test's temporary file may be gone by now.
     let bytes = fs::read(workspace().join(path)).or_else(|e| if e.kind() == NotFound { Ok(vec![]) } else { Err(e) });

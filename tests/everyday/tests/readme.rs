@@ -2,15 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use tideover_tests::source::{files, text};
+use tideover_tests::source::{files, read, text};
 use tideover_tests::{library, needs, tideover, workspace};
-
-fn read(path: &Path) -> String {
-    fs::read_to_string(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
-}
 
 /// A line without what differs each time: process ids, times, folders, how often threads met. A count that is 0 stays 0.
 fn essence(line: &str) -> String {

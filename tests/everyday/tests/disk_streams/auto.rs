@@ -202,17 +202,6 @@ fn a_terminal_gets_them() {
     all_in(&reader.join().expect("it reads"));
 }
 
-/// A unix socket whose other end collects what comes.
-fn collected() -> (OwnedFd, thread::JoinHandle<String>) {
-    let (ours, theirs) = UnixStream::pair().expect("a pair");
-    let reader = thread::spawn(move || {
-        let mut all = String::new();
-        (&ours).read_to_string(&mut all).expect("it ends");
-        all
-    });
-    (theirs.into(), reader)
-}
-
 #[needs(mounts)]
 #[test]
 fn the_journal_of_a_systemd_service_gets_them() {

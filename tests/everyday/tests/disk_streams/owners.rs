@@ -144,8 +144,7 @@ fn a_log_that_is_synced_now_and_then_is_still_a_log() {
         let disk = Disk::new(Kind::Tmpfs);
         let log = disk.join(name);
         fs::write(&log, "").expect("there is space");
-        let lines = (1..=1000).map(|n| line(n) + "\n").collect::<String>();
-        let run = python(script).arg(&log).arg(pause).arg(disk.join("fill")).stdin(lines).preload(true);
+        let run = python(script).arg(&log).arg(pause).arg(disk.join("fill")).stdin(lines(1..=1000)).preload(true);
         let outcome = run.output();
         assert_eq!(failed(&outcome) == 0, is_log, "{name} {pause}: {outcome}");
         if is_log {
