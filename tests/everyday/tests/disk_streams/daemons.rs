@@ -7,7 +7,7 @@ use super::*;
 use tideover_tests::needs;
 
 /// A daemon that listens at this path.
-fn daemon(path: &str) -> UnixDatagram {
+pub fn daemon(path: &str) -> UnixDatagram {
     fs::create_dir_all(Path::new(path).parent().expect("it is in a folder")).expect("the test's own /run");
     let socket = UnixDatagram::bind(path).expect("nobody listens there");
     socket.set_read_timeout(Some(Duration::from_millis(300))).expect("a socket has a timeout");
@@ -15,7 +15,7 @@ fn daemon(path: &str) -> UnixDatagram {
 }
 
 /// All messages that have come until a daemon hears nothing more.
-fn messages(daemon: UnixDatagram) -> Vec<String> {
+pub fn messages(daemon: UnixDatagram) -> Vec<String> {
     let mut all = vec![];
     let mut message = vec![0; 64 << 10];
     while let Ok(length) = daemon.recv(&mut message) {
@@ -104,5 +104,5 @@ fn a_journal_that_does_not_read_delays_nobody() {
     let outcome = run.env("TIDEOVER_FALLBACK", "journal").preload(true).output();
     outcome.passes();
     assert!(longest(&outcome) < Duration::from_millis(500), "{outcome}");
-    drop(socket);
+    assert!(!messages(socket).is_empty(), "it has the first lines");
 }
