@@ -17,6 +17,7 @@ pub mod numbered;
 pub mod outage;
 pub mod outcome;
 pub mod page;
+pub mod podman;
 pub mod programs;
 pub mod rights;
 pub mod rootfs;
