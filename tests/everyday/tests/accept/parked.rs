@@ -97,14 +97,7 @@ fn another_thread_closes() {
 /// A server that can't be parked: it is slowed down, and hears EAGAIN.
 #[track_caller]
 fn is_paced_and_serves_all(words: &str) {
-    let mut server = Server::start(words, true, &[]);
-    server.fill();
-    let before = server.stats();
-    std::thread::sleep(WHILE);
-    let after = server.stats();
-    let tries = after.accepts - before.accepts;
-    assert!(tries < 250, "{words}: {tries} accepts in 0.4 s");
-    assert_eq!(after.refused, 0, "{words}: it saw EMFILE");
+    let (server, _) = full_and_calm(words, 250);
     serves_all(server, words);
 }
 
@@ -131,9 +124,7 @@ fn a_set_that_refuses_to_be_changed_is_left_alone() {
         let mut server = Server::of(run.clone().preload(preload));
         server.fill();
         assert_eq!(server.ask("mod"), "mod: EPERM");
-        let before = server.stats();
-        std::thread::sleep(WHILE);
-        let after = server.stats();
+        let (before, after) = server.stats_of_a_while();
         if preload {
             assert_eq!((after.refused, server.counter("parked")), (0, 0), "it saw EMFILE, or was parked");
             assert!(server.page().counter("calls", "bypassed") > 0);
