@@ -157,14 +157,19 @@ fn the_readme_has_the_figures_of_the_benchmarks() {
 #[test]
 fn the_readme_names_every_document_and_command() {
     let readme = read(&workspace().join("README.md"));
-    for document in documents().iter().filter(|path| path.starts_with(workspace().join("docs"))) {
+    let mut documents = documents();
+    documents.retain(|path| path.starts_with(workspace().join("docs")));
+    assert!(!documents.is_empty());
+    for document in documents {
         let name = format!("docs/{}", document.file_name().expect("a file").to_string_lossy());
         assert!(readme.contains(&name), "{name}");
     }
     let help = Command::new(tideover()).arg("--help").output().expect("tideover runs");
     let help = String::from_utf8_lossy(&help.stdout).into_owned();
     let commands = help.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
-    for command in commands.filter_map(|line| line.split_whitespace().next()) {
+    let commands: Vec<&str> = commands.filter_map(|line| line.split_whitespace().next()).collect();
+    assert!(commands.contains(&"stat"), "{help}");
+    for command in commands {
         assert!(readme.contains(&format!("`tideover {command}")), "{command}");
     }
 }
