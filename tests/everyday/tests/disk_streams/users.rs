@@ -6,6 +6,7 @@ use std::process::Command;
 
 use super::*;
 use tideover_tests::outage::{Fed, Logger};
+use tideover_tests::running::Endless;
 use tideover_tests::{Scratch, fixture, library, needs};
 
 const NOBODY: u32 = 65534;
@@ -91,10 +92,9 @@ fn cleanup_removes_nothing_in_a_folder_that_a_user_puts_in_the_place_of_his_logs
         let mut fed = Fed::start(&c("write", open).preload(true).env("TIDEOVER_CLEANUP", "100K"));
         assert!(fed.log(1..=1));
         disk.fill();
-        let mut swapper = Command::new(&swap).arg(&logs).arg(&link).uid(NOBODY).gid(NOBODY).spawn().expect("it starts");
+        let swapper = Endless::start(Command::new(&swap).arg(&logs).arg(&link).uid(NOBODY).gid(NOBODY));
         fed.log(2..=100);
-        swapper.kill().expect("it runs");
-        swapper.wait().expect("it ends");
+        drop(swapper);
         fed.end();
         assert!(precious.exists(), "round {round}: a file of another folder was removed");
         disk.free();

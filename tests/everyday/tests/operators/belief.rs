@@ -4,9 +4,10 @@
 use std::fs;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
-use std::process::{Child, Command};
+use std::process::Command;
 
 use tideover_contract::page::{COUNTERS, FIELDS};
+use tideover_tests::running::Endless;
 use tideover_tests::{Page, Running, Scratch, needs};
 
 use super::{command, full, json, of_pages};
@@ -26,8 +27,8 @@ fn forge(pages: &Scratch, from: &Running, pid: u32) -> PathBuf {
     Page::put_as(NOBODY, pages.path(), pid, &bytes)
 }
 
-fn of_nobody() -> Child {
-    Command::new("sleep").arg("300").uid(NOBODY).gid(NOBODY).spawn().expect("sleep runs")
+fn of_nobody() -> Endless {
+    Endless::start(Command::new("sleep").arg("300").uid(NOBODY).gid(NOBODY))
 }
 
 #[needs(root)]
@@ -62,7 +63,7 @@ fn nobody_tells_no_reader_about_the_processes_of_root() {
 fn of_his_own_process_a_user_is_believed() {
     let pages = Scratch::new();
     let guarded = full(&pages);
-    let mut own = of_nobody();
+    let own = of_nobody();
     forge(&pages, &guarded, own.id());
     let said = of_pages(&pages, &["stat", &own.id().to_string(), "--json"]).output();
     assert_eq!(json(said.passes())["exhaustion"]["gave_up"], 1_000_000);
@@ -75,8 +76,7 @@ fn of_his_own_process_a_user_is_believed() {
     let output = as_nobody.output().expect("nobody may run it there");
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(said.starts_with("forged (process"), "{said} {}", String::from_utf8_lossy(&output.stderr));
-    own.kill().unwrap();
-    own.wait().unwrap();
+    drop(own);
     of_pages(&pages, &["clean"]).output().passes().says("Removed 1 page");
     guarded.finish().passes();
 }
@@ -85,13 +85,12 @@ fn of_his_own_process_a_user_is_believed() {
 #[test]
 fn an_empty_page_counts_only_with_the_library_in_the_process() {
     let pages = Scratch::new();
-    let mut own = of_nobody();
+    let own = of_nobody();
     let empty = Page::put_as(NOBODY, pages.path(), own.id(), b"");
     of_pages(&pages, &["ps"]).output().passes().says("No guarded process");
     of_pages(&pages, &["stat", &own.id().to_string()]).output().fails().says("is not guarded");
     assert!(empty.exists());
-    own.kill().unwrap();
-    own.wait().unwrap();
+    drop(own);
     // A mapping of the file as data is no library either.
     let script = format!(
         "import mmap, sys\nfile = open({:?}, 'rb')\nkept = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)\nprint('mapped', flush=True)\nsys.stdin.read()",
