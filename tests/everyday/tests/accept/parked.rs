@@ -194,6 +194,7 @@ fn waiting_clients_are_served_whoever_made_the_epoll_set_and_whatever_it_is_allo
             outcome.passes();
             assert_eq!(outcome.stdout.trim(), "5 more", "{how}: {outcome}");
         }
+        both.preloaded.says("clients wait until one is free");
     }
 }
 
@@ -304,5 +305,5 @@ fn threads_in_accept_that_nobody_could_help_are_told_at_once() {
 fn a_thread_in_accept_that_helps_itself_waits_once() {
     assert_eq!(error_after("remedy", false), [0, 0, 0]);
     let ours = error_after("remedy", true);
-    assert!(ours.len() == 3 && ours[0] <= 60 && ours[1] < 5 && ours[2] < 5, "{ours:?}");
+    assert!(ours.len() == 3 && (10..=60).contains(&ours[0]) && ours[1] < 5 && ours[2] < 5, "{ours:?}");
 }
