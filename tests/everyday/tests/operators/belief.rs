@@ -8,10 +8,11 @@ use std::process::Command;
 
 use tideover_contract::page::{COUNTERS, FIELDS};
 use tideover_tests::running::Endless;
-use tideover_tests::{Page, Running, Scratch, needs};
+use tideover_tests::{Page, Run, Running, Scratch, fixture, needs};
 
 use super::{command, full, json, of_pages};
 
+const ROOT: u32 = 0;
 const NOBODY: u32 = 65534;
 
 /// The folder of pages of nobody, who writes the page of one process into it under the number of another.
@@ -91,6 +92,12 @@ fn an_empty_page_counts_only_with_the_library_in_the_process() {
     of_pages(&pages, &["stat", &own.id().to_string()]).output().fails().says("is not guarded");
     assert!(empty.exists());
     drop(own);
+    // The control: with the library in the process, it counts.
+    let mut guarded = Run::new(fixture("sick")).arg("none").page_dir(pages.path()).preload(true).start();
+    guarded.wait_for("sick");
+    Page::put_as(ROOT, pages.path(), guarded.pid(), b"");
+    of_pages(&pages, &["stat", &guarded.pid().to_string()]).output().passes().says("sick (process");
+    guarded.finish().passes();
     // A mapping of the file as data is no library either.
     let script = format!(
         "import mmap, sys\nfile = open({:?}, 'rb')\nkept = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)\nprint('mapped', flush=True)\nsys.stdin.read()",
