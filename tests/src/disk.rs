@@ -49,10 +49,10 @@ thread_local! {
 /// Moves the thread into a mount namespace of its own.
 ///
 /// # Panics
-/// If it may not, or the test has not declared by `#[needs(mounts)]` that it wants to.
+/// If it may not, or the test has not declared by `#[needs(mounts)]`, or by a right that includes it, that it wants to.
 #[track_caller]
 pub fn own_mounts() {
-    assert_declared(&["mounts", "images"]);
+    assert_declared(&["mounts", "images", "containers"]);
     if ALONE.get() {
         return;
     }

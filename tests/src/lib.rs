@@ -17,6 +17,7 @@ pub mod numbered;
 pub mod outage;
 pub mod outcome;
 pub mod page;
+pub mod podman;
 pub mod programs;
 pub mod rights;
 pub mod rootfs;
@@ -24,6 +25,7 @@ pub mod run;
 pub mod running;
 pub mod scratch;
 pub mod server;
+pub mod sinks;
 pub mod source;
 pub mod survival;
 

@@ -25,6 +25,11 @@ pub fn line(n: u32) -> String {
     format!("{:<99}", format!("{BEFORE}{} ok", payload(n))).replace("  ", "..")
 }
 
+/// These lines, each with its newline.
+pub fn lines(numbers: RangeInclusive<u32>) -> String {
+    numbers.map(|n| line(n) + "\n").collect()
+}
+
 /// A line that the library has put into the log when the log came back.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Marker {

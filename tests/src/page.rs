@@ -1,6 +1,7 @@
 //! The shared page of a program that a test runs.
 
 use std::fs;
+use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -31,6 +32,24 @@ impl Page {
         // SAFETY: geteuid(2) always succeeds and touches no memory.
         let uid = unsafe { libc::geteuid() };
         dir.join(format!("tideover.{uid}")).join(pid.to_string())
+    }
+
+    /// Puts a page with this content into the folder of a user's pages under `dir`, which is made if need be, and gives its path: the
+    /// page, and its folder, are that user's, and every user may pass through `dir`.
+    ///
+    /// # Panics
+    /// If that can't be done: only root may.
+    pub fn put_as(user: u32, dir: &Path, pid: u32, bytes: &[u8]) -> PathBuf {
+        let folder = dir.join(format!("tideover.{user}"));
+        fs::create_dir_all(&folder).expect("a folder can be made");
+        let page = folder.join(pid.to_string());
+        fs::write(&page, bytes).expect("there is space");
+        for (path, mode) in [(&page, 0o600), (&folder, 0o700)] {
+            fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("it is ours");
+            chown(path, Some(user), Some(user)).expect("root may");
+        }
+        fs::set_permissions(dir, fs::Permissions::from_mode(0o1777)).expect("it is ours");
+        page
     }
 
     /// Reads the page of a process; None if it has none.

@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin};
+use std::process::{Child, ChildStdin, Command};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -177,6 +177,42 @@ impl Running {
         let text = |from: &Collected| String::from_utf8_lossy(&from.0.lock().expect("no reader panics")).into_owned();
         format!("\n--- stdout\n{}\n--- stderr\n{}", text(&self.stdout), text(&self.stderr))
     }
+}
+
+/// A child that would go on for ever; it is killed when this is dropped, so also if the test fails.
+#[derive(Debug)]
+pub struct Endless(Child);
+
+impl Endless {
+    /// Starts it.
+    ///
+    /// # Panics
+    /// If it can't be started.
+    #[track_caller]
+    pub fn start(command: &mut Command) -> Endless {
+        Endless(command.spawn().unwrap_or_else(|e| panic!("{command:?}: {e}")))
+    }
+
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.0.id()
+    }
+}
+
+impl Drop for Endless {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Has fixtures/ebb.c do something: `fill`, `drain` ...; returns when it is done.
+///
+/// # Panics
+/// If the program ends or its time is up before.
+pub fn tell(ebb: &mut Running, word: &str) {
+    ebb.say(word);
+    ebb.wait_for("done");
 }
 
 /// Reads a pipe to its end in a thread; with `lines`, also sends each line on as it comes.

@@ -7,6 +7,9 @@ use std::path::{Path, PathBuf};
 use crate::workspace;
 
 /// All files of the repository, by their path from its top: not what git or cargo keep, nor caches.
+///
+/// # Panics
+/// If the repository is not there.
 pub fn files() -> Vec<String> {
     fn walk(folder: &Path, found: &mut Vec<String>) {
         for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
@@ -23,13 +26,23 @@ pub fn files() -> Vec<String> {
     let mut found = vec![];
     walk(workspace(), &mut found);
     found.sort();
+    // A test that looks at each of them must not pass because there are none.
+    assert!(found.iter().any(|path| path == "Cargo.toml"), "{} is no repository of ours", workspace().display());
     found
 }
 
-/// The text of one of them; bytes that are not UTF-8 are replaced.
+/// The text of a file that is there.
 ///
 /// # Panics
-/// If it can't be read.
+/// If it can't be read, or is not UTF-8.
+pub fn read(path: &Path) -> String {
+    fs::read_to_string(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+}
+
+/// The text of one of the [`files`]; bytes that are not UTF-8 are replaced.
+///
+/// # Panics
+/// If it can't be read. One that is gone has no text.
 pub fn text(path: &str) -> String {
     // Another test's temporary file may be gone by now.
     let bytes = fs::read(workspace().join(path)).or_else(|e| if e.kind() == NotFound { Ok(vec![]) } else { Err(e) });

@@ -4,9 +4,10 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
+use tideover_tests::podman::Storage;
 use tideover_tests::programs::{TOO_MANY, passes};
 use tideover_tests::{Rootfs, Scratch, library, needs, program, rootfs, tideover, workspace};
 
@@ -17,7 +18,7 @@ const ENTRYPOINT: &str = "/usr/local/bin/docker-entrypoint.sh";
 
 /// A container that is about to be run, and podman's storage for it.
 struct Container {
-    storage: Scratch,
+    storage: Storage,
     image: Vec<String>,
     options: Vec<String>,
 }
@@ -26,7 +27,7 @@ impl Container {
     /// Of a root filesystem, whose changes are thrown away afterwards.
     fn of(root: &Path) -> Container {
         Container {
-            storage: Scratch::new(),
+            storage: Storage::new(),
             image: vec!["--rootfs".into(), format!("{}:O", root.display())],
             options: vec![],
         }
@@ -49,15 +50,6 @@ impl Container {
             .file(&workspace().join("scripts/docker-entrypoint.sh"), ENTRYPOINT)
     }
 
-    fn podman(&self, words: &[&str]) -> Output {
-        let mut podman = Command::new(program("podman", "podman"));
-        podman.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").stdin(Stdio::null());
-        podman.args(["--root", self.storage.join("storage").to_str().expect("plain")]);
-        podman.args(["--runroot", self.storage.join("run").to_str().expect("plain")]);
-        podman.args(["--runtime", "runc", "--cgroup-manager", "cgroupfs"]).args(words);
-        podman.output().expect("podman runs")
-    }
-
     /// Runs a command in it, under a soft limit of 64 descriptors and a hard limit of 256.
     fn run(&self, command: &[&str]) -> Output {
         // podman's own idea of limits may be above what this machine allows.
@@ -71,7 +63,7 @@ impl Container {
         ];
         words.extend(self.options.iter().chain(&self.image).map(String::as_str));
         words.extend(command);
-        self.podman(&words)
+        self.storage.podman(&words)
     }
 }
 
@@ -253,7 +245,7 @@ struct Images {
 
 impl Images {
     fn new() -> Images {
-        let container = Container { storage: Scratch::new(), image: vec!["tideover-test".into()], options: vec![] };
+        let container = Container { storage: Storage::new(), image: vec!["tideover-test".into()], options: vec![] };
         let context = Scratch::new();
         for (from, to) in [
             (library(), "libtideover.so"),
@@ -266,7 +258,7 @@ impl Images {
         let tar = context.join("debian.tar");
         let packed = Command::new("tar").arg("-C").arg(root.path()).arg("-cf").arg(&tar).arg(".").status();
         assert!(packed.expect("tar runs").success());
-        let imported = container.podman(&["import", tar.to_str().expect("plain"), "debian-here"]);
+        let imported = container.storage.podman(&["import", tar.to_str().expect("plain"), "debian-here"]);
         assert!(imported.status.success(), "{imported:?}");
         fs::remove_file(&tar).expect("a file of ours");
         Images { container, context }
@@ -277,7 +269,7 @@ impl Images {
         assert!(file.contains("FROM debian:bookworm-slim"), "{file}");
         self.context.write("Dockerfile", &file.replace("debian:bookworm-slim", "localhost/debian-here"));
         let context = self.context.path().to_str().expect("plain");
-        let built = self.container.podman(&["build", "--network=none", "-t", "tideover-test", context]);
+        let built = self.container.storage.podman(&["build", "--network=none", "-t", "tideover-test", context]);
         assert!(built.status.success(), "{file}{built:?}");
     }
 }
@@ -327,7 +319,7 @@ fn a_pod_made_of_the_manifest_works() {
     let restricted = ["--read-only", "--cap-drop=all", "--security-opt=no-new-privileges", "--user=10001:10001"];
     let run = |image: &str, options: &[&str], command: &[&str]| {
         let limits = ["--network=none", "--ulimit=nproc=1024:1024", "--ulimit=nofile=64:256", "--timeout=120"];
-        images.container.podman(&[&["run"], &limits[..], &restricted, options, &[image], command].concat())
+        images.container.storage.podman(&[&["run"], &limits[..], &restricted, options, &[image], command].concat())
     };
     let copied = run("tideover-test", &["--rm", &tideover], init);
     assert!(copied.status.success(), "{copied:?}");
@@ -367,7 +359,7 @@ fn a_pod_made_of_the_manifest_works() {
     let bash =
         |line: &str| line.starts_with("tideover_descriptors_soft_limit{program=\"bash\"") && line.ends_with("} 256");
     assert!(metrics.lines().any(bash), "{metrics}");
-    images.container.podman(&["rm", "-f", "-t", "0", "web"]);
+    images.container.storage.podman(&["rm", "-f", "-t", "0", "web"]);
 }
 
 #[needs(containers, debian)]

@@ -79,7 +79,9 @@ fn jvm() {
 fn the_scripts_are_plain_posix_shell() {
     let scripts = fs::read_dir(workspace().join("examples")).expect("readable");
     let scripts = scripts.map(|entry| entry.expect("readable").path());
-    for script in scripts.filter(|path: &std::path::PathBuf| path.extension() == Some(Path::new("sh").as_os_str())) {
+    let scripts: Vec<_> = scripts.filter(|path| path.extension() == Some(Path::new("sh").as_os_str())).collect();
+    assert!(!scripts.is_empty());
+    for script in scripts {
         let checked = Command::new(program("shellcheck", "shellcheck")).args(["-s", "sh"]).arg(&script).output();
         let checked = checked.expect("shellcheck runs");
         assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stdout));

@@ -6,14 +6,11 @@ use std::process::Command;
 
 use tideover_contract::page::COUNTERS;
 use tideover_tests::programs::passes;
+use tideover_tests::source::read;
 use tideover_tests::{Scratch, needs, program, workspace};
 
 fn contrib(name: &str) -> PathBuf {
     workspace().join("contrib").join(name)
-}
-
-fn read(path: &Path) -> String {
-    fs::read_to_string(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
 }
 
 /// Python with kubernetes-validate, which brings Kubernetes' published schemas: pip installs it once, in /var/tmp.

@@ -1,6 +1,7 @@
 //! One library for every libc: musl's programs, and those of an older and a newer glibc, plain and preloaded.
 //!
-//! The other Debians come from `scripts/dist-roots` (`make dist-test`); where they are not there, a line says so.
+//! The other Debians come from `scripts/dist-roots` (`make dist-test`); where they are not there, the tests
+//! that need them are reported as not run.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

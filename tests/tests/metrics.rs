@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tideover_tests::browser::Browser;
+use tideover_tests::running::tell;
 use tideover_tests::{Outcome, Run, Running, Scratch, fixture, program, tideover, workspace};
 
 /// A guarded program at its limit of 64: one call has given up.
@@ -15,11 +16,6 @@ fn full(pages: &Scratch, program: &Path) -> Running {
     let mut running = Run::new(program).limit(64).page_dir(pages.path()).preload(true).start();
     tell(&mut running, "fill");
     running
-}
-
-fn tell(running: &mut Running, word: &str) {
-    running.say(word);
-    running.wait_for("done");
 }
 
 fn metrics(pages: &Scratch, more: &[&str]) -> Run {

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use tideover_tests::source::{closing, code, files, functions, text};
+use tideover_tests::source::{closing, code, files, functions, read, text};
+use tideover_tests::workspace;
 
 /// No file of code has more lines, no function of Rust more than the second.
 const LINES_OF_A_FILE: usize = 450;
@@ -136,9 +137,9 @@ fn names_in_the_design_exist() {
     };
     let source: String = files.iter().filter(is_source).map(|path| text(path) + "\n").collect();
     let words: BTreeSet<&str> = source.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').collect();
-    let makefile = text("Makefile");
+    let makefile = read(&workspace().join("Makefile"));
     let mut missing = vec![];
-    for quoted in quoted(&text("DESIGN.md")) {
+    for quoted in quoted(&read(&workspace().join("DESIGN.md"))) {
         let path = !quoted.contains([' ', '$', '*', '<', '=']) && !quoted.starts_with(['/', '-', '~']);
         let is_path = path
             && (quoted.contains('/')
@@ -160,7 +161,7 @@ fn names_in_the_design_exist() {
 
 #[test]
 fn the_design_names_much_that_can_be_looked_up() {
-    let quoted = quoted(&text("DESIGN.md"));
+    let quoted = quoted(&read(&workspace().join("DESIGN.md")));
     assert!(quoted.iter().filter(|quoted| quoted.ends_with(".rs")).count() > 10, "{quoted:?}");
     assert!(!is_there("hooks/no_such_file.rs", &files()) && is_there("src/shim/hooks/", &files()));
 }

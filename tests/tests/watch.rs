@@ -8,6 +8,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use tideover_tests::running::tell;
 use tideover_tests::{Disk, Kind, Run, Running, Scratch, fixture, needs, program, tideover, workspace};
 
 /// A webhook: keeps what is posted to it, and answers each with the next of its statuses, then with 204.
@@ -94,11 +95,6 @@ fn ebb(pages: &Scratch, preload: bool) -> Running {
     let mut ebb = Run::new(fixture("ebb")).limit(64).page_dir(pages.path()).preload(preload).start();
     tell(&mut ebb, "drain");
     ebb
-}
-
-fn tell(ebb: &mut Running, word: &str) {
-    ebb.say(word);
-    ebb.wait_for("done");
 }
 
 #[test]

@@ -90,6 +90,7 @@ fn on_a_full_disk_with_names_of_logs_nothing_crashes() {
     let both = on_a_full_disk(".log", &|run| run);
     both.plain.passes();
     both.preloaded.passes();
+    assert_ne!(both.plain.theirs(), both.preloaded.theirs());
     let last = |o: &Outcome| o.theirs().last().map(|l| l.to_string());
     assert_eq!(last(&both.preloaded).map(|l| l.starts_with("threads: ferror")), Some(true), "{}", both.preloaded);
     assert!(both.preloaded.stdout.ends_with("the end, not flushed by hand"), "{}", both.preloaded);

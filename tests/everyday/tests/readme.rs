@@ -2,15 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use tideover_tests::source::{files, text};
+use tideover_tests::source::{files, read, text};
 use tideover_tests::{library, needs, tideover, workspace};
-
-fn read(path: &Path) -> String {
-    fs::read_to_string(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
-}
 
 /// A line without what differs each time: process ids, times, folders, how often threads met. A count that is 0 stays 0.
 fn essence(line: &str) -> String {
@@ -161,14 +157,19 @@ fn the_readme_has_the_figures_of_the_benchmarks() {
 #[test]
 fn the_readme_names_every_document_and_command() {
     let readme = read(&workspace().join("README.md"));
-    for document in documents().iter().filter(|path| path.starts_with(workspace().join("docs"))) {
+    let mut documents = documents();
+    documents.retain(|path| path.starts_with(workspace().join("docs")));
+    assert!(!documents.is_empty());
+    for document in documents {
         let name = format!("docs/{}", document.file_name().expect("a file").to_string_lossy());
         assert!(readme.contains(&name), "{name}");
     }
     let help = Command::new(tideover()).arg("--help").output().expect("tideover runs");
     let help = String::from_utf8_lossy(&help.stdout).into_owned();
     let commands = help.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
-    for command in commands.filter_map(|line| line.split_whitespace().next()) {
+    let commands: Vec<&str> = commands.filter_map(|line| line.split_whitespace().next()).collect();
+    assert!(commands.contains(&"stat"), "{help}");
+    for command in commands {
         assert!(readme.contains(&format!("`tideover {command}")), "{command}");
     }
 }

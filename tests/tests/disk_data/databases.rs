@@ -176,7 +176,7 @@ fn redis_aof(policy: &str, preload: bool) -> (u32, String, u32) {
         }
         thread::sleep(Duration::from_millis(2));
     }
-    let page = Page::read(server.page_dir(), server.pid());
+    let page = preload.then(|| server.page());
     server.signal(libc::SIGTERM);
     let ended_plainly = Instant::now() + Duration::from_secs(2);
     while !server.ended() && Instant::now() < ended_plainly {
@@ -348,7 +348,7 @@ fn mariadb_binary_log() {
         let insert = "insert into d.t values (repeat('x', 1000));\n".repeat(50);
         let asked = client.stdin(insert).output();
         let running = server.0.take().expect("started");
-        let page = Page::read(running.page_dir(), running.pid());
+        let page = preload.then(|| running.page());
         running.signal(libc::SIGKILL);
         let outcome = running.finish();
         assert!(outcome.stdout.is_empty(), "nothing goes to standard output: {outcome}");

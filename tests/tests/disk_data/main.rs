@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use tideover_tests::outage::{Fed, Logger};
 use tideover_tests::programs::{free_port, python};
-use tideover_tests::{Both, Disk, Kind, Outcome, Page, Run, Running, Scratch, fixture, needs, program};
+use tideover_tests::{Both, Disk, Kind, Outcome, Run, Running, Scratch, fixture, needs, program};
 
 /// What is compared: end, output, and what is on the disk afterwards; with the disk's own path taken out.
 fn seen(disk: &Disk, outcome: &Outcome) -> (Option<i32>, bool, String, String) {

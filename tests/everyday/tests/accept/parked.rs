@@ -97,14 +97,7 @@ fn another_thread_closes() {
 /// A server that can't be parked: it is slowed down, and hears EAGAIN.
 #[track_caller]
 fn is_paced_and_serves_all(words: &str) {
-    let mut server = Server::start(words, true, &[]);
-    server.fill();
-    let before = server.stats();
-    std::thread::sleep(WHILE);
-    let after = server.stats();
-    let tries = after.accepts - before.accepts;
-    assert!(tries < 250, "{words}: {tries} accepts in 0.4 s");
-    assert_eq!(after.refused, 0, "{words}: it saw EMFILE");
+    let (server, _) = full_and_calm(words, 250);
     serves_all(server, words);
 }
 
@@ -131,9 +124,7 @@ fn a_set_that_refuses_to_be_changed_is_left_alone() {
         let mut server = Server::of(run.clone().preload(preload));
         server.fill();
         assert_eq!(server.ask("mod"), "mod: EPERM");
-        let before = server.stats();
-        std::thread::sleep(WHILE);
-        let after = server.stats();
+        let (before, after) = server.stats_of_a_while();
         if preload {
             assert_eq!((after.refused, server.counter("parked")), (0, 0), "it saw EMFILE, or was parked");
             assert!(server.page().counter("calls", "bypassed") > 0);
@@ -203,6 +194,7 @@ fn waiting_clients_are_served_whoever_made_the_epoll_set_and_whatever_it_is_allo
             outcome.passes();
             assert_eq!(outcome.stdout.trim(), "5 more", "{how}: {outcome}");
         }
+        both.preloaded.says("clients wait until one is free");
     }
 }
 
@@ -313,5 +305,5 @@ fn threads_in_accept_that_nobody_could_help_are_told_at_once() {
 fn a_thread_in_accept_that_helps_itself_waits_once() {
     assert_eq!(error_after("remedy", false), [0, 0, 0]);
     let ours = error_after("remedy", true);
-    assert!(ours.len() == 3 && ours[0] <= 60 && ours[1] < 5 && ours[2] < 5, "{ours:?}");
+    assert!(ours.len() == 3 && (10..=60).contains(&ours[0]) && ours[1] < 5 && ours[2] < 5, "{ours:?}");
 }

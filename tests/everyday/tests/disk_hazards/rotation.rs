@@ -51,13 +51,21 @@ impl Watched {
         thread::sleep(BACK);
     }
 
-    /// After line 400: each line is in the file that it was written to, and each file has a note; these lines follow the last one.
-    fn ends(self, back: RangeInclusive<u32>) {
+    /// After line 400: each line is in the file that it was written to. The oldest `full` files were written to while the disk was full:
+    /// they have one note each, the others none. These lines follow the last note.
+    fn ends(self, back: RangeInclusive<u32>, full: usize) {
         let outcome = self.fed.end();
         outcome.passes();
         let account = Account::new(&log_with_siblings(&self.log), &outcome.stdout);
         account.complete(1..=400, 1).in_order().file_is_whole(1..=400).back_in_the_file(back).markers_tell_all();
-        assert!((1..=self.rotations as usize + 1).contains(&account.markers.len()), "{account}");
+        assert_eq!(account.markers.len(), full, "{account}");
+        let notes = |age: u32| {
+            let name = if age == 0 { "app.log".to_string() } else { format!("app.log.{age}") };
+            let text = fs::read_to_string(self.disk.join(&name)).expect("it is there");
+            text.lines().filter(|line| Marker::parse(line).is_some()).count()
+        };
+        let expected = (0..=self.rotations).map(|age| usize::from(self.rotations - age < full as u32));
+        assert_eq!((0..=self.rotations).map(notes).collect::<Vec<_>>(), expected.collect::<Vec<_>>(), "{account}");
     }
 }
 
@@ -67,7 +75,7 @@ fn logrotate_renames_on(kind: Kind) {
     log.fed.log(201..=300);
     log.free();
     log.fed.log(301..=400);
-    log.ends(301..=400);
+    log.ends(301..=400, 2);
 }
 
 #[needs(mounts)]
@@ -93,7 +101,7 @@ fn a_log_that_is_rotated_and_finds_space_again_is_no_longer_degraded() {
     thread::sleep(BACK);
     log.fed.log(301..=400);
     assert_eq!(log.fed.writer().page().counter("logs", "degraded"), 0);
-    log.ends(201..=400);
+    log.ends(201..=400, 1);
 }
 
 #[needs(mounts)]
@@ -106,7 +114,7 @@ fn two_rotations_while_the_disk_is_full_end_in_a_note_in_each_file() {
     log.fed.log(301..=350);
     log.free();
     log.fed.log(351..=400);
-    log.ends(351..=400);
+    log.ends(351..=400, 3);
 }
 
 #[needs(mounts)]

@@ -130,6 +130,7 @@ fn json_lines_parse_after_an_outage() {
     let whole = told.file.lines().filter(|l| l.starts_with("{\"message\"") && l.ends_with('}')).count();
     let odd = told.file.lines().count() - whole;
     assert!(odd <= 2, "the torn line and ours: {account}");
+    assert!(!account.markers.is_empty(), "{account}");
     assert!(account.markers.iter().all(|m| m.text.starts_with('{') && m.text.ends_with('}')), "{account}");
 }
 

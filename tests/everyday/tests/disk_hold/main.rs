@@ -12,7 +12,7 @@ use std::thread;
 use std::time::Duration;
 
 use tideover_tests::loggers::{python_that, writer};
-use tideover_tests::numbered::{Account, line};
+use tideover_tests::numbered::{Account, OURS, line};
 use tideover_tests::outage::{BACK, Fed, Logger, ended, outage};
 use tideover_tests::programs::python;
 use tideover_tests::{Disk, Kind, Run, Scratch, fixture, needs, tideover};
@@ -183,13 +183,14 @@ fn a_program_that_rotates_by_its_own_count_has_the_files_of_an_endless_disk() {
     assert_eq!(endless.iter().map(Vec::len).sum::<usize>(), 401);
 }
 
+/// Two lines of each log and a part of a third fit into the blocks that it has; the others are kept.
 #[needs(images)]
 #[test]
 fn a_hundred_logs_at_once() {
     let disk = Disk::new(Kind::Ext4);
     let script = "import os, sys, time\n\
         outs = [os.open(sys.argv[1] + '/app%d.log' % k, os.O_WRONLY | os.O_APPEND | os.O_CREAT) for k in range(100)]\n\
-        def put(n):\n    for out in outs: assert os.write(out, b'line %05d of a log\\n' % n) == 20\n\
+        def put(n):\n    for out in outs: assert os.write(out, b'line %05d of a log %s\\n' % (n, b'.' * 179)) == 200\n\
         for n in range(10): put(n)\nprint('full', flush=True); input()\nfor n in range(10, 20): put(n)\n\
         print('free', flush=True); input()\nfor n in range(20, 30): put(n); time.sleep(0.02)";
     let mut running = python(script).arg(disk.path()).preload(true).start();
@@ -197,6 +198,8 @@ fn a_hundred_logs_at_once() {
     disk.fill();
     running.say("");
     running.wait_for("free");
+    let diverted = running.page().counter("logs", "diverted_lines");
+    assert!((700..=1000).contains(&diverted), "most lines of the outage find no space: {diverted} of 1000");
     disk.free();
     thread::sleep(BACK);
     running.say("");
@@ -205,6 +208,10 @@ fn a_hundred_logs_at_once() {
         let text = text(&disk.join(&format!("app{k}.log")));
         let numbers: Vec<u32> = text.lines().filter_map(|l| l.strip_prefix("line ")?.get(..5)?.parse().ok()).collect();
         assert_eq!(numbers, (0..30).collect::<Vec<u32>>(), "{k}.log: {text}");
+        let notes = text.lines().filter(|line| line.starts_with(OURS) && line.contains("put back")).count();
+        assert_eq!(notes, 1, "{k}.log was full, and says so: {text}");
+        let torn = text.lines().filter(|line| line.len() != 199 && !line.starts_with(OURS)).count();
+        assert_eq!(torn, 0, "{k}.log: {text}");
     }
 }
 

@@ -6,16 +6,16 @@ use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStringExt;
-use std::os::unix::net::UnixStream;
 use std::thread;
 use std::time::Duration;
 
 use tideover_tests::loggers::writer;
-use tideover_tests::numbered::{Account, OURS, line};
+use tideover_tests::numbered::{Account, OURS, line, lines};
 use tideover_tests::outage::{Fed, Told, nothing_lost, outage};
 use tideover_tests::programs::python;
+use tideover_tests::sinks::{collected, longest, pipe, sent_to_stderr};
 use tideover_tests::{Both, Disk, Kind, Run, Scratch, fixture, needs, program};
 
 /// A preloaded writer through an outage on a small tmpfs.
@@ -26,27 +26,13 @@ fn through(prepare: impl Fn(Run, &Disk) -> Run) -> Told {
     outage(&disk, &log, 100, Fed::start(&run))
 }
 
-/// What of the program's standard error are lines that were sent there.
-fn sent_to_stderr(told: &Told) -> String {
-    told.outcome.theirs().iter().filter(|l| !l.contains(" failed, longest ")).map(|l| format!("{l}\n")).collect()
-}
-
 #[track_caller]
 fn all_on_stderr(told: &Told) {
     told.outcome.passes();
-    let account = told.account(&sent_to_stderr(told));
+    let account = told.account(&sent_to_stderr(&told.outcome));
     nothing_lost(told, &account);
     account.markers_tell_all();
     assert_eq!(told.outcome.stdout, "", "{}", told.outcome);
-}
-
-/// A pipe: to read, to write.
-fn pipe() -> (File, OwnedFd) {
-    let mut ends = [0; 2];
-    // SAFETY: room for two descriptors.
-    assert_eq!(unsafe { libc::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC) }, 0);
-    // SAFETY: pipe2 has just made them.
-    unsafe { (File::from_raw_fd(ends[0]), OwnedFd::from_raw_fd(ends[1])) }
 }
 
 #[needs(mounts)]
@@ -118,16 +104,8 @@ fn standard_output_that_is_a_log_on_another_disk() {
 #[needs(mounts)]
 #[test]
 fn standard_output_that_is_a_unix_socket() {
-    let (ours, theirs) = UnixStream::pair().expect("a pair");
-    let received = thread::spawn(move || {
-        let mut all = String::new();
-        (&ours).read_to_string(&mut all).expect("it ends");
-        all
-    });
-    let told = {
-        let theirs = OwnedFd::from(theirs);
-        through(move |run, _| run.stdout(theirs.try_clone().expect("a descriptor is left")))
-    };
+    let (theirs, received) = collected();
+    let told = through(move |run, _| run.stdout(theirs.try_clone().expect("a descriptor is left")));
     let account = told.account(&received.join().expect("the reader does not panic"));
     nothing_lost(&told, &account);
     account.markers_tell_all();
@@ -266,10 +244,9 @@ fn a_stalled_reader_never_blocks_the_program() {
     let told = through(run);
     drop(writer);
     told.outcome.passes().says("0 failed");
-    let said = told.outcome.stderr.split("longest ").nth(1).and_then(|s| s.split(' ').next()).expect("it says so");
-    let longest: u32 = said.parse().expect("a number");
     // Nobody ever reads: a write that waited for that would never end. How long one takes, `make bench` says.
-    assert!(longest < 5_000_000, "a write took {longest} us: {}", told.outcome);
+    let longest = longest(&told.outcome);
+    assert!(longest < Duration::from_secs(5), "a write took {longest:?}: {}", told.outcome);
 
     let mut came = String::new();
     (&reader).read_to_string(&mut came).expect("it ends");
@@ -278,7 +255,7 @@ fn a_stalled_reader_never_blocks_the_program() {
     println!("stalled reader: {}", account.places());
     assert!(account.doubled().is_empty(), "{account}");
     // Everything is in the file, in the pipe, on standard error, or counted as dropped.
-    let stderr = sent_to_stderr(&told);
+    let stderr = sent_to_stderr(&told.outcome);
     let ours: usize = told.file.lines().filter(|l| l.starts_with(OURS)).map(|l| l.len() + 1).sum();
     let torn = account.rejoined.len() + account.pieces.iter().filter(|p| p.starts_with("file")).count();
     let kept = told.file.len() - ours - torn + came.len() + stderr.len();
@@ -293,15 +270,9 @@ fn read_of_a_fast_program(socket: bool) -> Account {
     let disk = Disk::new(Kind::Tmpfs);
     let log = disk.log();
     disk.fill();
-    let text: String = (1..=20_000).map(|n| line(n) + "\n").collect();
-    let run = writer(&log).stdin(text);
+    let run = writer(&log).stdin(lines(1..=20_000));
     let (outcome, came) = if socket {
-        let (ours, theirs) = UnixStream::pair().expect("a pair");
-        let received = thread::spawn(move || {
-            let mut all = String::new();
-            (&ours).read_to_string(&mut all).expect("it ends");
-            all
-        });
+        let (theirs, received) = collected();
         let run = run.stdout(theirs);
         let outcome = run.output();
         drop(run);
@@ -387,7 +358,7 @@ fn the_page_and_the_messages_tell_of_a_quota() {
 fn an_empty_disk_leaves_no_trace() {
     let disk = Disk::new(Kind::Tmpfs);
     let log = disk.log();
-    let text: String = (1..=100).map(|n| line(n) + "\n").collect();
+    let text = lines(1..=100);
     let mut file = OpenOptions::new().append(true).open(&log).expect("it is there");
     let outcome = writer(&log).stdin(&text).output();
     outcome.passes();

@@ -30,7 +30,7 @@ fn a_path_that_already_has_content() {
 fn elsewhere_with_a_reason(told: &Told, reason: &str) {
     let said = told.outcome.ours().iter().any(|l| l.contains(reason));
     assert!(said, "a line should name {reason:?}: {}", told.outcome);
-    let account = told.account(&format!("{}{}", told.outcome.stdout, sent_to_stderr(told)));
+    let account = told.account(&format!("{}{}", told.outcome.stdout, sent_to_stderr(&told.outcome)));
     nothing_lost(told, &account);
 }
 
@@ -52,7 +52,7 @@ fn a_path_that_is_a_folder() {
 #[test]
 fn a_path_on_the_same_full_disk() {
     let told = through(|run, disk| run.env("TIDEOVER_FALLBACK", disk.join("overflow.txt")));
-    let account = told.account(&format!("{}{}", told.outcome.stdout, sent_to_stderr(&told)));
+    let account = told.account(&format!("{}{}", told.outcome.stdout, sent_to_stderr(&told.outcome)));
     nothing_lost(&told, &account);
 }
 
@@ -63,8 +63,7 @@ fn on_a_full_disk(name: &OsStr, prepare: impl Fn(Run) -> Run) -> Both {
         let log = disk.path().join(name);
         fs::write(&log, "").expect("there is space");
         disk.fill();
-        let text: String = (1..=100).map(|n| line(n) + "\n").collect();
-        let outcome = prepare(writer(&log).preload(preload).stdin(text)).output();
+        let outcome = prepare(writer(&log).preload(preload).stdin(lines(1..=100))).output();
         (outcome, fs::read_to_string(&log).expect("it is there"))
     };
     let (plain, preloaded) = (once(false), once(true));
@@ -204,7 +203,7 @@ fn without_proc_the_true_error() {
             .args(["-m", "sh", "-c", "umount -l /proc && LD_PRELOAD=$0 exec \"$@\""])
             .arg(preload)
             .args(run.command());
-        shell.stdin((1..=100).map(|n| line(n) + "\n").collect::<String>())
+        shell.stdin(lines(1..=100))
     });
     untouched(&both);
 }

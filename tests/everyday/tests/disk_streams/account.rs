@@ -3,6 +3,7 @@
 use std::io::Read;
 use std::os::fd::AsRawFd;
 use std::thread;
+use std::time::{Duration, Instant};
 
 use super::*;
 use tideover_tests::needs;
@@ -78,18 +79,28 @@ fn failures_of_other_files_are_counted_apart() {
 #[test]
 fn a_line_past_the_cap_costs_little_more_than_its_failure() {
     let (_disk, log) = full_disk();
-    let time = |preload: bool, env: &str| {
+    let time = |preload: bool| {
         let run = Run::new(tideover_tests::fixture("disk_storm")).arg(&log).args(["1", "20000", "100"]);
-        let begun = std::time::Instant::now();
-        let outcome = run.env("TIDEOVER_FALLBACK_LIMIT", env).preload(preload).output();
+        let begun = Instant::now();
+        let outcome = run.env("TIDEOVER_FALLBACK_LIMIT", "4K/min").preload(preload).output();
+        let took = begun.elapsed();
         outcome.passes();
-        (begun.elapsed(), outcome)
+        // 4 KiB are 40 lines.
+        let came = outcome.stdout.lines().count();
+        assert!(if preload { (39..=41).contains(&came) } else { came == 0 }, "{came} lines: {outcome}");
+        assert_eq!(failed(&outcome) as usize, 20_000 - came, "{outcome}");
+        took
     };
-    // The best of five: other programs run, too.
-    let best = |preload, env| (0..5).map(|_| time(preload, env).0).min().expect("five");
-    let (plain, capped) = (best(false, "4K/min"), best(true, "4K/min"));
+    // The best of five, and of more where other programs take the processor: in turns, so that they take it from both.
+    let (mut plain, mut capped) = (Duration::MAX, Duration::MAX);
+    for round in 1..=20 {
+        (plain, capped) = (plain.min(time(false)), capped.min(time(true)));
+        if round >= 5 && capped < plain * 2 {
+            break;
+        }
+    }
     println!("20,000 lines: {plain:?} without the library, {capped:?} past its cap");
-    assert!(capped < plain * 2 + std::time::Duration::from_millis(30), "{capped:?} against {plain:?}");
+    assert!(capped < plain * 2 + Duration::from_millis(30), "{capped:?} against {plain:?}");
 }
 
 #[needs(mounts)]

@@ -58,6 +58,15 @@ fn a_language_server_speaks_its_protocol_and_nothing_else() {
     stdout_is_data(|log| python(server).arg(log).stdin(text()).env("TIDEOVER_FALLBACK", "auto"));
 }
 
+/// The 100 lines of a transport that found no space in its log are on standard error; without the library they are nowhere.
+#[track_caller]
+fn what_the_transport_logged_is_on_stderr(outcome: &Outcome, preload: bool) {
+    let lines: Vec<&str> = outcome.passes().stderr.lines().filter(|line| line.starts_with("debug1: line ")).collect();
+    let expected: Vec<String> = (1..=if preload { 100 } else { 0 }).map(|n| format!("debug1: line {n}")).collect();
+    assert_eq!(lines, expected, "{outcome}");
+    assert_eq!(outcome.stderr.contains("No space left on device"), !preload, "{outcome}");
+}
+
 #[needs(mounts)]
 #[test]
 fn git_over_a_transport_that_logs_clones_as_without() {
@@ -78,8 +87,9 @@ fn git_over_a_transport_that_logs_clones_as_without() {
         let run =
             run.env("GIT_SSH_COMMAND", path("transport")).env("GIT_SSH_VARIANT", "simple").env("HOME", folder.path());
         let run = run.env("TRANSPORT_LOG", &log).env("PATH", "/usr/local/bin:/usr/bin:/bin");
-        run.env("TIDEOVER_FALLBACK", "auto").preload(preload).output().passes();
+        let outcome = run.env("TIDEOVER_FALLBACK", "auto").preload(preload).output();
         assert_eq!(fs::read_to_string(format!("{clone}/file")).expect("it was cloned"), "content\n");
+        what_the_transport_logged_is_on_stderr(&outcome, preload);
     }
 }
 
@@ -98,8 +108,9 @@ fn rsync_over_a_transport_that_logs_copies_as_without() {
         let copy = folder.join(&format!("copy{preload}"));
         let run = Run::new(program("rsync", "rsync")).arg("-e").arg(&transport);
         let run = run.arg(format!("host:{}", source.display())).arg(&copy).env("TRANSPORT_LOG", &log);
-        run.env("TIDEOVER_FALLBACK", "auto").preload(preload).output().passes();
+        let outcome = run.env("TIDEOVER_FALLBACK", "auto").preload(preload).output();
         assert_eq!(fs::read_to_string(&copy).expect("it was copied"), "content\n");
+        what_the_transport_logged_is_on_stderr(&outcome, preload);
     }
 }
 
@@ -127,18 +138,23 @@ fn an_inetd_service_writes_nothing_to_its_client() {
     let (ours, theirs) = UnixStream::pair().expect("a pair");
     let sockets: [OwnedFd; 2] = [client.into(), theirs.into()];
     for socket in sockets {
-        // inetd gives the socket as all three.
-        let (_disk, log) = full_disk();
-        let run = in_a_shell("exec \"$@\" 2>&1", &writer(&log)).stdout(socket);
-        let outcome = run.preload(true).env("TIDEOVER_LOG", "off").env("TIDEOVER_HOLD", "off").output();
-        outcome.fails();
+        // Without a hold there is nowhere to go. With one, the client is told of no error.
+        for hold in ["off", "1M"] {
+            // inetd gives the socket as all three.
+            let (_disk, log) = full_disk();
+            let socket = socket.try_clone().expect("a descriptor is left");
+            let run = in_a_shell("exec \"$@\" 2>&1", &writer(&log)).stdout(socket);
+            let outcome = run.preload(true).env("TIDEOVER_LOG", "off").env("TIDEOVER_HOLD", hold).output();
+            assert_eq!(outcome.succeeded(), hold != "off", "{outcome}");
+        }
     }
     let mut received = [String::new(), String::new()];
     listener.accept().expect("connected").0.read_to_string(&mut received[0]).expect("it ends");
     (&ours).read_to_string(&mut received[1]).expect("it ends");
     for text in received {
         none_in(&text);
-        assert!(text.contains("100 failed"), "the true error for each line: {text}");
+        let said: Vec<&str> = text.lines().filter_map(|line| line.split(", longest ").next()).collect();
+        assert_eq!(said, ["100 failed", "0 failed"], "the true error for each line, then none: {text}");
     }
 }
 
@@ -200,17 +216,6 @@ fn a_terminal_gets_them() {
     drop(run);
     outcome.passes().says("its lines go to stdout (a terminal)");
     all_in(&reader.join().expect("it reads"));
-}
-
-/// A unix socket whose other end collects what comes.
-fn collected() -> (OwnedFd, thread::JoinHandle<String>) {
-    let (ours, theirs) = UnixStream::pair().expect("a pair");
-    let reader = thread::spawn(move || {
-        let mut all = String::new();
-        (&ours).read_to_string(&mut all).expect("it ends");
-        all
-    });
-    (theirs.into(), reader)
 }
 
 #[needs(mounts)]

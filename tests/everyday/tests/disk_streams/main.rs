@@ -9,12 +9,13 @@ mod stalled;
 mod users;
 
 use std::fs::{self, File};
-use std::os::fd::{FromRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use tideover_tests::loggers::c;
-use tideover_tests::numbered::{Account, line};
+use tideover_tests::numbered::{Account, line, lines};
 use tideover_tests::programs::sh;
+use tideover_tests::sinks::{collected, failed, left_in, longest, pipe, sent_to_stderr, terminal};
 use tideover_tests::{Disk, Kind, Outcome, Run, program};
 
 /// How many lines are logged.
@@ -22,7 +23,7 @@ const LINES: u32 = 100;
 
 /// All lines.
 fn text() -> String {
-    (1..=LINES).map(|n| line(n) + "\n").collect()
+    lines(1..=LINES)
 }
 
 /// A full tmpfs, and an empty log on it.
@@ -53,50 +54,6 @@ fn all_in(text: &str) {
 #[track_caller]
 fn none_in(text: &str) {
     assert!(Account::new("", text).in_sink.is_empty(), "it should have no lines: {text}");
-}
-
-/// What of standard error is lines that were sent there.
-fn sent_to_stderr(outcome: &Outcome) -> String {
-    outcome.theirs().iter().filter(|l| !l.contains(" failed, longest ")).map(|l| format!("{l}\n")).collect()
-}
-
-/// How many writes failed, as the programs say at their end.
-#[track_caller]
-fn failed(outcome: &Outcome) -> u32 {
-    let said = outcome.stderr.lines().chain(outcome.stdout.lines()).find(|line| line.contains(" failed, longest "));
-    let number = said.and_then(|line| line.split(" failed").next()?.rsplit(' ').next()?.parse().ok());
-    number.unwrap_or_else(|| panic!("it should say how many writes failed: {outcome}"))
-}
-
-/// The slowest write's time in milliseconds, as the programs say at their end.
-#[track_caller]
-fn longest(outcome: &Outcome) -> f64 {
-    let said = outcome.stderr.split("longest ").nth(1).and_then(|rest| rest.split(' ').next()?.parse::<f64>().ok());
-    said.unwrap_or_else(|| panic!("it should say how long a write took: {outcome}")) / 1000.0
-}
-
-/// A pipe: to read, to write.
-fn pipe() -> (File, OwnedFd) {
-    let mut ends = [0; 2];
-    // SAFETY: room for two descriptors.
-    assert_eq!(unsafe { libc::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC) }, 0);
-    // SAFETY: pipe2 has just made them.
-    unsafe { (File::from_raw_fd(ends[0]), OwnedFd::from_raw_fd(ends[1])) }
-}
-
-/// A pseudo-terminal: its master, and the terminal.
-fn terminal() -> (File, OwnedFd) {
-    let (mut master, mut slave) = (0, 0);
-    // SAFETY: room for two descriptors; neither a name nor modes are asked for.
-    let made = unsafe {
-        libc::openpty(&mut master, &mut slave, std::ptr::null_mut(), std::ptr::null_mut(), std::ptr::null_mut())
-    };
-    assert_eq!(made, 0, "a terminal can be had");
-    // SAFETY: openpty has just made them. The master must not be inherited: a terminal ends with its last master.
-    unsafe {
-        libc::fcntl(master, libc::F_SETFD, libc::FD_CLOEXEC);
-        (File::from_raw_fd(master), OwnedFd::from_raw_fd(slave))
-    }
 }
 
 /// mount(8) in the test's own mount namespace.

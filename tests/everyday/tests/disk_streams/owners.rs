@@ -29,9 +29,9 @@ fn programs_that_keep_other_programs_logs_get_the_true_error() {
 #[needs(mounts)]
 #[test]
 fn whoever_listens_where_syslog_does_is_not_fed_by_itself() {
-    // A syslog daemon of any name, with its socket.
+    // A syslog daemon of any name, with its socket; then a program whose socket is another one, and the test is the daemon.
     own_daemons();
-    let script = "import os, socket, sys\nlistener = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)\nlistener.bind('/dev/log')\n\
+    let script = "import os, socket, sys\nlistener = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)\nlistener.bind(sys.argv[3])\n\
          listener.settimeout(0.2)\nlog = os.open(sys.argv[1], os.O_WRONLY | os.O_APPEND)\nfailed = 0\n\
          for line in sys.stdin:\n    \
          try: os.write(log, line.encode())\n    \
@@ -42,10 +42,19 @@ fn whoever_listens_where_syslog_does_is_not_fed_by_itself() {
     let (_disk, log) = full_disk();
     let folder = Scratch::new();
     let said = folder.join("said.csv");
-    let run = python(script).arg(&log).arg(&said).stdin(text()).env("TIDEOVER_FALLBACK", "auto");
-    let run = in_a_shell("exec \"$@\" > /dev/null 2> /dev/null", &run).env("TIDEOVER_HOLD", "off").preload(true);
-    run.output().passes();
-    assert_eq!(fs::read_to_string(&said).expect("it was made"), "100 0", "the true error, and no message to itself");
+    let says_with_its_socket_at = |path: &Path| {
+        let run = python(script).arg(&log).arg(&said).arg(path).stdin(text()).env("TIDEOVER_FALLBACK", "auto");
+        let run = in_a_shell("exec \"$@\" > /dev/null 2> /dev/null", &run).env("TIDEOVER_HOLD", "off").preload(true);
+        run.output().passes();
+        fs::read_to_string(&said).expect("it was made")
+    };
+    assert_eq!(says_with_its_socket_at(Path::new("/dev/log")), "100 0", "the true error, and no message to itself");
+    fs::remove_file("/dev/log").expect("it is gone with its program, its name is not");
+    let daemon = daemons::daemon("/dev/log");
+    // A daemon that does not get the processor for 4 ms has not read.
+    let came = |n| daemons::meanwhile(&daemon, || says_with_its_socket_at(&folder.join(&format!("socket{n}"))));
+    let mut tries = (0..20).map(came).map(|(said, messages)| (said, messages.len()));
+    assert!(tries.any(|one| one == ("0 0".to_string(), LINES as usize)), "the daemon gets each line");
 }
 
 #[needs(mounts)]
@@ -144,8 +153,7 @@ fn a_log_that_is_synced_now_and_then_is_still_a_log() {
         let disk = Disk::new(Kind::Tmpfs);
         let log = disk.join(name);
         fs::write(&log, "").expect("there is space");
-        let lines = (1..=1000).map(|n| line(n) + "\n").collect::<String>();
-        let run = python(script).arg(&log).arg(pause).arg(disk.join("fill")).stdin(lines).preload(true);
+        let run = python(script).arg(&log).arg(pause).arg(disk.join("fill")).stdin(lines(1..=1000)).preload(true);
         let outcome = run.output();
         assert_eq!(failed(&outcome) == 0, is_log, "{name} {pause}: {outcome}");
         if is_log {

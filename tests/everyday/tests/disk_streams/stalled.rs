@@ -26,24 +26,26 @@ fn ends(running: Running) -> Outcome {
     outcome
 }
 
-/// The program with a pipe as its standard output, of which 60 pieces are read before the reader stops, or goes.
-fn with_a_reader_that_stops(run: Run, goes: bool) -> Outcome {
+/// The program with a pipe as its standard output, of which 60 pieces are read before the reader stops, or goes. Its lines have begun to
+/// come.
+#[track_caller]
+fn with_a_reader_that_stops(run: Run, goes: bool) {
     let (mut reader, writer) = pipe();
     let run = run.stdout(writer).env("TIDEOVER_FALLBACK", "stdout");
     let running = run.start();
     drop(run);
-    let mut part = [0; 4096];
+    let (mut came, mut part) = (0, [0; 4096]);
     for _ in 0..60 {
-        if reader.read(&mut part).unwrap_or(0) == 0 {
-            break;
+        match reader.read(&mut part).unwrap_or(0) {
+            0 => break,
+            count => came += count,
         }
         thread::sleep(Duration::from_millis(1));
     }
-    if goes {
-        drop(reader);
-        return ends(running);
-    }
-    ends(running)
+    let kept = (!goes).then_some(reader);
+    let outcome = ends(running);
+    drop(kept);
+    assert!(came >= 100, "the lines should have begun to come: {came} bytes: {outcome}");
 }
 
 #[needs(mounts)]
@@ -91,8 +93,9 @@ fn a_terminal_that_nobody_reads() {
         let running = run.start();
         drop(run);
         let outcome = ends(running);
-        assert!(longest(&outcome) < 500.0, "{outcome}");
-        drop(master);
+        assert!(longest(&outcome) < Duration::from_millis(500), "{outcome}");
+        let shown = left_in(&master);
+        assert!(shown.contains("line 000000 x"), "the terminal has the first lines: {shown}");
     }
 }
 
@@ -129,13 +132,18 @@ fn a_job_in_the_background_of_a_terminal_with_tostop_is_not_stopped() {
         shell.arg("-c").arg(job).arg(tideover_tests::library()).args(storm(&log, 1, 200, 100).command());
         shell.env("TIDEOVER_FALLBACK", fallback).env("TIDEOVER_LOG", "off").env("TIDEOVER_PAGE", "0");
         shell.stdin(slave.try_clone().expect("a descriptor is left")).stdout(slave.try_clone().expect("one more"));
-        shell.stderr(std::process::Stdio::null());
+        // Not for messages: the lines may only go to the terminal, or nowhere.
+        let errors = Scratch::new();
+        shell.stderr(fs::File::create(errors.join("errors.csv")).expect("there is space"));
         // SAFETY: async-signal-safe calls.
         unsafe { shell.pre_exec(move || tostop(number)) };
         let mut child = shell.spawn().expect("it starts");
         drop(slave);
         let ended = child.wait().expect("it ends");
         assert_eq!(ended.code(), Some(0), "TIDEOVER_FALLBACK={fallback}: the job should have ended");
+        let said = fs::read_to_string(errors.join("errors.csv")).expect("it was made");
+        // What may not be shown is held.
+        assert!(said.starts_with("0 failed, longest "), "TIDEOVER_FALLBACK={fallback}: {said}");
         drop(master);
     }
 }
@@ -217,5 +225,6 @@ fn a_fifo_as_the_fallback_file() {
     let begun = Instant::now();
     ends(storm(&log, 4, 1000, 3000).env("TIDEOVER_FALLBACK", &fifo).start());
     assert!(begun.elapsed() < Duration::from_secs(5));
-    drop(both);
+    let came = left_in(&both);
+    assert!(came.contains("line 000000 x"), "it has the first lines: {came}");
 }

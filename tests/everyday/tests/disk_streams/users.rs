@@ -6,6 +6,7 @@ use std::process::Command;
 
 use super::*;
 use tideover_tests::outage::{Fed, Logger};
+use tideover_tests::running::Endless;
 use tideover_tests::{Scratch, fixture, library, needs};
 
 const NOBODY: u32 = 65534;
@@ -85,11 +86,24 @@ fn the_caller_of_a_set_uid_program_does_not_choose_its_policy() {
     assert_eq!(soft(Path::new("")), "256", "it is not root's");
 }
 
+/// The control: where the folder is root's, the file of that name is removed.
+#[track_caller]
+fn cleanup_removes_a_rotated_file_of_roots_own_folder(own: &Path, disk: &Disk) {
+    fs::create_dir(own).expect("there is space");
+    fs::write(own.join("app.log"), "").expect("there is space");
+    fs::write(own.join("app.log.1"), vec![b'x'; 8192]).expect("there is space");
+    disk.fill();
+    let outcome = writer(&own.join("app.log")).env("TIDEOVER_CLEANUP", "100K").preload(true).output();
+    disk.free();
+    assert!(!own.join("app.log.1").exists(), "{outcome}");
+}
+
 /// Found in the field: a user who exchanged his folder of logs for a link had a file of root's removed from another folder.
 #[needs(mounts, root)]
 #[test]
 fn cleanup_removes_nothing_in_a_folder_that_a_user_puts_in_the_place_of_his_logs() {
     let disk = Disk::new(Kind::Tmpfs);
+    cleanup_removes_a_rotated_file_of_roots_own_folder(&disk.join("own"), &disk);
     let home = disk.join("home");
     let [logs, link, victim] = [home.join("logs"), home.join("link"), disk.join("victim")];
     for folder in [&home, &logs, &victim] {
@@ -111,10 +125,9 @@ fn cleanup_removes_nothing_in_a_folder_that_a_user_puts_in_the_place_of_his_logs
         let mut fed = Fed::start(&c("write", open).preload(true).env("TIDEOVER_CLEANUP", "100K"));
         assert!(fed.log(1..=1));
         disk.fill();
-        let mut swapper = Command::new(&swap).arg(&logs).arg(&link).uid(NOBODY).gid(NOBODY).spawn().expect("it starts");
+        let swapper = Endless::start(Command::new(&swap).arg(&logs).arg(&link).uid(NOBODY).gid(NOBODY));
         fed.log(2..=100);
-        swapper.kill().expect("it runs");
-        swapper.wait().expect("it ends");
+        drop(swapper);
         fed.end();
         assert!(precious.exists(), "round {round}: a file of another folder was removed");
         disk.free();

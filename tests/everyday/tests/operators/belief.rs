@@ -2,16 +2,17 @@
 //! given up a million calls, and have `watch --exec` and `--rescue` act on it.
 
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
-use std::process::{Child, Command};
+use std::process::Command;
 
 use tideover_contract::page::{COUNTERS, FIELDS};
-use tideover_tests::{Page, Running, Scratch, needs};
+use tideover_tests::running::Endless;
+use tideover_tests::{Page, Run, Running, Scratch, fixture, needs};
 
 use super::{command, full, json, of_pages};
 
+const ROOT: u32 = 0;
 const NOBODY: u32 = 65534;
 
 /// The folder of pages of nobody, who writes the page of one process into it under the number of another.
@@ -24,25 +25,11 @@ fn forge(pages: &Scratch, from: &Running, pid: u32) -> PathBuf {
     bytes[at("program")..][..8].copy_from_slice(b"forged\0\0");
     let gave_up = COUNTERS.iter().position(|counter| counter.name == "gave_up").unwrap();
     bytes[at("counters") + gave_up * 8..][..8].copy_from_slice(&1_000_000u64.to_ne_bytes());
-    put(pages, pid, &bytes)
+    Page::put_as(NOBODY, pages.path(), pid, &bytes)
 }
 
-fn put(pages: &Scratch, pid: u32, bytes: &[u8]) -> PathBuf {
-    let folder = pages.join(&format!("tideover.{NOBODY}"));
-    fs::create_dir_all(&folder).unwrap();
-    let path = folder.join(pid.to_string());
-    fs::write(&path, bytes).unwrap();
-    for path in [&folder, &path] {
-        chown(path, Some(NOBODY), Some(NOBODY)).unwrap();
-        fs::set_permissions(path, fs::Permissions::from_mode(0o700)).unwrap();
-    }
-    // nobody has to get there.
-    fs::set_permissions(pages.path(), fs::Permissions::from_mode(0o755)).unwrap();
-    path
-}
-
-fn of_nobody() -> Child {
-    Command::new("sleep").arg("300").uid(NOBODY).gid(NOBODY).spawn().expect("sleep runs")
+fn of_nobody() -> Endless {
+    Endless::start(Command::new("sleep").arg("300").uid(NOBODY).gid(NOBODY))
 }
 
 #[needs(root)]
@@ -77,19 +64,20 @@ fn nobody_tells_no_reader_about_the_processes_of_root() {
 fn of_his_own_process_a_user_is_believed() {
     let pages = Scratch::new();
     let guarded = full(&pages);
-    let mut own = of_nobody();
+    let own = of_nobody();
     forge(&pages, &guarded, own.id());
     let said = of_pages(&pages, &["stat", &own.id().to_string(), "--json"]).output();
     assert_eq!(json(said.passes())["exhaustion"]["gave_up"], 1_000_000);
-    let mut as_nobody = Command::new(tideover_tests::tideover());
+    // The command itself may lie in a folder that only root may enter.
+    let own_copy = pages.join("command");
+    let copied = Command::new("install").args(["-m", "755"]).arg(tideover_tests::tideover()).arg(&own_copy).status();
+    assert!(copied.expect("install runs").success());
+    let mut as_nobody = Command::new(own_copy);
     as_nobody.args(["stat", &own.id().to_string()]).arg("--page-dir").arg(pages.path()).uid(NOBODY).gid(NOBODY);
-    // The command may lie in a folder that only root may enter.
-    if let Ok(output) = as_nobody.output() {
-        let said = String::from_utf8_lossy(&output.stdout).into_owned();
-        assert!(said.starts_with("forged (process"), "{said} {}", String::from_utf8_lossy(&output.stderr));
-    }
-    own.kill().unwrap();
-    own.wait().unwrap();
+    let output = as_nobody.output().expect("nobody may run it there");
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(said.starts_with("forged (process"), "{said} {}", String::from_utf8_lossy(&output.stderr));
+    drop(own);
     of_pages(&pages, &["clean"]).output().passes().says("Removed 1 page");
     guarded.finish().passes();
 }
@@ -98,13 +86,18 @@ fn of_his_own_process_a_user_is_believed() {
 #[test]
 fn an_empty_page_counts_only_with_the_library_in_the_process() {
     let pages = Scratch::new();
-    let mut own = of_nobody();
-    let empty = put(&pages, own.id(), b"");
+    let own = of_nobody();
+    let empty = Page::put_as(NOBODY, pages.path(), own.id(), b"");
     of_pages(&pages, &["ps"]).output().passes().says("No guarded process");
     of_pages(&pages, &["stat", &own.id().to_string()]).output().fails().says("is not guarded");
     assert!(empty.exists());
-    own.kill().unwrap();
-    own.wait().unwrap();
+    drop(own);
+    // The control: with the library in the process, it counts.
+    let mut guarded = Run::new(fixture("sick")).arg("none").page_dir(pages.path()).preload(true).start();
+    guarded.wait_for("sick");
+    Page::put_as(ROOT, pages.path(), guarded.pid(), b"");
+    of_pages(&pages, &["stat", &guarded.pid().to_string()]).output().passes().says("sick (process");
+    guarded.finish().passes();
     // A mapping of the file as data is no library either.
     let script = format!(
         "import mmap, sys\nfile = open({:?}, 'rb')\nkept = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)\nprint('mapped', flush=True)\nsys.stdin.read()",

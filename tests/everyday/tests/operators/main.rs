@@ -10,6 +10,7 @@ mod schema;
 mod sight;
 
 use serde_json::Value;
+use tideover_tests::running::tell;
 use tideover_tests::{Outcome, Run, Running, Scratch, fixture, tideover};
 
 /// The command with these words.
@@ -33,10 +34,4 @@ fn full(pages: &Scratch) -> Running {
     let mut running = Run::new(fixture("ebb")).limit(64).page_dir(pages.path()).preload(true).start();
     tell(&mut running, "fill");
     running
-}
-
-/// Has the fixture ebb do something.
-fn tell(running: &mut Running, word: &str) {
-    running.say(word);
-    running.wait_for("done");
 }

@@ -15,7 +15,9 @@ const LAYERS: [&str; 7] = ["arch", "os", "state", "engine", "features", "hooks",
 fn shim() -> Vec<(String, String)> {
     let files = below("src/shim/", ".rs").into_iter();
     let files = files.filter(|path| !path.ends_with("_test.rs") && !path.ends_with("build.rs"));
-    files.map(|path| (path.clone(), without_unit_tests(&code(&text(&path))))).collect()
+    let files: Vec<_> = files.map(|path| (path.clone(), without_unit_tests(&code(&text(&path))))).collect();
+    assert!(files.len() > LAYERS.len(), "{files:?}");
+    files
 }
 
 /// The number of the layer that a file is in.
