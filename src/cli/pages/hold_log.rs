@@ -7,7 +7,7 @@ use rustix::process::geteuid;
 use std::cell::RefCell;
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
@@ -113,7 +113,10 @@ fn present_path(path: &Path, identity: (u64, u64)) -> Result<PathBuf, String> {
         return Ok(path.to_path_buf());
     }
     let folder = path.parent().ok_or("it has no folder")?;
-    let entries = std::fs::read_dir(folder).map_err(|error| format!("its folder can't be read: {}", cause(&error)))?;
+    let entries = std::fs::read_dir(folder).map_err(|error| match error.kind() {
+        ErrorKind::NotFound => GONE.to_string(),
+        _ => format!("its folder can't be read: {}", cause(&error)),
+    })?;
     let found = entries.flatten().map(|entry| entry.path()).find(|path| is_it(path));
     found.ok_or_else(|| GONE.to_string())
 }
