@@ -147,7 +147,9 @@ pub fn write_control(base: &Path, page: &Page, word: u32) -> Result<(), Failure>
     let flags = OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let pid = page.pid;
     let file = openat(&folder, &name, flags, Mode::empty()).map_err(|error| match error {
-        Errno::NOENT if alive(pid).is_none() => refused("it has ended; `tideover ps` lists the guarded processes".into()),
+        Errno::NOENT if alive(pid).is_none() => {
+            refused("it has ended; `tideover ps` lists the guarded processes".into())
+        }
         Errno::NOENT => refused(format!("it has no page so far; {UNCOUNTED}")),
         Errno::ACCESS | Errno::PERM => refused(format!("{}; sudo tideover control {pid}", cause(&error.into()))),
         error => refused(cause(&error.into())),

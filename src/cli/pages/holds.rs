@@ -6,9 +6,9 @@
 #![forbid(unsafe_code)]
 
 use crate::before_exec::lease;
+use crate::pages::folder::unremoved;
 use crate::pages::hold_log::{self, GONE, HoldLog};
 use crate::processes::mappings;
-use crate::pages::folder::unremoved;
 use crate::show::failure::cause;
 use crate::show::output::safe;
 use crate::show::units::{now_ns, rfc3339};
@@ -129,7 +129,9 @@ fn walk_user(base: &Path, user: u32, puts_back: bool, found: &mut Walked) {
     names.sort_by_key(|name| u64::from_str_radix(name.rsplit('.').next().unwrap_or_default(), 16).unwrap_or(0));
     for name in names {
         let opened = File::open_hold(&folder, &name, user);
-        let Some((logs, emptied)) = opened.and_then(|file| look(&folder, &name, user, &file, puts_back)) else { continue };
+        let Some((logs, emptied)) = opened.and_then(|file| look(&folder, &name, user, &file, puts_back)) else {
+            continue;
+        };
         found.logs.extend(logs);
         match emptied.then(|| unlinkat(&folder, &name, AtFlags::empty())) {
             None | Some(Ok(()) | Err(Errno::NOENT)) => {}

@@ -305,7 +305,10 @@ mod tests {
         };
         assert_eq!(of(&[("file", "/spool/*", 9), ("file", "/spool/a", 9)]), ["9 file /spool/a"], "as many of both");
         assert_eq!(of(&[("file", "/spool/*", 10), ("file", "/spool/a", 9)]), ["10 file /spool/*", "9 file /spool/a"]);
-        assert_eq!(of(&[("file", "/a/*", 9), ("file", "/a/b/c", 9), ("file", "/a/b/*", 9)]), ["9 file /a/b/c", "9 file /a/*"]);
+        assert_eq!(
+            of(&[("file", "/a/*", 9), ("file", "/a/b/c", 9), ("file", "/a/b/*", 9)]),
+            ["9 file /a/b/c", "9 file /a/*"]
+        );
         assert_eq!(of(&[("file", "/a/*", 9), ("file", "/a/b/c", 1)]), ["9 file /a/*", "1 file /a/b/c"]);
         assert_eq!(of(&[("file", "/a/*", 5), ("deleted file", "/a/c", 5)]), ["5 deleted file /a/c", "5 file /a/*"]);
     }

@@ -8,7 +8,8 @@ use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
 use tideover_contract::page::FIELDS;
-use tideover_tests::{Page, Run, Running, Scratch, fixture, needs, tideover};
+use tideover_tests::outage::{Fed, Logger};
+use tideover_tests::{Disk, Kind, Page, Run, Running, Scratch, fixture, needs, tideover};
 
 use super::{full, json, of_pages};
 
@@ -121,4 +122,44 @@ fn clean_names_what_it_could_not_remove_and_what_helps() {
     of_pages(&pages, &["clean"]).output().passes().says("Removed 1 page");
     assert!(!page.exists());
     guarded.finish().passes();
+}
+
+/// `config` and `stat` said "nowhere" of a daemon that was started with `2> errors`, to which its lines then went.
+#[needs(mounts)]
+#[test]
+fn the_place_that_is_named_is_the_one_that_lines_go_to() {
+    for (redirections, file, place) in [
+        ("> /dev/null 2> errors", "errors", Some("stderr (a log)")),
+        ("> out 2>&1", "out", Some("stdout (a log)")),
+        (">> app.log 2> /dev/null", "app.log", Some("stdout (a log)")),
+        ("> /dev/null 2> table.csv", "table.csv", None),
+        ("> app.log 2> /dev/null", "app.log", None),
+    ] {
+        let (disk, pages, folder) = (Disk::new(Kind::Tmpfs), Scratch::new(), Scratch::new());
+        let script = format!("exec \"$0\" \"$@\" {redirections}");
+        let run = Run::new("sh").args(["-c", &script]).arg(fixture("disk_append")).arg("write").arg(disk.log());
+        let run = run.folder(folder.path()).page_dir(pages.path()).preload(true).env("TIDEOVER_LOG", "off");
+        let mut fed = Fed::start(&run);
+        fed.log(1..=10);
+        let pid = fed.writer().pid().to_string();
+        let said = of_pages(&pages, &["config", &pid]).output().passes().stdout.clone();
+        let line = said.lines().find(|line| line.contains("lines would go to")).expect("config says it");
+        disk.fill();
+        fed.log(11..=200);
+        let lines = fs::read_to_string(folder.join(file)).unwrap().lines().filter(|line| line.contains(" ok")).count();
+        let stat = of_pages(&pages, &["stat", &pid]).output().passes().stdout.clone();
+        match place {
+            Some(place) => {
+                assert!(line.contains(place), "{redirections}: {line}");
+                assert!(stat.contains(&format!("its lines go to {place}")), "{redirections}: {stat}");
+                assert!(lines > 100, "{redirections}: {lines} lines\n{stat}");
+            }
+            None => {
+                assert!(!line.contains(" stdout") && !line.contains(" stderr"), "{redirections}: {line}");
+                assert_eq!(lines, 0, "{redirections}");
+            }
+        }
+        disk.free();
+        fed.end();
+    }
 }
