@@ -26,6 +26,7 @@ pub mod scratch;
 pub mod server;
 pub mod source;
 pub mod survival;
+pub mod terminal;
 
 pub use disk::{Disk, Kind};
 pub use fixture::{fixture, fixture_by, fixture_source, preload_fixture};

@@ -48,6 +48,7 @@ const COMMANDS: &[Row] = &[
     (unpack::command, unpack::run),
     (selftest::scenarios::command, selftest::scenarios::run),
     (generate::command, generate::run),
+    (generate::pids::command, generate::pids::run),
 ];
 
 const EXAMPLES: &str = "\

@@ -141,6 +141,10 @@ const UNCOUNTED: &str = "the library makes one with the first events that it cou
 /// Writes a word of `tideover control` into the page of a process, in which it is the only thing that readers write.
 pub fn write_control(base: &Path, page: &Page, word: u32) -> Result<(), Failure> {
     let refused = |why: String| Failure::failed(format!("cannot tell process {} anything: {why}", page.pid));
+    // A page without a version stands for one that the library has not made, or not filled in.
+    if page.view().is_none_or(|view| view.version().is_empty()) {
+        return Err(refused(format!("it has no page so far; {UNCOUNTED}")));
+    }
     let folder = open_folder(base, page.user)
         .ok_or_else(|| refused("its page is not in this folder; say it inside of its container".to_string()))?;
     let name = page.pid.to_string();
@@ -150,14 +154,14 @@ pub fn write_control(base: &Path, page: &Page, word: u32) -> Result<(), Failure>
         Errno::NOENT if alive(pid).is_none() => {
             refused("it has ended; `tideover ps` lists the guarded processes".into())
         }
-        Errno::NOENT => refused(format!("it has no page so far; {UNCOUNTED}")),
+        Errno::NOENT => refused("its page is gone; `tideover ps` lists the guarded processes".into()),
         Errno::ACCESS | Errno::PERM => refused(format!("{}; sudo tideover control {pid}", cause(&error.into()))),
         error => refused(cause(&error.into())),
     })?;
     let stat = fstat(&file).map_err(|error| refused(cause(&error.into())))?;
     let regular = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
     if !regular || usize::try_from(stat.st_size) != Ok(SIZE) {
-        return Err(refused(format!("its page has nothing in it so far; {UNCOUNTED}")));
+        return Err(refused(format!("it has no page so far; {UNCOUNTED}")));
     }
     let at = FIELDS.iter().find(|field| field.0 == "control").map_or(0, |field| field.1);
     let written =

@@ -138,12 +138,20 @@ fn the_place_that_is_named_is_the_one_that_lines_go_to() {
         let (disk, pages, folder) = (Disk::new(Kind::Tmpfs), Scratch::new(), Scratch::new());
         let script = format!("exec \"$0\" \"$@\" {redirections}");
         let run = Run::new("sh").args(["-c", &script]).arg(fixture("disk_append")).arg("write").arg(disk.log());
-        let run = run.folder(folder.path()).page_dir(pages.path()).preload(true).env("TIDEOVER_LOG", "off");
+        let run = run
+            .folder(folder.path())
+            .page_dir(pages.path())
+            .preload(true)
+            .env("TIDEOVER_LOG", "off")
+            .env("TIDEOVER_FALLBACK", "auto");
         let mut fed = Fed::start(&run);
         fed.log(1..=10);
         let pid = fed.writer().pid().to_string();
         let said = of_pages(&pages, &["config", &pid]).output().passes().stdout.clone();
-        let line = said.lines().find(|line| line.contains("lines would go to")).expect("config says it");
+        let line = said
+            .lines()
+            .find(|line| line.contains("lines would go to"))
+            .unwrap_or_else(|| panic!("{redirections}: {said}"));
         disk.fill();
         fed.log(11..=200);
         let lines = fs::read_to_string(folder.join(file)).unwrap().lines().filter(|line| line.contains(" ok")).count();
