@@ -89,11 +89,11 @@ fn commands_are_run_for_the_process_that_is_chosen() {
     top.press(&["Down", "D"]);
     let title = format!(" tideover doctor {} (Esc closes) ", calm.pid());
     top.wait_until("what doctor says", |lines| lines[1].contains(&title) && has(lines, "soft limit"));
-    top.press(&["q", "O"]);
-    top.wait_until("what control says", |lines| has(lines, &format!("calm (process {}) was told on", calm.pid())));
+    top.press(&["q", "Up", "O"]);
+    top.wait_until("what control says", |lines| has(lines, &format!("ebb (process {}) was told on", ebb.pid())));
     top.press(&["Escape"]);
-    // The limit of the one that has 64 of soft 64 was raised by the library, so that of the other is.
-    top.press(&["R"]);
+    top.wait_until("the list again", |lines| lines[2].contains(" ebb "));
+    top.press(&["Down", "R"]);
     let question = format!("raise the soft limit of calm (process {})? y: yes", calm.pid());
     top.wait_until("the question", |lines| lines[23] == question);
     top.press(&["n"]);
@@ -102,7 +102,7 @@ fn commands_are_run_for_the_process_that_is_chosen() {
     top.wait_until("what rescue says", |lines| {
         lines[1].contains(&format!("tideover rescue {}", calm.pid())) && has(lines, "soft limit")
     });
-    top.press(&["Escape", "q"]);
+    top.press(&["q", "q"]);
     top.wait_until("the terminal as it was", |lines| lines.first() == Some(&"ended with 0"));
     ebb.finish().passes();
     calm.finish().passes();

@@ -29,7 +29,12 @@ pub fn draw(frame: &mut Frame, model: &mut Model) {
     let detail = if model.detail && chosen.is_some() { DETAIL.min(frame.area().height / 2) } else { 0 };
     let lines = [Constraint::Length(1), Constraint::Min(3), Constraint::Length(detail), Constraint::Length(1)];
     let [top, middle, below, bottom] = Layout::vertical(lines).areas(frame.area());
-    frame.render_widget(summary(model, rows.len()), top);
+    let mut summary = summary(model, rows.len());
+    if summary.width() > top.width.into() {
+        // What is said counts more than who says it.
+        summary.spans.remove(0);
+    }
+    frame.render_widget(summary, top);
     let mut layout = ListLayout::default();
     if let Some(panel) = &model.panel {
         panel.draw(frame, middle.union(below));
@@ -270,6 +275,9 @@ mod tests {
         model.worsen(7);
         let levels: Vec<Level> = model.rows().iter().map(severity).collect();
         assert_eq!(levels, [Level::Critical, Level::Warning, Level::Critical, Level::Ok]);
+        (model.sort, model.reversed) = (Sort::Exhausted, true);
+        let first = screen(&mut model, 80, 10).remove(0);
+        assert_eq!(first, "4 of 4 guarded, nearest 95 %, gave up 3, full disks 1, by exhausted, reversed");
         model.filter = "a filter of forty characters, the most ".into();
         let last = screen(&mut model, 80, 10).pop().unwrap();
         assert!(last.starts_with("filter: a filter of forty characters, the most  (Esc clears)  q leave  "), "{last}");

@@ -11,7 +11,7 @@ use tideover_contract::page::FIELDS;
 use tideover_tests::outage::{Fed, Logger};
 use tideover_tests::{Disk, Kind, Page, Run, Running, Scratch, fixture, needs, tideover};
 
-use super::{full, json, of_pages};
+use super::{command, full, json, of_pages};
 
 const NOBODY: u32 = 65534;
 /// No process has a number above this one, kernel.pid_max at its highest.
@@ -88,9 +88,9 @@ fn as_nobody(pages: &Path, words: &[&str]) -> Output {
     let copy = pages.join("tideover");
     fs::copy(tideover(), &copy).unwrap();
     fs::set_permissions(pages, fs::Permissions::from_mode(0o755)).unwrap();
-    let mut command = Command::new(copy);
-    command.args(words).arg("--page-dir").arg(pages).env_remove("TIDEOVER_PAGE_DIR").uid(NOBODY).gid(NOBODY);
-    command.output().expect("it runs")
+    let mut as_user = Command::new(copy);
+    as_user.args(words).arg("--page-dir").arg(pages).env_remove("TIDEOVER_PAGE_DIR").uid(NOBODY).gid(NOBODY);
+    as_user.output().expect("it runs")
 }
 
 #[needs(root)]
@@ -170,4 +170,21 @@ fn the_place_that_is_named_is_the_one_that_lines_go_to() {
         disk.free();
         fed.end();
     }
+}
+
+/// A command line that is wrong was answered by text alone.
+#[test]
+fn a_wrong_command_line_is_answered_in_json_if_json_was_asked_for() {
+    for (words, status, says) in [
+        (&["rescue", "--json"][..], 2, "required arguments"),
+        (&["stat", "x", "--json"], 2, "invalid value 'x'"),
+        (&["doctor", "--json", "x"], 3, "invalid value 'x'"),
+    ] {
+        let outcome = command(words).output();
+        let said = json(&outcome);
+        assert_eq!((outcome.code(), &said["schema"], &said["exit_status"]), (Some(status), &1.into(), &status.into()));
+        assert!(said["error"].as_str().is_some_and(|why| why.contains(says)), "{said}");
+    }
+    let of_run = command(&["run", "--max-retry", "3", "jq", "--json"]).output();
+    assert!(of_run.code() == Some(2) && of_run.stdout.is_empty(), "{of_run}");
 }
