@@ -21,6 +21,8 @@ const PART: u64 = 20;
 
 /// Why the lines of a removed log can't be put back.
 pub const GONE: &str = "it is gone";
+/// Why those of a hold that was damaged can't be.
+pub const NOT_ABSOLUTE: &str = "its path is not absolute";
 
 /// An open log.
 pub struct HoldLog<'a> {
@@ -43,7 +45,7 @@ impl<'a> HoldLog<'a> {
     ) -> Result<HoldLog<'a>, String> {
         let path = Path::new(OsStr::from_bytes(path));
         if !path.is_absolute() {
-            return Err("its path is not absolute".into());
+            return Err(NOT_ABSOLUTE.into());
         }
         let create = identity.0 == UNCREATED;
         if create && user != geteuid().as_raw() {

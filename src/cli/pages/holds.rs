@@ -7,7 +7,7 @@
 
 use crate::before_exec::lease;
 use crate::pages::folder::unremoved;
-use crate::pages::hold_log::{self, GONE, HoldLog};
+use crate::pages::hold_log::{self, GONE, HoldLog, NOT_ABSOLUTE};
 use crate::processes::mappings;
 use crate::show::failure::cause;
 use crate::show::output::safe;
@@ -258,8 +258,12 @@ fn put_back_log(hold: &Hold<Copy<'_>>, log: usize, path: &[u8], user: u32, held:
     let target = match HoldLog::open(path, by, user, hold.mode(log), hold.memory().bytes) {
         Ok(target) => target,
         Err(why) if why == GONE => return Fate::Dropped,
-        Err(why) if geteuid().is_root() => return Fate::Failed(format!("{why}; {}", as_user(user))),
-        Err(why) => return Fate::Failed(format!("{why}; sudo tideover clean")),
+        // The hold is damaged: nobody can do anything about it.
+        Err(why) if why == NOT_ABSOLUTE => return Fate::Kept(why),
+        Err(why) if user == geteuid().as_raw() => {
+            return Fate::Failed(format!("{why}; once that is mended: tideover clean"));
+        }
+        Err(why) => return Fate::Failed(format!("{why}; {}", as_user(user))),
     };
     if hold.errno(log) != libc::EDQUOT && !target.has_room(held) {
         return Fate::Kept("its disk is full".into());
