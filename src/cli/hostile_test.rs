@@ -15,26 +15,31 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tideover_contract::page::{EVENT_FIELDS, FIELDS, SIZE, state};
+use tideover_contract::random::Random;
 
-/// Marsaglia's xorshift: random enough for this, and a seed gives one sequence on every machine.
-struct Random(u64);
+/// What is drawn here.
+trait Draw {
+    fn nasty(&mut self) -> u64;
+    fn page(&mut self, pid: u32) -> [u8; SIZE];
+}
 
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-
-    fn below(&mut self, end: u64) -> usize {
-        (self.next() % end) as usize
-    }
-
+impl Draw for Random {
     /// Numbers at which arithmetic goes wrong, now and then a random one.
     fn nasty(&mut self) -> u64 {
-        [0, 1, 15, 16, 17, 1 << 31, u64::from(u32::MAX), 1 << 63, i64::MAX as u64, u64::MAX - 1, u64::MAX, self.next()]
-            [self.below(12)]
+        [
+            0,
+            1,
+            15,
+            16,
+            17,
+            1 << 31,
+            u64::from(u32::MAX),
+            1 << 63,
+            i64::MAX as u64,
+            u64::MAX - 1,
+            u64::MAX,
+            self.number(),
+        ][self.below(12) as usize]
     }
 
     /// A page of this process that is damaged in one of several ways.
@@ -42,7 +47,7 @@ impl Random {
         let field = |name: &str| FIELDS.iter().find(|(n, _)| *n == name).map_or(0, |(_, at)| *at);
         let mut bytes = forge(pid, state::LIVE, u64::MAX / 2);
         match self.below(4) {
-            0 => bytes.iter_mut().skip(field("state") + 4).for_each(|byte| *byte = self.next() as u8),
+            0 => bytes.iter_mut().skip(field("state") + 4).for_each(|byte| *byte = self.number() as u8),
             1 => {
                 for at in (field("counters")..SIZE - 8).step_by(8) {
                     bytes[at..at + 8].copy_from_slice(&self.nasty().to_ne_bytes());
@@ -50,7 +55,7 @@ impl Random {
             }
             2 => {
                 for _ in 0..self.below(200) {
-                    bytes[self.below(SIZE as u64)] = self.next() as u8;
+                    bytes[self.below(SIZE as u64) as usize] = self.number() as u8;
                 }
             }
             _ => {
@@ -61,11 +66,11 @@ impl Random {
                     let at = field("events") + slot as usize * 64;
                     let number = last.wrapping_sub(15).wrapping_add(slot);
                     let at = at.min(SIZE - 64);
-                    bytes[at..at + 64].fill(self.next() as u8);
+                    bytes[at..at + 64].fill(self.number() as u8);
                     bytes[field("events") + (number.wrapping_sub(1) % 16) as usize * 64..][..8]
                         .copy_from_slice(&number.to_ne_bytes());
                     let (_, kind) = EVENT_FIELDS[3];
-                    bytes[at + kind] = self.next() as u8 % 9;
+                    bytes[at + kind] = self.number() as u8 % 9;
                 }
             }
         }
@@ -99,13 +104,13 @@ fn lay_out(folder: &Path, random: &mut Random, pid: u32) {
     for _ in 0..8 {
         let name = match random.below(4) {
             0 => pid.to_string(),
-            1 => (4_194_305 + random.next() % 1000).to_string(),
-            2 => random.next().to_string(),
-            _ => format!("{}.tmp", random.next()),
+            1 => (4_194_305 + random.number() % 1000).to_string(),
+            2 => random.number().to_string(),
+            _ => format!("{}.tmp", random.number()),
         };
         let path = folder.join(name);
         let bytes = random.page(pid);
-        let length = [0, 1, SIZE as u64 - 1, SIZE as u64, SIZE as u64 + 1, 1 << 40][random.below(6)];
+        let length = [0, 1, SIZE as u64 - 1, SIZE as u64, SIZE as u64 + 1, 1 << 40][random.below(6) as usize];
         let Ok(file) = fs::File::create(&path) else { continue };
         let _ = file.write_all_at(&bytes[..(length as usize).min(SIZE)], 0);
         // A terabyte of nothing takes no space, and must not be read.
@@ -129,7 +134,7 @@ fn every_reader_stands_whatever_is_in_a_page() {
     while Instant::now() < end || rounds == 0 {
         let seed = first.wrapping_add(rounds.wrapping_mul(0x9e37_79b9_7f4a_7c15)).max(1);
         let result = std::panic::catch_unwind(|| {
-            let mut random = Random(seed);
+            let mut random = Random::new(seed);
             for _ in 0..20 {
                 read(random.page(me), me);
             }

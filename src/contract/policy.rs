@@ -338,17 +338,10 @@ mod tests {
 
     #[test]
     fn no_bytes_make_it_fail() {
-        let mut random = 7u64;
+        let mut random = crate::random::Random::new(7);
         let letters = b"[]\"'=#,.\\\n \tprogram.raise0\xff\x00";
         for _ in 0..20_000 {
-            let text: Vec<u8> = (0..40)
-                .map(|_| {
-                    random ^= random << 13;
-                    random ^= random >> 7;
-                    random ^= random << 17;
-                    letters[(random % letters.len() as u64) as usize]
-                })
-                .collect();
+            let text: Vec<u8> = (0..40).map(|_| letters[random.below(letters.len() as u64) as usize]).collect();
             let mut room = [0; MAX_TEXT];
             for entry in entries(&text).flatten() {
                 let _ = (entry.value.text(&mut room).map(<[u8]>::len), entry.is_for(b"x"), entry.setting());

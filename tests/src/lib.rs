@@ -28,6 +28,7 @@ pub mod server;
 pub mod sinks;
 pub mod source;
 pub mod survival;
+pub mod terminal;
 
 pub use disk::{Disk, Kind};
 pub use fixture::{fixture, fixture_by, fixture_source, preload_fixture};

@@ -7,12 +7,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use tideover_contract::random::Random;
 use tideover_tests::numbered::Account;
 use tideover_tests::outage::{BACK, Fed, Logger};
 use tideover_tests::{Disk, Kind, Outcome, Run, fixture, needs, program};
 
-/// xorshift.
-struct Dice(u64);
+/// Random from a seed that can be given.
+struct Dice(Random);
 
 impl Dice {
     fn new(salt: u64) -> Dice {
@@ -21,14 +22,11 @@ impl Dice {
             u64::from(now.subsec_nanos()) << 16 ^ now.as_secs()
         });
         println!("TIDEOVER_TEST_SEED={seed}");
-        Dice((seed ^ salt.wrapping_mul(0x9e37_79b9_7f4a_7c15)).max(1))
+        Dice(Random::new(seed ^ salt.wrapping_mul(0x9e37_79b9_7f4a_7c15)))
     }
 
     fn below(&mut self, limit: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % limit
+        self.0.below(limit)
     }
 }
 

@@ -3,12 +3,14 @@
 
 use crate::commands::arguments::{json_flag, page_dir, page_dir_flag};
 use crate::pages;
-use crate::pages::holds::{self, HeldLog};
+use crate::pages::Found;
+use crate::pages::holds::{self, Fate, Walked};
 use crate::show::failure::{Failure, Status};
 use crate::show::output::{print, print_json};
 use crate::show::units::{bytes, counted};
 use clap::{ArgMatches, Command};
 use serde_json::{Value, json};
+use std::path::PathBuf;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -32,38 +34,80 @@ pub fn command() -> Command {
         .after_help(EXAMPLES)
 }
 
-/// Removes the pages, puts lines back, and prints how many.
+/// Removes the pages, puts lines back, and prints how many. What could not be done is a failure.
 pub fn run(matches: &ArgMatches) -> Result<(), Failure> {
     let base = page_dir(matches);
-    let found = pages::walk(&base)?;
-    let (removed, live) = (found.removed.len() as u64, found.pages.len() as u64);
-    let held: Vec<HeldLog> = holds::walk(&holds::base(&base), true).into_iter().filter(|log| !log.is_live).collect();
+    let done = Done { found: pages::walk(&base)?, held: holds::walk(&holds::base(&base), true), base };
     if matches.get_flag("json") {
-        let errors: Vec<_> = found.kept.iter().map(|(pid, why)| json!({ "pid": pid, "error": why })).collect();
-        let failed = errors.len();
-        let logs = |back: bool| -> Vec<Value> {
-            let wanted = held.iter().filter(|log| log.kept.is_none() == back);
-            wanted
-                .map(|log| json!({ "pid": log.pid, "path": log.path, "bytes": log.bytes, "reason": log.kept }))
+        print_json(&done.json())?;
+        return if done.failures().is_empty() { Ok(()) } else { Err(Failure::without_text(Status::Failed)) };
+    }
+    print(&done.text())?;
+    let failures = done.failures();
+    if failures.is_empty() { Ok(()) } else { Err(Failure::failed(failures.join("\ntideover: "))) }
+}
+
+/// What was done, and what could not be.
+struct Done {
+    base: PathBuf,
+    found: Found,
+    held: Walked,
+}
+
+impl Done {
+    fn text(&self) -> String {
+        let live = match self.found.pages.len() {
+            1 => "1 live process".to_string(),
+            live => format!("{live} live processes"),
+        };
+        let removed = counted(self.found.removed.len() as u64, "page");
+        let mut text = format!("Removed {removed} in {}; {live} left alone.\n", self.base.display());
+        for log in &self.held.logs {
+            let (bytes, path, pid) = (bytes(log.bytes), &log.path, log.pid);
+            text.push_str(&match &log.fate {
+                Fate::PutBack => format!("Put back {bytes} into {path}, kept by process {pid}.\n"),
+                Fate::Kept(why) => format!("{bytes} of {path} stay kept: {why}.\n"),
+                Fate::Dropped => format!("Dropped {bytes} of {path}, kept by process {pid}: the log is gone.\n"),
+                Fate::Live | Fate::Failed(_) => continue,
+            });
+        }
+        text
+    }
+
+    fn json(&self) -> Value {
+        let errors = self.found.kept.iter().map(|page| json!({ "pid": page.pid, "error": page.text(&self.base) }));
+        let logs = |wanted: fn(&Fate) -> bool| -> Value {
+            let logs = self.held.logs.iter().filter(|log| wanted(&log.fate));
+            logs.map(|log| json!({ "pid": log.pid, "path": log.path, "bytes": log.bytes, "reason": reason(&log.fate) }))
                 .collect()
         };
-        print_json(&json!({ "removed": removed, "pids": found.removed, "live": live, "failed": failed,
-                            "errors": errors, "put_back": logs(true), "held": logs(false) }))?;
-        return if failed == 0 { Ok(()) } else { Err(Failure::without_text(Status::Failed)) };
+        json!({
+            "removed": self.found.removed.len(), "pids": self.found.removed, "live": self.found.pages.len(),
+            "failed": self.found.kept.len(), "errors": errors.collect::<Vec<_>>(),
+            "put_back": logs(|fate| *fate == Fate::PutBack),
+            "held": logs(|fate| matches!(fate, Fate::Kept(_) | Fate::Failed(_))),
+            "dropped": logs(|fate| *fate == Fate::Dropped),
+            "unremoved_holds": self.held.unremoved,
+        })
     }
-    let live = counted(live, "live process").replace("processs", "processes");
-    print(&format!("Removed {} in {}; {live} left alone.\n", counted(removed, "page"), base.display()))?;
-    for log in &held {
-        print(&match &log.kept {
-            None => format!("Put back {} into {}, kept by process {}.\n", bytes(log.bytes), log.path, log.pid),
-            Some(why) => format!("{} of {} stay kept: {why}.\n", bytes(log.bytes), log.path),
-        })?;
+
+    /// What could not be done, each with its reason and what helps.
+    fn failures(&self) -> Vec<String> {
+        let pages = self.found.kept.iter().map(|page| format!("cannot remove {}", page.text(&self.base)));
+        let logs = self.held.logs.iter().filter_map(|log| match &log.fate {
+            Fate::Failed(why) => Some(format!("cannot put back {} into {}: {why}", bytes(log.bytes), log.path)),
+            _ => None,
+        });
+        let holds = self.held.unremoved.iter().map(|text| format!("cannot remove {text}"));
+        pages.chain(logs).chain(holds).collect()
     }
-    match found.kept.first() {
-        Some((pid, why)) => Err(Failure::failed(format!(
-            "could not remove {}, among them that of process {pid}: {why}",
-            counted(found.kept.len() as u64, "page")
-        ))),
-        None => Ok(()),
+}
+
+/// Why lines are not in their log; None: they are, or nothing more is to be said.
+fn reason(fate: &Fate) -> Option<&str> {
+    match fate {
+        Fate::Kept(why) | Fate::Failed(why) => Some(why),
+        Fate::Dropped => Some("the log is gone"),
+        Fate::PutBack | Fate::Live => None,
     }
 }

@@ -7,14 +7,14 @@ use crate::pages::events;
 use crate::pages::lookup::find;
 use crate::pages::snapshot::Snapshot;
 use crate::show::failure::Failure;
-use crate::show::output::{print, safe, with_schema};
-use crate::show::units::{duration, rfc3339};
+use crate::show::output::{print, with_schema};
+use crate::show::units::rfc3339;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use serde_json::Value;
 use std::collections::HashMap;
 use std::path::Path;
 use std::time::Duration;
-use tideover_contract::page::{EventView, kind_name, outcome_name};
+use tideover_contract::page::EventView;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -122,23 +122,17 @@ fn told(snapshot: &Snapshot, event: &EventView, missed: u64) -> Told {
         to.insert("missed".into(), missed.into());
     }
     let service = snapshot.service().map_or_else(String::new, |service| format!(", {service}"));
+    let [kind, call, error, story] = events::words(event);
+    let what: Vec<String> = [kind, call, error].into_iter().filter(|word| !word.is_empty()).collect();
     let mut line = format!(
         "{} {} (process {}{service}) {}",
         rfc3339(event.at_ns),
         snapshot.program(),
         snapshot.pid,
-        kind_name(event.kind)
+        what.join(" ")
     );
-    for word in [safe(event.call), events::error_name(event.errno)] {
-        if !word.is_empty() {
-            line.push_str(&format!(" {word}"));
-        }
-    }
-    if event.outcome != 0 {
-        line.push_str(&format!(", {}", outcome_name(event.outcome).replace('_', " ")));
-    }
-    if event.waited_ns > 0 {
-        line.push_str(&format!(" after {}", duration(event.waited_ns)));
+    if !story.is_empty() {
+        line.push_str(&format!(", {story}"));
     }
     if missed > 0 {
         line.push_str(&format!(" ({missed} before it were missed)"));

@@ -24,6 +24,7 @@ use crate::show::output::{complain, explain, print, print_json, start_log};
 use clap::error::ErrorKind;
 use clap::{ArgMatches, Command};
 use serde_json::json;
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 type Row = (fn() -> Command, fn(&ArgMatches) -> Result<(), Failure>);
@@ -48,6 +49,7 @@ const COMMANDS: &[Row] = &[
     (unpack::command, unpack::run),
     (selftest::scenarios::command, selftest::scenarios::run),
     (generate::command, generate::run),
+    (generate::pids::command, generate::pids::run),
 ];
 
 const EXAMPLES: &str = "\
@@ -88,7 +90,10 @@ pub fn main() -> ExitCode {
                 explain(&error.render().to_string());
                 return ExitCode::from(Status::Usage.code());
             }
-            _ => Err(Failure::usage(error.render().to_string().trim_start_matches("error: ")).with(misuse())),
+            _ => {
+                json = has_json_flag(std::env::args_os().skip(1));
+                Err(Failure::usage(error.render().to_string().trim_start_matches("error: ")).with(misuse()))
+            }
         },
     };
     match done {
@@ -108,6 +113,12 @@ pub fn main() -> ExitCode {
 /// Is the answer to be JSON? Then a failure is, too.
 fn asks_for_json(matches: &ArgMatches) -> bool {
     matches.subcommand().is_some_and(|(_, matches)| matches!(matches.try_get_one::<bool>("json"), Ok(Some(true))))
+}
+
+/// Is there a `--json` among the words of a command line that is wrong? Those of `run` are another program's.
+fn has_json_flag(words: impl Iterator<Item = OsString>) -> bool {
+    let mut words = words.take_while(|word| word != "--").peekable();
+    words.peek().is_some_and(|command| command != "run") && words.any(|word| word == "--json")
 }
 
 /// The exit status for a bad command line: 2, but 3 for `doctor`, where 2 means that something is critical.

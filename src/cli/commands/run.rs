@@ -24,7 +24,7 @@ const EXAMPLES: &str = "\
 Examples:
   tideover run nginx -g 'daemon off;'
   tideover run --max-retries 10 --initial-wait 100ms -- python3 crawl.py
-  tideover run --config /etc/tideover.toml java -jar app.jar
+  tideover run --config ~/app/tideover.toml java -jar app.jar
   docker: ENTRYPOINT [\"tideover\", \"run\", \"--\"]
 
 Durations are written 500ms, 2s, 1m. A setting can also be an environment

@@ -67,9 +67,7 @@ pub fn text(snapshot: &Snapshot) -> String {
             text.push_str(&format!("{name:8} {}\n", value.chars().take(LINE).collect::<String>()));
         }
     }
-    let mut sections: Vec<&str> = COUNTERS.iter().map(|row| row.section).collect();
-    sections.dedup();
-    for section in sections {
+    for section in sections() {
         let rows = rows(snapshot, section);
         // A section in which nothing happened takes one line, so that the others are seen.
         if rows.iter().all(|row| row.1 == "0" || row.1 == "no") {
@@ -94,6 +92,17 @@ pub fn text(snapshot: &Snapshot) -> String {
         format!("\nevents\n{events}")
     });
     text
+}
+
+/// The sections of the table, each once: counters that came later stand at its end, since the place of none may change.
+fn sections() -> Vec<&'static str> {
+    let mut sections = Vec::new();
+    for row in COUNTERS {
+        if !sections.contains(&row.section) {
+            sections.push(row.section);
+        }
+    }
+    sections
 }
 
 /// The version of the library, which writes it with the first thing that it counts.
@@ -196,5 +205,6 @@ mod tests {
         assert!(text.contains("1.50 s  slept, all threads"), "{text}");
         assert!(text.contains("18.8 % of what can be had"), "{text}");
         assert!(text.contains("events: none so far"), "{text}");
+        assert_eq!(text.matches("\nlogs").count(), 1, "{text}");
     }
 }

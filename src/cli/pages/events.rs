@@ -31,13 +31,8 @@ pub fn lines(page: View) -> String {
     let columns = [Align::Left, Align::Left, Align::Left, Align::Left, Align::Left].map(|align| ("", align));
     let mut table = Table::new(&columns);
     for event in page.events() {
-        table.row([
-            format!("  {}", time_of_day(event.at_ns)),
-            kind_name(event.kind).to_string(),
-            safe(event.call),
-            error_name(event.errno),
-            story(&event),
-        ]);
+        let [kind, call, error, story] = words(&event);
+        table.row([format!("  {}", time_of_day(event.at_ns)), kind, call, error, story]);
     }
     table.render(80, 1, 4)
 }
@@ -46,6 +41,12 @@ pub fn lines(page: View) -> String {
 fn time_of_day(ns: u64) -> String {
     let (at, now) = (rfc3339(ns), rfc3339(now_ns()));
     if at.get(..10) == now.get(..10) { at.get(11..23) } else { at.get(5..16) }.unwrap_or_default().replace('T', " ")
+}
+
+/// An event in words, for `stat`, `top` and `events`: its kind, the call, the error, and what became of it. All but the first may be
+/// empty.
+pub fn words(event: &EventView) -> [String; 4] {
+    [kind_name(event.kind).to_string(), safe(event.call), error_name(event.errno), story(event)]
 }
 
 fn story(event: &EventView) -> String {
@@ -70,7 +71,7 @@ fn story(event: &EventView) -> String {
 }
 
 /// Name of an error, `EMFILE`; empty for none.
-pub fn error_name(errno: i32) -> String {
+fn error_name(errno: i32) -> String {
     match errno {
         0 => String::new(),
         libc::EMFILE => "EMFILE".to_string(),

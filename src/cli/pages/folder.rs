@@ -12,6 +12,7 @@ use crate::processes::process::{alive, boot_time_ns, tick_ns, user};
 use crate::show::failure::{Failure, cause};
 use rustix::fd::OwnedFd;
 use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat, fstat, openat, statat, unlinkat};
+use rustix::io::Errno;
 use rustix::process::geteuid;
 use std::ffi::CStr;
 use std::path::{Path, PathBuf};
@@ -51,8 +52,36 @@ pub struct Found {
     pub pages: Vec<Page>,
     /// Process ids whose pages were removed.
     pub removed: Vec<u32>,
-    /// Process ids whose pages should have been removed, and why they were not.
-    pub kept: Vec<(u32, String)>,
+    /// Pages that should have been removed.
+    pub kept: Vec<Unremoved>,
+}
+
+/// The page of a process that has ended, which could not be removed.
+#[derive(Debug)]
+pub struct Unremoved {
+    /// Its process.
+    pub pid: u32,
+    /// Owner of the folder that it lies in.
+    user: u32,
+    error: Errno,
+}
+
+impl Unremoved {
+    /// Which file it is, in a folder of folders of pages, why it is still there, and what helps.
+    pub fn text(&self, base: &Path) -> String {
+        unremoved(&base.join(format!("tideover.{}/{}", self.user, self.pid)), self.error)
+    }
+}
+
+/// Says of a file why it could not be removed, and what helps.
+pub(super) fn unremoved(file: &Path, error: Errno) -> String {
+    let file = file.display();
+    let remedy = match error {
+        Errno::ROFS => format!("its filesystem is mounted read-only: findmnt -T {file}"),
+        _ if !geteuid().is_root() => "sudo tideover clean".to_string(),
+        _ => format!("lsattr -d {file} shows whether it is immutable (chattr -i), ls -ld whether its folder is"),
+    };
+    format!("{file}: {}; {remedy}", cause(&error.into()))
 }
 
 /// The folder that holds the folders of pages: that of the flag, else TIDEOVER_PAGE_DIR, else /dev/shm.
@@ -105,18 +134,34 @@ fn one_of_each(pages: &mut Vec<Page>) {
     pages.dedup_by_key(|page| page.pid);
 }
 
+/// What helps where there is no word to write yet.
+const UNCOUNTED: &str = "the library makes one with the first events that it counts: say it again then; a program that is started \
+                         with TIDEOVER_DISABLE=1 has everything passed through from its start";
+
 /// Writes a word of `tideover control` into the page of a process, in which it is the only thing that readers write.
 pub fn write_control(base: &Path, page: &Page, word: u32) -> Result<(), Failure> {
     let refused = |why: String| Failure::failed(format!("cannot tell process {} anything: {why}", page.pid));
+    // A page without a version stands for one that the library has not made, or not filled in.
+    if page.view().is_none_or(|view| view.version().is_empty()) {
+        return Err(refused(format!("it has no page so far; {UNCOUNTED}")));
+    }
     let folder = open_folder(base, page.user)
         .ok_or_else(|| refused("its page is not in this folder; say it inside of its container".to_string()))?;
     let name = page.pid.to_string();
     let flags = OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let file = openat(&folder, &name, flags, Mode::empty()).map_err(|error| refused(cause(&error.into())))?;
+    let pid = page.pid;
+    let file = openat(&folder, &name, flags, Mode::empty()).map_err(|error| match error {
+        Errno::NOENT if alive(pid).is_none() => {
+            refused("it has ended; `tideover ps` lists the guarded processes".into())
+        }
+        Errno::NOENT => refused("its page is gone; `tideover ps` lists the guarded processes".into()),
+        Errno::ACCESS | Errno::PERM => refused(format!("{}; sudo tideover control {pid}", cause(&error.into()))),
+        error => refused(cause(&error.into())),
+    })?;
     let stat = fstat(&file).map_err(|error| refused(cause(&error.into())))?;
     let regular = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
     if !regular || usize::try_from(stat.st_size) != Ok(SIZE) {
-        return Err(refused("it has nothing to count so far, and so no page".to_string()));
+        return Err(refused(format!("it has no page so far; {UNCOUNTED}")));
     }
     let at = FIELDS.iter().find(|field| field.0 == "control").map_or(0, |field| field.1);
     let written =
@@ -136,7 +181,7 @@ fn open_folder(base: &Path, user: u32) -> Option<OwnedFd> {
             );
             None
         }
-        Err(rustix::io::Errno::NOENT) => None,
+        Err(Errno::NOENT) => None,
         Err(error) => {
             log::warn!("cannot read {}: {}", path.display(), cause(&error.into()));
             None
@@ -174,7 +219,7 @@ fn walk_folder(folder: &OwnedFd, user: u32, found: &mut Found) {
             Life::Gone => match remove(folder, entry.file_name(), &stat) {
                 Ok(true) => found.removed.push(pid),
                 Ok(false) => {}
-                Err(error) => found.kept.push((pid, cause(&error.into()))),
+                Err(error) => found.kept.push(Unremoved { pid, user, error }),
             },
         }
     }
@@ -215,7 +260,7 @@ fn remove(folder: &OwnedFd, name: &CStr, read: &Stat) -> rustix::io::Result<bool
     }
     match unlinkat(folder, name, AtFlags::empty()) {
         // Another reader has removed it.
-        Err(rustix::io::Errno::NOENT) => Ok(false),
+        Err(Errno::NOENT) => Ok(false),
         done => done.map(|()| true),
     }
 }

@@ -7,7 +7,7 @@ use rustix::process::geteuid;
 use std::cell::RefCell;
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
@@ -21,6 +21,8 @@ const PART: u64 = 20;
 
 /// Why the lines of a removed log can't be put back.
 pub const GONE: &str = "it is gone";
+/// Why those of a hold that was damaged can't be.
+pub const NOT_ABSOLUTE: &str = "its path is not absolute";
 
 /// An open log.
 pub struct HoldLog<'a> {
@@ -43,7 +45,7 @@ impl<'a> HoldLog<'a> {
     ) -> Result<HoldLog<'a>, String> {
         let path = Path::new(OsStr::from_bytes(path));
         if !path.is_absolute() {
-            return Err("its path is not absolute".into());
+            return Err(NOT_ABSOLUTE.into());
         }
         let create = identity.0 == UNCREATED;
         if create && user != geteuid().as_raw() {
@@ -113,7 +115,10 @@ fn present_path(path: &Path, identity: (u64, u64)) -> Result<PathBuf, String> {
         return Ok(path.to_path_buf());
     }
     let folder = path.parent().ok_or("it has no folder")?;
-    let entries = std::fs::read_dir(folder).map_err(|error| format!("its folder can't be read: {}", cause(&error)))?;
+    let entries = std::fs::read_dir(folder).map_err(|error| match error.kind() {
+        ErrorKind::NotFound => GONE.to_string(),
+        _ => format!("its folder can't be read: {}", cause(&error)),
+    })?;
     let found = entries.flatten().map(|entry| entry.path()).find(|path| is_it(path));
     found.ok_or_else(|| GONE.to_string())
 }

@@ -6,11 +6,14 @@
 #![forbid(unsafe_code)]
 
 use crate::before_exec::lease;
-use crate::pages::hold_log::{self, GONE, HoldLog};
+use crate::pages::folder::unremoved;
+use crate::pages::hold_log::{self, GONE, HoldLog, NOT_ABSOLUTE};
 use crate::processes::mappings;
+use crate::show::failure::cause;
 use crate::show::output::safe;
 use crate::show::units::{now_ns, rfc3339};
-use rustix::fs::{CWD, Dir, FileType, FlockOperation, Mode, OFlags, flock, fstat, openat, unlinkat};
+use rustix::fs::{AtFlags, CWD, Dir, FileType, FlockOperation, Mode, OFlags, flock, fstat, openat, unlinkat};
+use rustix::io::Errno;
 use rustix::process::geteuid;
 use std::cell::RefCell;
 use std::fs::File;
@@ -33,10 +36,32 @@ pub struct HeldLog {
     pub path: String,
     /// Bytes that are held.
     pub bytes: u64,
-    /// Why they are still held; None: they were put back.
-    pub kept: Option<String>,
-    /// The process is alive.
-    pub is_live: bool,
+    /// What became of them.
+    pub fate: Fate,
+}
+
+/// What became of the lines of one log in a hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// They are in their log.
+    PutBack,
+    /// Their process is alive, and puts them back itself.
+    Live,
+    /// They stay in the hold until there is room, or another process puts them back; why.
+    Kept(String),
+    /// They can't be put back by this user: why, and what helps.
+    Failed(String),
+    /// Their log is gone, and so are they.
+    Dropped,
+}
+
+/// What a walk has found, and what it could not remove.
+#[derive(Debug, Default)]
+pub struct Walked {
+    /// Each log of which lines were held.
+    pub logs: Vec<HeldLog>,
+    /// Holds in which nothing is left and that could not be removed: which, why, and what helps.
+    pub unremoved: Vec<String>,
 }
 
 /// The folder that holds are in: TIDEOVER_HOLD_DIR, else that of the pages.
@@ -47,7 +72,7 @@ pub fn base(pages: &Path) -> PathBuf {
 
 /// Looks at all holds that this user may see (root sees those of all users). With `puts_back`, what processes that have ended have left is
 /// put back where there is room, and holds in which nothing is left are removed.
-pub fn walk(base: &Path, puts_back: bool) -> Vec<HeldLog> {
+pub fn walk(base: &Path, puts_back: bool) -> Walked {
     let me = geteuid().as_raw();
     let users: Vec<u32> = if me == 0 {
         let names = std::fs::read_dir(base).into_iter().flatten().flatten();
@@ -55,7 +80,7 @@ pub fn walk(base: &Path, puts_back: bool) -> Vec<HeldLog> {
     } else {
         vec![me]
     };
-    let mut found = Vec::new();
+    let mut found = Walked::default();
     for user in users {
         walk_user(base, user, puts_back, &mut found);
     }
@@ -85,7 +110,7 @@ pub fn have_room(pid: u32) -> bool {
     !logs.is_empty() && logs.into_iter().all(has_room)
 }
 
-fn walk_user(base: &Path, user: u32, puts_back: bool, found: &mut Vec<HeldLog>) {
+fn walk_user(base: &Path, user: u32, puts_back: bool, found: &mut Walked) {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let is_own =
         |folder: &OwnedFd| fstat(folder).is_ok_and(|status| status.st_uid == user && status.st_mode & 0o022 == 0);
@@ -103,12 +128,22 @@ fn walk_user(base: &Path, user: u32, puts_back: bool, found: &mut Vec<HeldLog>) 
     // The oldest first: its lines come before those of a later process in their log.
     names.sort_by_key(|name| u64::from_str_radix(name.rsplit('.').next().unwrap_or_default(), 16).unwrap_or(0));
     for name in names {
-        let done = File::open_hold(&folder, &name, user).and_then(|file| look(&folder, &name, user, &file, puts_back));
-        found.extend(done.unwrap_or_default());
+        let opened = File::open_hold(&folder, &name, user);
+        let Some((logs, emptied)) = opened.and_then(|file| look(&folder, &name, user, &file, puts_back)) else {
+            continue;
+        };
+        found.logs.extend(logs);
+        match emptied.then(|| unlinkat(&folder, &name, AtFlags::empty())) {
+            None | Some(Ok(()) | Err(Errno::NOENT)) => {}
+            Some(Err(error)) => {
+                let path = base.join(format!("tideover.{user}/holds/{name}"));
+                found.unremoved.push(unremoved(&path, error));
+            }
+        }
     }
     if puts_back && let Ok(outer) = openat(CWD, base.join(format!("tideover.{user}")), flags, Mode::empty()) {
         // Fails while there are holds.
-        let _ = unlinkat(&outer, "holds", rustix::fs::AtFlags::REMOVEDIR);
+        let _ = unlinkat(&outer, "holds", AtFlags::REMOVEDIR);
     }
 }
 
@@ -155,8 +190,8 @@ impl Memory for Copy<'_> {
     }
 }
 
-/// Looks at a hold. None: it is none, or another process is at it.
-fn look(folder: &OwnedFd, name: &str, user: u32, file: &File, puts_back: bool) -> Option<Vec<HeldLog>> {
+/// Looks at a hold: its logs, and whether it is to be removed now. None: it is none, or another process is at it.
+fn look(folder: &OwnedFd, name: &str, user: u32, file: &File, puts_back: bool) -> Option<(Vec<HeldLog>, bool)> {
     let is_live = lease::is_written(file).unwrap_or(true);
     let mut bytes = Vec::new();
     let mut left = file.try_clone().ok()?;
@@ -189,10 +224,7 @@ fn look(folder: &OwnedFd, name: &str, user: u32, file: &File, puts_back: bool) -
     }
     let logs: Vec<usize> = hold.logs().collect();
     let found: Vec<HeldLog> = logs.into_iter().filter_map(|log| of_log(&hold, log, user, is_live, acts)).collect();
-    if acts && hold.is_empty() {
-        let _ = unlinkat(folder, name, rustix::fs::AtFlags::empty());
-    }
-    Some(found)
+    Some((found, acts && hold.is_empty()))
 }
 
 /// One log of a hold; None if nothing of it is held.
@@ -200,40 +232,61 @@ fn of_log(hold: &Hold<Copy<'_>>, log: usize, user: u32, is_live: bool, acts: boo
     let mut bytes = [0; LONGEST_PATH];
     let path = hold.path(log, &mut bytes);
     let held = hold.held(log).bytes;
-    let mut found = HeldLog { pid: hold.pid(), path: safe(path), bytes: held, kept: None, is_live };
-    if !acts {
-        found.kept = Some(if is_live { "its process is alive".into() } else { "its process has ended".into() });
-        return (held > 0).then_some(found);
-    }
+    let with = |fate: Fate| Some(HeldLog { pid: hold.pid(), path: safe(path), bytes: held, fate });
     if held == 0 {
-        hold.leave(log);
+        if acts {
+            hold.leave(log);
+        }
         return None;
     }
-    found.kept = put_back_log(hold, log, path, user, held).err();
-    if found.kept.as_deref() == Some(GONE) {
+    if is_live {
+        return with(Fate::Live);
+    }
+    if !acts {
+        return with(Fate::Kept("its process has ended".into()));
+    }
+    let fate = put_back_log(hold, log, path, user, held);
+    if fate == Fate::Dropped {
         hold.drop_log(log);
         hold.leave(log);
-        found.kept = Some("it is gone, and they are dropped".into());
     }
-    Some(found)
+    with(fate)
 }
 
-fn put_back_log(hold: &Hold<Copy<'_>>, log: usize, path: &[u8], user: u32, held: u64) -> Result<(), String> {
-    let target = HoldLog::open(path, (hold.identity(log), hold.born(log)), user, hold.mode(log), hold.memory().bytes)?;
+fn put_back_log(hold: &Hold<Copy<'_>>, log: usize, path: &[u8], user: u32, held: u64) -> Fate {
+    let by = (hold.identity(log), hold.born(log));
+    let target = match HoldLog::open(path, by, user, hold.mode(log), hold.memory().bytes) {
+        Ok(target) => target,
+        Err(why) if why == GONE => return Fate::Dropped,
+        // The hold is damaged: nobody can do anything about it.
+        Err(why) if why == NOT_ABSOLUTE => return Fate::Kept(why),
+        Err(why) if user == geteuid().as_raw() => {
+            return Fate::Failed(format!("{why}; once that is mended: tideover clean"));
+        }
+        Err(why) => return Fate::Failed(format!("{why}; {}", as_user(user))),
+    };
     if hold.errno(log) != libc::EDQUOT && !target.has_room(held) {
-        return Err("its disk is full".into());
+        return Fate::Kept("its disk is full".into());
     }
     settle(hold, log, &target);
     match put_back(hold, log, &target, |_| true).0 {
         Outcome::All => {}
-        Outcome::Part => return Err("a part is put back".into()),
+        Outcome::Part => return Fate::Kept("a part is put back".into()),
+        Outcome::Failed(libc::ENOSPC) => return Fate::Kept("its disk is full".into()),
+        Outcome::Failed(libc::EDQUOT) => return Fate::Kept("its user's quota is used up".into()),
         Outcome::Failed(errno) => {
-            return Err(format!("it takes no more: {}", std::io::Error::from_raw_os_error(errno)));
+            let why = cause(&std::io::Error::from_raw_os_error(errno));
+            return Fate::Failed(format!("it takes no more: {why}; once that is mended: tideover clean"));
         }
     }
     target.note(&note(hold, log));
     hold.leave(log);
-    Ok(())
+    Fate::PutBack
+}
+
+/// Root does not write for a user what that user could not write.
+fn as_user(user: u32) -> String {
+    format!("as that user it may work: setpriv --reuid={user} --clear-groups tideover clean")
 }
 
 /// The line behind what was put back, as the library writes it.

@@ -18,7 +18,7 @@ pub fn find(base: &Path, pid: u32) -> Result<Page, Failure> {
         return Err(Failure::failed(format!("there is no process {pid}; `tideover ps` lists the guarded ones")));
     }
     if process::owner(pid).is_some_and(|owner| owner != geteuid().as_raw()) && !geteuid().is_root() {
-        return Err(Failure::failed(format!("process {pid} is another user's; ask with sudo tideover stat {pid}")));
+        return Err(Failure::failed(format!("process {pid} is another user's; say it as root, with sudo")));
     }
     Err(not_guarded(pid))
 }

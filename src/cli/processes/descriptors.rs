@@ -4,6 +4,7 @@
 use crate::processes::process;
 use crate::processes::sockets::Sockets;
 use rustix::fs::{AtFlags, CWD, FileType, StatxFlags, getxattr, statx};
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::io;
@@ -151,18 +152,13 @@ impl OpenDescriptors {
     /// occurs once in a folder that is listed.
     pub fn top(&self, count: usize) -> Vec<(&Target, u64)> {
         let mut all: Vec<(&Target, u64)> = self.targets.iter().map(|(target, &n)| (target, n)).collect();
-        // Of equal counts a folder sorts before its file, so that one of the two can be left out.
-        all.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(b.0)));
+        // Of equal counts a file sorts before its folder, which it explains, so that the folder is left out.
+        all.sort_by_key(|&((kind, target), n)| (Reverse(n), target.ends_with("/*"), *kind, target.as_str()));
         let mut top: Vec<(&Target, u64)> = Vec::new();
         for (target, n) in all {
-            let folder_of_shown = target.1.strip_suffix('*').is_some_and(|folder| {
-                n == 1 || top.iter().any(|(shown, m)| shown.1.starts_with(folder) && *m * 10 > n * 9)
-            });
-            let shown_by_folder = top.iter().any(|(shown, _)| {
-                shown.0 == target.0
-                    && shown.1.strip_suffix('*').is_some_and(|folder| target.1.starts_with(folder))
-                    && n == 1
-            });
+            let folder_of_shown = target.1.ends_with("/*")
+                && (n == 1 || top.iter().any(|(shown, m)| is_in(shown, target) && *m * 10 > n * 9));
+            let shown_by_folder = n == 1 && top.iter().any(|(shown, _)| is_in(target, shown));
             if !folder_of_shown && !shown_by_folder {
                 top.push((target, n));
             }
@@ -172,6 +168,12 @@ impl OpenDescriptors {
         }
         top
     }
+}
+
+/// Is a target a file that lies directly in the folder that the other names, `/var/spool/*`?
+fn is_in(file: &Target, folder: &Target) -> bool {
+    let below = folder.1.strip_suffix('*').and_then(|folder| file.1.strip_prefix(folder));
+    file.0 == folder.0 && below.is_some_and(|name| name != "*" && !name.contains('/'))
 }
 
 /// The descriptors in a folder such as /proc/PID/fd with what they are open on, and how many others there are whose links this
@@ -292,6 +294,23 @@ mod tests {
         assert!(written(&open).unwrap().deleted && open.kinds["deleted file"] > 0);
         assert!([log.as_raw_fd(), listener.as_raw_fd(), memory.as_raw_fd()].iter().all(|fd| *fd > 2));
         drop((spool, nulls, pipe, directory));
+    }
+
+    #[test]
+    fn a_file_that_explains_its_folder_stands_alone() {
+        let of = |counts: &[(&'static str, &str, u64)]| {
+            let targets = counts.iter().map(|(kind, target, n)| ((*kind, (*target).to_string()), *n)).collect();
+            let open = OpenDescriptors { targets, ..OpenDescriptors::default() };
+            open.top(9).into_iter().map(|(target, n)| format!("{n} {} {}", target.0, target.1)).collect::<Vec<_>>()
+        };
+        assert_eq!(of(&[("file", "/spool/*", 9), ("file", "/spool/a", 9)]), ["9 file /spool/a"], "as many of both");
+        assert_eq!(of(&[("file", "/spool/*", 10), ("file", "/spool/a", 9)]), ["10 file /spool/*", "9 file /spool/a"]);
+        assert_eq!(
+            of(&[("file", "/a/*", 9), ("file", "/a/b/c", 9), ("file", "/a/b/*", 9)]),
+            ["9 file /a/b/c", "9 file /a/*"]
+        );
+        assert_eq!(of(&[("file", "/a/*", 9), ("file", "/a/b/c", 1)]), ["9 file /a/*", "1 file /a/b/c"]);
+        assert_eq!(of(&[("file", "/a/*", 5), ("deleted file", "/a/c", 5)]), ["5 deleted file /a/c", "5 file /a/*"]);
     }
 
     #[test]

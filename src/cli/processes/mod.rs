@@ -13,3 +13,4 @@ mod script;
 pub mod service;
 pub mod sink;
 pub mod sockets;
+mod standard_stream;

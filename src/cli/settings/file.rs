@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use crate::settings::overrides::check;
-use crate::settings::suggest::nearest;
+use crate::settings::suggest::no_setting;
 use crate::show::failure::{Failure, cause};
 use std::ffi::OsString;
 use std::path::Path;
@@ -30,11 +30,7 @@ fn parse(text: &str, path: &str) -> Result<Vec<(usize, OsString)>, Failure> {
     for (key, value) in table.get_ref() {
         let (key, at) = (key.get_ref(), place(key.span().start));
         let Some(index) = by_name(key) else {
-            let hint = match nearest(key, SETTINGS.iter().map(|s| s.name)) {
-                Some(name) => format!("did you mean {name}?"),
-                None => "`tideover config` lists the settings".to_string(),
-            };
-            return Err(Failure::usage(format!("{at}: there is no setting {key:?}; {hint}")));
+            return Err(Failure::usage(format!("{at}: {}", no_setting(key))));
         };
         let at = format!("{at}: {key}");
         let value = OsString::from(variable(&SETTINGS[index].kind, value.get_ref(), &at)?);

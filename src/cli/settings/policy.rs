@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use crate::settings::overrides::check;
-use crate::settings::suggest::nearest;
+use crate::settings::suggest::no_setting;
 use crate::show::failure::{Failure, cause};
 use rustix::process::geteuid;
 use std::ffi::OsStr;
@@ -22,7 +22,7 @@ pub const VARIABLE: &str = "TIDEOVER_CONFIG";
 /// A setting that the file gives.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Given {
-    /// Index in [`SETTINGS`].
+    /// Index in [`tideover_contract::settings::SETTINGS`].
     pub index: usize,
     /// The value as a user would write it into the environment.
     pub value: String,
@@ -120,11 +120,7 @@ fn parse(bytes: &[u8], path: &str) -> Policy {
         };
         let key = String::from_utf8_lossy(entry.key);
         let Some(index) = entry.setting() else {
-            let hint = nearest(&key, SETTINGS.iter().map(|setting| setting.name)).map_or_else(
-                || "`tideover config` lists the settings".to_string(),
-                |near| format!("did you mean {near}?"),
-            );
-            policy.mistakes.push(format!("{path} line {}: there is no setting {key:?}; {hint}", entry.line));
+            policy.mistakes.push(format!("{path} line {}: {}", entry.line, no_setting(&key)));
             continue;
         };
         let mut room = [0; MAX_TEXT];
@@ -152,6 +148,7 @@ fn parse(bytes: &[u8], path: &str) -> Policy {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tideover_contract::settings::SETTINGS;
 
     #[test]
     fn mistakes_are_said_and_the_rest_counts() {

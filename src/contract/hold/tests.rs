@@ -330,13 +330,8 @@ fn a_ring_grows_until_it_has_come_around() {
 
 #[test]
 fn no_bytes_make_a_reader_fail() {
-    let mut seed = 0x9e37_79b9_7f4a_7c15u64;
-    let mut random = move || {
-        seed ^= seed << 13;
-        seed ^= seed >> 7;
-        seed ^= seed << 17;
-        seed
-    };
+    let mut numbers = crate::random::Random::new(0x9e37_79b9_7f4a_7c15);
+    let mut random = move || numbers.number();
     for _ in 0..3000 {
         let world = World::new();
         (0..30).for_each(|n| assert!(world.keep(n % 2, line(n % 2, n).as_bytes(), 0)));

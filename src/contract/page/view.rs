@@ -272,14 +272,11 @@ mod tests {
     fn forged_pages_are_refused_or_harmless() {
         assert_eq!(View::new(&[0; 10]).err(), Some(NotAPage::Size));
         assert_eq!(View::new(&[0; SIZE]).err(), Some(NotAPage::Magic));
-        let mut random = 1u64;
+        let mut random = crate::random::Random::new(1);
         for _ in 0..2000 {
             let mut bytes = page();
             for byte in bytes.iter_mut().skip(24) {
-                random ^= random << 13;
-                random ^= random >> 7;
-                random ^= random << 17;
-                *byte = random as u8;
+                *byte = random.number() as u8;
             }
             let view = View::new(&bytes).unwrap();
             assert!(view.events().count() <= EVENTS);

@@ -12,9 +12,9 @@ use crate::arch::write_entry;
 use crate::engine::call::Call;
 use crate::features::logs;
 use crate::features::logs::placeholder;
-use crate::features::logs::rule::History;
 use crate::os::sys::set_errno;
 use crate::state::descriptors;
+use tideover_contract::rule::History;
 
 hooks! {
     writev(fd: c_int, buffers: *const iovec, count: c_int) -> ssize_t = gathering(fd, buffers, count);

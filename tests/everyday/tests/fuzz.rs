@@ -8,17 +8,14 @@ use std::os::unix::fs::PermissionsExt;
 
 use tideover_contract::page::{SIZE, View, uncounted};
 use tideover_contract::settings::{Kind, SETTINGS, parse};
-use tideover_contract::{glob, settings};
+use tideover_contract::{glob, random, settings};
 use tideover_tests::{Run, Scratch, tideover};
 
-struct Random(u64);
+struct Random(random::Random);
 
 impl Random {
     fn below(&mut self, end: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 11) as usize % end
+        self.0.below(end as u64) as usize
     }
 
     fn one_of<'a, T: ?Sized>(&mut self, all: &[&'a T]) -> &'a T {
@@ -41,7 +38,7 @@ fn rounds() -> usize {
 
 #[test]
 fn patterns_match_what_fnmatch_says() {
-    let mut random = Random(1);
+    let mut random = Random(random::Random::new(1));
     let parts = ["a", "b", ".", "*", "?", "[ab]", "[!ab]", "[a-c]", "[^.]", "\\*", "\\a", "**"];
     let mut matched = 0;
     for _ in 0..rounds() {
@@ -57,7 +54,7 @@ fn patterns_match_what_fnmatch_says() {
 
 #[test]
 fn any_pattern_is_answered() {
-    let mut random = Random(2);
+    let mut random = Random(random::Random::new(2));
     for _ in 0..rounds() {
         let (pattern, text) = (random.bytes(12), random.bytes(12));
         let _ = (glob::any(&pattern, &text), glob::is_well_formed(&pattern));
@@ -69,7 +66,7 @@ fn any_pattern_is_answered() {
 
 #[test]
 fn settings_are_in_their_range_or_refused() {
-    let mut random = Random(3);
+    let mut random = Random(random::Random::new(3));
     let parts = [
         "0",
         "1",
@@ -133,7 +130,7 @@ fn read_all(bytes: &[u8]) -> bool {
 
 #[test]
 fn a_torn_or_forged_page_is_read_without_harm() {
-    let mut random = Random(4);
+    let mut random = Random(random::Random::new(4));
     let whole = uncounted(1, 0, 1, 1, b"program");
     assert_eq!(whole.len(), SIZE);
     let mut read = 0;
@@ -154,7 +151,7 @@ fn a_torn_or_forged_page_is_read_without_harm() {
 
 #[test]
 fn the_command_shows_forged_pages_without_a_panic() {
-    let mut random = Random(5);
+    let mut random = Random(random::Random::new(5));
     let pages = Scratch::new();
     let folder = pages.join("tideover.0");
     fs::create_dir(&folder).expect("a folder");

@@ -2,61 +2,9 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
-use std::time::{Duration, Instant};
 
-use tideover_tests::{Run, Running, Scratch, fixture, program, tideover};
-
-/// A tmux server of its own, ended when dropped.
-struct Terminal {
-    socket: std::path::PathBuf,
-    _home: Scratch,
-}
-
-impl Terminal {
-    /// Of 80 columns and 24 lines.
-    fn run(words: &[&str]) -> Terminal {
-        let home = Scratch::new();
-        let terminal = Terminal { socket: home.join("tmux"), _home: home };
-        let mut all = vec!["-f", "/dev/null", "new-session", "-d", "-x", "80", "-y", "24"];
-        // What is left on the screen when it has ended.
-        let command = format!("{}; echo ended with $?; sleep 1000", words.join(" "));
-        all.push(&command);
-        terminal.tmux(&all);
-        terminal
-    }
-
-    fn tmux(&self, words: &[&str]) -> String {
-        let mut tmux = Command::new(program("tmux", "tmux"));
-        tmux.arg("-S").arg(&self.socket).args(words).env("LC_ALL", "C.UTF-8").env_remove("TMUX");
-        let output = tmux.output().expect("tmux runs");
-        assert!(output.status.success(), "tmux {words:?}: {}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8_lossy(&output.stdout).into_owned()
-    }
-
-    fn press(&self, keys: &[&str]) {
-        self.tmux(&[&["send-keys"], keys].concat());
-    }
-
-    /// The screen, once it is as it should be.
-    fn wait_until(&self, what: &str, is: impl Fn(&[&str]) -> bool) -> String {
-        let end = Instant::now() + Duration::from_secs(30);
-        loop {
-            let screen = self.tmux(&["capture-pane", "-p"]);
-            if is(&screen.lines().collect::<Vec<_>>()) {
-                return screen;
-            }
-            assert!(Instant::now() < end, "{what}: never on the screen:\n{screen}");
-            std::thread::sleep(Duration::from_millis(30));
-        }
-    }
-}
-
-impl Drop for Terminal {
-    fn drop(&mut self) {
-        let _ = Command::new("tmux").arg("-S").arg(&self.socket).arg("kill-server").output();
-    }
-}
+use tideover_tests::terminal::Terminal;
+use tideover_tests::{Run, Running, Scratch, fixture, tideover};
 
 fn guarded(pages: &Scratch, path: &Path, words: &[&str]) -> Running {
     let mut running = Run::new(path).limit(64).page_dir(pages.path()).preload(true).start();
@@ -86,7 +34,7 @@ fn it_lists_sorts_filters_and_shows_what_happened() {
     assert_eq!(lines[1], "    PID PROGRAM   USE                USED    SOFT EXHAUST RECOVER GAVE UP LOGS");
     assert_eq!(lines[2], line(&ebb, "ebb       ########## 100%      64      64       1       0       1 ok"));
     assert_eq!(lines[3], line(&calm, "calm      ----------   5%       3      64       0       0       0 ok"));
-    assert_eq!(lines[23], "q leave  s sort  r reverse  / filter  Enter detail  arrows choose");
+    assert_eq!(lines[23], "q leave  ? help  s sort  r reverse  / filter  Enter detail  arrows choose");
     assert!(lines.iter().all(|line| line.chars().count() <= 80));
 
     top.press(&["r"]);
@@ -110,6 +58,78 @@ fn it_lists_sorts_filters_and_shows_what_happened() {
 
     top.press(&["q"]);
     top.wait_until("the terminal as it was", |lines| lines.first() == Some(&"ended with 0"));
+    ebb.finish().passes();
+    calm.finish().passes();
+}
+
+/// Two processes in `top`, the one with more open descriptors first; `pages` is their folder.
+fn two(pages: &Scratch) -> (Running, Running, Terminal) {
+    let calm_path = pages.join("calm");
+    fs::copy(fixture("ebb"), &calm_path).unwrap();
+    let mut ebb = Run::new(fixture("ebb")).soft(64).hard(128).page_dir(pages.path()).preload(true).start();
+    ebb.say("fill");
+    ebb.wait_for("done");
+    let calm = guarded(pages, &calm_path, &["drain"]);
+    let folder = pages.path().to_str().unwrap().to_string();
+    let command = tideover();
+    let top = Terminal::run(&[command.to_str().unwrap(), "top", "--interval", "100ms", "--page-dir", &folder]);
+    top.wait_until("both", |lines| lines.first().is_some_and(|line| line.contains("2 of 2 guarded")));
+    (ebb, calm, top)
+}
+
+#[test]
+fn commands_are_run_for_the_process_that_is_chosen() {
+    let pages = Scratch::new();
+    let (ebb, calm, top) = two(&pages);
+    let has = |lines: &[&str], text: &str| lines.iter().any(|line| line.contains(text));
+    top.press(&["?"]);
+    top.wait_until("the help", |lines| has(lines, " keys (Esc closes) ") && has(lines, "rescue: raise its soft limit"));
+    top.press(&["Escape"]);
+    top.wait_until("the list", |lines| lines[2].contains(" ebb ") && lines[3].contains(" calm "));
+    top.press(&["Down", "D"]);
+    let title = format!(" tideover doctor {} (Esc closes) ", calm.pid());
+    top.wait_until("what doctor says", |lines| lines[1].contains(&title) && has(lines, "soft limit"));
+    top.press(&["q", "Up", "O"]);
+    top.wait_until("what control says", |lines| has(lines, &format!("ebb (process {}) was told on", ebb.pid())));
+    top.press(&["Escape"]);
+    top.wait_until("the list again", |lines| lines[2].contains(" ebb "));
+    top.press(&["Down", "R"]);
+    let question = format!("raise the soft limit of calm (process {})? y: yes", calm.pid());
+    top.wait_until("the question", |lines| lines[23] == question);
+    top.press(&["n"]);
+    top.wait_until("not done", |lines| lines[23].starts_with("q leave"));
+    top.press(&["R", "y"]);
+    top.wait_until("what rescue says", |lines| {
+        lines[1].contains(&format!("tideover rescue {}", calm.pid())) && has(lines, "soft limit")
+    });
+    top.press(&["q", "q"]);
+    top.wait_until("the terminal as it was", |lines| lines.first() == Some(&"ended with 0"));
+    ebb.finish().passes();
+    calm.finish().passes();
+}
+
+#[test]
+fn the_mouse_chooses_and_sorts() {
+    let pages = Scratch::new();
+    let (ebb, calm, top) = two(&pages);
+    // Button 0 pressed in this column and line, from 1, as xterm tells it (SGR 1006).
+    let click = |column: u16, line: u16| top.type_text(&format!("\x1b[<0;{column};{line}M\x1b[<0;{column};{line}m"));
+    click(10, 2);
+    top.wait_until("by name", |lines| lines[0].ends_with("by name") && lines[2].contains(" calm "));
+    click(10, 2);
+    top.wait_until("the other way round", |lines| lines[0].ends_with("by name, reversed"));
+    click(5, 4);
+    top.press(&["Enter"]);
+    let heading = format!(" calm (process {})", calm.pid());
+    top.wait_until("the detail", |lines| lines.iter().any(|line| line.contains(&heading)));
+    // The wheel.
+    top.type_text("\x1b[<64;5;4M");
+    let heading = format!(" ebb (process {})", ebb.pid());
+    top.wait_until("the first", |lines| lines.iter().any(|line| line.contains(&heading)));
+    top.press(&["q"]);
+    top.wait_until("the terminal as it was", |lines| lines.first() == Some(&"ended with 0"));
+    // It tells of the mouse no more.
+    assert_eq!(top.tmux(&["display-message", "-p", "#{mouse_any_flag}#{mouse_button_flag}"]).trim(), "00");
     ebb.finish().passes();
     calm.finish().passes();
 }

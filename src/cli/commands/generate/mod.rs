@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod manual;
+pub mod pids;
 
 use crate::commands;
 use crate::show::failure::{Failure, cause};
@@ -36,7 +37,8 @@ fn completions(folder: &Path) -> std::io::Result<()> {
     for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
         let mut script = Vec::new();
         clap_complete::generate(shell, &mut completable(), "tideover", &mut script);
-        replace(&folder.join(shell.file_name("tideover")), &script, readable())?;
+        let script = pids::add(shell, &String::from_utf8_lossy(&script));
+        replace(&folder.join(shell.file_name("tideover")), script.as_bytes(), readable())?;
     }
     Ok(())
 }
@@ -79,7 +81,12 @@ mod tests {
             for setting in SETTINGS {
                 assert!(text.contains(&setting.name.replace('_', "-")), "{name} lacks {}", setting.name);
             }
-            assert!(text.contains("force") && !text.contains("selftest-child"), "{name}");
+            assert!(
+                text.contains("force")
+                    && text.contains("tideover_pids") | text.contains("tideover pids") | text.contains("pids $all"),
+                "{name}"
+            );
+            assert!(!text.contains("selftest-child"), "{name}");
         }
     }
 }

@@ -108,6 +108,8 @@ pub fn run(matches: &ArgMatches) -> Result<(), Failure> {
     }
     match failed {
         0 => Ok(()),
+        // The object says all of it; a second one would not be JSON any more.
+        _ if json => Err(Failure::without_text(crate::show::failure::Status::Failed)),
         _ => Err(Failure::failed(format!(
             "{failed} of {} checks failed, {skipped} skipped; TIDEOVER_LOG=debug tideover selftest shows what the library says",
             results.len()

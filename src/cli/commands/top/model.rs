@@ -1,6 +1,8 @@
 //! The state of `top`: a row for each process, their order, the filter, and the past of each.
 #![forbid(unsafe_code)]
 
+use super::action::Action;
+use super::panel::Panel;
 use crate::pages::Page;
 use crate::pages::events;
 use crate::pages::obtainable::obtainable;
@@ -10,6 +12,7 @@ use crate::processes::service;
 use crate::system::Share;
 use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::ops::Range;
 
 /// How many readings of each process are kept for the graph.
 const PAST: usize = 200;
@@ -161,6 +164,29 @@ pub struct Model {
     pub typing: bool,
     /// Is the detail of the selected process shown?
     pub detail: bool,
+    /// A text over the list.
+    pub panel: Option<Panel>,
+    /// What is to be done with a process now.
+    todo: Option<(Action, u32)>,
+    /// What is to be done with a process if the answer is yes.
+    pub asked: Option<(Action, u32)>,
+    /// What is being done with a process.
+    pub running: Option<(Action, u32)>,
+    /// Where the list is on the screen.
+    pub layout: ListLayout,
+}
+
+/// Where the list is on the screen, for the mouse.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ListLayout {
+    /// Line of the headings; the rows are below it.
+    pub headings: u16,
+    /// The first line below the list.
+    pub end: u16,
+    /// How many rows are scrolled out at the top.
+    pub offset: usize,
+    /// Columns of the screen, and what a click on their heading sorts by.
+    pub sorts: Vec<(Range<u16>, Sort)>,
 }
 
 impl Model {
@@ -233,6 +259,49 @@ impl Model {
         self.chosen = shown.get(next).map(|row| row.pid);
     }
 
+    /// An action was asked for, of the selected process. Those that only look are to be done at once; one at a time.
+    pub fn ask(&mut self, action: Action) {
+        let shown = self.shown();
+        let pid = self.place(&shown).and_then(|place| shown.get(place)).map(|row| row.pid);
+        if let Some(pid) = pid.filter(|_| self.running.is_none()) {
+            match action.question() {
+                Some(_) => self.asked = Some((action, pid)),
+                None => self.todo = Some((action, pid)),
+            }
+        }
+    }
+
+    /// The question was answered.
+    pub fn answer(&mut self, yes: bool) {
+        self.todo = self.asked.take().filter(|_| yes);
+    }
+
+    /// What is to be done now, once.
+    pub fn take_todo(&mut self) -> Option<(Action, u32)> {
+        self.todo.take()
+    }
+
+    /// Process id of the selected row.
+    #[cfg(test)]
+    pub fn chosen(&self) -> Option<u32> {
+        self.chosen
+    }
+
+    /// Does what a click means: on a row, selects it; on a heading, sorts by it, and the other way round if it was so already.
+    pub fn click(&mut self, column: u16, line: u16) {
+        let ListLayout { headings, end, offset, .. } = self.layout;
+        if line == headings {
+            let sort = self.layout.sorts.iter().find(|(columns, _)| columns.contains(&column)).map(|found| found.1);
+            self.reversed = sort.is_some_and(|sort| sort == self.sort) && !self.reversed;
+            self.sort = sort.unwrap_or(self.sort);
+        } else if line > headings && line < end {
+            let place = offset + usize::from(line - headings - 1);
+            if let Some(pid) = self.shown().get(place).map(|row| row.pid) {
+                self.chosen = Some(pid);
+            }
+        }
+    }
+
     /// Selects a process, which stays selected when the order changes.
     pub fn choose(&mut self, pid: Option<u32>) {
         self.chosen = pid;
@@ -270,6 +339,14 @@ impl Model {
             .collect();
         model.past = model.rows.iter().map(|row| ((row.pid, 1), VecDeque::from([1, row.used / 2, row.used]))).collect();
         model
+    }
+}
+
+#[cfg(test)]
+impl Model {
+    /// A log's disk is full of this process.
+    pub fn worsen(&mut self, pid: u32) {
+        self.rows.iter_mut().filter(|row| row.pid == pid).for_each(|row| row.full = true);
     }
 }
 
@@ -316,6 +393,25 @@ mod tests {
         model.filter = "zzz".into();
         model.step(1);
         assert_eq!(model.place(&model.shown()), None);
+    }
+
+    #[test]
+    fn a_click_chooses_a_row_and_sorts_by_a_heading() {
+        let mut model = Model::example(&[("a", 1, 30, 0), ("b", 2, 20, 0), ("c", 3, 10, 0)]);
+        model.layout =
+            ListLayout { headings: 1, end: 20, offset: 1, sorts: vec![(0..7, Sort::Pid), (8..20, Sort::Program)] };
+        model.click(5, 3);
+        assert_eq!(model.chosen(), Some(3), "one row is scrolled out");
+        for nothing in [(5, 4), (5, 0), (5, 20), (5, 30), (79, 1)] {
+            model.click(nothing.0, nothing.1);
+        }
+        assert_eq!((model.chosen(), model.sort, model.reversed), (Some(3), Sort::Usage, false));
+        model.click(9, 1);
+        assert_eq!((model.sort, model.reversed), (Sort::Program, false));
+        model.click(9, 1);
+        assert_eq!((model.sort, model.reversed), (Sort::Program, true));
+        model.click(3, 1);
+        assert_eq!((model.sort, model.reversed), (Sort::Pid, false));
     }
 
     #[test]

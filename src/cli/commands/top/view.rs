@@ -1,7 +1,7 @@
 //! The screen of `top`: a summary, the table, the detail of the selected process, the keys.
 #![forbid(unsafe_code)]
 
-use super::model::{Model, Row};
+use super::model::{ListLayout, Model, Row, Sort};
 use crate::show::units::{short_bytes, short_count};
 use crate::system::level::{Level, Thresholds};
 use ratatui::Frame;
@@ -17,7 +17,9 @@ const WIDE: u16 = 104;
 /// Height of the detail in lines.
 const DETAIL: u16 = 14;
 
-const KEYS: &str = "q leave  s sort  r reverse  / filter  Enter detail  arrows choose";
+/// Those that fit are shown in the last line; all are in the help.
+const KEYS: [&str; 9] =
+    ["q leave", "? help", "s sort", "r reverse", "/ filter", "Enter detail", "arrows choose", "D doctor", "R rescue"];
 
 /// Draws the whole screen.
 pub fn draw(frame: &mut Frame, model: &mut Model) {
@@ -27,18 +29,50 @@ pub fn draw(frame: &mut Frame, model: &mut Model) {
     let detail = if model.detail && chosen.is_some() { DETAIL.min(frame.area().height / 2) } else { 0 };
     let lines = [Constraint::Length(1), Constraint::Min(3), Constraint::Length(detail), Constraint::Length(1)];
     let [top, middle, below, bottom] = Layout::vertical(lines).areas(frame.area());
-    frame.render_widget(summary(model, rows.len()), top);
-    table(frame, middle, &rows, place);
-    if let Some(row) = chosen.as_ref().filter(|_| detail > 0) {
-        inside(frame, below, row, &model.past(row));
+    let mut summary = summary(model, rows.len());
+    if summary.width() > top.width.into() {
+        // What is said counts more than who says it.
+        summary.spans.remove(0);
     }
-    let keys = match (model.typing, model.filter.is_empty()) {
-        (true, _) => format!("filter: {}_", model.filter),
-        (false, false) => format!("filter: {} (Esc clears)  {KEYS}", model.filter),
-        _ => KEYS.to_string(),
-    };
-    frame.render_widget(Paragraph::new(keys).style(Style::new().add_modifier(Modifier::DIM)), bottom);
+    frame.render_widget(summary, top);
+    let mut layout = ListLayout::default();
+    if let Some(panel) = &model.panel {
+        panel.draw(frame, middle.union(below));
+    } else {
+        layout = table(frame, middle, &rows, place, model.layout.offset);
+        if let Some(row) = chosen.as_ref().filter(|_| detail > 0) {
+            inside(frame, below, row, &model.past(row));
+        }
+    }
+    let last = last_line(model, bottom.width.into());
+    frame.render_widget(Paragraph::new(last).style(Style::new().add_modifier(Modifier::DIM)), bottom);
+    model.layout = layout;
     model.choose(chosen.map(|row| row.pid));
+}
+
+/// What is typed, asked or under way, and as many keys as there is room for.
+fn last_line(model: &Model, width: usize) -> String {
+    let name = |pid: u32| model.rows().iter().find(|row| row.pid == pid).map_or("?", |row| &row.program);
+    let mut text = match (&model.asked, model.typing, model.filter.is_empty()) {
+        (Some((action, pid)), ..) if action.question().is_some() => {
+            return format!("{} {} (process {pid})? y: yes", action.question().unwrap_or_default(), name(*pid));
+        }
+        (_, true, _) => return format!("filter: {}_", model.filter),
+        (_, false, false) => format!("filter: {} (Esc clears)", model.filter),
+        _ => String::new(),
+    };
+    if let Some((_, pid)) = model.running.filter(|_| model.panel.is_none()) {
+        text = format!("asking about {} (process {pid}) ...", name(pid));
+    }
+    for key in KEYS {
+        let gap = if text.is_empty() { "" } else { "  " };
+        if text.chars().count() + gap.len() + key.len() > width {
+            break;
+        }
+        text.push_str(gap);
+        text.push_str(key);
+    }
+    text
 }
 
 fn colour(percent: f64) -> Style {
@@ -47,6 +81,15 @@ fn colour(percent: f64) -> Style {
         Level::Warning | Level::Unknown => Color::Yellow,
         Level::Ok => Color::Green,
     })
+}
+
+/// Names of processes that are well keep the terminal's own colour.
+fn name_style(row: &Row) -> Style {
+    match severity(row) {
+        Level::Critical => Style::new().fg(Color::Red),
+        Level::Warning | Level::Unknown => Style::new().fg(Color::Yellow),
+        Level::Ok => Style::new(),
+    }
 }
 
 fn summary(model: &Model, shown: usize) -> Line<'static> {
@@ -69,38 +112,58 @@ fn summary(model: &Model, shown: usize) -> Line<'static> {
     ])
 }
 
-fn table(frame: &mut Frame, area: Rect, rows: &[&Row], place: Option<usize>) {
-    // The columns of numbers have fixed widths; the names take what is left.
-    let wide = area.width >= WIDE;
-    let mut widths = vec![
-        Constraint::Length(7),
-        Constraint::Min(8),
-        Constraint::Length(BAR as u16 + 5),
-        Constraint::Length(7),
-        Constraint::Length(7),
-        Constraint::Length(7),
-        Constraint::Length(7),
-        Constraint::Length(7),
-        Constraint::Length(6),
+/// Headings with their widths, and what a click on them sorts by. The columns of numbers have fixed widths; the names take what is left.
+fn columns(wide: bool) -> Vec<(&'static str, Constraint, Option<Sort>)> {
+    let mut columns = vec![
+        ("    PID", Constraint::Length(7), Some(Sort::Pid)),
+        ("PROGRAM", Constraint::Min(8), Some(Sort::Program)),
+        ("USE", Constraint::Length(BAR as u16 + 5), Some(Sort::Usage)),
+        ("   USED", Constraint::Length(7), Some(Sort::Used)),
+        ("   SOFT", Constraint::Length(7), None),
+        ("EXHAUST", Constraint::Length(7), Some(Sort::Exhausted)),
+        ("RECOVER", Constraint::Length(7), None),
+        ("GAVE UP", Constraint::Length(7), Some(Sort::GaveUp)),
+        ("LOGS", Constraint::Length(6), Some(Sort::Logs)),
     ];
-    let mut headings = vec!["    PID", "PROGRAM", "USE", "   USED", "   SOFT", "EXHAUST", "RECOVER", "GAVE UP", "LOGS"];
     if wide {
-        widths.insert(2, Constraint::Min(12));
-        headings.insert(2, "SERVICE");
-        widths.insert(6, Constraint::Length(7));
-        headings.insert(6, "   HARD");
+        columns.insert(2, ("SERVICE", Constraint::Min(12), None));
+        columns.insert(6, ("   HARD", Constraint::Length(7), None));
     }
+    columns
+}
+
+fn table(frame: &mut Frame, area: Rect, rows: &[&Row], place: Option<usize>, offset: usize) -> ListLayout {
+    let wide = area.width >= WIDE;
+    let columns = columns(wide);
+    let widths: Vec<Constraint> = columns.iter().map(|column| column.1).collect();
+    let headings = columns.iter().map(|column| column.0);
+    let places = Layout::horizontal(&widths).spacing(1).split(area);
+    let sorts =
+        places.iter().zip(&columns).filter_map(|(place, column)| Some((place.left()..place.right(), column.2?)));
+    let sorts = sorts.collect();
     let head = Cells::new(headings).style(Style::new().add_modifier(Modifier::BOLD | Modifier::UNDERLINED));
     let table = Table::new(rows.iter().map(|row| cells(row, wide)), widths)
         .header(head)
         .column_spacing(1)
         .row_highlight_style(Style::new().add_modifier(Modifier::REVERSED));
-    let mut state = TableState::new().with_selected(place);
+    let mut state = TableState::new().with_offset(offset.min(rows.len())).with_selected(place);
     frame.render_stateful_widget(table, area, &mut state);
     if rows.is_empty() {
         let hint = Paragraph::new("No guarded process. Start one with `tideover run PROGRAM`.");
         frame.render_widget(hint, Rect { y: area.y.saturating_add(1), height: 1.min(area.height), ..area });
     }
+    ListLayout { headings: area.y, end: area.bottom(), offset: state.offset(), sorts }
+}
+
+/// How bad it is with a process: the worst of its usage, calls that have given up, and full disks.
+fn severity(row: &Row) -> Level {
+    let usage = Thresholds::usage().level(row.percent);
+    let trouble = match (row.full, row.gave_up) {
+        (true, _) => Level::Critical,
+        (false, 1..) => Level::Warning,
+        _ => Level::Ok,
+    };
+    usage.max(trouble)
 }
 
 fn cells(row: &Row, wide: bool) -> Cells<'static> {
@@ -113,7 +176,7 @@ fn cells(row: &Row, wide: bool) -> Cells<'static> {
     };
     let mut cells = vec![
         Cell::from(format!("{:>7}", row.pid)),
-        Cell::from(row.program.clone()),
+        Cell::from(row.program.clone()).style(name_style(row)),
         Cell::from(bar(row.percent)).style(colour(row.percent)),
         right(row.used),
         right(row.limits.0),
@@ -137,8 +200,9 @@ fn bar(percent: f64) -> String {
 }
 
 fn inside(frame: &mut Frame, area: Rect, row: &Row, past: &[u64]) {
+    let service = if row.service.is_empty() { String::new() } else { format!(", {}", row.service) };
     let title = format!(
-        " {} (process {}): {} of {}, hard limit {} ",
+        " {} (process {}{service}): {} of {}, hard limit {} ",
         row.program,
         row.pid,
         row.used,
@@ -161,6 +225,8 @@ fn inside(frame: &mut Frame, area: Rect, row: &Row, past: &[u64]) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::action::Action;
+    use super::super::panel::Panel;
     use super::*;
     use ratatui::Terminal;
     use ratatui::backend::TestBackend;
@@ -200,6 +266,40 @@ mod tests {
         assert!(lines.iter().any(|line| line.contains("nginx (process 7): 80 of 100, hard limit 4096")), "{lines:#?}");
         assert!(lines.iter().any(|line| line.contains("exhausted  open  EMFILE")), "{lines:#?}");
         assert!(lines.iter().any(|line| line.contains('\u{2588}')), "a graph: {lines:#?}");
+    }
+
+    #[test]
+    fn the_worst_is_red_and_hints_fit_beside_a_filter() {
+        let mut model =
+            Model::example(&[("full", 7, 10, 0), ("gave-up", 8, 10, 3), ("near", 9, 95, 0), ("well", 10, 10, 0)]);
+        model.worsen(7);
+        let levels: Vec<Level> = model.rows().iter().map(severity).collect();
+        assert_eq!(levels, [Level::Critical, Level::Warning, Level::Critical, Level::Ok]);
+        (model.sort, model.reversed) = (Sort::Exhausted, true);
+        let first = screen(&mut model, 80, 10).remove(0);
+        assert_eq!(first, "4 of 4 guarded, nearest 95 %, gave up 3, full disks 1, by exhausted, reversed");
+        model.filter = "a filter of forty characters, the most ".into();
+        let last = screen(&mut model, 80, 10).pop().unwrap();
+        assert!(last.starts_with("filter: a filter of forty characters, the most  (Esc clears)  q leave  "), "{last}");
+        let last = screen(&mut model, 120, 10).pop().unwrap();
+        assert!(last.ends_with("Enter detail") && !last.contains("rescue"), "{last}");
+        model.filter.clear();
+        let last = screen(&mut model, 120, 10).pop().unwrap();
+        assert!(last.contains("D doctor  R rescue"), "{last}");
+        model.asked = Some((Action::Rescue, 7));
+        assert_eq!(screen(&mut model, 80, 10)[9], "raise the soft limit of full (process 7)? y: yes");
+    }
+
+    #[test]
+    fn a_text_stands_over_the_list() {
+        let mut model = Model::example(&[("nginx", 7, 80, 0)]);
+        model.panel = Some(Panel::help());
+        let lines = screen(&mut model, 80, 24);
+        assert!(lines[1].contains(" keys (Esc closes) ") && lines[2].starts_with("arrows, j, k"), "{lines:#?}");
+        assert!(lines.iter().all(|line| !line.contains("nginx")), "{lines:#?}");
+        for (width, height) in [(1, 1), (5, 3), (200, 2)] {
+            screen(&mut model, width, height);
+        }
     }
 
     #[test]

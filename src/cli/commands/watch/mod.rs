@@ -9,7 +9,7 @@ mod webhook;
 
 use crate::commands::arguments::{globs, interval, page_dir, page_dir_flag, time};
 use crate::commands::rescue::{Goal, rescue};
-use crate::pages::holds;
+use crate::pages::holds::{self, Fate};
 use crate::show::failure::{Failure, cause};
 use crate::show::output::{complain, print};
 use crate::show::units::bytes;
@@ -143,7 +143,7 @@ pub fn run(matches: &ArgMatches) -> Result<(), Failure> {
             }
             tell(&alert, &receivers);
         }
-        for log in holds::walk(&holds, true).into_iter().filter(|log| log.kept.is_none()) {
+        for log in holds::walk(&holds, true).logs.into_iter().filter(|log| log.fate == Fate::PutBack) {
             print(&format!("put back {} into {}, kept by process {}\n", bytes(log.bytes), log.path, log.pid))?;
         }
         std::thread::sleep(time("interval"));

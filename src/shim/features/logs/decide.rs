@@ -8,7 +8,6 @@ use libc::{c_int, ssize_t};
 use super::files::{self, DivertedFile, Key};
 use super::opened::{Log, PATH, directory};
 use super::payload::{Buffers, Payload, Written};
-use super::rule::Refusal;
 use super::{cap, cleanup, divert, hold, placeholder, program, put_back, space};
 use crate::os::barrier::barrier;
 use crate::os::sys;
@@ -17,6 +16,7 @@ use crate::state::descriptors::{self, HISTORY, LOG, OTHER};
 use crate::state::process::{self, Phase};
 use crate::state::report::ErrnoName;
 use crate::state::{control, page, thread};
+use tideover_contract::rule::Refusal;
 
 /// Bytes of stack that it takes to judge a file and to divert its lines, when the sink is a file that is to be judged, too
 /// (`--test disk_hazards small`).

@@ -1,8 +1,10 @@
-//! Does standard output, or standard error, carry messages? Only then lines of a log may go there unless the user has named it
-//! (TIDEOVER_FALLBACK=auto). Standard output is often somebody's data: `v=$(script)`, a pipeline, CGI, git over ssh, a language server.
+//! What this process knows of its standard output and standard error, for the rule that says whether they carry messages
+//! (`tideover_contract::stream`).
 #![forbid(unsafe_code)]
 
 use core::fmt::Write;
+
+use tideover_contract::stream::{self as rule, FIRST, KEPT};
 
 use super::program;
 use crate::os::sys;
@@ -13,30 +15,50 @@ use crate::state::streams::{STDERR, STDOUT, Stream, is_cgi, is_journal_stream};
 /// Is this file, by its descriptor and fstat(2), a log by the rule?
 pub type IsLog<'a> = &'a dyn Fn(i32, &libc::stat) -> bool;
 
-/// The first process of a pid namespace.
-const FIRST: i32 = 1;
-/// Where shells keep standard output while they have put another file at its number.
-const KEPT: i32 = 10;
 /// Where journald listens for the standard streams of services.
 const JOURNAL_STREAMS: &[u8] = b"/run/systemd/journal/stdout";
 
+/// A standard stream whose file is open at this descriptor.
+struct Open<'a> {
+    stream: &'a Stream,
+    fd: i32,
+    status: &'a libc::stat,
+    is_log: IsLog<'a>,
+}
+
+impl rule::Stream for Open<'_> {
+    fn mode(&self) -> u32 {
+        self.status.st_mode
+    }
+    fn is_stdout(&self) -> bool {
+        self.stream.number == STDOUT.number
+    }
+    fn is_answer(&self) -> bool {
+        is_cgi() && STDOUT.is_file(self.status)
+    }
+    fn is_terminal(&self) -> bool {
+        sys::terminal(self.fd).is_ok()
+    }
+    fn is_journal(&self) -> bool {
+        is_journal(self.fd, self.status)
+    }
+    fn is_log(&self) -> bool {
+        (self.is_log)(self.fd, self.status)
+    }
+    fn is_filter(&self) -> bool {
+        program::is_filter()
+    }
+    fn is_stderr(&self) -> bool {
+        STDERR.is_file(self.status)
+    }
+    fn is_of_first_process(&self) -> bool {
+        is_of_first_process(self.status)
+    }
+}
+
 /// Why a stream carries messages, in words that stand after "its lines go to stdout".
 pub fn reason(stream: &Stream, fd: i32, status: &libc::stat, is_log: IsLog<'_>) -> Option<&'static str> {
-    let is_stdout = stream.number == STDOUT.number;
-    // The answer to a request, also where standard error is made a part of it.
-    if is_cgi() && STDOUT.is_file(status) {
-        return None;
-    }
-    match status.st_mode & libc::S_IFMT {
-        libc::S_IFCHR => sys::terminal(fd).is_ok().then_some("a terminal"),
-        libc::S_IFSOCK => is_journal(fd, status).then_some("the journal"),
-        libc::S_IFREG => is_log(fd, status).then_some("a log"),
-        libc::S_IFIFO if !is_stdout => Some("standard error"),
-        libc::S_IFIFO if program::is_filter() => None,
-        libc::S_IFIFO if STDERR.is_file(status) => Some("also standard error"),
-        libc::S_IFIFO => is_of_first_process(status).then_some("the container's log"),
-        _ => None,
-    }
+    rule::reason(&Open { stream, fd, status, is_log })
 }
 
 /// Does this socket lead to the journal: does its peer listen where journald does, or has systemd said so?
@@ -47,10 +69,10 @@ fn is_journal(fd: i32, status: &libc::stat) -> bool {
 
 /// Is this what process 1 of this pid namespace has as its standard output? In a container, that is the container's log.
 fn is_of_first_process(status: &libc::stat) -> bool {
-    // This process may be it, and have put a file at the number for a moment, as shells do for a command of their own; they keep
-    // standard output at 10 meanwhile. Of another user's process nothing is known: then lines go to standard error, which is the same log.
-    process::pid() == FIRST
-        || [STDOUT.number, KEPT].into_iter().any(|number| {
+    // This process may be it, and have put a file at the number for a moment, as shells do for a command of their own. Of another user's
+    // process nothing is known: then lines go to standard error, which is the same log.
+    process::pid() as u32 == FIRST
+        || KEPT.into_iter().any(|number| {
             let mut path = Text::<24>::new();
             let _ = write!(path, "/proc/{FIRST}/fd/{number}");
             sys::stat(path.as_c_str(), true)

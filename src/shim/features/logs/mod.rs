@@ -14,7 +14,7 @@
 //! - [`sink`], with [`evidence`], [`delivery`], [`pipe`] and [`copies`]: where lines go. [`files`]: what is diverted now. [`cap`]: how much may be. [`space`]: is
 //!   there room again?
 //! - [`syncs`]: how often does the program sync a file?
-//! - [`rule`]: is this a log? [`program`]: is this a program whose files may be logs? [`payload`]: the program's buffers.
+//! - `tideover_contract::rule`: is this a log? [`program`]: is this a program whose files may be logs? [`payload`]: the program's buffers.
 //!   `state::streams`: what standard output was at start. [`messages`]: what is said at most so often.
 
 pub mod calls;
@@ -39,7 +39,6 @@ pub mod placeholder;
 mod program;
 mod put_back;
 mod recover;
-pub mod rule;
 mod sink;
 mod space;
 pub mod stdio;

@@ -8,7 +8,6 @@ use libc::c_int;
 use super::files::Key;
 use super::payload::Payload;
 use super::program;
-use super::rule::{self, Facts, Refusal};
 use super::sink::{self, Place, Sink};
 use super::syncs;
 pub(super) use crate::os::links::{descriptor as link, working_directory};
@@ -18,6 +17,7 @@ use crate::state::descriptors::{self, SYNCED};
 use crate::state::report::Printable;
 use crate::state::settings::SETTINGS;
 use crate::state::streams;
+use tideover_contract::rule::{self, Facts, Refusal};
 
 /// Bytes of the longest path, with its NUL; a file with a longer one is no log.
 pub(super) const PATH: usize = 1024;

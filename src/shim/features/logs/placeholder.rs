@@ -14,13 +14,13 @@ use libc::c_int;
 use super::messages::MESSAGES;
 use super::opened::{PATH, database_beside, link, working_directory};
 use super::program;
-use super::rule::{self, Facts, History};
 use crate::os::barrier::barrier;
 use crate::os::sys;
 use crate::os::text::Text;
 use crate::state::process;
 use crate::state::report::{ErrnoName, More, Printable};
 use crate::state::settings::SETTINGS;
+use tideover_contract::rule::{self, Facts, History};
 
 /// What a memory file is called is this and the log's path.
 const NAME: &[u8] = b"tideover:";

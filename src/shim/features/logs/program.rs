@@ -5,6 +5,7 @@
 use once_cell::race::OnceBool;
 use tideover_contract::glob;
 use tideover_contract::settings::{Id, on_full, sink as sinks};
+use tideover_contract::stream::FILTERS;
 
 use crate::os::sys;
 use crate::state::process::program as name;
@@ -16,9 +17,6 @@ const COPIERS: &[u8] = b"dd, cp, mv, install, tar, bsdtar, cpio, rsync, scp, sft
     sort, uniq, split, csplit, shuf, cut, tr, grep, egrep, fgrep, zgrep, rg, sed, tac, rev, nl, paste, join, comm, diff, \
     column, expand, unexpand, fold, fmt, pr, iconv, jq, od, xxd, hexdump, strings, sqlite3, psql, mysqldump, \
     pg_dump, lz4, zcat, zip, unzip, gzip, bzip2, xz, zstd, git, nc, ncat, socat, pv, sponge, base64, openssl, gpg";
-
-/// Programs whose standard output is data, while files that they open to append may be logs.
-const FILTERS: &[u8] = b"awk, gawk, mawk, original-awk";
 
 /// Programs that keep other programs' logs. They have their own answer to a full disk (svlogd and s6-log wait, syslog daemons switch), and
 /// what they would send to a sink may come back to them: their standard output may lead to the journal or to themselves.

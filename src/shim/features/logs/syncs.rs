@@ -8,11 +8,11 @@ use libc::c_int;
 use tideover_contract::settings::SECOND;
 
 use super::files::{self, Key};
-use super::rule::History;
 use crate::os::barrier::barrier;
 use crate::os::sys;
 use crate::state::descriptors::{self, HISTORY, LOG, SYNCED};
 use crate::state::process;
+use tideover_contract::rule::History;
 
 /// Shortest time between two syncs of a log, nanoseconds: a second, and what a timer may be early.
 const SHORTEST: u64 = SECOND * 9 / 10;

@@ -1,6 +1,7 @@
 //! What an operator runs on a machine with many services: whose pages are believed, what the commands say of processes that
 //! they may not look into, and what their answers promise to scripts.
 
+mod answers;
 mod belief;
 mod faults;
 mod names;

@@ -6,8 +6,11 @@ use std::fs;
 use std::io::Read;
 use std::net::TcpListener;
 
-use serde_json::Value;
-use tideover_tests::{Run, Scratch, fixture, workspace};
+use serde_json::{Value, json};
+use tideover_contract::page::{EventKind, Outcome};
+use tideover_tests::loggers::writer;
+use tideover_tests::outage::{Fed, Logger};
+use tideover_tests::{Disk, Kind, Run, Scratch, fixture, needs, workspace};
 
 use super::{command, full, json, of_pages, tell};
 
@@ -114,6 +117,57 @@ fn every_answer_is_described() {
     assert!(failed.as_object().unwrap().keys().all(|key| keys.contains_key(key.as_str())), "{failed}");
     assert_eq!((&failed["schema"], &failed["exit_status"]), (&1.into(), &1.into()));
     guarded.finish().passes();
+}
+
+/// The names in the text of a row of a section.
+fn names_of(title: &str, key: &str) -> Vec<String> {
+    let text = fs::read_to_string(workspace().join("docs/json.md")).unwrap();
+    let rest = &text[text.find(&format!("## tideover {title}\n")).unwrap()..];
+    let row = rest.lines().find(|line| line.starts_with(&format!("| `{key}` |"))).unwrap_or_else(|| panic!("{key}"));
+    row.split('`').skip(3).step_by(2).map(str::to_string).collect()
+}
+
+/// docs/json.md named `recovered` as an outcome, which no event has.
+#[test]
+fn the_names_of_kinds_and_outcomes_are_those_of_the_tables() {
+    let stat = "stat PID, tideover ps";
+    let kinds: Vec<&str> = EventKind::ALL.iter().map(|kind| kind.name()).collect();
+    assert_eq!(names_of(stat, "events[].kind"), kinds);
+    let outcomes: Vec<&str> = Outcome::ALL.iter().map(|outcome| outcome.name()).collect();
+    assert_eq!(names_of(stat, "events[].outcome"), outcomes);
+}
+
+/// Lines that a killed process has left: held while the disk is full, put back, dropped with their log.
+#[needs(mounts)]
+#[test]
+fn what_clean_does_with_kept_lines_is_described() {
+    for gone in [false, true] {
+        let (disk, pages) = (Disk::new(Kind::Tmpfs), Scratch::new());
+        let log = disk.log();
+        let mut fed = Fed::start(&writer(&log).page_dir(pages.path()));
+        disk.fill();
+        fed.log(1..=50);
+        fed.writer().signal(libc::SIGKILL);
+        fed.end();
+        let clean = || json(of_pages(&pages, &["clean", "--json"]).output().passes());
+        let held = clean();
+        fits("clean", &held);
+        assert!(held["held"][0]["reason"] == "its disk is full" && held["held"][0]["bytes"] == 5000, "{held}");
+        disk.free();
+        if gone {
+            fs::remove_file(&log).unwrap();
+        }
+        let done = clean();
+        fits("clean", &done);
+        let (of, other) = if gone { ("dropped", "put_back") } else { ("put_back", "dropped") };
+        assert_eq!((&done[of][0]["bytes"], &done[other], &done["held"]), (&5000.into(), &json!([]), &json!([])));
+        assert_eq!(done[of][0]["path"], log.to_str().unwrap());
+    }
+}
+
+#[test]
+fn the_selftest_is_described() {
+    fits("selftest", &json(&command(&["selftest", "--json"]).output()));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use super::super::*;
 
-/// The part of docs/logs.md that is made from this file's tables. `UPDATE_DOCS=1 cargo test -p tideover-shim` writes it.
+/// The part of docs/logs.md that is made from this file's tables. `UPDATE_DOCS=1 cargo test -p tideover-contract` writes it.
 #[test]
 fn the_document_names_what_the_tables_name() {
     use std::fmt::Write;
@@ -39,13 +39,13 @@ fn the_document_names_what_the_tables_name() {
 
     let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/logs.md");
     let there = std::fs::read_to_string(&path).expect("docs/logs.md is there");
-    let (begin, end) = ("<!-- made from src/shim/features/logs/rule.rs -->\n", "<!-- to here -->");
+    let (begin, end) = ("<!-- made from src/contract/rule.rs -->\n", "<!-- to here -->");
     let (before, rest) = there.split_once(begin).expect("the mark is there");
     let (_, after) = rest.split_once(end).expect("the mark is there");
     let wanted = format!("{before}{begin}{text}{end}{after}");
     if std::env::var_os("UPDATE_DOCS").is_some() {
         std::fs::write(&path, &wanted).expect("it can be written");
     } else {
-        assert!(there == wanted, "docs/logs.md is out of date: UPDATE_DOCS=1 cargo test -p tideover-shim");
+        assert!(there == wanted, "docs/logs.md is out of date: UPDATE_DOCS=1 cargo test -p tideover-contract");
     }
 }

@@ -2,49 +2,38 @@
 
 use super::super::*;
 use super::case::appended;
+use crate::random::Random;
 
-/// xorshift: the same bytes on every run.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-
-    /// Bytes that are drawn from what the rule looks for, or any.
-    fn bytes(&mut self, most: u64, alphabet: &[u8]) -> Vec<u8> {
-        let any = self.next() & 3 == 0;
-        let one = |random: &mut Random| {
-            let drawn = random.next() >> 20;
-            if any { drawn as u8 } else { alphabet[drawn as usize % alphabet.len()] }
-        };
-        (0..self.next() % most).map(|_| one(self)).collect()
-    }
+/// Bytes that are drawn from what the rule looks for, or any.
+fn bytes(random: &mut Random, most: u64, alphabet: &[u8]) -> Vec<u8> {
+    let any = random.number() & 3 == 0;
+    let one = |random: &mut Random| {
+        let drawn = random.number() >> 20;
+        if any { drawn as u8 } else { alphabet[drawn as usize % alphabet.len()] }
+    };
+    (0..random.number() % most).map(|_| one(random)).collect()
 }
 
 #[test]
 fn no_bytes_make_it_panic() {
-    let mut random = Random(0x9E37_79B9_7F4A_7C15);
+    let mut random = Random::new(0x9E37_79B9_7F4A_7C15);
     let mut logs = 0;
     for _ in 0..50_000 {
-        let mut path = random.bytes(40, b"//..logs-_0169afgitHED*()[]\n");
-        if random.next() & 7 != 0 {
+        let mut path = bytes(&mut random, 40, b"//..logs-_0169afgitHED*()[]\n");
+        if random.number() & 7 != 0 {
             path.insert(0, b'/');
         }
-        if random.next() & 7 == 0 {
+        if random.number() & 7 == 0 {
             path.extend_from_slice(b" (deleted)");
         }
-        let payload = random.bytes(30, b"*#TS:0123\r\n$REDISVALKEYFrom /*C");
-        let head = random.bytes(30, b"*#TS:0123\r\n$REDISVALKEYFrom /*C");
-        let include = random.bytes(12, b"*?[]!-\\,/log. ");
-        let exclude = random.bytes(12, b"*?[]!-\\,/log. ");
-        let bits = random.next();
+        let payload = bytes(&mut random, 30, b"*#TS:0123\r\n$REDISVALKEYFrom /*C");
+        let head = bytes(&mut random, 30, b"*#TS:0123\r\n$REDISVALKEYFrom /*C");
+        let include = bytes(&mut random, 12, b"*?[]!-\\,/log. ");
+        let exclude = bytes(&mut random, 12, b"*?[]!-\\,/log. ");
+        let bits = random.number();
         let facts = Facts {
             path: &path,
-            flags: random.next() as i32 & random.next() as i32 & random.next() as i32 | O_APPEND,
+            flags: random.number() as i32 & random.number() as i32 & random.number() as i32 | O_APPEND,
             regular: true,
             standard: bits & 1 != 0,
             at_end: bits & 48 == 48,

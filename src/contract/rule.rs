@@ -26,8 +26,9 @@
 #![forbid(unsafe_code)]
 
 use libc::{O_APPEND, O_DIRECT, O_SYNC, O_TMPFILE};
-pub use tideover_contract::refusal::{Refusal, Weight};
-use tideover_contract::{glob, log_name};
+
+pub use crate::refusal::{Refusal, Weight};
+use crate::{glob, log_name};
 
 /// What is known of a failed write and its file.
 #[derive(Clone, Copy)]
