@@ -221,7 +221,8 @@ struct tideover_page {
     uint32_t control;   /* `tideover control`: lowest byte 1 on, 2 off, 3 reload; above it a count */
     uint32_t obeyed;    /* the control word that the library has obeyed last */
     uint64_t obtainable; /* how many descriptors the process can have; 0: not known */
-    uint64_t rest[12];
+    uint64_t pid_namespace; /* inode of its pid namespace, in which it has this pid; 0: not known */
+    uint64_t rest[11];
 };
 
 /* The page of this process, which goes on changing; only to be read. Never NULL: without a shared page it is one in the

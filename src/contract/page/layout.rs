@@ -162,7 +162,9 @@ pub struct Page {
     /// How many descriptors the process can have: the soft limit up to which the library would raise it now, after all that it
     /// has learned of the program. 0: the library has not said so yet, and a reader works it out ([`crate::select`]).
     pub obtainable: AtomicU64,
-    rest: [AtomicU64; 12],
+    /// Number (inode) of the pid namespace of the process; 0: not known. In another namespace its process id is another's.
+    pub pid_namespace: AtomicU64,
+    rest: [AtomicU64; 11],
 }
 
 const _: () = {
@@ -181,7 +183,8 @@ macro_rules! fields {
 
 /// Name and offset in bytes of each field of the page, for the check of include/tideover.h.
 pub const FIELDS: &[(&str, usize)] = fields!(magic layout size pid state started_boot_ns started_ns uid version program
-    counters shards settings sources settings_count last_event events refusals collectors skips control obeyed obtainable);
+    counters shards settings sources settings_count last_event events refusals collectors skips control obeyed obtainable
+    pid_namespace);
 
 /// Name and offset in bytes of each field of an event, for the check of include/tideover.h.
 pub const EVENT_FIELDS: &[(&str, usize)] = &[
@@ -244,7 +247,8 @@ impl Page {
             control: AtomicU32::new(0),
             obeyed: AtomicU32::new(0),
             obtainable: AtomicU64::new(0),
-            rest: [const { AtomicU64::new(0) }; 12],
+            pid_namespace: AtomicU64::new(0),
+            rest: [const { AtomicU64::new(0) }; 11],
         }
     }
 }

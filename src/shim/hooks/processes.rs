@@ -88,6 +88,7 @@ extern "C" fn after_failed_exec(limit: &Option<rlimit>) {
         if let Some(limit) = limit {
             limit_for_exec::undo(*limit);
         }
+        page::exec_failed();
     });
     sys::set_errno(errno);
 }
