@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use tideover_tests::programs::{TOO_MANY, python};
-use tideover_tests::{Run, Scratch, fixture, library, preload_fixture, program, shared_library};
+use tideover_tests::{Disk, Kind, Run, Scratch, fixture, library, needs, preload_fixture, program, shared_library};
 
 /// A program that allocates much, opens more than it may, and has threads.
 const PYTHON: &str = "
@@ -96,6 +96,26 @@ fn valgrind_finds_nothing_to_say() {
     greedy.same_but_for_messages().preloaded.fails().says(TOO_MANY);
     let said = fs::read_to_string(&log).unwrap_or_default();
     assert!(said.is_empty(), "{said}");
+}
+
+/// Found with 0.1.0: memcheck found fault with how the library asks what is readable, and said so in warnings; lines were lost.
+#[needs(mounts)]
+#[test]
+fn valgrind_finds_nothing_to_say_of_accepts_at_the_limit_and_diverted_lines() {
+    for tool in ["--tool=memcheck", "--tool=helgrind"] {
+        let disk = Disk::new(Kind::Tmpfs);
+        let log = disk.log();
+        disk.fill();
+        let run = Run::new(program("valgrind", "valgrind")).args(["-q", tool, "--error-exitcode=9"]);
+        let run = run.arg(fixture("evidence_calls")).arg(&log).limit(64).timeout(Duration::from_secs(120));
+        run.clone().preload(false).output().says("No space left on device");
+        let outcome = run.preload(true).output();
+        outcome.passes().says("many accepted, some failed").does_not_say("==").does_not_say("arning: Bad");
+        outcome.does_not_say("sigprocmask");
+        for way in ["write", "writev", "stdio", "dprintf"] {
+            assert_eq!(outcome.stdout.matches(&format!(" by {way}\n")).count(), 20, "{way}: {outcome}");
+        }
+    }
 }
 
 #[test]
