@@ -3,13 +3,14 @@
 #![forbid(unsafe_code)]
 
 use crate::engine::reclaim::limit;
-use crate::engine::{breaker, demand, reclaim, reserve, sleepers, wait};
+use crate::engine::{breaker, demand, line, reclaim, reserve, sleepers, wait};
 use crate::features::accept::{self, parking};
 use crate::features::logs::{self, copies, pipe, stdio};
 use crate::features::outgoing::{self, turns};
 use crate::state::descriptors::{EPOLL, LISTENER, OUTGOING, PIPE};
+use crate::os::barrier::barrier;
 use crate::state::handlers::Handlers;
-use crate::state::{descriptors, page, process, reconcile, thread};
+use crate::state::{descriptors, late_messages, page, process, reconcile, report, thread};
 
 /// The functions of upper layers that lower ones call.
 pub static HANDLERS: Handlers = Handlers {
@@ -20,15 +21,37 @@ pub static HANDLERS: Handlers = Handlers {
     on_near_limit: accept::prepare,
     on_lack: clients_come_after,
     on_page_made: logs::page_was_made,
+    on_late_message: message_waits,
     on_unseen_close: reconcile::reconcile_now_and_then,
     is_own_copy: copies::is_ours,
     on_stream_closed: stream_closed,
-    awaits_closes: accept::awaits_closes,
-    on_awaited_close: accept::closed,
+    awaits_closes,
+    on_awaited_close: awaited_close,
 };
 
 fn pipe_changes(_: i32, _: u32) {
     pipe::changes();
+}
+
+fn message_waits() {
+    wait::expect_closes();
+}
+
+fn awaits_closes() -> bool {
+    accept::awaits_closes() || late_messages::any()
+}
+
+/// The descriptor is first of all for threads and clients that wait for one.
+extern "C" fn awaited_close() {
+    if accept::awaits_closes() {
+        accept::closed();
+    } else {
+        barrier((), || {
+            if !line::is_waiting() && process::may_act() {
+                report::catch_up();
+            }
+        });
+    }
 }
 
 extern "C" fn stream_closed() {

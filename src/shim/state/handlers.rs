@@ -27,6 +27,8 @@ pub struct Handlers {
     pub on_page_made: fn(),
     /// Is this descriptor a copy that the library made for itself?
     pub is_own_copy: fn(i32) -> bool,
+    /// A message of the library's waits for a descriptor: closes are to be told of.
+    pub on_late_message: fn(),
     /// A socket turns out to have been closed where no hook could see it.
     pub on_unseen_close: fn(),
     /// A stream over standard output or standard error was closed.
@@ -47,6 +49,7 @@ static NONE: Handlers = Handlers {
     on_lack: || {},
     on_page_made: || {},
     is_own_copy: |_| false,
+    on_late_message: || {},
     on_unseen_close: || (),
     on_stream_closed: nothing,
     awaits_closes: || false,

@@ -5,6 +5,7 @@ pub mod clients;
 pub mod descriptors;
 pub mod events;
 pub mod handlers;
+pub mod late_messages;
 pub mod page;
 pub mod page_file;
 pub mod process;
