@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use tideover_tests::programs::{TOO_MANY, python};
-use tideover_tests::{Disk, Kind, Run, Scratch, fixture, library, needs, preload_fixture, program, shared_library, tideover};
+use tideover_tests::{
+    Disk, Kind, Run, Scratch, fixture, library, needs, preload_fixture, program, shared_library, tideover,
+};
 
 /// A program that allocates much, opens more than it may, and has threads.
 const PYTHON: &str = "

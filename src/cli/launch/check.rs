@@ -55,8 +55,12 @@ fn examine(file: &Path, conditions: &Conditions, whose: &str, depth: usize) -> R
         }
         Executable::Script(script) => {
             let mut interpreter = Path::new(&script.interpreter).to_path_buf();
-            let first =
-                examine(&interpreter, conditions, &format!("{whose}: its interpreter {}", script.interpreter), depth + 1)?;
+            let first = examine(
+                &interpreter,
+                conditions,
+                &format!("{whose}: its interpreter {}", script.interpreter),
+                depth + 1,
+            )?;
             // If env will not find the program, env's own message says it best.
             let found = script.through_env().and_then(|name| search::find(name.as_ref(), conditions.path.clone()).ok());
             let Some(behind_env) = found else { return Ok(first) };

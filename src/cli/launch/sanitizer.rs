@@ -79,7 +79,8 @@ mod tests {
 
     #[test]
     fn what_the_user_has_said_stays() {
-        let with = |preloaded, given: &str| with_check_off(preloaded, given.as_ref()).map(|all| all.into_string().unwrap());
+        let with =
+            |preloaded, given: &str| with_check_off(preloaded, given.as_ref()).map(|all| all.into_string().unwrap());
         assert_eq!(with(false, "").unwrap(), "verify_asan_link_order=0");
         assert_eq!(with(false, "detect_leaks=0").unwrap(), "detect_leaks=0:verify_asan_link_order=0");
         assert_eq!(with(false, "verify_asan_link_order=1").unwrap(), "verify_asan_link_order=1");

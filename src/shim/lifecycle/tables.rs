@@ -7,8 +7,8 @@ use crate::engine::{breaker, demand, line, reclaim, reserve, sleepers, wait};
 use crate::features::accept::{self, parking};
 use crate::features::logs::{self, copies, pipe, stdio};
 use crate::features::outgoing::{self, turns};
-use crate::state::descriptors::{EPOLL, LISTENER, OUTGOING, PIPE};
 use crate::os::barrier::barrier;
+use crate::state::descriptors::{EPOLL, LISTENER, OUTGOING, PIPE};
 use crate::state::handlers::Handlers;
 use crate::state::{descriptors, late_messages, page, process, reconcile, report, thread};
 

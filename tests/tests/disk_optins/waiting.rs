@@ -302,9 +302,9 @@ fn a_non_blocking_pipe_and_dev_full_do_not_wait() {
 /// Reserves space by fallocate(2), or with `posix` by posix_fallocate(3), whose error fallocate(1) does not notice.
 fn fallocate(disk: &Disk, how: &str, bytes: u64) -> Run {
     let run = match how {
-        "posix" => python(&format!(
-            "import os; os.posix_fallocate(os.open('data', os.O_RDWR | os.O_CREAT), 0, {bytes})"
-        )),
+        "posix" => {
+            python(&format!("import os; os.posix_fallocate(os.open('data', os.O_RDWR | os.O_CREAT), 0, {bytes})"))
+        }
         _ => Run::new(program("fallocate", "util-linux")).args([how, "-l", &bytes.to_string(), "data"]),
     };
     run.folder(disk.path()).env("TIDEOVER_ON_FULL", "wait")
@@ -314,13 +314,9 @@ fn fallocate(disk: &Disk, how: &str, bytes: u64) -> Run {
 #[test]
 fn space_that_is_reserved_is_waited_for() {
     for how in ["-v", "posix"] {
-        waits(
-            Kind::Tmpfs,
-            &format!("fallocate, {how}"),
-            &nothing,
-            &|disk| fallocate(disk, how, 60_000),
-            &|disk| assert_eq!(fs::metadata(disk.join("data")).expect("it was made").len(), 60_000),
-        );
+        waits(Kind::Tmpfs, &format!("fallocate, {how}"), &nothing, &|disk| fallocate(disk, how, 60_000), &|disk| {
+            assert_eq!(fs::metadata(disk.join("data")).expect("it was made").len(), 60_000)
+        });
     }
 }
 

@@ -338,8 +338,12 @@ fn an_event_of_a_parked_listener_names_it() {
         let listeners = listeners_of(server.pid, server.port);
         server.fill();
         let page = server.page();
-        let parked: Vec<i32> =
-            page.view().events().filter(|event| page::kind_name(event.kind) == "parked").map(|event| event.fd).collect();
+        let parked: Vec<i32> = page
+            .view()
+            .events()
+            .filter(|event| page::kind_name(event.kind) == "parked")
+            .map(|event| event.fd)
+            .collect();
         assert!(!parked.is_empty() && !listeners.is_empty(), "{words}: {:?}", page.events());
         assert!(parked.iter().all(|fd| listeners.contains(fd)), "{words}: {parked:?} of {listeners:?}");
         serves_all(server, words);
