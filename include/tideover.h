@@ -222,7 +222,8 @@ struct tideover_page {
     uint32_t obeyed;    /* the control word that the library has obeyed last */
     uint64_t obtainable; /* how many descriptors the process can have; 0: not known */
     uint64_t policy;     /* hash (FNV-1a) of the policy file whose values are in effect; 0: there was none */
-    uint64_t rest[11];
+    uint64_t pid_namespace; /* inode of its pid namespace, in which it has this pid; 0: not known */
+    uint64_t rest[10];
 };
 
 /* The page of this process, which goes on changing; only to be read. Never NULL: without a shared page it is one in the

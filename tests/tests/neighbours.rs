@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use tideover_tests::programs::{TOO_MANY, python};
-use tideover_tests::{Run, Scratch, fixture, library, preload_fixture, program, shared_library};
+use tideover_tests::{
+    Disk, Kind, Run, Scratch, fixture, library, needs, preload_fixture, program, shared_library, tideover,
+};
 
 /// A program that allocates much, opens more than it may, and has threads.
 const PYTHON: &str = "
@@ -96,6 +98,45 @@ fn valgrind_finds_nothing_to_say() {
     greedy.same_but_for_messages().preloaded.fails().says(TOO_MANY);
     let said = fs::read_to_string(&log).unwrap_or_default();
     assert!(said.is_empty(), "{said}");
+}
+
+/// The runtime that gcc links ends the program if it is not the first library.
+#[test]
+fn tideover_run_starts_a_host_built_with_address_sanitizer() {
+    const REFUSED: &str = "ASan runtime does not come first";
+    let words = ["/etc/passwd", "100"];
+    let preloaded = Run::new(fixture("sanitized")).args(words).limit(64).preload(true).output();
+    preloaded.fails().says(REFUSED);
+    let started = || {
+        let run = Run::new(tideover()).args(["run", "--"]).arg(fixture("sanitized")).args(words).limit(64);
+        run.env("TIDEOVER_LIB", library()).timeout(Duration::from_secs(60))
+    };
+    started().output().passes().says(" 0 refused").says("verify_asan_link_order=0");
+    // What the user has said stays as it is.
+    let insisting = started().env("ASAN_OPTIONS", "verify_asan_link_order=1").output();
+    insisting.fails().says(REFUSED).says("to help:");
+    let runtime = shared_library("libasan.so.8|libasan.so.6", "libasan8");
+    started().preload_before(&runtime).output().passes().says(" 0 refused").does_not_say("verify_asan_link_order");
+}
+
+/// Found with 0.1.0: memcheck found fault with how the library asks what is readable, and said so in warnings; lines were lost.
+#[needs(mounts)]
+#[test]
+fn valgrind_finds_nothing_to_say_of_accepts_at_the_limit_and_diverted_lines() {
+    for tool in ["--tool=memcheck", "--tool=helgrind"] {
+        let disk = Disk::new(Kind::Tmpfs);
+        let log = disk.log();
+        disk.fill();
+        let run = Run::new(program("valgrind", "valgrind")).args(["-q", tool, "--error-exitcode=9"]);
+        let run = run.arg(fixture("evidence_calls")).arg(&log).limit(64).timeout(Duration::from_secs(120));
+        run.clone().preload(false).output().says("No space left on device");
+        let outcome = run.preload(true).output();
+        outcome.passes().says("many accepted, some failed").does_not_say("==").does_not_say("arning: Bad");
+        outcome.does_not_say("sigprocmask");
+        for way in ["write", "writev", "stdio", "dprintf"] {
+            assert_eq!(outcome.stdout.matches(&format!(" by {way}\n")).count(), 20, "{way}: {outcome}");
+        }
+    }
 }
 
 #[test]

@@ -7,6 +7,7 @@ use crate::executables::search;
 use crate::launch::check::{self, Conditions};
 use crate::launch::library;
 use crate::launch::preload;
+use crate::launch::sanitizer;
 use crate::settings::file;
 use crate::settings::origin_variable;
 use crate::settings::overrides::{self, Override};
@@ -128,14 +129,18 @@ pub fn run(matches: &ArgMatches) -> Result<(), Failure> {
     let path = std::env::var_os("PATH");
     let file_to_run = search::find(name, path.clone())?;
     let library = library::find()?;
-    check::check(&file_to_run, &Conditions { library: &library, caller: Caller::me(), path })?;
+    let is_sanitized = check::check(&file_to_run, &Conditions { library: &library, caller: Caller::me(), path })?;
 
     if !given.iter().any(|g| SETTINGS[g.index].name == "log" && (g.value == "off" || g.value == "error")) {
         warn_of_a_low_limit();
     }
     let mut program = std::process::Command::new(&file_to_run);
     program.arg0(name).args(arguments);
-    program.env("LD_PRELOAD", preload::with(&library.path, std::env::var_os("LD_PRELOAD").as_deref()));
+    let inherited = std::env::var_os("LD_PRELOAD");
+    program.env("LD_PRELOAD", preload::with(&library.path, inherited.as_deref()));
+    if is_sanitized && let Some(options) = sanitizer::options(inherited.as_deref()) {
+        program.env(sanitizer::VARIABLE, options);
+    }
     program.envs(given.iter().map(|g| (SETTINGS[g.index].env, &g.value)));
     match origin_variable::encode(&given, file.map(PathBuf::as_path)) {
         Some(text) => program.env(origin_variable::VARIABLE, text),

@@ -8,6 +8,7 @@ use crate::executables::executable::Executable;
 use crate::executables::privileges::{Caller, elevation};
 use crate::executables::search;
 use crate::launch::library::Library;
+use crate::launch::sanitizer;
 use crate::show::failure::{Failure, cause};
 use std::ffi::OsString;
 use std::fs::File;
@@ -26,38 +27,46 @@ pub struct Conditions<'a> {
     pub path: Option<OsString>,
 }
 
-/// Refuses a program in which the library could not act, and warns of one in which it sees only some calls.
-pub fn check(file: &Path, conditions: &Conditions) -> Result<(), Failure> {
+/// Refuses a program in which the library could not act, and warns of one in which it sees only some calls. True: AddressSanitizer has to
+/// be told of the library, see [`sanitizer`].
+pub fn check(file: &Path, conditions: &Conditions) -> Result<bool, Failure> {
     examine(file, conditions, &file.display().to_string(), 0)
 }
 
 /// Checks a file and its interpreters. `whose` names the file in messages: `x.sh: its interpreter /bin/y`.
-fn examine(file: &Path, conditions: &Conditions, whose: &str, depth: usize) -> Result<(), Failure> {
+fn examine(file: &Path, conditions: &Conditions, whose: &str, depth: usize) -> Result<bool, Failure> {
     let read =
         Executable::read(file).map_err(|error| Failure::refused(format!("cannot run {whose}: {}", cause(&error))))?;
     match read {
         Executable::Elf(elf) => program(&elf, file, conditions)
+            .map(|()| sanitizer::is_needed_by(&elf))
             .map_err(|reason| Failure::refused(format!("cannot guard {whose}: {reason}"))),
         // Its set-id bits and capabilities can be read, though its content can't.
         Executable::Unreadable => match elevation(file, &conditions.caller) {
             Some(why) => Err(Failure::refused(format!("cannot guard {whose}: {}", privileged(&why)))),
-            None => Ok(()),
+            None => Ok(false),
         },
         Executable::Damaged => Err(Failure::refused(format!(
             "cannot run {whose}: it begins as an ELF program and is cut short or damaged; copy or install it again"
         ))),
-        _ if depth == MAX_DEPTH => Ok(()),
+        _ if depth == MAX_DEPTH => Ok(false),
         Executable::Other => {
             examine(Path::new("/bin/sh"), conditions, &format!("{whose}: its interpreter /bin/sh"), depth + 1)
         }
         Executable::Script(script) => {
             let mut interpreter = Path::new(&script.interpreter).to_path_buf();
-            examine(&interpreter, conditions, &format!("{whose}: its interpreter {}", script.interpreter), depth + 1)?;
+            let first = examine(
+                &interpreter,
+                conditions,
+                &format!("{whose}: its interpreter {}", script.interpreter),
+                depth + 1,
+            )?;
             // If env will not find the program, env's own message says it best.
             let found = script.through_env().and_then(|name| search::find(name.as_ref(), conditions.path.clone()).ok());
-            let Some(behind_env) = found else { return Ok(()) };
+            let Some(behind_env) = found else { return Ok(first) };
             interpreter = behind_env;
             examine(&interpreter, conditions, &format!("{whose}: its interpreter {}", interpreter.display()), depth + 1)
+                .map(|second| first || second)
         }
     }
 }
@@ -162,7 +171,7 @@ mod tests {
         let library = Library { path: "/usr/lib/libtideover.so".into(), elf };
         let path = Some("/usr/bin:/bin".into());
         match check(file, &Conditions { library: &library, caller: Caller::me(), path }) {
-            Ok(()) => String::new(),
+            Ok(_) => String::new(),
             Err(failure) => failure.text,
         }
     }

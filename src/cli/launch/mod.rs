@@ -4,3 +4,4 @@
 pub mod check;
 pub mod library;
 pub mod preload;
+pub mod sanitizer;

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 use crate::launch::library::NAME;
+use crate::launch::sanitizer;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
@@ -20,15 +21,13 @@ pub fn inexpressible(path: &Path) -> Option<String> {
     ))
 }
 
-/// Puts the library first into a list, so that its hooks are found first, and leaves the rest as it was. Other copies of the
-/// library are taken out: two would hook everything twice.
+/// Puts the library first into a list, so that its hooks are found first, and leaves the rest as it was; a runtime of AddressSanitizer
+/// stays before it. Other copies of the library are taken out: two would hook everything twice.
 pub fn with(library: &Path, inherited: Option<&OsStr>) -> OsString {
-    let mut text = library.as_os_str().as_bytes().to_vec();
-    for other in others(library, inherited) {
-        text.push(b':');
-        text.extend_from_slice(other);
-    }
-    OsString::from_vec(text)
+    let others = others(library, inherited);
+    let (before, after): (Vec<_>, Vec<_>) = others.into_iter().partition(|entry| sanitizer::is_runtime(entry));
+    let all: Vec<&[u8]> = before.into_iter().chain([library.as_os_str().as_bytes()]).chain(after).collect();
+    OsString::from_vec(all.join(&b':'))
 }
 
 /// Takes the library out of a list; None if nothing is left.
@@ -61,6 +60,7 @@ mod tests {
         assert_eq!(with("libjemalloc.so.2"), "/usr/lib/libtideover.so:libjemalloc.so.2");
         assert_eq!(with("/a.so /b.so::"), "/usr/lib/libtideover.so:/a.so:/b.so");
         assert_eq!(with("/opt/libtideover.so:/a.so:/usr/lib/libtideover.so"), "/usr/lib/libtideover.so:/a.so");
+        assert_eq!(with("/a.so:/usr/lib/libasan.so.8"), "/usr/lib/libasan.so.8:/usr/lib/libtideover.so:/a.so");
         assert_eq!(without(ours, Some("/usr/lib/libtideover.so".as_ref())), None);
     }
 

@@ -4,6 +4,7 @@
 //! all work in it goes through a descriptor of the folder. Pages are read by read(2), never mapped.
 #![forbid(unsafe_code)]
 
+use crate::before_exec::lease;
 use crate::pages::belief::{Content, believed};
 use crate::pages::containers;
 use crate::pages::lifetime::{self, Life};
@@ -11,7 +12,7 @@ use crate::pages::without_page;
 use crate::processes::process::{alive, boot_time_ns, tick_ns, user};
 use crate::show::failure::{Failure, cause};
 use rustix::fd::OwnedFd;
-use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat, fstat, openat, statat, unlinkat};
+use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat, fstat, openat, stat, statat, unlinkat};
 use rustix::io::Errno;
 use rustix::process::geteuid;
 use std::ffi::CStr;
@@ -191,9 +192,16 @@ fn open_folder(base: &Path, user: u32) -> Option<OwnedFd> {
 
 fn walk_folder(folder: &OwnedFd, user: u32, found: &mut Found) {
     let Ok(entries) = Dir::read_from(folder) else { return };
+    let namespace = pid_namespace();
     for entry in entries.flatten() {
         let Some(pid) = entry.file_name().to_str().ok().and_then(number) else { continue };
         let Some((stat, bytes)) = read(folder, entry.file_name(), user, pid) else { continue };
+        if View::new(&*bytes).is_ok_and(|view| is_other(view.pid_namespace(), namespace))
+            && is_mapped(folder, entry.file_name())
+        {
+            log::info!("{pid} in the folder of user {user} is the page of a process in another pid namespace");
+            continue;
+        }
         let process = alive(pid);
         let life = match View::new(&*bytes) {
             // A page with another process id than its file's name is forged, or of another pid namespace.
@@ -223,6 +231,22 @@ fn walk_folder(folder: &OwnedFd, user: u32, found: &mut Found) {
             },
         }
     }
+}
+
+/// Number of this command's pid namespace; 0: /proc does not say.
+fn pid_namespace() -> u64 {
+    stat("/proc/self/ns/pid").map_or(0, |stat| stat.st_ino)
+}
+
+/// Are these the numbers of two pid namespaces? The same process id is then that of two processes.
+fn is_other(page: u64, own: u64) -> bool {
+    page != 0 && own != 0 && page != own
+}
+
+/// Has a process this page mapped? That is known across pid namespaces. True where the kernel does not say.
+fn is_mapped(folder: &OwnedFd, name: &CStr) -> bool {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    openat(folder, name, flags, Mode::empty()).is_ok_and(|file| lease::is_written(&file).unwrap_or(true))
 }
 
 /// Reads a page by one read(2). None if the file can't be one: not regular, of a third user, or not of a page's size. `pid` is

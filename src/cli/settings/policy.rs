@@ -14,7 +14,7 @@ use tideover_contract::glob;
 use tideover_contract::hash::fnv1a;
 use tideover_contract::page::View;
 use tideover_contract::policy::{PATH, entries, unusable};
-use tideover_contract::settings::{MAX_PATH, MAX_TEXT, SETTINGS};
+use tideover_contract::settings::{MAX_PATH, MAX_TEXT};
 
 /// The variable that names another file.
 pub const VARIABLE: &str = "TIDEOVER_CONFIG";

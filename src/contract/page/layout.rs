@@ -164,7 +164,9 @@ pub struct Page {
     pub obtainable: AtomicU64,
     /// The hash ([`crate::hash`]) of the policy file whose values are in effect; 0: there was none.
     pub policy: AtomicU64,
-    rest: [AtomicU64; 11],
+    /// Number (inode) of the pid namespace of the process; 0: not known. In another namespace its process id is another's.
+    pub pid_namespace: AtomicU64,
+    rest: [AtomicU64; 10],
 }
 
 const _: () = {
@@ -183,7 +185,8 @@ macro_rules! fields {
 
 /// Name and offset in bytes of each field of the page, for the check of include/tideover.h.
 pub const FIELDS: &[(&str, usize)] = fields!(magic layout size pid state started_boot_ns started_ns uid version program
-    counters shards settings sources settings_count last_event events refusals collectors skips control obeyed obtainable policy);
+    counters shards settings sources settings_count last_event events refusals collectors skips control obeyed obtainable
+    policy pid_namespace);
 
 /// Name and offset in bytes of each field of an event, for the check of include/tideover.h.
 pub const EVENT_FIELDS: &[(&str, usize)] = &[
@@ -247,7 +250,8 @@ impl Page {
             obeyed: AtomicU32::new(0),
             obtainable: AtomicU64::new(0),
             policy: AtomicU64::new(0),
-            rest: [const { AtomicU64::new(0) }; 11],
+            pid_namespace: AtomicU64::new(0),
+            rest: [const { AtomicU64::new(0) }; 10],
         }
     }
 }

@@ -132,6 +132,11 @@ impl<'a> View<'a> {
         self.u64_at(offset_of!(Page, obtainable))
     }
 
+    /// Number of the pid namespace of the process; 0: not known.
+    pub fn pid_namespace(self) -> u64 {
+        self.u64_at(offset_of!(Page, pid_namespace))
+    }
+
     /// The word that the process was told last, and the one that its library has obeyed: see [`super::control`].
     pub fn control(self) -> (u32, u32) {
         (self.u32_at(offset_of!(Page, control)), self.u32_at(offset_of!(Page, obeyed)))
@@ -265,7 +270,7 @@ mod tests {
         let at = crate::page::FIELDS.iter().find(|field| field.0 == "control").unwrap().1;
         bytes[at..at + 4].copy_from_slice(&first.to_ne_bytes());
         let view = View::new(&bytes).unwrap();
-        assert_eq!((view.control(), view.obtainable()), ((first, 0), 0));
+        assert_eq!((view.control(), view.obtainable(), view.pid_namespace()), ((first, 0), 0, 0));
     }
 
     #[test]

@@ -32,6 +32,10 @@ pub use machine::thread::thread_spread;
 /// `fn stack_pointer() -> usize`: about where this thread's stack ends now. It is inlined, so it is the stack pointer of its caller.
 pub use machine::thread::stack_pointer;
 
+/// `fn is_on_valgrind() -> bool`: does valgrind run this program? It then answers a client request (valgrind.h, RUNNING_ON_VALGRIND), which
+/// is a sequence of instructions that do nothing otherwise.
+pub use machine::thread::is_on_valgrind;
+
 /// `unsafe fn syscall(number: c_long, arguments: [usize; 6]) -> isize`: syscall(2) without libc. It does not touch errno, is no cancellation
 /// point, and does not come back through our own hook. The answer is the kernel's: -4095..=-1 is an errno, negated.
 pub use machine::syscall::syscall;

@@ -16,7 +16,7 @@ use crate::features::logs;
 use crate::os::barrier::barrier;
 use crate::os::sys;
 use crate::state::process::{self, Phase};
-use crate::state::{page, thread, usage};
+use crate::state::{late_messages, page, report, thread, usage};
 
 /// How many descriptors popen(3) needs for a moment, and two to spare.
 const SPAWN_NEEDS: u64 = 4;
@@ -74,6 +74,7 @@ extern "C" fn before_exec() -> Option<rlimit> {
         }
         if process::is_ours() {
             logs::ending();
+            report::ending();
             page::withdraw();
         }
         limit_for_exec::set()
@@ -88,6 +89,7 @@ extern "C" fn after_failed_exec(limit: &Option<rlimit>) {
         if let Some(limit) = limit {
             limit_for_exec::undo(*limit);
         }
+        page::exec_failed();
     });
     sys::set_errno(errno);
 }
@@ -189,7 +191,7 @@ fn leaving(_: impl Fn() -> Call, mut real: impl FnMut()) {
 /// Before the process ends by a way that runs no destructors; for [`leaving`], and for system calls by number.
 #[inline(always)]
 pub(super) fn before_leaving() {
-    if logs::files::any() {
+    if logs::files::any() || late_messages::any() {
         end_of_logs();
     }
     page::process_ends();
@@ -201,6 +203,7 @@ extern "C" fn end_of_logs() {
     barrier((), || {
         if process::may_note() {
             logs::ending();
+            report::ending();
         }
     });
 }

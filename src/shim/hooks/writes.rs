@@ -29,10 +29,10 @@ hooks! {
     fsync(fd: c_int) -> c_int = syncing(fd, History::FSYNC);
     fdatasync(fd: c_int) -> c_int = syncing(fd, History::FDATASYNC);
     sync_file_range(fd: c_int, at: off64_t, count: off64_t, flags: c_uint) -> c_int = showing(fd, History::SYNC_FILE_RANGE);
-    fallocate(fd: c_int, mode: c_int, at: off64_t, count: off64_t) -> c_int = placing(fd, History::FALLOCATE);
-    fallocate64(fd: c_int, mode: c_int, at: off64_t, count: off64_t) -> c_int = placing(fd, History::FALLOCATE);
-    posix_fallocate(fd: c_int, at: off64_t, count: off64_t) -> c_int = allocating(fd, History::FALLOCATE);
-    posix_fallocate64(fd: c_int, at: off64_t, count: off64_t) -> c_int = allocating(fd, History::FALLOCATE);
+    fallocate(fd: c_int, mode: c_int, at: off64_t, count: off64_t) -> c_int = reserving(fd, History::FALLOCATE, count);
+    fallocate64(fd: c_int, mode: c_int, at: off64_t, count: off64_t) -> c_int = reserving(fd, History::FALLOCATE, count);
+    posix_fallocate(fd: c_int, at: off64_t, count: off64_t) -> c_int = allocating(fd, count);
+    posix_fallocate64(fd: c_int, at: off64_t, count: off64_t) -> c_int = allocating(fd, count);
     ftruncate(fd: c_int, length: off64_t) -> c_int = placing(fd, if length > 0 { History::FTRUNCATE } else { History::default() });
     ftruncate64(fd: c_int, length: off64_t) -> c_int = placing(fd, if length > 0 { History::FTRUNCATE } else { History::default() });
     mmap(at: *mut c_void, length: size_t, access: c_int, flags: c_int, fd: c_int, offset: off64_t) -> *mut c_void
@@ -98,27 +98,37 @@ unsafe fn syncing(_: impl Fn() -> Call, mut real: impl FnMut() -> c_int, fd: c_i
 
 /// A call by which a program shows that its file is data, as in [`showing`], and which needs space on the disk: it may wait for that.
 #[inline(always)]
-unsafe fn placing<R: Answer>(call: impl Fn() -> Call, mut real: impl FnMut() -> R, fd: c_int, done: History) -> R {
+unsafe fn placing<R: Answer>(call: impl Fn() -> Call, real: impl FnMut() -> R, fd: c_int, done: History) -> R {
     // SAFETY: as the caller promised.
-    unsafe {
-        let answer = showing(&call, &mut real, fd, done);
-        match answer.failure() {
-            None => answer,
-            Some(wrong) => {
-                if placeholder::true_error(fd, wrong) != wrong {
-                    set_errno(libc::ENOSPC);
-                }
-                when_there_is_space(answer, call().name, real)
-            }
-        }
+    unsafe { reserving(call, real, fd, done, 0) }
+}
+
+/// The same for a call that needs space for `count` bytes. For more than the disk could hold if it were empty it does not wait.
+#[inline(always)]
+unsafe fn reserving<R: Answer>(
+    call: impl Fn() -> Call,
+    mut real: impl FnMut() -> R,
+    fd: c_int,
+    done: History,
+    count: off64_t,
+) -> R {
+    // SAFETY: as the caller promised.
+    let answer = unsafe { showing(&call, &mut real, fd, done) };
+    let Some(wrong) = answer.failure() else { return answer };
+    if placeholder::true_error(fd, wrong) != wrong {
+        set_errno(libc::ENOSPC);
     }
+    if count > 0 && logs::calls::is_more_than_disk(fd, count) {
+        return answer;
+    }
+    when_there_is_space(answer, call().name, real)
 }
 
 /// posix_fallocate(3) answers with an errno.
 #[inline(always)]
-unsafe fn allocating(call: impl Fn() -> Call, mut real: impl FnMut() -> c_int, fd: c_int, done: History) -> c_int {
+unsafe fn allocating(call: impl Fn() -> Call, mut real: impl FnMut() -> c_int, fd: c_int, count: off64_t) -> c_int {
     // SAFETY: as the caller promised.
-    let code = unsafe { placing(call, || Code(real()), fd, done).0 };
+    let code = unsafe { reserving(call, || Code(real()), fd, History::FALLOCATE, count).0 };
     if code == 0 { 0 } else { placeholder::true_error(fd, code) }
 }
 

@@ -106,6 +106,7 @@ extern "C" fn unload() {
         if process::may_note() {
             process::set_phase(Phase::Exiting);
             crate::features::logs::ending();
+            report::ending();
             page::retire();
         }
     });

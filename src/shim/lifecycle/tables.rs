@@ -3,14 +3,14 @@
 #![forbid(unsafe_code)]
 
 use crate::engine::reclaim::limit;
-use crate::engine::{breaker, demand, reclaim, reserve, sleepers, wait};
+use crate::engine::{breaker, demand, line, reclaim, reserve, sleepers, wait};
 use crate::features::accept::{self, parking};
 use crate::features::logs::{self, copies, pipe, stdio};
 use crate::features::outgoing::{self, turns};
 use crate::os::barrier::barrier;
 use crate::state::descriptors::{EPOLL, LISTENER, OUTGOING, PIPE};
 use crate::state::handlers::Handlers;
-use crate::state::{control, descriptors, page, process, reconcile, thread};
+use crate::state::{control, descriptors, late_messages, page, process, reconcile, report, thread};
 
 /// The functions of upper layers that lower ones call.
 pub static HANDLERS: Handlers = Handlers {
@@ -28,8 +28,8 @@ pub static HANDLERS: Handlers = Handlers {
     await_close: || {
         wait::expect_closes();
     },
-    awaits_closes: || accept::awaits_closes() || control::waits(),
-    on_awaited_close: closed,
+    awaits_closes,
+    on_awaited_close: awaited_close,
 };
 
 /// `tideover control` has told the library something: what it has begun is ended, or begun anew by the present settings.
@@ -51,16 +51,28 @@ fn told(is_off: bool) {
     logs::told(is_off);
 }
 
-/// A close that was waited for.
-extern "C" fn closed() {
+fn pipe_changes(_: i32, _: u32) {
+    pipe::changes();
+}
+
+fn awaits_closes() -> bool {
+    accept::awaits_closes() || late_messages::any() || control::waits()
+}
+
+/// The descriptor is first of all for threads and clients that wait for one.
+extern "C" fn awaited_close() {
     if control::waits() {
         barrier(false, control::look);
     }
-    accept::closed();
-}
-
-fn pipe_changes(_: i32, _: u32) {
-    pipe::changes();
+    if accept::awaits_closes() {
+        accept::closed();
+    } else {
+        barrier((), || {
+            if !line::is_waiting() && process::may_act() {
+                report::catch_up();
+            }
+        });
+    }
 }
 
 extern "C" fn stream_closed() {

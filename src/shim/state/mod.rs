@@ -7,6 +7,7 @@ pub mod descriptors;
 pub mod environment;
 pub mod events;
 pub mod handlers;
+pub mod late_messages;
 pub mod page;
 pub mod page_file;
 pub mod policy;

@@ -5,7 +5,7 @@
 //! a file. Readers find those processes by their mappings. If the file can't be made, the private page stays.
 
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
-use core::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU32, AtomicU64};
+use core::sync::atomic::{AtomicI32, AtomicPtr, AtomicU32, AtomicU64};
 
 use tideover_contract::page::{self as contract, Counters, Page, state};
 use tideover_contract::settings;
@@ -43,19 +43,24 @@ struct State {
     free: AtomicU32,
     /// How many more descriptors may be made before the file is tried again, for which none was free.
     retry_after: AtomicU32,
-    /// A thread is about to make the file.
-    is_moving: AtomicBool,
+    /// [`MOVING`] while a thread makes the file, and how many threads are in execve(2), meanwhile none is made.
+    moves: AtomicU32,
     /// User id in the path of the file, plus one; 0: there is no file. The program may change its user id later.
     owner: AtomicU32,
     /// The page that was in use before an execve(2) that failed, or null. Other threads may still count there.
     former: AtomicPtr<Page>,
 }
 
+/// See [`State::moves`].
+const MOVING: u32 = 1 << 31;
+/// For so many milliseconds an execve(2) waits for the thread that makes the file. It is this thread itself if a signal handler calls it.
+const LONGEST_MOVE: u32 = 50;
+
 static STATE: State = State {
     notable: AtomicI32::new(i32::MIN),
     free: AtomicU32::new(FREE),
     retry_after: AtomicU32::new(0),
-    is_moving: AtomicBool::new(false),
+    moves: AtomicU32::new(0),
     owner: AtomicU32::new(0),
     former: AtomicPtr::new(core::ptr::null_mut()),
 };
@@ -198,11 +203,11 @@ pub fn catch_up() {
 /// descriptor was free, it is tried again later.
 #[unsafe(link_section = ".text.on_success")]
 fn move_to_file() {
-    if !STATE.is_moving.swap(true, Acquire) {
+    if STATE.moves.compare_exchange(0, MOVING, Acquire, Relaxed).is_ok() {
         if STATE.notable.load(Relaxed) == i32::MIN {
             make_file_and_move();
         }
-        STATE.is_moving.store(false, Release);
+        STATE.moves.fetch_and(!MOVING, Release);
     }
 }
 
@@ -330,7 +335,7 @@ pub fn forked() {
     }
     STATE.free.store(FREE_IN_CHILD, Relaxed);
     STATE.retry_after.store(0, Relaxed);
-    STATE.is_moving.store(false, Relaxed);
+    STATE.moves.store(0, Relaxed);
     copy_known(&PRIVATE.counters, &known);
     if told != 0 {
         PRIVATE.control.store(told, Relaxed);
@@ -338,9 +343,21 @@ pub fn forked() {
     }
 }
 
-/// Before execve(2): removes the file, since the next program in this process is another one. If the execve fails, counts go on in the
-/// private page, and a new file is made with the next event or descriptor.
+/// Before execve(2): removes the file, since the next program in this process is another one, and none is made until [`exec_failed`]:
+/// another thread may open a file meanwhile. Then counts go on in the private page, and a new file is made with the next event or descriptor.
 pub fn withdraw() {
+    STATE.moves.fetch_add(1, Acquire);
+    let is_moving = || STATE.moves.load(Acquire) & MOVING != 0;
+    for _ in 0..LONGEST_MOVE {
+        if !is_moving() {
+            break;
+        }
+        sys::sleep(settings::SECOND / 1000);
+    }
+    if is_moving() {
+        STATE.owner.store(sys::geteuid() + 1, Relaxed);
+        return remove();
+    }
     let shared = page();
     if core::ptr::eq(shared, &PRIVATE) {
         return;
@@ -355,11 +372,19 @@ pub fn withdraw() {
     STATE.notable.store(i32::MIN, Relaxed);
 }
 
+/// An execve(2) before which [`withdraw`] was called has failed.
+pub fn exec_failed() {
+    if STATE.moves.load(Relaxed) != 0 && process::is_ours() {
+        let ended = |moves: u32| (moves & !MOVING != 0).then(|| moves - 1);
+        let _ = STATE.moves.fetch_update(Release, Relaxed, ended);
+    }
+}
+
 /// Removes the file. Its mapping stays, since hooks may still be called.
 #[unsafe(link_section = ".text.at_load")]
 pub fn remove() {
     let owner = STATE.owner.swap(0, Relaxed);
-    if owner != 0 {
+    if owner != 0 && page_file::is_our_namespace(page().pid_namespace.load(Relaxed)) {
         let _ = sys::unlink(page_file::path(owner - 1).as_c_str());
     }
 }

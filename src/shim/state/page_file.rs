@@ -50,7 +50,7 @@ pub unsafe fn make(uid: u32, from: &Page, former: &AtomicPtr<Page>) -> Result<&'
 }
 
 /// Creates the file, empty. One of this name is left over from a dead process with this number, or from the program that this process
-/// was before an execve(2): it is replaced.
+/// was before an execve(2): it is replaced. Or it is that of a process in another pid namespace, which has the same folder: it stays.
 fn create(uid: u32) -> Result<i32, Failure> {
     check_directory(directory(uid).as_c_str(), uid)?;
     let path = path(uid);
@@ -59,10 +59,37 @@ fn create(uid: u32) -> Result<i32, Failure> {
     // control`.
     let create = || sys::open(path.as_c_str(), flags, 0o600);
     match create() {
+        Err(libc::EEXIST) if is_of_other_namespace(path.as_c_str()) => {
+            return Err(("a process of another pid namespace has the page of this number in", libc::EEXIST));
+        }
         Err(libc::EEXIST) => sys::unlink(path.as_c_str()).and_then(|()| create()),
         other => other,
     }
     .map_err(|errno| ("creating a file in", errno))
+}
+
+/// The number of this process's pid namespace; 0: /proc does not say.
+fn pid_namespace() -> u64 {
+    sys::stat(c"/proc/self/ns/pid", true).map_or(0, |status| status.st_ino)
+}
+
+/// Is this the pid namespace that this process is in, as far as can be known? Asked only as process 1, which a child in a namespace of
+/// its own is, too: one that clone(2) has made has a copy of its parent's memory, and the process id that is noted there.
+pub fn is_our_namespace(namespace: u64) -> bool {
+    process::pid() != 1 || namespace == 0 || [0, namespace].contains(&pid_namespace())
+}
+
+/// Is this the page of a process in another pid namespace that lives?
+fn is_of_other_namespace(path: &CStr) -> bool {
+    const AT: usize = core::mem::offset_of!(Page, pid_namespace);
+    let flags = libc::O_RDONLY | libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_CLOEXEC;
+    let Ok(fd) = sys::open(path, flags, 0) else { return false };
+    let mut bytes = [0; 8];
+    let read = sys::read_at(fd, &mut bytes, AT as u64).map_or(0, <[u8]>::len);
+    let (theirs, ours) = (u64::from_ne_bytes(bytes), pid_namespace());
+    let is_other = read == 8 && theirs != 0 && ours != 0 && theirs != ours && sys::is_written(fd).unwrap_or(true);
+    sys::close(fd);
+    is_other
 }
 
 /// Types of filesystems (statfs(2)) on which a store into a mapped file can raise SIGBUS although the file is allocated, because they
@@ -149,6 +176,7 @@ pub fn fill_header(to: &Page, uid: u32) {
     to.size.store(contract::SIZE as u32, Relaxed);
     to.pid.store(process::pid() as u32, Relaxed);
     to.uid.store(uid, Relaxed);
+    to.pid_namespace.store(pid_namespace(), Relaxed);
     to.started_boot_ns.store(sys::clock(libc::CLOCK_BOOTTIME), Relaxed);
     to.started_ns.store(sys::clock(libc::CLOCK_REALTIME), Relaxed);
     contract::store_text(&to.version, env!("CARGO_PKG_VERSION").as_bytes());

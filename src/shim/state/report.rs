@@ -7,19 +7,20 @@
 
 #![forbid(unsafe_code)]
 
+use core::ffi::CStr;
 use core::fmt::{self, Write};
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::io::IoSlice;
 
+use libc::rlimit;
 use log::{LevelFilter, Log, Metadata, Record};
 use tideover_contract::settings::{Id, SECOND, log_level};
 
 use crate::os::output::Output;
 use crate::os::sys;
 use crate::os::text::Text;
-use crate::state::process;
 use crate::state::settings::SETTINGS;
-use crate::state::streams;
+use crate::state::{late_messages, process, streams};
 
 pub use crate::os::display::{ErrnoName, Printable, Seconds};
 
@@ -60,15 +61,17 @@ impl Log for Lines {
 /// Writes a line to TIDEOVER_LOG_FILE, or to stderr; nowhere if neither can take it now.
 fn deliver(line: &[u8]) {
     if let Some(path) = SETTINGS.log_file() {
-        let flags = libc::O_WRONLY | libc::O_APPEND | libc::O_CREAT | libc::O_CLOEXEC | libc::O_NOCTTY;
-        if let Ok(fd) = sys::open(path, flags | libc::O_NONBLOCK, 0o644) {
-            match sys::fstat(fd) {
-                Ok(status) => drop(Output::own(fd, &status).write(&[IoSlice::new(line)])),
-                Err(_) => sys::close(fd),
+        match open_log_file(path) {
+            Ok(file) => {
+                late_messages::write(&file);
+                let _ = file.write(&[IoSlice::new(line)]);
+                return;
             }
-            return;
+            // The file gets it later; a program that is killed before that has said it on stderr.
+            Err(libc::EMFILE | libc::ENFILE) => late_messages::keep(line),
+            // The path is wrong: stderr is better than nothing.
+            Err(_) => {}
         }
-        // No descriptor is free, or the path is wrong: stderr is better than nothing.
     }
     let Ok(status) = sys::fstat(STDERR) else { return };
     let kind = status.st_mode & libc::S_IFMT;
@@ -86,6 +89,35 @@ fn deliver(line: &[u8]) {
         // What most messages are about. Nothing can be opened anew then, so a terminal is asked first whether it takes the line.
         Err(libc::EMFILE | libc::ENFILE) if kind == libc::S_IFCHR => write_when_ready(line),
         Err(_) => {}
+    }
+}
+
+fn open_log_file(path: &CStr) -> Result<Output, sys::Errno> {
+    let flags = libc::O_WRONLY | libc::O_APPEND | libc::O_CREAT | libc::O_CLOEXEC | libc::O_NOCTTY;
+    let fd = sys::open(path, flags | libc::O_NONBLOCK, 0o644)?;
+    sys::fstat(fd).map(|status| Output::own(fd, &status)).inspect_err(|_| sys::close(fd))
+}
+
+/// Writes messages that could not be written before to TIDEOVER_LOG_FILE, if a descriptor is free now.
+pub fn catch_up() {
+    if late_messages::any()
+        && let Some(file) = SETTINGS.log_file().and_then(|path| open_log_file(path).ok())
+    {
+        late_messages::write(&file);
+    }
+}
+
+/// [`catch_up`] when the program ends, or is about to execute another: if no descriptor is free, the soft limit is raised by one for a moment,
+/// in which other threads hardly open anything. Where it is the hard limit, standard error alone has the messages.
+pub fn ending() {
+    catch_up();
+    if late_messages::any()
+        && let Ok(limit) = sys::descriptor_limit(0)
+        && limit.rlim_cur < limit.rlim_max
+        && sys::set_descriptor_limit(0, rlimit { rlim_cur: limit.rlim_cur + 1, ..limit }).is_ok()
+    {
+        catch_up();
+        let _ = sys::set_descriptor_limit(0, limit);
     }
 }
 

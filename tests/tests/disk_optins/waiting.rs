@@ -298,3 +298,45 @@ fn a_non_blocking_pipe_and_dev_full_do_not_wait() {
     outcome.says("exit 1");
     assert!(started.elapsed() < Duration::from_secs(2), "a device that is always full: {outcome}");
 }
+
+/// Reserves space by fallocate(2), or with `posix` by posix_fallocate(3), whose error fallocate(1) does not notice.
+fn fallocate(disk: &Disk, how: &str, bytes: u64) -> Run {
+    let run = match how {
+        "posix" => {
+            python(&format!("import os; os.posix_fallocate(os.open('data', os.O_RDWR | os.O_CREAT), 0, {bytes})"))
+        }
+        _ => Run::new(program("fallocate", "util-linux")).args([how, "-l", &bytes.to_string(), "data"]),
+    };
+    run.folder(disk.path()).env("TIDEOVER_ON_FULL", "wait")
+}
+
+#[needs(mounts)]
+#[test]
+fn space_that_is_reserved_is_waited_for() {
+    for how in ["-v", "posix"] {
+        waits(Kind::Tmpfs, &format!("fallocate, {how}"), &nothing, &|disk| fallocate(disk, how, 60_000), &|disk| {
+            assert_eq!(fs::metadata(disk.join("data")).expect("it was made").len(), 60_000)
+        });
+    }
+}
+
+/// Found by reading: the job waited for an hour (TIDEOVER_FULL_WAIT) for what no wait can bring.
+#[needs(mounts)]
+#[test]
+fn more_than_the_disk_holds_is_refused_at_once() {
+    for (how, bytes) in [("-v", 1 << 20), ("posix", 1 << 20), ("-v", 200 << 20)] {
+        let disk = Disk::new(Kind::Tmpfs);
+        let run = fallocate(&disk, how, bytes).timeout(Duration::from_secs(5));
+        let both = run.both();
+        both.plain.fails().says("No space left on device");
+        both.same();
+    }
+    // A file that has most of it already needs only the rest, which may become free.
+    let disk = Disk::new(Kind::Tmpfs);
+    fs::write(disk.join("data"), vec![1; 200 << 10]).expect("there is space");
+    let running = fallocate(&disk, "-v", 260 << 10).preload(true).start();
+    comes(&running, || running.ended() || running.stderr_so_far().contains(WAITS));
+    assert!(!running.ended(), "it waits: {}", running.stderr_so_far());
+    running.signal(libc::SIGKILL);
+    running.finish();
+}

@@ -5,6 +5,7 @@
 
 mod arguments;
 mod clients;
+mod clocks;
 mod limits;
 mod listeners;
 mod messages;

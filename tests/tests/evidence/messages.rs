@@ -1,6 +1,8 @@
 //! What the library says, when, and that it arrives.
 
-use tideover_tests::{Disk, Kind, Outcome, Run, fixture, needs};
+use std::fs;
+
+use tideover_tests::{Disk, Kind, Outcome, Run, Scratch, fixture, needs};
 
 fn usage(words: &[&str], limit: u64) -> Run {
     Run::new(fixture("evidence_usage")).args(words).limit(limit)
@@ -71,4 +73,50 @@ fn a_log_with_the_number_of_a_closed_folder_is_a_log() {
         outcome(false).passes().says("same number, 50 failed");
         outcome(true).passes().says("same number, 0 failed");
     }
+}
+
+/// A program whose descriptors are used up, and the text of its TIDEOVER_LOG_FILE afterwards.
+fn log_of(how: &str, preload: bool, change: &dyn Fn(Run) -> Run) -> (Outcome, String) {
+    let scratch = Scratch::new();
+    let log = scratch.join("tideover.log");
+    fs::write(&log, "").expect("a file");
+    let run = Run::new(fixture("evidence_messages")).arg(how).arg(&log).limit(64).env("TIDEOVER_LOG_FILE", &log);
+    let outcome = change(run.env("TIDEOVER_FD_WARN", "0").env("TIDEOVER_FD_CRITICAL", "0")).preload(preload).output();
+    let text = fs::read_to_string(&log).unwrap_or_default();
+    (outcome, text)
+}
+
+const NO_DESCRIPTOR: &str = "open: no descriptor left (EMFILE)";
+
+/// Found by reading: the message about EMFILE comes when no descriptor is left to open the file with.
+#[test]
+fn the_log_file_has_the_message_once_a_descriptor_is_closed() {
+    let (plain, _) = log_of("close", false, &|run| run);
+    plain.passes().says("opened 61, failed: EMFILE").says("lines after a close: 0");
+    let (outcome, text) = log_of("close", true, &|run| run);
+    // It has all its descriptors: none is kept for the file.
+    outcome.passes().says("opened 61, failed: EMFILE").says("lines after a close: 1");
+    assert!(text.contains(NO_DESCRIPTOR) && text.lines().count() == 1, "{text:?} {outcome}");
+}
+
+#[test]
+fn the_log_file_has_the_message_when_the_program_ends_at_its_limit() {
+    for how in ["exit", "_exit", "exec"] {
+        let (outcome, text) = log_of(how, true, &|run| run.hard(100).env("TIDEOVER_RAISE", "off"));
+        outcome.passes().says("opened 61, failed: EMFILE");
+        assert!(text.contains(NO_DESCRIPTOR) && text.lines().count() == 1, "{how}: {text:?} {outcome}");
+    }
+}
+
+#[test]
+fn what_waits_for_a_descriptor_is_said_once_by_the_process_whose_it_is() {
+    let (outcome, text) = log_of("fork", true, &|run| run);
+    outcome.passes();
+    assert_eq!(text.matches(NO_DESCRIPTOR).count(), 1, "{text:?} {outcome}");
+}
+
+#[test]
+fn what_waits_for_a_descriptor_is_on_stderr_meanwhile() {
+    let (outcome, _) = log_of("exit", true, &|run| run);
+    assert!(outcome.ours().iter().any(|line| line.contains(NO_DESCRIPTOR)), "{outcome}");
 }

@@ -97,3 +97,37 @@ fn an_empty_file_in_anothers_folder_is_no_page() {
         one.finish().passes();
     }
 }
+
+/// The pages that lie in a folder of pages.
+fn left(pages: &Path) -> Vec<String> {
+    let folder = Page::path(pages, 0);
+    let entries = std::fs::read_dir(folder.parent().expect("a folder")).into_iter().flatten().flatten();
+    entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
+}
+
+/// The next program has no library; a thread that made a descriptor just before had made a new page for the old one.
+#[test]
+fn a_program_with_threads_that_executes_another_leaves_no_page() {
+    for preload in [false, true] {
+        for _ in 0..20 {
+            let pages = Scratch::new();
+            let run = Run::new(fixture("evidence_exec")).args(["/bin/echo", "done"]).page_dir(pages.path());
+            run.preload(preload).output().passes().says("done");
+            assert_eq!(left(pages.path()), [] as [String; 0]);
+        }
+    }
+}
+
+/// Pages are named by process ids, which are the same in different pid namespaces.
+#[needs(root)]
+#[test]
+fn process_1_of_a_child_namespace_leaves_its_parents_page_alone() {
+    for way in ["raw", "fork"] {
+        let pages = Scratch::new();
+        let run = Run::new(fixture("evidence_namespace")).args([way, &pages.path().to_string_lossy()]);
+        let both = run.page_dir(pages.path()).both();
+        both.plain.passes().says("process 1, its page: none");
+        both.preloaded.passes().says("process 1, its page: stays");
+        assert_eq!(left(pages.path()), [] as [String; 0], "{way}");
+    }
+}

@@ -192,6 +192,18 @@ pub fn is_full(fd: c_int) -> bool {
     full
 }
 
+/// Are so many bytes of this file, less those that it has, more than its filesystem holds in all? Leaves errno as it is.
+#[cold]
+#[inline(never)]
+pub extern "C" fn is_more_than_disk(fd: c_int, count: i64) -> bool {
+    if !on_full::waits() {
+        return false;
+    }
+    let (Ok(status), Ok(filesystem)) = (sys::fstat(fd), sys::filesystem(fd)) else { return false };
+    let has = u64::try_from(status.st_blocks).unwrap_or(0).saturating_mul(512);
+    u64::try_from(count).is_ok_and(|count| count.saturating_sub(has) > filesystem.total)
+}
+
 /// Is this a regular file on a filesystem that has a size? Not waited for are devices that are always full (/dev/full), the kernel's
 /// own files that answer ENOSPC for other reasons (cgroups), and [placeholders](placeholder).
 fn is_on_disk(fd: c_int) -> bool {

@@ -23,7 +23,12 @@ const REMINDER: u64 = 30 * SECOND;
 /// Does this errno mean that there is no space, and is that to be waited for?
 #[inline]
 pub fn may_wait(errno: i32) -> bool {
-    (errno == libc::ENOSPC || errno == libc::EDQUOT) && SETTINGS.get(Id::OnFull) == on_full::WAIT && process::may_act()
+    (errno == libc::ENOSPC || errno == libc::EDQUOT) && waits()
+}
+
+/// Is there any waiting for space in this process?
+pub fn waits() -> bool {
+    SETTINGS.get(Id::OnFull) == on_full::WAIT && process::may_act()
 }
 
 /// Repeats the call named `call`, which failed with `errno` (ENOSPC or EDQUOT), until there is space: `again` makes it once more. True:

@@ -1,7 +1,7 @@
 //! Clocks, and sleeping: futex(2).
 
 use core::ffi::c_int;
-use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed};
+use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
 
 use libc::timespec;
 
@@ -31,9 +31,25 @@ pub fn clock(which: libc::clockid_t) -> u64 {
     }
 }
 
-/// Nanoseconds of CLOCK_MONOTONIC.
+/// By how much [`now`] is ahead of the clock, nanoseconds.
+static AHEAD: AtomicU64 = AtomicU64::new(0);
+
+/// Nanoseconds of CLOCK_MONOTONIC. If that stands still (for a program under a debugger or an emulator that stops it), it goes on by the
+/// timeouts that have passed: waits that are measured by it would never end.
 pub fn now() -> u64 {
-    clock(libc::CLOCK_MONOTONIC)
+    clock(libc::CLOCK_MONOTONIC).wrapping_add(AHEAD.load(Relaxed))
+}
+
+/// Makes a system call that sleeps for so many nanoseconds at most; `is_over` tells from its answer whether it has slept for all of them.
+pub(super) fn timed<T>(nanoseconds: u64, sleep: impl FnOnce() -> T, is_over: impl FnOnce(&T) -> bool) -> T {
+    let ahead = AHEAD.load(Relaxed);
+    let before = clock(libc::CLOCK_MONOTONIC);
+    let answer = sleep();
+    if is_over(&answer) && clock(libc::CLOCK_MONOTONIC).wrapping_sub(before) < nanoseconds / 2 {
+        // Threads that sleep at once see the same time pass.
+        AHEAD.fetch_max(ahead.saturating_add(nanoseconds), Relaxed);
+    }
+    answer
 }
 
 /// sched_yield(2).
@@ -50,7 +66,8 @@ pub(super) fn timespec_of(nanoseconds: u64) -> timespec {
 pub fn futex_wait(word: &AtomicU32, value: u32, nanoseconds: u64) -> Result<(), Errno> {
     let timeout = timespec_of(nanoseconds);
     let operation = libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG;
-    call!(SYS_futex, word.as_ptr(), operation, value, &raw const timeout, 0, 0).map(drop)
+    let wait = || call!(SYS_futex, word.as_ptr(), operation, value, &raw const timeout, 0, 0).map(drop);
+    timed(nanoseconds, wait, |slept| *slept == Err(libc::ETIMEDOUT))
 }
 
 /// futex(2) FUTEX_WAKE: wakes at most so many threads. Returns how many it has woken.
@@ -67,7 +84,8 @@ pub fn sleep(nanoseconds: u64) {
 /// signal that was pending before.
 pub fn sleep_with_mask(nanoseconds: u64, mask: u64) -> Result<(), Errno> {
     let timeout = timespec_of(nanoseconds);
-    let slept = call!(SYS_ppoll, 0, 0, &raw const timeout, &raw const mask, 8).map(drop);
+    let wait = || call!(SYS_ppoll, 0, 0, &raw const timeout, &raw const mask, 8).map(drop);
+    let slept = timed(nanoseconds, wait, |slept| slept.is_ok());
     if !matches!(slept, Ok(()) | Err(libc::EINTR)) {
         sleep(nanoseconds);
     }

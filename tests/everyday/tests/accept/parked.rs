@@ -1,5 +1,7 @@
 //! Listeners that are parked at the limit, and what can't be: nobody is forgotten, nothing spins.
 
+use tideover_contract::page;
+
 use super::*;
 
 #[test]
@@ -306,4 +308,36 @@ fn a_thread_in_accept_that_helps_itself_waits_once() {
     assert_eq!(error_after("remedy", false), [0, 0, 0]);
     let ours = error_after("remedy", true);
     assert!(ours.len() == 3 && (10..=60).contains(&ours[0]) && ours[1] < 5 && ours[2] < 5, "{ours:?}");
+}
+
+/// Numbers of the descriptors of a process that are listening sockets of this port, by /proc.
+fn listeners_of(pid: u32, port: u16) -> Vec<i32> {
+    let sockets = fs::read_to_string(format!("/proc/{pid}/net/tcp")).expect("its sockets");
+    let columns = sockets.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let listens = |row: &Vec<&str>| row.len() > 9 && row[3] == "0A" && row[1].ends_with(&format!(":{port:04X}"));
+    let links: Vec<String> = columns.filter(listens).map(|row| format!("socket:[{}]", row[9])).collect();
+    let of_fd = |entry: fs::DirEntry| {
+        let link = fs::read_link(entry.path()).ok()?.to_string_lossy().into_owned();
+        links.contains(&link).then(|| entry.file_name().to_string_lossy().parse().expect("a number"))
+    };
+    fs::read_dir(format!("/proc/{pid}/fd")).expect("its descriptors").flatten().filter_map(of_fd).collect()
+}
+
+#[test]
+fn an_event_of_a_parked_listener_names_it() {
+    for words in ["epoll", "epoll et", "epoll reuseport"] {
+        let mut server = Server::start(words, true, &[]);
+        let listeners = listeners_of(server.pid, server.port);
+        server.fill();
+        let page = server.page();
+        let parked: Vec<i32> = page
+            .view()
+            .events()
+            .filter(|event| page::kind_name(event.kind) == "parked")
+            .map(|event| event.fd)
+            .collect();
+        assert!(!parked.is_empty() && !listeners.is_empty(), "{words}: {:?}", page.events());
+        assert!(parked.iter().all(|fd| listeners.contains(fd)), "{words}: {parked:?} of {listeners:?}");
+        serves_all(server, words);
+    }
 }
