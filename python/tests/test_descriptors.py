@@ -21,7 +21,6 @@ from tideover import (
     FileDescriptorLimitError,
     check_fd_usage,
     get_fd_limit,
-    get_open_fd_count,
     retry_on_fd_limit,
     safe_open,
 )
@@ -221,7 +220,9 @@ print(stats["used"] >= 60, stats["available"] <= 4, tideover.get_open_fd_count()
         self.assertEqual(told[:2] + told[3:], ["OSError True", "True True True", "True True True"])
         # Without the library 0.1, 0.2 and again 0.2 seconds; with it nothing that could free one is seen, and it does not wait so long.
         self.assertTrue(0.4 <= float(told[2]) <= 1.0 if not LOADED else float(told[2]) <= 0.4, told[2])
-        self.assertIn("one: no file descriptor was free (attempt 1 of 4)" if not LOADED else "no descriptor", self.stderr)
+        self.assertIn(
+            "one: no file descriptor was free (attempt 1 of 4)" if not LOADED else "no descriptor", self.stderr
+        )
 
     def test_no_retries_is_one_attempt(self):
         code = """
@@ -234,7 +235,9 @@ try:
     while True: one()
 except tideover.FileDescriptorLimitError as error: print(str(error)[:37])
 """
-        self.assertEqual(self.python(code), "Too many open files after " + ("1 retry in \n" if LOADED else "0 retries i\n"))
+        self.assertEqual(
+            self.python(code), "Too many open files after " + ("1 retry in \n" if LOADED else "0 retries i\n")
+        )
 
     def test_the_library_raises_the_soft_limit_for_it(self):
         code = """

@@ -72,7 +72,9 @@ class WithSpace(Handler):
         self.assertEqual((self.folder / "app.log").read_text("utf-8"), "This log is resilient! \N{SNOWMAN}\n")
         # As the write-up looks for it among the handlers of a logger.
         (found,) = [one for one in self.logger.handlers if hasattr(one, "is_degraded")]
-        self.assertEqual((found, found.is_degraded, found.error_count, found.last_error_time), (handler, False, 0, None))
+        self.assertEqual(
+            (found, found.is_degraded, found.error_count, found.last_error_time), (handler, False, 0, None)
+        )
 
     def test_it_rotates_as_its_base_does(self):
         class Base(logging.handlers.RotatingFileHandler):

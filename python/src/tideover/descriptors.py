@@ -244,7 +244,10 @@ def check_fd_usage(warn_threshold: float = 0.8) -> Dict[str, Union[int, float]]:
     percent = round(used / soft * 100, 1) if known else 0
     if known and used / soft >= warn_threshold:
         logger.warning(
-            "%d of %d file descriptors are in use (%s %%). Close files, or raise the limit: ulimit -n", used, soft, percent
+            "%d of %d file descriptors are in use (%s %%). Close files, or raise the limit: ulimit -n",
+            used,
+            soft,
+            percent,
         )
     return {
         "used": used,

@@ -250,7 +250,9 @@ class ResilientRotatingFileHandler(logging.handlers.RotatingFileHandler):
             # It goes back to the file in a write that finds space, such as that of the note.
             self._ask_library()
         else:
-            self._recovered(f"has space again after {since:.0f} s; {self._lines_elsewhere} lines went to standard output")
+            self._recovered(
+                f"has space again after {since:.0f} s; {self._lines_elsewhere} lines went to standard output"
+            )
 
     def _note(self, since: float) -> logging.LogRecord:
         """The line that says in the file what was so for this many seconds."""
