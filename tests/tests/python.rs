@@ -98,7 +98,8 @@ fn made(into: &Path) -> Vec<PathBuf> {
     let mut script = Command::new(workspace().join("scripts/wheel"));
     script.env("LIB", library()).env("STATIC", tideover()).env("OUT", into);
     passes(&script.env("TIDEOVER_WHEEL_PLATFORM", "linux_x86_64").output().expect("sh runs"));
-    let mut files: Vec<PathBuf> = fs::read_dir(into).expect("made").map(|entry| entry.expect("readable").path()).collect();
+    let mut files: Vec<PathBuf> =
+        fs::read_dir(into).expect("made").map(|entry| entry.expect("readable").path()).collect();
     files.sort();
     files
 }
@@ -116,7 +117,9 @@ fn the_wheel_installs_and_runs_programs() {
 
     let venv = scratch.join("venv");
     passes(&Command::new("python3").args(["-m", "venv"]).arg(&venv).output().expect("python3 runs"));
-    passes(&Command::new(venv.join("bin/pip")).args(["install", "-q", "--no-index"]).arg(wheel).output().expect("runs"));
+    passes(
+        &Command::new(venv.join("bin/pip")).args(["install", "-q", "--no-index"]).arg(wheel).output().expect("runs"),
+    );
     let greedy = |before: &[&str]| {
         let mut prlimit = Command::new("prlimit");
         prlimit.args(["--nofile=64:256", "--"]).args(before).args(["bash", "-c", GREEDY]).env_remove("TIDEOVER_LIB");

@@ -177,8 +177,9 @@ fn library(root: &Path, named: Option<&PathBuf>, purpose: &str) -> Result<PathBu
         None if inside => installed(root)?,
         None => library::find()?.path,
     };
-    let refuse =
-        |why: String| Failure::refused(format!("cannot {}: {why}", purpose.replacen("it", &path.display().to_string(), 1)));
+    let refuse = |why: String| {
+        Failure::refused(format!("cannot {}: {why}", purpose.replacen("it", &path.display().to_string(), 1)))
+    };
     if !path.is_absolute() {
         return Err(refuse("give its full path".to_string()));
     }
