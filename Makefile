@@ -86,22 +86,29 @@ deb:
 	$(MAKE) build
 	scripts/deb
 
-# The same as an RPM package; needs rpmbuild.
-rpm: build
+# The same as an RPM package.
+rpm:
+	scripts/deps.sh release
+	$(MAKE) build
 	scripts/rpm
 
 # The Python package: module, library and command as a wheel for glibc and musl, and the sources of the module. Needs PyPI.
-wheel: build
+wheel:
+	scripts/deps.sh release
+	$(MAKE) build
 	scripts/wheel
 
 # An image with library and static command, as an OCI archive: COPY --from= and ENV LD_PRELOAD= are then all that an image needs.
-image: build
+image:
+	scripts/deps.sh release
+	$(MAKE) build
 	rustup target add $(shell uname -m)-unknown-linux-musl
 	$(CARGO) build --release -p tideover-cli --target $(shell uname -m)-unknown-linux-musl
 	scripts/image
 
 # All of these with checksums, built for old systems, in target/release-VERSION; each is then tried in a system of its kind.
-release: deps
+release:
+	scripts/deps.sh release
 	scripts/release
 
 # The files of that package as a tar file, for glibc 2.17 and later and for musl, to be unpacked below / or anywhere (the command finds
