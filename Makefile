@@ -8,7 +8,7 @@ DESTDIR ?=
 export CARGO PREFIX LIBDIR DESTDIR
 MAKEFLAGS += --no-print-directory
 
-.PHONY: all build deps demo test check fresh lint doc bench servers compat hazards install uninstall deb dist dist-test clean
+.PHONY: all build deps demo test check fresh lint doc bench servers compat hazards install uninstall deb rpm wheel image dist dist-test release clean
 
 all: build
 
@@ -85,6 +85,31 @@ deb:
 	scripts/deps.sh deb
 	$(MAKE) build
 	scripts/deb
+
+# The same as an RPM package.
+rpm:
+	scripts/deps.sh release
+	$(MAKE) build
+	scripts/rpm
+
+# The Python package: module, library and command as a wheel for glibc and musl, and the sources of the module. Needs PyPI.
+wheel:
+	scripts/deps.sh release
+	$(MAKE) build
+	scripts/wheel
+
+# An image with library and static command, as an OCI archive: COPY --from= and ENV LD_PRELOAD= are then all that an image needs.
+image:
+	scripts/deps.sh release
+	$(MAKE) build
+	rustup target add $(shell uname -m)-unknown-linux-musl
+	$(CARGO) build --release -p tideover-cli --target $(shell uname -m)-unknown-linux-musl
+	scripts/image
+
+# All of these with checksums, built for old systems, in target/release-VERSION; each is then tried in a system of its kind.
+release:
+	scripts/deps.sh release
+	scripts/release
 
 # The files of that package as a tar file, for glibc 2.17 and later and for musl, to be unpacked below / or anywhere (the command finds
 # its library beside itself).

@@ -6,8 +6,9 @@
 #        scripts/deps.sh --missing [SET]   prints those that are missing here, one a line
 #        scripts/deps.sh --verify [SET]    asks apt for each package of the set; names the unknown ones and exits 1
 #
-# SET is demo, test, check (every test; the default), bench, compat, servers or deb. Each of them contains those before it in the
-# order demo, test, check; bench, compat and servers each contain check. deb is what `make deb` needs, and nothing else.
+# SET is demo, test, check (every test; the default), bench, compat, servers, deb or release. Each of them contains those before it in
+# the order demo, test, check; bench, compat and servers each contain check. deb is what `make deb` needs, release what `make release`,
+# `make rpm`, `make wheel` and `make image` need, and nothing else.
 #
 # Installing needs root and apt-get; without them the command to run is printed, and the exit status is 1. Rust is not among the
 # packages: rustup installs it. Nor is what every Debian has ("Essential: yes": bash, coreutils, tar, util-linux ...).
@@ -97,7 +98,9 @@ python3-grpcio      file    /usr/lib/python3/dist-packages/grpc
 python3-pip         file    /usr/lib/python3/dist-packages/pip
 python3-plyvel      file    /usr/lib/python3/dist-packages/plyvel
 python3-venv        file    /usr/lib/python3*/ensurepip/__init__.py
+python3-yaml        file    /usr/lib/python3/dist-packages/yaml
 rocksdb-tools       command ldb
+rpm                 command rpmbuild
 ruby                command ruby
 runc                command runc
 strace              command strace
@@ -143,6 +146,24 @@ tinyproxy           command tinyproxy
 wrk                 command wrk
 '
 
+# What `make release` and its parts need; podman and runc to try the image.
+release='
+binutils            command readelf
+busybox-static      command busybox
+debootstrap         command debootstrap
+dpkg-dev            command dpkg-shlibdeps
+gcc                 command gcc
+libc6-dev           file    /usr/include/stdio.h
+make                command make
+mount               command mount
+musl-tools          command musl-gcc
+podman              command podman
+python3             file    /usr/bin/python3
+python3-venv        file    /usr/lib/python3*/ensurepip/__init__.py
+rpm                 command rpmbuild
+runc                command runc
+'
+
 usage() {
     sed -n '4,7s/^# //p' "$0" >&2
     exit 2
@@ -157,6 +178,7 @@ rows() {
     compat) echo "$demo$test$check$compat" ;;
     bench) echo "$demo$test$check$bench" ;;
     deb) echo "$deb" ;;
+    release) echo "$release" ;;
     esac | grep .
 }
 
@@ -267,7 +289,7 @@ esac
 [ $# -le 1 ] || usage
 set=${1:-check}
 case $set in
-demo | test | check | bench | compat | servers | deb) ;;
+demo | test | check | bench | compat | servers | deb | release) ;;
 *) usage ;;
 esac
 show_missing() { missing "$1" | names; }

@@ -1,10 +1,12 @@
-//! `tideover install --system` and `tideover uninstall`: load the library into every program, by /etc/ld.so.preload.
+//! `tideover install --system` and `tideover uninstall`: load the library into every program, by /etc/ld.so.preload. With `--cdi`: offer it to
+//! containers (`cdi`).
 //!
 //! A library in this file that does not load, or that another user can change, harms every program. So programs are started
 //! with the library before the file is changed; the file is put in place by rename(2), so that a program that starts meanwhile
 //! reads the old or the new one; and then the shell is started again, and the old file put back if it behaves otherwise.
 #![forbid(unsafe_code)]
 
+mod cdi;
 mod comparison;
 mod ownership;
 mod preload_file;
@@ -14,7 +16,7 @@ use crate::launch::preload;
 use crate::show::failure::{Failure, cause};
 use crate::show::output::print;
 use crate::system::replace::{readable, replace};
-use clap::{Arg, ArgAction, ArgMatches, Command, ValueHint, value_parser};
+use clap::{Arg, ArgAction, ArgGroup, ArgMatches, Command, ValueHint, value_parser};
 use ownership::{follow, problem};
 use std::fs::{self, Permissions};
 use std::io::ErrorKind;
@@ -26,6 +28,15 @@ Examples:
   sudo tideover install --system
   sudo tideover install --system --root /mnt/image
   sudo tideover uninstall                    the way back
+  sudo tideover install --cdi                offer it to containers
+  podman run --device tideover.io/preload=on IMAGE
+
+With --cdi, /etc/cdi/tideover.json is written, which podman (4.1), Docker (25),
+containerd (1.7) and CRI-O (1.23) and later ones read. A container that is
+started with that device has the library mounted read-only and LD_PRELOAD set
+to it; the image is not changed, and others are not concerned.
+
+With --system, every program of the machine loads it, by /etc/ld.so.preload.
 
 Before anything is written, a shell and other programs are started with the
 library and compared with what they do without it. The library and all folders
@@ -42,6 +53,7 @@ const UNINSTALL_EXAMPLES: &str = "\
 Examples:
   sudo tideover uninstall
   tideover uninstall --root /mnt             from a rescue system
+  sudo tideover uninstall --cdi              containers can no longer ask for it
 
 Takes the library out of /etc/ld.so.preload, in whatever folder it is, and leaves
 the rest of the file as it is; a file that is then empty is removed. Running
@@ -50,14 +62,15 @@ programs keep the library until they end.";
 /// The command line of `install`.
 pub fn install_command() -> Command {
     Command::new("install")
-        .about("Puts the library into every program, by /etc/ld.so.preload")
+        .about("Puts the library into every program, by /etc/ld.so.preload, or offers it to containers")
         .arg(
             Arg::new("system")
                 .long("system")
                 .action(ArgAction::SetTrue)
-                .required(true)
                 .help("Yes, every program (for one program: tideover run, or LD_PRELOAD in its unit)"),
         )
+        .arg(cdi_flag("Let containers ask for it by --device tideover.io/preload=on"))
+        .group(ArgGroup::new("what").args(["system", "cdi"]).required(true))
         .arg(
             Arg::new("library")
                 .long("library")
@@ -74,10 +87,15 @@ pub fn install_command() -> Command {
 /// The command line of `uninstall`.
 pub fn uninstall_command() -> Command {
     Command::new("uninstall")
-        .about("Takes the library out of /etc/ld.so.preload")
+        .about("Takes the library out of /etc/ld.so.preload, or no longer offers it to containers")
         .arg(Arg::new("system").long("system").action(ArgAction::SetTrue).hide(true).help("Accepted, as by install"))
+        .arg(cdi_flag("Remove /etc/cdi/tideover.json instead").conflicts_with("system"))
         .arg(root_flag())
         .after_help(UNINSTALL_EXAMPLES)
+}
+
+fn cdi_flag(help: &'static str) -> Arg {
+    Arg::new("cdi").long("cdi").action(ArgAction::SetTrue).help(help)
 }
 
 fn root_flag() -> Arg {
@@ -94,7 +112,11 @@ fn root_flag() -> Arg {
 /// Tries the library, changes the file, and tries again.
 pub fn install(matches: &ArgMatches) -> Result<(), Failure> {
     let root = root(matches)?;
-    let library = library(&root, matches.get_one("library"))?;
+    let named = matches.get_one("library");
+    if matches.get_flag("cdi") {
+        return cdi::install(&root, &library(&root, named, "offer it to containers")?, matches.get_flag("dry-run"));
+    }
+    let library = library(&root, named, "put it into every program")?;
     let list = List::read(&root)?;
     let wanted = preload_file::with(&list.text, &library);
     let shown = library.display();
@@ -125,6 +147,9 @@ pub fn install(matches: &ArgMatches) -> Result<(), Failure> {
 
 /// Takes the library out of the file.
 pub fn uninstall(matches: &ArgMatches) -> Result<(), Failure> {
+    if matches.get_flag("cdi") {
+        return cdi::uninstall(&root(matches)?);
+    }
     let list = List::read(&root(matches)?)?;
     if !preload_file::names(&list.text) {
         return print(&format!("{} does not name {NAME}: nothing to do.\n", list.path.display()));
@@ -144,14 +169,17 @@ fn root(matches: &ArgMatches) -> Result<PathBuf, Failure> {
 }
 
 /// The path of the library as a process sees it whose root directory is `root`, after all checks.
-fn library(root: &Path, named: Option<&PathBuf>) -> Result<PathBuf, Failure> {
+/// `purpose` is what it is for, for refusals.
+fn library(root: &Path, named: Option<&PathBuf>, purpose: &str) -> Result<PathBuf, Failure> {
     let inside = root != Path::new("/");
     let path = match named {
         Some(path) => path.clone(),
         None if inside => installed(root)?,
         None => library::find()?.path,
     };
-    let refuse = |why: String| Failure::refused(format!("cannot put {} into every program: {why}", path.display()));
+    let refuse = |why: String| {
+        Failure::refused(format!("cannot {}: {why}", purpose.replacen("it", &path.display().to_string(), 1)))
+    };
     if !path.is_absolute() {
         return Err(refuse("give its full path".to_string()));
     }
