@@ -13,6 +13,7 @@ use super::shed;
 use crate::engine::reclaim::{idle, lifetime};
 use crate::os::lock::Lock;
 use crate::os::sys;
+use crate::os::table::{Table, Zeroed};
 use crate::state::report::{More, Repeated};
 use crate::state::settings::SETTINGS;
 use crate::state::{clients, descriptors, page};
@@ -25,17 +26,21 @@ const WAYS: usize = 16;
 const STANDS_STILL: u32 = 1000;
 
 /// The clients of one address so far, as if they had come at the rate allowed.
-#[derive(Clone, Copy)]
 struct Rate {
     /// See [`key`]; 0: a free place.
-    address: u64,
+    address: AtomicU64,
     /// When they would all have come, nanoseconds of CLOCK_MONOTONIC.
-    paid_until: u64,
+    paid_until: AtomicU64,
 }
 
-#[allow(unsafe_code, reason = "only where it stands in the library (layout.ld)")]
-#[unsafe(link_section = ".tables")]
-static RATES: Lock<[Rate; ADDRESSES]> = Lock::new([Rate { address: 0, paid_until: 0 }; ADDRESSES]);
+#[allow(unsafe_code, reason = "a promise about its bytes")]
+// SAFETY: it is nothing but atomic numbers.
+unsafe impl Zeroed for Rate {}
+
+/// Mapped with the first client that a rate is asked for.
+static RATES: Table<[Rate; ADDRESSES]> = Table::new();
+/// Held by the thread that reads and changes them.
+static RATES_ARE_READ: Lock<()> = Lock::new(());
 /// Has an address been forgotten that was active?
 static OVERFLOWS: AtomicBool = AtomicBool::new(false);
 static TOLD: Repeated = Repeated::new();
@@ -110,28 +115,28 @@ fn admits(address: u64) -> bool {
     if stands_still(now) {
         return true;
     }
-    let Some(mut rates) = RATES.enter() else { return true };
+    let (Some(rates), Some(_reading)) = (RATES.map(), RATES_ARE_READ.enter()) else { return true };
     let set = (address.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32) as usize % (ADDRESSES / WAYS);
-    let ways = &mut rates[set * WAYS..(set + 1) * WAYS];
-    let own = ways.iter().position(|rate| rate.address == address);
+    let ways = &rates[set * WAYS..(set + 1) * WAYS];
+    let own = ways.iter().find(|rate| rate.address.load(Relaxed) == address);
     // The address that has come least lately.
-    let idlest = || (0..WAYS).min_by_key(|&way| ways[way].paid_until).unwrap_or(0);
-    let place = own.unwrap_or_else(idlest);
-    let known = &mut ways[place];
-    if known.address != address {
-        if known.paid_until > now && !OVERFLOWS.swap(true, Relaxed) {
+    let idlest = || ways.iter().min_by_key(|rate| rate.paid_until.load(Relaxed));
+    let Some(known) = own.or_else(idlest) else { return true };
+    if known.address.load(Relaxed) != address {
+        if known.paid_until.load(Relaxed) > now && !OVERFLOWS.swap(true, Relaxed) {
             log::warn!(
                 "more client addresses are active than TIDEOVER_RATE_PER_CLIENT can keep apart ({ADDRESSES}): it holds for the most active"
             );
         }
-        *known = Rate { address, paid_until: 0 };
+        known.address.store(address, Relaxed);
+        known.paid_until.store(0, Relaxed);
     }
-    let each = SECOND / rate();
-    if known.paid_until.saturating_sub(now) > each * (rate() - 1) {
-        return false;
+    let (each, paid_until) = (SECOND / rate(), known.paid_until.load(Relaxed));
+    let admits = paid_until.saturating_sub(now) <= each * (rate() - 1);
+    if admits {
+        known.paid_until.store(paid_until.max(now) + each, Relaxed);
     }
-    known.paid_until = known.paid_until.max(now) + each;
-    true
+    admits
 }
 
 /// Has the clock given the same answer again and again? Nothing can be said of a rate then.
@@ -145,7 +150,7 @@ fn stands_still(now: u64) -> bool {
 
 /// In the child of a fork.
 pub fn forked() {
-    RATES.forked();
+    RATES_ARE_READ.forked();
 }
 
 #[cfg(test)]
