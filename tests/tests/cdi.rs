@@ -121,6 +121,15 @@ fn its_page_is_visible_from_the_machine() {
         }
         assert!(Instant::now() < deadline, "process {pid} of the container should be listed: {text}");
     }
+    // And from the container of contrib/kubernetes/base/daemonset.yaml, with the rights that it has there.
+    let command = format!("--volume={}:/usr/local/bin/tideover:ro", tideover().display());
+    let rights =
+        ["--rm", "--pid=host", "--read-only", "--cap-drop=all", "--cap-add=SYS_PTRACE,DAC_READ_SEARCH", &command];
+    let told = machine.run(&rootfs::debian(), &rights, &["tideover", "metrics", "--all"]);
+    let told = passes(&told);
+    let guarded =
+        |line: &str| line.starts_with("tideover_descriptors_soft_limit{program=\"bash\"") && line.ends_with(" 256");
+    assert!(told.lines().any(guarded), "the node's metrics have the container's counters: {told}");
     passes(&machine.podman(&["rm", "-f", "-t", "0", "app"]));
 }
 
