@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use tideover_tests::disk::own_mounts;
 use tideover_tests::programs::{TOO_MANY, passes};
-use tideover_tests::{Scratch, library, needs, program, rootfs, tideover};
+use tideover_tests::{Scratch, library, needs, program, rootfs, tideover, workspace};
 
 /// Opens more files than its soft limit of 64 allows.
 const GREEDY: &str = "for i in {1..100}; do exec {file}</etc/passwd || exit 1; done; echo opened 100";
@@ -121,6 +121,15 @@ fn its_page_is_visible_from_the_machine() {
         }
         assert!(Instant::now() < deadline, "process {pid} of the container should be listed: {text}");
     }
+    // And from the container of contrib/kubernetes/base/daemonset.yaml, with the rights that it has there.
+    let command = format!("--volume={}:/usr/local/bin/tideover:ro", tideover().display());
+    let rights =
+        ["--rm", "--pid=host", "--read-only", "--cap-drop=all", "--cap-add=SYS_PTRACE,DAC_READ_SEARCH", &command];
+    let told = machine.run(&rootfs::debian(), &rights, &["tideover", "metrics", "--all"]);
+    let told = passes(&told);
+    let guarded =
+        |line: &str| line.starts_with("tideover_descriptors_soft_limit{program=\"bash\"") && line.ends_with(" 256");
+    assert!(told.lines().any(guarded), "the node's metrics have the container's counters: {told}");
     passes(&machine.podman(&["rm", "-f", "-t", "0", "app"]));
 }
 
@@ -147,4 +156,13 @@ fn what_is_not_ours_and_what_others_could_change_is_left_alone() {
     fs::set_permissions(LIBRARY, fs::Permissions::from_mode(0o644)).expect("a file of ours");
     passes(&tell(INSTALL));
     assert_eq!(fs::metadata(FILE).expect("written").permissions().mode() & 0o777, 0o644);
+
+    // Containers that ask for a library that is gone would not start.
+    let mut uninstall = Command::new(workspace().join("scripts/install"));
+    uninstall.arg("uninstall").env("LIB", library()).env("BIN", tideover()).env("PREFIX", "/opt").env("LIBDIR", "/opt");
+    refused(&uninstall.output().expect("sh runs"), "run 'tideover uninstall --cdi' first");
+    assert!(Path::new(LIBRARY).exists());
+    passes(&tell(&["uninstall", "--cdi"]));
+    passes(&uninstall.output().expect("sh runs"));
+    assert!(!Path::new(LIBRARY).exists());
 }

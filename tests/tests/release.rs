@@ -75,6 +75,8 @@ fn the_rpm_installs_runs_and_goes_without_a_trace() {
     assert!(!plain.status.success() && String::from_utf8_lossy(&plain.stderr).contains(TOO_MANY), "{plain:?}");
     assert_eq!(passes(&inside(&["tideover", "run", "bash", "-c", GREEDY])), "opened 100\n");
     passes(&inside(&["tideover", "install", "--system"]));
+    passes(&inside(&["tideover", "install", "--cdi"]));
+    assert!(root.join("etc/cdi/tideover.json").exists());
     assert_eq!(passes(&inside(&["bash", "-c", GREEDY])), "opened 100\n");
 
     passes(&rpm(&[&database[..], &["-e"]].concat(), Path::new("tideover")));
@@ -84,6 +86,7 @@ fn the_rpm_installs_runs_and_goes_without_a_trace() {
     let left = passes(&find.output().expect("find runs"));
     assert_eq!(left, "", "nothing stays");
     assert!(!root.join("etc/ld.so.preload").exists(), "nor in every program");
+    assert!(!root.join("etc/cdi/tideover.json").exists(), "nor for containers");
     for at in [root.join("proc"), root] {
         passes(&Command::new("umount").arg(at).output().expect("umount runs"));
     }
