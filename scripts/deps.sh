@@ -134,13 +134,17 @@ wrk                 command wrk
 
 # What `make bench` compares with.
 bench='
+dnsmasq-base        command dnsmasq
 erlang-base         command erl
 libfaketime         library faketime/libfaketimeMT.so.1
 libsocket-wrapper   library libsocket_wrapper.so
+nscd                command nscd
 npm                 command npm
 postgresql-client   command pgbench
+rpcbind             command rpcbind
 rsyslog             command rsyslogd
 slapd               command slapd
+snmpd               command snmpd
 supervisor          command supervisord
 tinyproxy           command tinyproxy
 wrk                 command wrk

@@ -6,15 +6,19 @@ BIND = bytes.fromhex("300c020101600702010304008000")
 DONE = bytes.fromhex("02010161070a0100")  # message 1, bind response, success
 
 
-def run(trial):
-    configuration = trial.folder / "slapd.conf"
-    (trial.folder / "db").mkdir()
-    configuration.write_text(
+def configuration(folder):
+    return (
         "include /etc/ldap/schema/core.schema\nmodulepath /usr/lib/ldap\nmoduleload back_mdb\n"
-        f"pidfile {trial.folder}/pid\ndatabase mdb\nsuffix dc=x\ndirectory {trial.folder}/db\n"
+        f"pidfile {folder}/pid\ndatabase mdb\nsuffix dc=x\ndirectory {folder}/db\n"
     )
+
+
+def run(trial):
+    written = trial.folder / "slapd.conf"
+    (trial.folder / "db").mkdir()
+    written.write_text(configuration(trial.folder))
     port = free_port()
-    trial.serve(["slapd", "-d", "0", "-f", configuration, "-h", f"ldap://127.0.0.1:{port}"], port, end=signal.SIGKILL)
+    trial.serve(["slapd", "-d", "0", "-f", written, "-h", f"ldap://127.0.0.1:{port}"], port, end=signal.SIGKILL)
     return crowd(trial, port, 1300, BIND, DONE, stay=True)
 
 
