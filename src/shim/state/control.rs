@@ -18,18 +18,12 @@ use crate::state::{page, page_file, process, report, thread};
 /// Bytes of stack that it takes to obey: to read the policy file, and to put back what is kept of logs.
 const STACK: usize = 16 << 10;
 
-static OFF: AtomicBool = AtomicBool::new(false);
 /// To read the policy file, a descriptor has to be closed first.
 static WAITS: AtomicBool = AtomicBool::new(false);
 /// A thread is obeying.
 static IS_OBEYING: AtomicBool = AtomicBool::new(false);
 /// The word that was not obeyed, since others could have written it.
 static REFUSED: AtomicU32 = AtomicU32::new(0);
-
-/// Is everything to be passed through?
-pub fn is_off() -> bool {
-    OFF.load(Relaxed)
-}
 
 /// Is there a word that is obeyed when a descriptor is free? One load.
 pub fn waits() -> bool {
@@ -45,7 +39,7 @@ pub fn look() -> bool {
     if word != page.obeyed.load(Relaxed) && word != REFUSED.load(Relaxed) {
         obey(page, word);
     }
-    is_off()
+    process::is_off()
 }
 
 #[cold]
@@ -61,7 +55,7 @@ fn obey(page: &Page, word: u32) {
             "others than the owner of the page and root can write to it: what it says is not obeyed; chmod go-w"
         );
     } else if act(page, control::what(word)) {
-        (handlers().on_told)(is_off());
+        (handlers().on_told)(process::is_off());
         page.obeyed.store(word, Relaxed);
     }
     IS_OBEYING.store(false, Relaxed);
@@ -71,8 +65,8 @@ fn obey(page: &Page, word: u32) {
 /// Does what a word says. False: not yet.
 fn act(page: &Page, what: u8) -> bool {
     match what {
-        control::ON => OFF.store(false, Relaxed),
-        control::OFF => OFF.store(true, Relaxed),
+        control::ON => process::set_off(false),
+        control::OFF => process::set_off(true),
         control::RELOAD => {
             let (is_meant, trouble) = SETTINGS.reload(process::program());
             let waits = trouble.as_ref().is_some_and(Trouble::is_for_want_of_descriptors);
@@ -84,7 +78,7 @@ fn act(page: &Page, what: u8) -> bool {
             page_file::fill_settings(page);
             report::start();
             trouble.inspect(|trouble| SETTINGS.say(trouble));
-            OFF.store(!is_meant, Relaxed);
+            process::set_off(!is_meant);
         }
         _ => {}
     }

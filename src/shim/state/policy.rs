@@ -11,9 +11,9 @@ use libc::rlimit;
 use tideover_contract::policy::{self as contract, MAX};
 use tideover_contract::settings::{MAX_TEXT, ROWS};
 
+use crate::os::display::ErrnoName;
 use crate::os::mapping::Mapping;
 use crate::os::sys;
-use crate::state::report::ErrnoName;
 use crate::state::thread;
 
 /// [`contract::PATH`] for open(2).

@@ -4,7 +4,6 @@ use core::ffi::{CStr, c_char};
 use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering::Relaxed};
 
 use crate::os::sys;
-use crate::state::control;
 
 /// What the library may do.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -31,12 +30,15 @@ struct Process {
     pid: AtomicI32,
     /// It was made by fork(2), and has not called execve(2) since.
     is_forked: AtomicBool,
+    /// It was told to pass everything through (`control`).
+    is_off: AtomicBool,
 }
 
 static PROCESS: Process = Process {
     phase: AtomicU32::new(Phase::Starting as u32),
     pid: AtomicI32::new(0),
     is_forked: AtomicBool::new(false),
+    is_off: AtomicBool::new(false),
 };
 
 /// Was this process made by fork(2), without an execve(2) since?
@@ -98,9 +100,19 @@ pub fn may_note() -> bool {
     matches!(phase(), Phase::Active | Phase::Exiting) && is_ours()
 }
 
+/// Was the library told to pass everything through?
+pub fn is_off() -> bool {
+    PROCESS.is_off.load(Relaxed)
+}
+
+/// Notes what the library was told.
+pub fn set_off(is_off: bool) {
+    PROCESS.is_off.store(is_off, Relaxed);
+}
+
 /// May the library act for this process?
 pub fn may_act() -> bool {
-    may_note() && !control::is_off()
+    may_note() && !is_off()
 }
 
 /// In the child of a fork: it is a process of its own.

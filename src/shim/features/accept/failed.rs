@@ -14,7 +14,7 @@ use super::{blocking, exhaustion, pace, shed};
 use crate::engine::call::{Instead, LastResortFunctions};
 use crate::os::barrier::barrier;
 use crate::os::sys;
-use crate::state::{control, page, thread};
+use crate::state::{control, page, process, thread};
 
 /// What the hook does next. Asked after each failure for lack of descriptors.
 #[allow(improper_ctypes_definitions, reason = "extern \"C\" only so that it can't unwind")]
@@ -24,7 +24,7 @@ pub extern "C" fn next(request: &mut Request) -> Next {
         let _ = control::look();
         match request.told {
             Some(Next::AwaitClient) => Next::Call,
-            Some(Next::AskAgain | Next::Retry) if control::is_off() => Next::Answer,
+            Some(Next::AskAgain | Next::Retry) if process::is_off() => Next::Answer,
             Some(Next::AskAgain) => blocking::wait(request),
             Some(Next::Retry) => after_the_engine(request),
             _ => look_at_queue(request),

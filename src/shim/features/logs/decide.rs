@@ -226,7 +226,7 @@ fn write_to_placeholder(fd: c_int, status: &libc::stat, payload: Payload<'_>) ->
         page::add(&page::page().refusals[refusal as usize], 1);
         return Some(Written::FAILED);
     }
-    if control::is_off() {
+    if process::is_off() {
         return Some(Written::FAILED);
     }
     log.divert(payload, errno, 0).map(|taken| Written::all(taken, 0))

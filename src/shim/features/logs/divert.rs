@@ -18,7 +18,6 @@ use super::{cap, hold, pipe};
 use crate::os::output;
 use crate::os::sys;
 use crate::os::text::Text;
-use crate::state::control;
 use crate::state::events::{self, Event};
 use crate::state::page;
 use crate::state::process;
@@ -78,7 +77,7 @@ impl Log<'_> {
     pub(super) fn divert(&self, payload: Payload<'_>, errno: c_int, torn: usize) -> Option<usize> {
         let now = sys::now();
         let rest = payload.after(torn);
-        if control::is_off() || !self.charge(rest.len(), now) {
+        if process::is_off() || !self.charge(rest.len(), now) {
             return None;
         }
         // Twice: another thread may have recovered the file since the real write failed. Then the disk is full anew.
