@@ -71,6 +71,8 @@ const DEADLOCK: u64 = SECOND / 100;
 const LOOPS_ASLEEP: u64 = SECOND / 4;
 /// A thread that does not look wakes up so often to see whether another one does.
 const CHECK: u64 = 5 * SECOND;
+/// If the thread that looks has not looked for so long, nanoseconds, the process was stopped (SIGSTOP), or the machine.
+const STOPPED: u64 = 2 * SECOND;
 /// Whoever has closed a descriptor waits for so long at most until the thread that it has woken has made its call.
 const HAND_OVER: u64 = SECOND / 50;
 
@@ -119,6 +121,7 @@ impl Queued {
         let Some(places) = LINE.places.get() else { return false };
         if LINE.queue.is_empty() {
             LINE.closes.store(page::closes(true), Ordering::Relaxed);
+            LINE.looked.store(now, Ordering::Relaxed);
             progressed(now);
         }
         self.ticket = LINE.queue.enter(places, deadline.saturating_add(SECOND), self.patience).unwrap_or(0);
@@ -187,6 +190,10 @@ impl Queued {
             return;
         }
         let since = now.saturating_sub(LINE.looked.swap(now, Ordering::Relaxed));
+        if since >= STOPPED {
+            // All threads stood still: that nobody has closed anything meanwhile says nothing.
+            LINE.progress.store(now, Ordering::Relaxed);
+        }
         let closes = page::closes(true);
         if LINE.closes.swap(closes, Ordering::Relaxed) != closes {
             progressed(now);

@@ -73,35 +73,37 @@ pub fn add(shell: Shell, script: &str) -> String {
             };
             format!("{script}{}{}", line(&guarded, ""), line(&any, " --all"))
         }
-        Shell::Zsh => {
-            let function = "_tideover_pids() {\n    \
-                    local -a pids\n    \
-                    pids=(\"${(@f)$(_call_program pids tideover pids $1 2>/dev/null)}\")\n    \
-                    pids=(\"${(@)pids/$'\\t'/:}\")\n    \
-                    _describe -V 'process' pids\n\
-                }\n\n";
-            let mut done = String::new();
-            let mut all = "";
-            for line in script.lines() {
-                // `(stat)` begins what clap says of a command, `':pid -- ...:_default'` is the argument.
-                if let Some(command) = line.trim().strip_prefix('(').and_then(|line| line.strip_suffix(')')) {
-                    all = if any.contains(&command) { " --all" } else { "" };
-                }
-                let is_pid =
-                    [":pid -- ", "::pid -- ", "*::who -- "].iter().any(|start| line.contains(&format!("'{start}")));
-                let is_ours = is_pid && line.contains(":_default'");
-                if line.starts_with("_tideover() {") {
-                    done.push_str(function);
-                }
-                done.push_str(&if is_ours {
-                    line.replace(":_default'", &format!(": _tideover_pids{all}'"))
-                } else {
-                    line.into()
-                });
-                done.push('\n');
-            }
-            done
-        }
+        Shell::Zsh => zsh(script),
         _ => script.to_string(),
     }
+}
+
+/// The script that clap has made for zsh, with process ids.
+fn zsh(script: &str) -> String {
+    let function = "_tideover_pids() {\n    \
+            local -a pids\n    \
+            pids=(\"${(@f)$(_call_program pids tideover pids $1 2>/dev/null)}\")\n    \
+            pids=(\"${(@)pids/$'\\t'/:}\")\n    \
+            _describe -V 'process' pids\n\
+        }\n\n";
+    let mut done = String::new();
+    let mut all = "";
+    for line in script.lines() {
+        // `(stat)` begins what clap says of a command, `':pid -- ...:_default'` is the argument.
+        if let Some(command) = line.trim().strip_prefix('(').and_then(|line| line.strip_suffix(')')) {
+            all = if ANY.contains(&command) { " --all" } else { "" };
+        }
+        let is_pid = [":pid -- ", "::pid -- ", "*::who -- "].iter().any(|start| line.contains(&format!("'{start}")));
+        let is_ours = is_pid && line.contains(":_default'");
+        if line.starts_with("_tideover() {") {
+            done.push_str(function);
+        }
+        done.push_str(&if is_ours {
+            line.replace(":_default'", &format!(": _tideover_pids{all}'"))
+        } else {
+            line.into()
+        });
+        done.push('\n');
+    }
+    done
 }
