@@ -1,7 +1,9 @@
 //! Reading a value as a user writes it.
 
 use super::choices::sink;
-use super::kind::{GIB, HOUR, Kind, MAX_PATH, MAX_TEXT, MILLION, MS, SECOND};
+use super::kind::{
+    GIB, HOUR, Kind, MAX_PATH, MAX_TEXT, MILLION, MOST_ROTATED, MS, ROTATED_SHIFT, ROTATED_SIZES, SECOND,
+};
 use crate::collection::{self, Runtime};
 
 /// Reads a value as a user writes it; None when it is malformed or out of range.
@@ -57,6 +59,14 @@ pub fn parse(kind: &Kind, text: &[u8]) -> Option<u64> {
             b"auto" => Some(all | collection::AUTO),
             name => Runtime::by_name(name).map(|runtime| all | runtime.bit()),
         }),
+        Kind::Rotation if text == b"off" => Some(0),
+        Kind::Rotation => {
+            let comma = text.iter().position(|&b| b == b',')?;
+            let (bytes, count) = text.split_at_checked(comma)?;
+            let bytes = within(size(bytes.trim_ascii())?, ROTATED_SIZES.0, ROTATED_SIZES.1)?;
+            let count = within(decimal(count.get(1..)?.trim_ascii(), 1)?, 1, MOST_ROTATED)?;
+            Some(bytes << ROTATED_SHIFT | count)
+        }
         Kind::Sink if text.is_empty() => None,
         Kind::Sink => word(sink::WORDS, text).or_else(|| parse(&Kind::Path, text).map(|_| sink::PATH)),
     }
