@@ -4,6 +4,8 @@
 //! Whoever gives one up must be sure that it is one. It has the name [`NAME`], belongs to root or to the user of whoever gives it up, has
 //! no second name, and begins with a head that names its own inode: a copy of a ballast is none, nor is a link to another file.
 
+use crate::settings::decimal;
+
 /// Name of the file. The library looks for it in the log's folder and in those above, on the same filesystem.
 pub const NAME: &str = "tideover.ballast";
 
@@ -36,9 +38,8 @@ impl Ballast {
 
 /// A number and the newline behind it, and what follows.
 fn number(text: &[u8]) -> Option<(u64, &[u8])> {
-    let digits = text.iter().take_while(|byte| byte.is_ascii_digit()).count();
-    let (number, rest) = text.split_at_checked(digits)?;
-    Some((core::str::from_utf8(number).ok()?.parse().ok()?, rest.strip_prefix(b"\n")?))
+    let end = text.iter().position(|&byte| byte == b'\n')?;
+    Some((decimal(text.get(..end)?, 1)?, text.get(end + 1..)?))
 }
 
 impl core::fmt::Display for Ballast {

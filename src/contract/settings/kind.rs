@@ -90,7 +90,12 @@ impl fmt::Display for Kind {
             }
             Kind::Rotation => {
                 let (low, high) = ROTATED_SIZES;
-                write!(f, "off, or a size and how many old files are kept, such as 100M,5, from {},1 to {},{MOST_ROTATED}", Bytes(low), Bytes(high))
+                write!(
+                    f,
+                    "off, or a size and how many old files are kept, such as 100M,5, from {},1 to {},{MOST_ROTATED}",
+                    Bytes(low),
+                    Bytes(high)
+                )
             }
             Kind::Text => write!(f, "a line of at most {MAX_TEXT} bytes"),
         }

@@ -18,4 +18,5 @@ pub use shown::{Nanoseconds, Shown};
 pub use table::{
     COUNT, Id, PREFIX, ROWS, Row, SETTINGS, Setting, Source, by_env, by_key, by_name, default_percent, default_value,
 };
+pub(crate) use value::decimal;
 pub use value::parse;

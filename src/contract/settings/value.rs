@@ -88,8 +88,8 @@ fn size(text: &[u8]) -> Option<u64> {
     decimal(digits, unit)
 }
 
-/// `digits[.digits]` times `unit`, without floating point; None when malformed or too large.
-fn decimal(text: &[u8], unit: u64) -> Option<u64> {
+/// `digits[.digits]` times `unit`, without floating point; None when malformed or too large. With a unit of 1: a whole number.
+pub(crate) fn decimal(text: &[u8], unit: u64) -> Option<u64> {
     let mut parts = text.splitn(2, |&b| b == b'.');
     let whole = parts.next()?;
     let fraction = parts.next();

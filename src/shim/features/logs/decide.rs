@@ -8,7 +8,7 @@ use libc::{c_int, ssize_t};
 use super::files::{self, DivertedFile, Key};
 use super::opened::{Log, PATH, directory};
 use super::payload::{Buffers, Payload, Written};
-use super::{cap, cleanup, divert, hold, placeholder, program, put_back, space};
+use super::{ballast, cap, cleanup, divert, hold, placeholder, program, put_back, rotate, space};
 use crate::os::barrier::barrier;
 use crate::os::sys;
 use crate::os::text::Text;
@@ -29,9 +29,22 @@ const STACK: usize = 14 << 10;
 #[allow(improper_ctypes_definitions, reason = "extern \"C\" only so that it can't unwind")]
 pub(super) extern "C" fn before_write(fd: c_int, buffers: Buffers<'_>) -> Written {
     let saved = sys::errno();
-    let done = barrier(None, || take_write(fd, buffers));
+    let done = barrier(None, || match rotate::before_write(fd, buffers) {
+        Some(reached) => Some(after_part(fd, buffers, reached)),
+        None if files::any_diverted() => take_write(fd, buffers),
+        None => None,
+    });
     sys::set_errno(saved);
     done.unwrap_or(Written::FAILED)
+}
+
+/// The end of a line that is written in several parts is in the old file of a log that was rotated: the rest of the payload follows.
+fn after_part(fd: c_int, buffers: Buffers<'_>, reached: usize) -> Written {
+    let Some((payload, status)) = buffers.payload().zip(sys::fstat(fd).ok()) else {
+        return Written::all(reached, reached);
+    };
+    let all = reached + Log::without_path(fd, &status).write(payload.after(reached)).0;
+    if all < payload.len() { after_short_write(fd, buffers, all as ssize_t) } else { Written::all(all, all) }
 }
 
 fn take_write(fd: c_int, buffers: Buffers<'_>) -> Option<Written> {
@@ -243,6 +256,11 @@ fn divert_rest(fd: c_int, status: &libc::stat, payload: Payload<'_>, answer: ssi
     if answer < 0 {
         count_full(errno, judged.is_ok());
     }
+    let is_carried = judged.is_ok() && program::may_divert();
+    if !is_carried && answer < 0 && log.as_ref().is_some_and(ballast::give_up) {
+        let more = log?.write(payload).0;
+        return (more > 0).then(|| Written::all(more, more));
+    }
     if !program::may_divert() {
         return None;
     }
@@ -274,7 +292,8 @@ fn divert_rest(fd: c_int, status: &libc::stat, payload: Payload<'_>, answer: ssi
     }
     descriptors::add(fd, LOG);
     let total = payload.len();
-    if cleanup::is_wanted() && files::find(log.key).is_none() && cleanup::make_room(&log) {
+    let make_room = || ballast::give_up(&log) || cleanup::is_wanted() && cleanup::make_room(&log);
+    if files::find(log.key).is_none() && make_room() {
         reached += log.write(payload.after(reached)).0;
         if reached == total {
             return Some(Written::all(total, reached));
