@@ -21,7 +21,7 @@ use tideover_contract::settings::{Id, SECOND, rotation};
 use super::messages::MESSAGES;
 use super::opened::{Log, PATH, directory};
 use super::payload::{Buffers, Payload};
-use super::rotated_files::{self, Failed, is_named_one};
+use super::rotated_files::{self, Failed};
 use super::{cleanup, files, program};
 use crate::os::lock::Lock;
 use crate::os::sys::{self, Errno};
@@ -142,9 +142,12 @@ fn look_at(log: &Log<'_>, buffers: Buffers<'_>, is_full: bool, kept: u64, next: 
         next.set(REFUSED, IS_REFUSED);
         return None;
     }
-    let end = end_of_line(log, payload)?;
-    // Another thread of this process rotates it now.
+    // Another thread of this process may be rotating it, or have done so since.
     let _rotating = ROTATING.try_enter()?;
+    if !is_still(log) {
+        return None;
+    }
+    let end = end_of_line(log, payload)?;
     if sys::has_record_lock(log.fd) {
         next.set(RETRY, IS_REFUSED);
         return None;
@@ -214,22 +217,35 @@ fn rotate(log: &Log<'_>, kept: u64) -> Result<(), Failed> {
 
 /// The log was rotated by another process or through another descriptor: opens the file that has its path now.
 fn follow(log: &Log<'_>, path: &Text<PATH>) -> Result<(), Failed> {
-    let is_successor = |status: &stat| {
-        is_named_one(status) && status.st_dev == log.status.st_dev && status.st_uid == log.status.st_uid
-    };
     let folder = sys::stat(directory(path.as_bytes()).as_c_str(), true);
-    let is_ours = folder.is_ok_and(|folder| folder.st_uid == 0 || folder.st_uid == sys::geteuid());
-    // Asked before it is opened: to open a FIFO or a device has effects. One that was removed is left as it is.
-    if !is_ours || !sys::stat(path.as_c_str(), false).is_ok_and(|status| is_successor(&status)) {
+    if !folder.is_ok_and(|folder| folder.st_uid == 0 || folder.st_uid == sys::geteuid()) {
         return Err(Failed::SILENTLY);
     }
+    // Asked before it is opened: to open a FIFO or a device has effects.
+    is_successor(log, sys::stat(path.as_c_str(), false))?;
     let failed = |errno| Failed { what: "open the file that has its path now", errno };
     let new = sys::open(path.as_c_str(), open_flags(log.fd) | libc::O_NOFOLLOW, 0).map_err(failed)?;
-    if sys::fstat(new).is_ok_and(|status| is_successor(&status)) {
-        return replace(log, new);
+    match is_successor(log, sys::fstat(new)) {
+        Ok(()) => replace(log, new),
+        Err(failed) => {
+            sys::close(new);
+            Err(failed)
+        }
     }
-    sys::close(new);
-    Err(Failed::SILENTLY)
+}
+
+/// May this file be what the log was replaced by? A log that was removed has no successor, and is left as it is.
+fn is_successor(log: &Log<'_>, status: Result<stat, Errno>) -> Result<(), Failed> {
+    let alike = |status: &stat| {
+        let is_file = status.st_mode & libc::S_IFMT == libc::S_IFREG;
+        is_file && status.st_dev == log.status.st_dev && status.st_uid == log.status.st_uid
+    };
+    match status {
+        Ok(status) if alike(&status) && status.st_nlink == 1 => Ok(()),
+        // It is being rotated itself. No other file with two names is written to.
+        Ok(status) if alike(&status) => Err(Failed::NOT_NOW),
+        _ => Err(Failed::SILENTLY),
+    }
 }
 
 /// How a file is opened that takes the place of this descriptor's. To append in any case: processes that have shared an offset would overwrite
@@ -247,11 +263,10 @@ fn replace(log: &Log<'_>, new: c_int) -> Result<(), Failed> {
 }
 
 fn replaced(log: &Log<'_>, new: c_int) -> Result<(), Errno> {
-    let is_same = |now: &stat| (now.st_dev, now.st_ino) == (log.status.st_dev, log.status.st_ino);
     let close_on_exec = sys::descriptor_flags(log.fd)? & libc::FD_CLOEXEC != 0;
     let status = sys::fstat(new)?;
     // The program must not close what it writes to at this moment. If it has done so all the same, its number may be another file's.
-    if !sys::fstat(log.fd).is_ok_and(|now| is_same(&now)) {
+    if !is_still(log) {
         return Err(0);
     }
     sys::duplicate_onto(new, log.fd, close_on_exec)?;
@@ -265,6 +280,11 @@ fn replaced(log: &Log<'_>, new: c_int) -> Result<(), Errno> {
         look.store(0, Relaxed);
     }
     Ok(())
+}
+
+/// Is the descriptor still open on that file?
+fn is_still(log: &Log<'_>) -> bool {
+    sys::fstat(log.fd).is_ok_and(|now| (now.st_dev, now.st_ino) == (log.status.st_dev, log.status.st_ino))
 }
 
 fn tell(log: &Log<'_>, failed: &Failed) {
