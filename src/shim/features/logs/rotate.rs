@@ -138,7 +138,8 @@ fn look_at(log: &Log<'_>, buffers: Buffers<'_>, is_full: bool, kept: u64, next: 
         return None;
     }
     let payload = buffers.payload()?;
-    if log.judge(payload.first()).is_err() {
+    // To judge a file it is opened once more, and a close gives up all locks of fcntl(2) that the process has on it.
+    if sys::has_record_lock(log.fd) || log.judge(payload.first()).is_err() {
         next.set(REFUSED, IS_REFUSED);
         return None;
     }
@@ -148,10 +149,6 @@ fn look_at(log: &Log<'_>, buffers: Buffers<'_>, is_full: bool, kept: u64, next: 
         return None;
     }
     let end = end_of_line(log, payload)?;
-    if sys::has_record_lock(log.fd) {
-        next.set(RETRY, IS_REFUSED);
-        return None;
-    }
     let reached = if end > 0 { log.write(payload.upto(end)).0 } else { 0 };
     if reached == end {
         let done = match &moved_from {
