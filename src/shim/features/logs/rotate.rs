@@ -71,7 +71,7 @@ pub fn start() {
 
 /// In the child of a fork.
 pub fn forked() {
-    if ROTATING.is_taken() {
+    if files::any() && ROTATING.is_taken() {
         ROTATING.forked();
     }
 }
