@@ -103,6 +103,9 @@ fn a_full_ext4_gives_its_ballast_up_before_a_line_goes_elsewhere() {
     given_up_and_made_anew(Kind::Ext4);
 }
 
+/// Puts something at a path.
+type Forge<'a> = &'a dyn Fn(&Path);
+
 /// A user who may write to the folder can put anything there under that name.
 #[needs(mounts, root)]
 #[test]
@@ -113,7 +116,7 @@ fn what_only_looks_like_a_ballast_is_not_touched() {
     let kept = disk.join("kept").join(NAME);
     fs::rename(&real, &kept).unwrap();
     let text = fs::read(&kept).unwrap();
-    let forgeries: [(&str, &dyn Fn(&Path)); 6] = [
+    let forgeries: [(&str, Forge<'_>); 6] = [
         ("a symbolic link", &|at| symlink(&kept, at).unwrap()),
         ("a second name", &|at| fs::hard_link(&kept, at).unwrap()),
         ("a copy", &|at| fs::write(at, &text).unwrap()),
