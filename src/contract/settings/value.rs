@@ -60,16 +60,18 @@ pub fn parse(kind: &Kind, text: &[u8]) -> Option<u64> {
             name => Runtime::by_name(name).map(|runtime| all | runtime.bit()),
         }),
         Kind::Rotation if text == b"off" => Some(0),
-        Kind::Rotation => {
-            let comma = text.iter().position(|&b| b == b',')?;
-            let (bytes, count) = text.split_at_checked(comma)?;
-            let bytes = within(size(bytes.trim_ascii())?, ROTATED_SIZES.0, ROTATED_SIZES.1)?;
-            let count = within(decimal(count.get(1..)?.trim_ascii(), 1)?, 1, MOST_ROTATED)?;
-            Some(bytes << ROTATED_SHIFT | count)
-        }
+        Kind::Rotation => rotation(text),
         Kind::Sink if text.is_empty() => None,
         Kind::Sink => word(sink::WORDS, text).or_else(|| parse(&Kind::Path, text).map(|_| sink::PATH)),
     }
+}
+
+/// `100M,5`
+fn rotation(text: &[u8]) -> Option<u64> {
+    let (bytes, count) = text.split_at_checked(text.iter().position(|&b| b == b',')?)?;
+    let (bytes, count) = (size(bytes.trim_ascii())?, decimal(count.get(1..)?.trim_ascii(), 1)?);
+    let is_valid = (ROTATED_SIZES.0..=ROTATED_SIZES.1).contains(&bytes) && (1..=MOST_ROTATED).contains(&count);
+    is_valid.then_some(bytes << ROTATED_SHIFT | count)
 }
 
 /// The number of a word.

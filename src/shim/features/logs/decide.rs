@@ -256,15 +256,15 @@ fn divert_rest(fd: c_int, status: &libc::stat, payload: Payload<'_>, answer: ssi
     if answer < 0 {
         count_full(errno, judged.is_ok());
     }
-    let is_carried = judged.is_ok() && program::may_divert();
-    if !is_carried && answer < 0 && log.as_ref().is_some_and(ballast::give_up) {
-        let more = log?.write(payload).0;
+    let log = log?;
+    let may_divert = program::may_divert();
+    if answer < 0 && (judged.is_err() || !may_divert) && ballast::give_up(&log) {
+        let more = log.write(payload).0;
         return (more > 0).then(|| Written::all(more, more));
     }
-    if !program::may_divert() {
+    if !may_divert {
         return None;
     }
-    let log = log?;
     if let Err(refusal) = judged {
         if refusal == Refusal::Copied {
             // What it copies from may be closed before the rest of its buffer is written.

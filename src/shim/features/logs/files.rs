@@ -40,7 +40,7 @@ const RECOVERING: u32 = 3;
 /// write(2) loads it.
 pub static COUNT: AtomicU32 = AtomicU32::new(0);
 /// A bit of [`COUNT`]: each write is looked at, whether files are diverted or not ([`super::rotate`]).
-const EVERY_WRITE: u32 = 1 << 31;
+pub const EVERY_WRITE: u32 = 1 << 31;
 
 /// A diverted file.
 pub struct DivertedFile {
@@ -139,11 +139,6 @@ pub fn any() -> bool {
 /// Is any file diverted?
 pub fn any_diverted() -> bool {
     COUNT.load(Relaxed) & !EVERY_WRITE != 0
-}
-
-/// From now on each write is looked at before it is made.
-pub fn look_at_every_write() {
-    COUNT.fetch_or(EVERY_WRITE, Relaxed);
 }
 
 /// What a file is known by.

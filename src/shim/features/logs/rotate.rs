@@ -65,7 +65,7 @@ static COUNT: AtomicU64 = AtomicU64::new(0);
 /// At load.
 pub fn start() {
     if SETTINGS.get(Id::Rotate) != 0 {
-        files::look_at_every_write();
+        files::COUNT.fetch_or(files::EVERY_WRITE, Relaxed);
     }
 }
 
