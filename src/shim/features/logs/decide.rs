@@ -291,13 +291,12 @@ fn divert_rest(fd: c_int, status: &libc::stat, payload: Payload<'_>, answer: ssi
         count_full(errno, true);
     }
     descriptors::add(fd, LOG);
-    let total = payload.len();
     let make_room = || ballast::give_up(&log) || cleanup::is_wanted() && cleanup::make_room(&log);
     if files::find(log.key).is_none() && make_room() {
         reached += log.write(payload.after(reached)).0;
-        if reached == total {
-            return Some(Written::all(total, reached));
-        }
+    }
+    if reached == payload.len() {
+        return Some(Written::all(reached, reached));
     }
     // The beginning of a line that was cut is kept with the rest of it, for others may write behind it.
     let line = payload.line_start(reached);
