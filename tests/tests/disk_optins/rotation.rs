@@ -292,6 +292,7 @@ fn lines_that_were_held_are_put_back_before_the_log_is_rotated() {
     is_rotated(&rotated, 8);
     let text: String = rotated.into_iter().map(|(_, text)| text).collect();
     let account = Account::new(&text, "");
+    assert_eq!(account.markers.len(), 4, "no rotation comes into the middle of an outage: {account}");
     assert_eq!(account.in_file, (1..next).collect::<Vec<u32>>(), "{account}");
 }
 
