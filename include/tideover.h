@@ -178,7 +178,7 @@ struct tideover_counters {
     /* calls */
     uint64_t bypassed, other_limits, lost_in_messages;
     /* logs */
-    uint64_t held_bytes, put_back_bytes, not_held_bytes;
+    uint64_t held_bytes, put_back_bytes, not_held_bytes, rotated, ballast_bytes;
 };
 
 struct tideover_page_event {

@@ -9,6 +9,7 @@
 //! | [`rule`] | which files are logs |
 //! | [`stream`] | which standard streams carry messages |
 //! | [`refusal`] | why a file is not taken for a log |
+//! | [`ballast`] | the file of `tideover ballast`, which keeps space for a full disk |
 //! | [`collection`] | the runtimes whose garbage is collected, and why one was not |
 //! | [`policy`] | the policy file of the machine |
 //! | [`glob`] | the pattern language of lists of names |
@@ -21,6 +22,7 @@
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
 
+pub mod ballast;
 pub mod collection;
 #[cfg(test)]
 mod docs;

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod arguments;
+mod ballast;
 mod clean;
 mod config;
 mod control;
@@ -43,6 +44,7 @@ const COMMANDS: &[Row] = &[
     (config::command, config::run),
     (control::command, control::run),
     (clean::command, clean::run),
+    (ballast::command, ballast::run),
     (selftest::command, selftest::run),
     (install::install_command, install::install),
     (install::uninstall_command, install::uninstall),

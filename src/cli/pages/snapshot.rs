@@ -160,7 +160,7 @@ mod tests {
         descriptors.{used,soft_limit,hard_limit,obtainable,percent,available,high_water,raised_from} \
         exhaustion.{emfile,enfile,recovered,gave_up,waits,wait_ns,reclaims,reclaimed,gc_runs,gc_ns,breaker_trips,breaker_open,collectors,not_collected} \
         connections.{accepted,clients,parked,unparked,shed,refused,idle_closed,outgoing,limited,connect_timeouts,ports_exhausted,phantom,endpoints} \
-        logs.{degraded,degraded_since,enospc,edquot,other_full,diverted_writes,diverted_bytes,diverted_lines,dropped_lines,dropped_bytes,recovery_attempts,recoveries,cleaned_files,cleaned_bytes,full_waits,refused,held_bytes,put_back_bytes,not_held_bytes} \
+        logs.{degraded,degraded_since,enospc,edquot,other_full,diverted_writes,diverted_bytes,diverted_lines,dropped_lines,dropped_bytes,recovery_attempts,recoveries,cleaned_files,cleaned_bytes,full_waits,refused,held_bytes,put_back_bytes,not_held_bytes,rotated,ballast_bytes} \
         calls.{opened,closed,bypassed,other_limits,lost_in_messages}";
 
     fn expected() -> BTreeSet<String> {

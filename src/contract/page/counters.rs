@@ -113,5 +113,7 @@ counters! {
         held_bytes Gauge "bytes of diverted lines that are kept until their log has space";
         put_back_bytes Counter "bytes of diverted lines that were put back into their log";
         not_held_bytes Counter "bytes of diverted lines that could not be kept, or had to make room for newer ones: only the fallback got them";
+        rotated Counter "logs that the library has rotated (TIDEOVER_ROTATE)";
+        ballast_bytes Counter "bytes that were freed on a full disk by giving up its ballast (`tideover ballast`)";
     }
 }

@@ -47,8 +47,22 @@ pub enum Kind {
     Sink,
     /// `off`, or `auto` and names of runtimes by comma; kept as [`Runtime::bit`]s and [`crate::collection::AUTO`].
     Runtimes,
+    /// `off`, or a size and a number, `100M,5`; kept as [`rotation`] takes it apart.
+    Rotation,
     /// Any text on one line.
     Text,
+}
+
+/// Lowest and highest size of [`Kind::Rotation`], bytes.
+pub(super) const ROTATED_SIZES: (u64, u64) = (4 << 10, 1024 * GIB);
+/// Highest number of [`Kind::Rotation`].
+pub(super) const MOST_ROTATED: u64 = 1000;
+/// The number is below this bit, the size above it.
+pub(super) const ROTATED_SHIFT: u32 = 10;
+
+/// The size in bytes and the number that a value of [`Kind::Rotation`] is made of; None: it is `off`.
+pub const fn rotation(value: u64) -> Option<(u64, u64)> {
+    if value == 0 { None } else { Some((value >> ROTATED_SHIFT, value & ((1 << ROTATED_SHIFT) - 1))) }
 }
 
 /// Prints what a setting accepts: `a whole number from 0 to 1000`.
@@ -73,6 +87,15 @@ impl fmt::Display for Kind {
             Kind::Runtimes => {
                 f.write_str("off, or by commas auto")?;
                 Runtime::ALL.iter().try_for_each(|runtime| write!(f, ", {}", runtime.name()))
+            }
+            Kind::Rotation => {
+                let (low, high) = ROTATED_SIZES;
+                write!(
+                    f,
+                    "off, or a size and how many old files are kept, such as 100M,5, from {},1 to {},{MOST_ROTATED}",
+                    Bytes(low),
+                    Bytes(high)
+                )
             }
             Kind::Text => write!(f, "a line of at most {MAX_TEXT} bytes"),
         }

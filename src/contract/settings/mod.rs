@@ -13,9 +13,10 @@ mod tests;
 mod value;
 
 pub use choices::{accept, log_level, on_full, over_limit, raise, shed_close, sink};
-pub use kind::{Kind, MAX_PATH, MAX_TEXT, MILLION, SECOND};
+pub use kind::{Kind, MAX_PATH, MAX_TEXT, MILLION, SECOND, rotation};
 pub use shown::{Nanoseconds, Shown};
 pub use table::{
     COUNT, Id, PREFIX, ROWS, Row, SETTINGS, Setting, Source, by_env, by_key, by_name, default_percent, default_value,
 };
+pub(crate) use value::decimal;
 pub use value::parse;

@@ -3,7 +3,7 @@
 use core::fmt;
 
 use super::choices::sink;
-use super::kind::{GIB, HOUR, Kind, MILLION, MS, SECOND};
+use super::kind::{GIB, HOUR, Kind, MILLION, MS, SECOND, rotation};
 use crate::collection::{self, Runtime};
 
 /// Prints a stored value as a user would write it. A text is not in the value, and is printed as `set` or as nothing.
@@ -32,6 +32,10 @@ impl fmt::Display for Shown<'_> {
                     Ok(())
                 })
             }
+            (Kind::Rotation, value) => match rotation(value) {
+                None => f.write_str("off"),
+                Some((size, kept)) => write!(f, "{},{kept}", Bytes(size)),
+            },
             (Kind::Sink, sink::PATH) => f.write_str("a path"),
             (Kind::Sink, value) => f.write_str(sink::WORDS.get(value as usize).unwrap_or(&"?")),
         }

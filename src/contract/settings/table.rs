@@ -139,6 +139,8 @@ settings! {
         "bytes of diverted lines that a process keeps, to put them into the log when there is space; off: the fallback alone gets them";
     HoldDir "hold_dir" "TIDEOVER_HOLD_DIR" Kind::Path, "",
         "directory in which diverted lines are kept, best in memory; empty: that of the pages";
+    Rotate "rotate" "TIDEOVER_ROTATE" Kind::Rotation, "off",
+        "rotate this program's logs at that size, and keep so many old ones; for programs that cannot reopen their log";
 }
 
 /// How many settings there are.

@@ -53,6 +53,14 @@ fn values_are_read_as_users_write_them() {
     assert_eq!([&b"off"[..], b"7", b"0", b"10"].map(|text| parse(&limit, text)), [Some(0), Some(7), None, None]);
     assert_eq!(limit.to_string(), "off, or a whole number from 1 to 9");
     assert_eq!([0, 7].map(|value| Shown(&limit, value).to_string()), ["off", "7"]);
+    let rotated = |text: &str| parse(&Kind::Rotation, text.as_bytes());
+    assert_eq!(rotated("100M,5").and_then(rotation), Some((100 << 20, 5)));
+    assert_eq!((rotated("off"), rotated(" 1G , 1000 ").and_then(rotation)), (Some(0), Some((GIB, 1000))));
+    assert_eq!(Shown(&Kind::Rotation, rotated("1536K,3").unwrap()).to_string(), "1536K,3");
+    assert_eq!(rotated("1048576G,1"), None);
+    for bad in ["", "100M", "100M,", ",5", "100M,0", "100M,1001", "1K,5", "100M,5,6", "100M,5M", "1.5,5"] {
+        assert_eq!(rotated(bad), None, "{bad:?}");
+    }
     for bad in ["64M", "/min", "64M/day", "M/min"] {
         assert_eq!(parse(&Kind::Rate, bad.as_bytes()), None, "{bad:?}");
     }

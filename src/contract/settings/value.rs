@@ -1,7 +1,9 @@
 //! Reading a value as a user writes it.
 
 use super::choices::sink;
-use super::kind::{GIB, HOUR, Kind, MAX_PATH, MAX_TEXT, MILLION, MS, SECOND};
+use super::kind::{
+    GIB, HOUR, Kind, MAX_PATH, MAX_TEXT, MILLION, MOST_ROTATED, MS, ROTATED_SHIFT, ROTATED_SIZES, SECOND,
+};
 use crate::collection::{self, Runtime};
 
 /// Reads a value as a user writes it; None when it is malformed or out of range.
@@ -57,9 +59,19 @@ pub fn parse(kind: &Kind, text: &[u8]) -> Option<u64> {
             b"auto" => Some(all | collection::AUTO),
             name => Runtime::by_name(name).map(|runtime| all | runtime.bit()),
         }),
+        Kind::Rotation if text == b"off" => Some(0),
+        Kind::Rotation => rotation(text),
         Kind::Sink if text.is_empty() => None,
         Kind::Sink => word(sink::WORDS, text).or_else(|| parse(&Kind::Path, text).map(|_| sink::PATH)),
     }
+}
+
+/// `100M,5`
+fn rotation(text: &[u8]) -> Option<u64> {
+    let (bytes, count) = text.split_at_checked(text.iter().position(|&b| b == b',')?)?;
+    let (bytes, count) = (size(bytes.trim_ascii())?, decimal(count.get(1..)?.trim_ascii(), 1)?);
+    let is_valid = (ROTATED_SIZES.0..=ROTATED_SIZES.1).contains(&bytes) && (1..=MOST_ROTATED).contains(&count);
+    is_valid.then_some(bytes << ROTATED_SHIFT | count)
 }
 
 /// The number of a word.
@@ -78,8 +90,8 @@ fn size(text: &[u8]) -> Option<u64> {
     decimal(digits, unit)
 }
 
-/// `digits[.digits]` times `unit`, without floating point; None when malformed or too large.
-fn decimal(text: &[u8], unit: u64) -> Option<u64> {
+/// `digits[.digits]` times `unit`, without floating point; None when malformed or too large. With a unit of 1: a whole number.
+pub(crate) fn decimal(text: &[u8], unit: u64) -> Option<u64> {
     let mut parts = text.splitn(2, |&b| b == b'.');
     let whole = parts.next()?;
     let fraction = parts.next();

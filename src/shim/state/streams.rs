@@ -81,6 +81,14 @@ impl Stream {
         Stream { number, open: AtomicBool::new(false), device: AtomicU64::new(0), inode: AtomicU64::new(0) }
     }
 
+    /// The stream's file, if it is the one of `old`, was replaced by the one of `new`: a log that was rotated.
+    pub fn moved(&self, old: &libc::stat, new: &libc::stat) {
+        if self.is_file(old) {
+            self.device.store(new.st_dev, Relaxed);
+            self.inode.store(new.st_ino, Relaxed);
+        }
+    }
+
     /// Was the descriptor open at start?
     pub fn was_open(&self) -> bool {
         self.open.load(Relaxed)

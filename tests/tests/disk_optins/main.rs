@@ -1,5 +1,7 @@
 //! What is done about a full disk only when asked for: waiting for space, removing rotated logs, cutting the log itself.
 
+mod ballast;
+mod rotation;
 mod waiting;
 
 use std::fs;

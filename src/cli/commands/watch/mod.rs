@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod alert;
+mod ballast;
 mod deliver;
 mod exec;
 mod findings;
@@ -35,6 +36,8 @@ It alerts when a process, guarded or not, uses too much of its descriptor limit;
 when a guarded one has given up on calls, or its log's disk is full; when one
 leaves zombies behind; and when the system is short of open files or memory.
 Log lines that ended processes have left are put back, as by `tideover clean`.
+With --ballast, the file of `tideover ballast` is given up when its filesystem is
+full and made anew when there is room again; while it is not there, an alert is.
 An alert is raised at once, and cleared when it has been well below its
 threshold for a while; each is told once, as a line on standard output and to:
 
@@ -65,6 +68,12 @@ pub fn command() -> Command {
                 .long("rescue")
                 .action(ArgAction::SetTrue)
                 .help("Raise the soft limit of a process whose usage is critical, as `tideover rescue` does"),
+            Arg::new("ballast")
+                .long("ballast")
+                .value_name("PATH")
+                .action(ArgAction::Append)
+                .value_parser(value_parser!(PathBuf))
+                .help("Give this ballast up when its filesystem is full, and make it anew when there is room; can be repeated"),
             Arg::new("only")
                 .long("only")
                 .value_name("PROGRAMS")
@@ -123,6 +132,7 @@ pub fn run(matches: &ArgMatches) -> Result<(), Failure> {
     // A folder of pages that is missing at start is a mistake in the command line; later it may come and go.
     let only = matches.get_one::<String>("only").cloned().unwrap_or_default();
     let holds = holds::base(&pages);
+    let ballasts = ballast::Ballasts::of(matches)?;
     let mut scan = Scan::new(pages, usage, only)?;
     let mut alerts = Alerts::new(time("calm"));
     let rescues = matches.get_flag("rescue");
@@ -134,6 +144,7 @@ pub fn run(matches: &ArgMatches) -> Result<(), Failure> {
         Nanoseconds(u64::try_from(time("interval").as_nanos()).unwrap_or(u64::MAX))
     ))?;
     loop {
+        findings.extend(ballasts.look()?);
         for mut alert in alerts.update(findings) {
             if rescues && alert.calls_for_rescue() {
                 match rescue(alert.pid, Goal::default()) {

@@ -20,7 +20,7 @@ const MOST_KEPT: u64 = 1 << 30;
 /// Descriptors below this number are looked at for a file that this process has open.
 const DESCRIPTORS: i32 = 4096;
 /// Bytes of the longest file name, with its NUL.
-const NAME: usize = 256;
+pub(super) const NAME: usize = 256;
 /// Bytes that are copied at a time.
 const COPY: usize = 2048;
 
@@ -62,7 +62,8 @@ fn remove_rotated(log: &Log<'_>, wanted: u64) -> bool {
 
 /// A descriptor of the folder that the log is in. None if there may be another folder at its path by now: the log must be in it under its
 /// name. None also if the folder is another user's, who could exchange what is in it at any time.
-fn folder_of(log: &Log<'_>, base: &[u8]) -> Option<c_int> {
+#[inline(never)]
+pub(super) fn folder_of(log: &Log<'_>, base: &[u8]) -> Option<c_int> {
     let flags = libc::O_RDONLY | libc::O_DIRECTORY | libc::O_NOFOLLOW | libc::O_CLOEXEC;
     let folder = sys::open(directory(log.path()).as_c_str(), flags, 0).ok()?;
     let mut name = Text::<NAME>::new();

@@ -8,7 +8,7 @@ use libc::{c_int, ssize_t};
 use super::files::{self, DivertedFile, Key};
 use super::opened::{Log, PATH, directory};
 use super::payload::{Buffers, Payload, Written};
-use super::{cap, cleanup, divert, hold, placeholder, program, put_back, space};
+use super::{ballast, cap, cleanup, divert, hold, placeholder, program, put_back, rotate, space};
 use crate::os::barrier::barrier;
 use crate::os::sys;
 use crate::os::text::Text;
@@ -29,9 +29,22 @@ const STACK: usize = 14 << 10;
 #[allow(improper_ctypes_definitions, reason = "extern \"C\" only so that it can't unwind")]
 pub(super) extern "C" fn before_write(fd: c_int, buffers: Buffers<'_>) -> Written {
     let saved = sys::errno();
-    let done = barrier(None, || take_write(fd, buffers));
+    let done = barrier(None, || match rotate::before_write(fd, buffers) {
+        Some(reached) => Some(after_part(fd, buffers, reached)),
+        None if files::any_diverted() => take_write(fd, buffers),
+        None => None,
+    });
     sys::set_errno(saved);
     done.unwrap_or(Written::FAILED)
+}
+
+/// The end of a line that is written in several parts is in the old file of a log that was rotated: the rest of the payload follows.
+fn after_part(fd: c_int, buffers: Buffers<'_>, reached: usize) -> Written {
+    let Some((payload, status)) = buffers.payload().zip(sys::fstat(fd).ok()) else {
+        return Written::all(reached, reached);
+    };
+    let all = reached + Log::without_path(fd, &status).write(payload.after(reached)).0;
+    if all < payload.len() { after_short_write(fd, buffers, all as ssize_t) } else { Written::all(all, all) }
 }
 
 fn take_write(fd: c_int, buffers: Buffers<'_>) -> Option<Written> {
@@ -243,10 +256,15 @@ fn divert_rest(fd: c_int, status: &libc::stat, payload: Payload<'_>, answer: ssi
     if answer < 0 {
         count_full(errno, judged.is_ok());
     }
-    if !program::may_divert() {
+    let log = log?;
+    let may_divert = program::may_divert();
+    if answer < 0 && (judged.is_err() || !may_divert) && ballast::give_up(&log) {
+        let more = log.write(payload).0;
+        return (more > 0).then(|| Written::all(more, more));
+    }
+    if !may_divert {
         return None;
     }
-    let log = log?;
     if let Err(refusal) = judged {
         if refusal == Refusal::Copied {
             // What it copies from may be closed before the rest of its buffer is written.
@@ -273,12 +291,12 @@ fn divert_rest(fd: c_int, status: &libc::stat, payload: Payload<'_>, answer: ssi
         count_full(errno, true);
     }
     descriptors::add(fd, LOG);
-    let total = payload.len();
-    if cleanup::is_wanted() && files::find(log.key).is_none() && cleanup::make_room(&log) {
+    let make_room = || ballast::give_up(&log) || cleanup::is_wanted() && cleanup::make_room(&log);
+    if files::find(log.key).is_none() && make_room() {
         reached += log.write(payload.after(reached)).0;
-        if reached == total {
-            return Some(Written::all(total, reached));
-        }
+    }
+    if reached == payload.len() {
+        return Some(Written::all(reached, reached));
     }
     // The beginning of a line that was cut is kept with the rest of it, for others may write behind it.
     let line = payload.line_start(reached);

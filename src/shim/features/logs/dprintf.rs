@@ -77,7 +77,7 @@ own! {
 pub fn choose(known: &AtomicUsize, real: &Real, name: &'static CStr, ours: usize) -> usize {
     let native = real.address(name, false);
     let chosen = barrier(native, || {
-        let is_wanted = matches!(process::phase(), Phase::Active | Phase::Exiting) && program::may_divert_or_wait();
+        let is_wanted = matches!(process::phase(), Phase::Active | Phase::Exiting) && program::may_act_on_writes();
         if is_wanted && has_no_file(name, native) { ours } else { native }
     });
     if process::phase() != Phase::Starting {

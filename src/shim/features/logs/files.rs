@@ -36,8 +36,11 @@ const DIVERTED: u32 = 2;
 /// State of an entry whose file's lines are diverted, while a thread tries to write to the file again.
 const RECOVERING: u32 = 3;
 
-/// How many files are diverted. While it is 0, that is all that a write tests. A word by itself, for the assembly of write(2) loads it.
+/// How many files are diverted, and [`EVERY_WRITE`]. While it is 0, that is all that a write tests. A word by itself, for the assembly of
+/// write(2) loads it.
 pub static COUNT: AtomicU32 = AtomicU32::new(0);
+/// A bit of [`COUNT`]: each write is looked at, whether files are diverted or not ([`super::rotate`]).
+pub const EVERY_WRITE: u32 = 1 << 31;
 
 /// A diverted file.
 pub struct DivertedFile {
@@ -127,10 +130,15 @@ fn entries() -> impl Iterator<Item = &'static DivertedFile> {
     TABLE.iter().chain(MORE.iter())
 }
 
-/// Is any file diverted? Costs one load.
+/// May any file be diverted, or is each write looked at? Costs one load.
 #[inline(always)]
 pub fn any() -> bool {
     COUNT.load(Relaxed) != 0
+}
+
+/// Is any file diverted?
+pub fn any_diverted() -> bool {
+    COUNT.load(Relaxed) & !EVERY_WRITE != 0
 }
 
 /// What a file is known by.
@@ -247,7 +255,7 @@ pub fn enter(key: Key, path: &[u8], errno: i32) -> Option<(&'static DivertedFile
     file.next_check.store(now + interval, Relaxed);
     file.last_write.store(now, Relaxed);
     file.state.store(DIVERTED, Release);
-    if COUNT.fetch_add(1, Relaxed) == 0 {
+    if COUNT.fetch_add(1, Relaxed) & !EVERY_WRITE == 0 {
         page::counters().degraded.store(1, Relaxed);
         page::counters().degraded_since.store(file.since.load(Relaxed), Relaxed);
     }
@@ -402,7 +410,7 @@ impl DivertedFile {
     /// Frees the entry.
     fn release(&self) {
         self.state.store(FREE, Release);
-        if COUNT.fetch_sub(1, Relaxed) == 1 {
+        if COUNT.fetch_sub(1, Relaxed) & !EVERY_WRITE == 1 {
             page::counters().degraded.store(0, Relaxed);
             page::counters().degraded_since.store(0, Relaxed);
         }
@@ -421,7 +429,7 @@ fn forget_old(now: u64) {
 
 /// In the child of a fork: a thread that was sending lines or recovering the file does not exist here.
 pub fn forked() {
-    if !any() {
+    if !any_diverted() {
         return;
     }
     if ENTERING.is_taken() {

@@ -23,6 +23,8 @@ pub struct Messages {
     pub no_hold: Repeated,
     /// Lines of a process that has ended are put back.
     pub put_back: Repeated,
+    /// A log can't be rotated.
+    pub not_rotated: Repeated,
 }
 
 /// When each kind was said last.
@@ -38,4 +40,5 @@ pub static MESSAGES: Messages = Messages {
     cant_be_created: Repeated::new(),
     no_hold: Repeated::new(),
     put_back: Repeated::new(),
+    not_rotated: Repeated::new(),
 };

@@ -9,6 +9,8 @@
 //! - [`decide`]: the write failed or was short. Is this a log, and what becomes of the rest?
 //! - [`recover`] writes to the file again when there is space, [`divert`] sends lines elsewhere; [`cleanup`] frees space, if the user
 //!   has asked for that; [`placeholder`] is for a log that can't be created.
+//! - [`rotate`], with [`rotated_files`]: logs are rotated, if the user has asked for that. [`ballast`]: space that was kept for a full disk is
+//!   given up.
 //! - [`hold`], with [`hold_file`]: lines are kept until they can be put back into their file.
 //! - [`opened`]: what the kernel knows of the open file.
 //! - [`sink`], with [`evidence`], [`delivery`], [`pipe`] and [`copies`]: where lines go. [`files`]: what is diverted now. [`cap`]: how much may be. [`space`]: is
@@ -17,6 +19,7 @@
 //! - `tideover_contract::rule`: is this a log? [`program`]: is this a program whose files may be logs? [`payload`]: the program's buffers.
 //!   `state::streams`: what standard output was at start. [`messages`]: what is said at most so often.
 
+mod ballast;
 pub mod calls;
 mod cap;
 mod cleanup;
@@ -39,6 +42,8 @@ pub mod placeholder;
 mod program;
 mod put_back;
 mod recover;
+mod rotate;
+mod rotated_files;
 mod sink;
 mod space;
 pub mod stdio;
@@ -50,9 +55,10 @@ use files::Key;
 
 /// At load. `to_file`: a standard stream is a regular file.
 pub fn start(to_file: bool) {
-    if !program::is_set_to_divert_or_wait() {
+    if !program::is_set_to_act_on_writes() {
         return;
     }
+    rotate::start();
     if !stdio::find() {
         log::info!("this libc's stdio is not as expected: logs written through it are not diverted");
     } else if to_file {
@@ -63,6 +69,7 @@ pub fn start(to_file: bool) {
 /// In the child of a fork.
 pub fn forked() {
     files::forked();
+    rotate::forked();
     hold::forked();
     pipe::changed();
     copies::forked();
@@ -76,7 +83,7 @@ pub fn page_was_made() {
 /// The program ends, or is about to execute another: what is kept is put back where there is space. What is left is found by the next
 /// program that gets a page, and by `tideover clean`.
 pub fn ending() {
-    if files::any() && !thread::is_in_vfork() {
+    if files::any_diverted() && !thread::is_in_vfork() {
         put_back::of_all_logs();
     }
 }
@@ -85,12 +92,15 @@ pub fn ending() {
 pub fn told(is_off: bool) {
     if is_off {
         put_back::of_all_logs_at_once();
-    } else if program::is_set_to_divert_or_wait() && stdio::find() {
-        stdio::install();
+    } else if program::is_set_to_act_on_writes() {
+        rotate::start();
+        if stdio::find() {
+            stdio::install();
+        }
     }
 }
 
 /// Are lines of this descriptor's file diverted now?
 pub fn is_degraded(fd: libc::c_int) -> bool {
-    files::any() && sys::fstat(fd).is_ok_and(|status| files::find(Key::of_file(&status)).is_some())
+    files::any_diverted() && sys::fstat(fd).is_ok_and(|status| files::find(Key::of_file(&status)).is_some())
 }

@@ -48,6 +48,11 @@ impl<'a> Buffers<'a> {
         Buffers { buffers }
     }
 
+    /// Bytes in all.
+    pub fn len(self) -> usize {
+        self.buffers.iter().map(|buffer| buffer.iov_len).fold(0, usize::saturating_add)
+    }
+
     /// The buffer, if there is exactly one.
     pub fn single(self) -> Option<Buffer<'a>> {
         match self.buffers {

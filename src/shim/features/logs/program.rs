@@ -43,23 +43,34 @@ pub fn is_filter() -> bool {
     glob::any(FILTERS, name())
 }
 
-/// May lines of this program be diverted? Asked first when the program has a file, not at load, since most programs end before that.
-pub fn may_divert() -> bool {
+/// Are the files that this program writes copies, or logs that it cares for itself? Asked first when the program has a file, not at load,
+/// since most programs end before that.
+fn has_own_answer() -> bool {
     static HAS_OWN_ANSWER: OnceBool = OnceBool::new();
-    if HAS_OWN_ANSWER.get_or_init(|| glob::any(COPIERS, name()) || glob::any(LOGGING_DAEMONS, name())) {
+    HAS_OWN_ANSWER.get_or_init(|| glob::any(COPIERS, name()) || glob::any(LOGGING_DAEMONS, name()))
+}
+
+/// May lines of this program be diverted?
+pub fn may_divert() -> bool {
+    if has_own_answer() {
         SETTINGS.switch_off_fallback();
     }
     SETTINGS.get(Id::Fallback) != sinks::OFF
 }
 
-/// May lines be diverted, or do other writes wait for space (TIDEOVER_ON_FULL=wait)?
-pub fn may_divert_or_wait() -> bool {
-    may_divert() || waits_for_space()
+/// Are logs of this program to be rotated by the library (TIDEOVER_ROTATE)?
+pub fn may_rotate() -> bool {
+    SETTINGS.get(Id::Rotate) != 0 && !has_own_answer()
 }
 
-/// At load, where the program's name is not looked at: do the settings allow either?
-pub fn is_set_to_divert_or_wait() -> bool {
-    SETTINGS.get(Id::Fallback) != sinks::OFF || waits_for_space()
+/// May lines be diverted, do other writes wait for space (TIDEOVER_ON_FULL=wait), or are logs rotated?
+pub fn may_act_on_writes() -> bool {
+    may_divert() || waits_for_space() || may_rotate()
+}
+
+/// At load, where the program's name is not looked at: do the settings allow any of these?
+pub fn is_set_to_act_on_writes() -> bool {
+    SETTINGS.get(Id::Fallback) != sinks::OFF || waits_for_space() || SETTINGS.get(Id::Rotate) != 0
 }
 
 fn waits_for_space() -> bool {

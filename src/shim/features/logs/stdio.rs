@@ -11,7 +11,7 @@ use core::sync::atomic::{AtomicPtr, AtomicUsize, Ordering::Relaxed};
 use libc::{FILE, off64_t, ssize_t};
 
 use super::calls::{RealWrite, real_write, write_all, write_raw};
-use super::{files, program};
+use super::{files, program, rotate};
 use crate::arch::symbols::weak_addresses;
 use crate::os::barrier::barrier;
 use crate::os::elf::{self, Name};
@@ -115,7 +115,7 @@ extern "C" fn install_now() {
         let slots = STATE.slots.each_ref().map(|slot| slot.swap(0, Relaxed));
         let own = elf::libc().and_then(|libc| libc.find(&Name::new(c"write")));
         STATE.native_write.store(own.unwrap_or(real_write() as *const () as usize) as *mut (), Relaxed);
-        if slots.iter().all(|&slot| slot != 0) && program::may_divert_or_wait() {
+        if slots.iter().all(|&slot| slot != 0) && program::may_act_on_writes() {
             // SAFETY: `find` has found them in libc's tables and checked what they hold; libc is never unmapped.
             replace(slots.map(|slot| unsafe { &*(slot as *const AtomicUsize) }));
         }
@@ -187,12 +187,16 @@ unsafe extern "C" fn file_write_in_full(
         let field = |offset: usize| stream.cast::<u8>().add(offset);
         let is_cancellable = *field(FLAGS2).cast::<i32>() & NOT_CANCELLABLE == 0;
         let real = if is_cancellable { native_write() } else { write_raw };
+        let rotations = rotate::count();
         let written = write_all(*field(FILENO).cast::<i32>(), data, count.max(0) as usize, first, real);
         if written.answer < count {
             *field(FLAGS).cast::<i32>() |= ERR_SEEN;
         }
         let offset = field(OFFSET).cast::<off64_t>();
-        if *offset >= 0 {
+        if rotations != rotate::count() {
+            // The FILE may be another file by now. A negative offset is not known: stdio asks lseek(2) when it needs one.
+            *offset = -1;
+        } else if *offset >= 0 {
             *offset += written.reached as off64_t;
         }
         written.answer

@@ -57,6 +57,19 @@ pub fn lock(fd: c_int) -> Result<(), Errno> {
     call!(SYS_flock, fd, libc::LOCK_EX | libc::LOCK_NB).map(drop)
 }
 
+/// flock(2): gives up the lock, also for copies of the descriptor that a fork(2) has made meanwhile.
+pub fn unlock(fd: c_int) {
+    let _ = call!(SYS_flock, fd, libc::LOCK_UN);
+}
+
+/// Has any process, also this one, a lock of fcntl(2) on a part of the file? Told by F_OFD_GETLK. One of flock(2) does not show.
+pub fn has_record_lock(fd: c_int) -> bool {
+    // SAFETY: all zero bytes are a valid flock: a lock of the whole file, by no process.
+    let mut lock: libc::flock = unsafe { core::mem::zeroed() };
+    lock.l_type = libc::F_WRLCK as i16;
+    call!(SYS_fcntl, fd, libc::F_OFD_GETLK, &raw mut lock).is_ok() && lock.l_type != libc::F_UNLCK as i16
+}
+
 /// Is the file of this descriptor, which is open for reading only, open for writing anywhere, or mapped so? Told by fcntl(2) F_SETLEASE,
 /// which the kernel refuses then. Needs no process id, so it is right across pid namespaces. The error is an errno of a filesystem
 /// without leases, or of a file of another user.

@@ -10,6 +10,11 @@ pub fn open(path: &CStr, flags: c_int, mode: c_uint) -> Result<c_int, Errno> {
     call!(SYS_openat, libc::AT_FDCWD, path.as_ptr(), flags, mode).map(|fd| fd as c_int)
 }
 
+/// openat(2) of this name in the directory that `directory` is open on.
+pub fn open_in(directory: c_int, name: &CStr, flags: c_int, mode: c_uint) -> Result<c_int, Errno> {
+    call!(SYS_openat, directory, name.as_ptr(), flags, mode).map(|fd| fd as c_int)
+}
+
 /// write(2), once.
 pub fn write(fd: c_int, bytes: &[u8]) -> Result<usize, Errno> {
     call!(SYS_write, fd, bytes.as_ptr(), bytes.len())
@@ -92,6 +97,21 @@ pub fn allocate(fd: c_int, offset: u64, length: u64) -> Result<(), Errno> {
 /// fchmod(2).
 pub fn change_mode(fd: c_int, mode: c_uint) -> Result<(), Errno> {
     call!(SYS_fchmod, fd, mode).map(drop)
+}
+
+/// fchown(2).
+pub fn change_owner(fd: c_int, user: c_uint, group: c_uint) -> Result<(), Errno> {
+    call!(SYS_fchown, fd, user, group).map(drop)
+}
+
+/// renameat(2) of one name in the directory that `directory` is open on to another.
+pub fn rename_in(directory: c_int, from: &CStr, to: &CStr) -> Result<(), Errno> {
+    call!(SYS_renameat, directory, from.as_ptr(), directory, to.as_ptr()).map(drop)
+}
+
+/// linkat(2): gives the file of one name in the directory that `directory` is open on another one there.
+pub fn link_in(directory: c_int, from: &CStr, to: &CStr) -> Result<(), Errno> {
+    call!(SYS_linkat, directory, from.as_ptr(), directory, to.as_ptr(), 0).map(drop)
 }
 
 /// mkdir(2).
