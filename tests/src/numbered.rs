@@ -96,6 +96,7 @@ impl Account {
         };
         let mut lines = body(file);
         if markers.iter().any(Marker::says_put_back) {
+            lines = lines.iter().flat_map(|line| cut_at_heads(line)).map(str::to_string).collect();
             // The head of a line that was cut, and ended since another process went on behind it: the whole line follows.
             let mut sorted = lines.clone();
             sorted.sort();
@@ -118,13 +119,16 @@ impl Account {
                 None => pieces.push(format!("file: {head:?}")),
             }
         }
-        // Of a line that was cut, the file has the whole once it is put back, and the other place has the rest.
-        let whole_in_file = |rest: &String| {
-            let line = file.lines().find(|line| line.ends_with(rest.as_str()) && line.len() > rest.len())?;
-            numbers(&[line.to_string()]).0.last().copied()
+        // Of a line that was cut, the file has the whole once it is put back, and the other place has the rest. A short rest may be that
+        // of several lines: of one that the other place does not have otherwise.
+        let whole_in_file = |rest: &String, rejoined: &[u32]| {
+            let ends_so = |line: &&String| line.ends_with(rest.as_str()) && line.len() > rest.len();
+            let found = lines.iter().filter(ends_so).filter_map(|line| numbers(&[line.clone()]).0.last().copied());
+            let (first, others) = found.partition::<Vec<u32>, _>(|n| !in_sink.contains(n) && !rejoined.contains(n));
+            first.first().or(others.first()).copied()
         };
         for rest in rests {
-            match whole_in_file(&rest) {
+            match whole_in_file(&rest, &rejoined) {
                 Some(n) => rejoined.push(n),
                 None => pieces.push(format!("elsewhere: {rest:?}")),
             }
@@ -260,6 +264,14 @@ fn count(places: &[&[u32]]) -> BTreeMap<u32, u32> {
         *seen.entry(n).or_default() += 1;
     }
     seen
+}
+
+/// What stands in one line of a file: a line, perhaps behind the head of another one that was cut there.
+fn cut_at_heads(text: &str) -> Vec<&str> {
+    let mut cuts: Vec<usize> = text.match_indices(BEFORE).map(|(at, _)| at).filter(|&at| at > 0).collect();
+    cuts.push(text.len());
+    let mut from = 0;
+    cuts.into_iter().map(|at| &text[std::mem::replace(&mut from, at)..at]).collect()
 }
 
 /// Is it exactly a line that [`line()`] makes?

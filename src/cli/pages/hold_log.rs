@@ -21,6 +21,8 @@ const PART: u64 = 20;
 
 /// Why the lines of a removed log can't be put back.
 pub const GONE: &str = "it is gone";
+/// Why those of a log can't be put back whose filesystem is not mounted.
+pub const ELSEWHERE: &str = "another filesystem is mounted where it was";
 /// Why those of a hold that was damaged can't be.
 pub const NOT_ABSOLUTE: &str = "its path is not absolute";
 
@@ -77,6 +79,11 @@ impl<'a> HoldLog<'a> {
     /// Has its filesystem as much room as the library wants before it writes to a log again, and for `more` bytes?
     pub fn has_room(&self, more: u64) -> bool {
         fstatvfs(&self.file).is_ok_and(|fs| is_room(&fs, more))
+    }
+
+    /// st_dev and st_ino.
+    pub fn identity(&self) -> (u64, u64) {
+        self.file.metadata().map_or((0, 0), |status| (status.dev(), status.ino()))
     }
 
     /// Appends a line of ours.
@@ -154,9 +161,19 @@ impl Target for HoldLog<'_> {
         there[..read].iter().zip(text).take_while(|(a, b)| a == b).count()
     }
 
+    fn stands(&self, at: u64, offset: usize, length: usize) -> bool {
+        self.reader.is_none() || self.holds(at, offset, length) == length
+    }
+
     fn line_start(&self, offset: usize, upto: usize) -> usize {
         let hold = self.hold.borrow();
         let before = hold.get(offset..offset.saturating_add(upto)).unwrap_or(&[]);
         before.iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at + 1)
+    }
+
+    fn line_length(&self, offset: usize, length: usize) -> usize {
+        let hold = self.hold.borrow();
+        let text = hold.get(offset..offset.saturating_add(length)).unwrap_or(&[]);
+        text.iter().position(|&byte| byte == b'\n').map_or(text.len(), |at| at + 1)
     }
 }

@@ -128,6 +128,16 @@ pub fn hold_file_name(to: &mut dyn core::fmt::Write, pid: u32, made_ns: u64) -> 
     write!(to, "{FIRST_NAME}{pid}.{made_ns:x}")
 }
 
+/// Name of the file, in the folder of holds, one byte of which is locked (fcntl(2), F_SETLK) by whoever puts lines back into a log. Whoever
+/// has locked all of it may remove it.
+pub const LOCK_FILE: &str = "lock";
+
+/// Which byte of [`LOCK_FILE`] is locked for the log of this device and inode: from 0 to 2^62 - 1.
+pub fn lock_offset((device, inode): (u64, u64)) -> i64 {
+    let words = [device.to_ne_bytes(), inode.to_ne_bytes()];
+    (crate::hash::fnv1a(words.iter().flatten()) >> 2) as i64
+}
+
 /// Is this the name of a hold?
 pub fn is_hold_file_name(name: &[u8]) -> bool {
     let mut parts = name.splitn(3, |&byte| byte == b'.');

@@ -47,6 +47,8 @@ struct File<'a> {
     life: &'a Life,
     /// Bytes of the longest write.
     most: usize,
+    /// What others write just before the next writes.
+    others: &'a RefCell<Vec<&'static [u8]>>,
 }
 
 impl File<'_> {
@@ -73,6 +75,7 @@ impl Target for File<'_> {
 
     fn append(&self, offset: usize, length: usize) -> Result<usize, i32> {
         let text = self.hold.borrow()[offset..offset + length.min(self.most)].to_vec();
+        self.others.borrow_mut().pop().into_iter().for_each(|other| self.content.borrow_mut().extend_from_slice(other));
         let end = text.iter().rposition(|&b| b == b'\n').map_or(text.len(), |at| at + 1);
         self.write(&text[..end])
     }
@@ -95,6 +98,11 @@ impl Target for File<'_> {
         let text = &self.hold.borrow()[offset..offset + upto];
         text.iter().rposition(|&b| b == b'\n').map_or(0, |at| at + 1)
     }
+
+    fn line_length(&self, offset: usize, length: usize) -> usize {
+        let text = &self.hold.borrow()[offset..offset + length];
+        text.iter().position(|&b| b == b'\n').map_or(length, |at| at + 1)
+    }
 }
 
 /// A hold, two logs, and room on their disk.
@@ -103,6 +111,7 @@ struct World {
     logs: [RefCell<Vec<u8>>; 2],
     room: Cell<usize>,
     life: Life,
+    others: RefCell<Vec<&'static [u8]>>,
 }
 
 const CAPACITY: usize = 4096;
@@ -114,6 +123,7 @@ impl World {
             logs: Default::default(),
             room: Cell::new(usize::MAX / 2),
             life: Life::default(),
+            others: RefCell::default(),
         };
         world.hold().format(1, 2, 3, 2, CAPACITY);
         for log in 0..2 {
@@ -138,7 +148,14 @@ impl World {
     }
 
     fn file(&self, log: usize) -> File<'_> {
-        File { content: &self.logs[log], room: &self.room, hold: &self.hold, life: &self.life, most: 200 }
+        File {
+            content: &self.logs[log],
+            room: &self.room,
+            hold: &self.hold,
+            life: &self.life,
+            most: 200,
+            others: &self.others,
+        }
     }
 
     fn keep(&self, log: usize, text: &[u8], torn: u32) -> bool {
@@ -295,6 +312,42 @@ fn a_torn_line_goes_on_where_it_was_cut_or_is_written_anew() {
         let expected = if others_wrote { "one\ntwother\ntwo\nthree\n" } else { "one\ntwo\nthree\n" };
         assert_eq!(world.text(0), expected);
     }
+}
+
+/// A log that ends in the middle of a line of which a hold has the whole, and another line.
+fn torn() -> World {
+    let world = World::new();
+    world.logs[0].borrow_mut().extend_from_slice(b"one\ntw");
+    world.hold().set_placed(0, 6);
+    assert!(world.keep(0, b"two\n", 2) && world.keep(0, b"three\n", 0));
+    world
+}
+
+#[test]
+fn a_line_that_somebody_splits_while_it_is_put_back_is_written_anew() {
+    let many: &[&[u8]] = &[b"a\n", b"\n"];
+    for others in [&[b"\n".as_slice()], &[b"other\n".as_slice()], many] {
+        let world = torn();
+        world.others.replace(others.to_vec());
+        world.inherit();
+        let text = world.text(0);
+        let lines: Vec<&str> = text.lines().collect();
+        assert!(lines.ends_with(&["two", "three"]), "{text:?}");
+        assert_eq!(lines.iter().filter(|line| **line == "two" || **line == "three").count(), 2, "{text:?}");
+    }
+}
+
+#[test]
+fn who_always_writes_in_between_does_not_keep_a_process_for_ever() {
+    let world = World::new();
+    // A line that takes several writes.
+    let long = [b'x'; 500];
+    assert!(world.keep(1, &long, 0));
+    world.others.replace(vec![b"a\n"; 100]);
+    assert_eq!(put_back(&world.hold(), 1, &world.file(1), |_| true).0, Outcome::Part);
+    world.others.take();
+    assert_eq!(put_back(&world.hold(), 1, &world.file(1), |_| true).0, Outcome::All);
+    assert!(world.text(1).ends_with(&"x".repeat(500)));
 }
 
 #[test]

@@ -114,14 +114,19 @@ impl Target for Open<'_> {
         same
     }
 
-    fn ends_with(&self, at: u64, offset: usize, length: usize) -> bool {
-        // Without a free descriptor, that the size is as it was says enough.
+    fn stands(&self, at: u64, offset: usize, length: usize) -> bool {
+        // Without a free descriptor, it can't be read.
         self.holds(at, offset, length) == length || reopen(self.fd).inspect(|&fd| sys::close(fd)).is_none()
     }
 
     fn line_start(&self, offset: usize, upto: usize) -> usize {
         let before = self.hold.memory().bytes(offset, upto);
         before.iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at + 1)
+    }
+
+    fn line_length(&self, offset: usize, length: usize) -> usize {
+        let text = self.hold.memory().bytes(offset, length);
+        text.iter().position(|&byte| byte == b'\n').map_or(text.len(), |at| at + 1)
     }
 }
 
@@ -370,7 +375,7 @@ fn make(identity: (u64, u64), fd: i32) -> Option<Mapped> {
             if let Some(more) = MESSAGES.no_hold.due() {
                 log::warn!(
                     "diverted lines are kept in memory only, and lost if this process is killed: {what} {}: {}; TIDEOVER_HOLD_DIR= names another directory{}",
-                    Printable(hold_file::shown(sys::geteuid()).as_bytes()),
+                    Printable(hold_file::folder(sys::geteuid()).as_bytes()),
                     ErrnoName(errno),
                     More(more)
                 );

@@ -52,14 +52,12 @@ impl Mapped {
         let uid = sys::geteuid();
         let most = (most & !4095).max(4096);
         let made = sys::clock(libc::CLOCK_REALTIME);
-        let folder = directory(uid, true);
-        page_file::check_directory(directory(uid, false).as_c_str(), uid)?;
-        let mut path = folder.clone();
+        let mut path = directory(uid, true);
         let _ = path.push(b"/");
         let _ = hold::hold_file_name(&mut path, process::pid() as u32, made);
         let flags = libc::O_RDWR | libc::O_CREAT | libc::O_EXCL | libc::O_NOFOLLOW | libc::O_CLOEXEC;
         let create = || {
-            page_file::check_directory(folder.as_c_str(), uid)?;
+            check_folder()?;
             sys::open(path.as_c_str(), flags, 0o600).map_err(|errno| ("creating a file in", errno))
         };
         // Another process may remove the folder when its last hold goes.
@@ -137,8 +135,20 @@ impl Mapped {
             return;
         }
         let _ = sys::unlink(self.path.as_c_str());
-        let _ = sys::remove_directory(directory(sys::geteuid(), true).as_c_str());
+        remove_folder();
     }
+}
+
+/// Removes the folder, if nothing is in it.
+pub fn remove_folder() {
+    let _ = sys::remove_directory(directory(sys::geteuid(), true).as_c_str());
+}
+
+/// Makes the folder, if there is none. The error says why it can't be used.
+pub fn check_folder() -> Result<(), Failure> {
+    let uid = sys::geteuid();
+    page_file::check_directory(directory(uid, false).as_c_str(), uid)?;
+    page_file::check_directory(directory(uid, true).as_c_str(), uid)
 }
 
 /// Gives a new file its first bytes, and maps as many as it may get. A store into a page that is not allocated would raise SIGBUS when the
@@ -266,7 +276,7 @@ fn parts(name: &[u8]) -> Option<(i32, u64)> {
     Some((pid.parse().ok()?, u64::from_str_radix(made, 16).ok()?))
 }
 
-/// For messages.
-pub fn shown(uid: u32) -> Path {
+/// The folder of a user's holds.
+pub fn folder(uid: u32) -> Path {
     directory(uid, true)
 }

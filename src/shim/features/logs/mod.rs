@@ -29,6 +29,7 @@ mod evidence;
 pub mod files;
 mod hold;
 mod hold_file;
+mod log_lock;
 mod messages;
 mod note;
 pub mod on_full;
@@ -64,6 +65,7 @@ pub fn start(to_file: bool) {
 pub fn forked() {
     files::forked();
     hold::forked();
+    log_lock::forked();
     pipe::changed();
     copies::forked();
 }
