@@ -126,8 +126,15 @@ fn present_path(path: &Path, identity: (u64, u64)) -> Result<PathBuf, String> {
         ErrorKind::NotFound => GONE.to_string(),
         _ => format!("its folder can't be read: {}", cause(&error)),
     })?;
-    let found = entries.flatten().map(|entry| entry.path()).find(|path| is_it(path));
-    found.ok_or_else(|| GONE.to_string())
+    // The files of an overlay have other devices than its folders.
+    let mut is_mounted = folder.metadata().is_ok_and(|status| status.dev() == identity.0);
+    for path in entries.flatten().map(|entry| entry.path()) {
+        if is_it(&path) {
+            return Ok(path);
+        }
+        is_mounted |= path.symlink_metadata().is_ok_and(|status| status.dev() == identity.0);
+    }
+    Err(if is_mounted { GONE } else { ELSEWHERE }.into())
 }
 
 impl Target for HoldLog<'_> {

@@ -3,6 +3,8 @@
 
 mod killed;
 mod left;
+mod odd;
+mod together;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -21,7 +23,8 @@ use tideover_tests::{Disk, Kind, Run, Scratch, fixture, needs, tideover};
 fn holds(pages: &Path) -> Vec<std::path::PathBuf> {
     let users = fs::read_dir(pages).into_iter().flatten().flatten();
     let entries = users.filter_map(|user| fs::read_dir(user.path().join("holds")).ok()).flatten().flatten();
-    entries.map(|entry| entry.path()).collect()
+    let is_hold = |entry: &fs::DirEntry| entry.file_name().as_encoded_bytes().starts_with(b"hold.");
+    entries.filter(is_hold).map(|entry| entry.path()).collect()
 }
 
 fn text(log: &Path) -> String {
