@@ -240,6 +240,11 @@ impl<M: Memory> Hold<M> {
         grows
     }
 
+    /// Would so many bytes of text be the first that come around the ring's end? A ring that is to grow has to do so before.
+    pub fn comes_around(&self, length: u32) -> bool {
+        self.can_grow() && aligned(self.tail()) + BEFORE + u64::from(length) > self.capacity()
+    }
+
     /// Can the ring be made larger?
     pub fn can_grow(&self) -> bool {
         aligned(self.tail()) <= self.capacity()

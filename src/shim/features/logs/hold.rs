@@ -256,11 +256,11 @@ impl Holding {
         let Some(mapped) = self.own.deref_mut() else { return false };
         let Ok(length) = u32::try_from(length) else { return false };
         let place = loop {
+            if mapped.hold.comes_around(length) && mapped.grow() {
+                continue;
+            }
             if let Some(place) = mapped.hold.place(log, length, torn as u32) {
                 break place;
-            }
-            if mapped.grow() {
-                continue;
             }
             // A part of the ring that can't be much larger than the payload is not emptied for it.
             if !may_drop || u64::from(length) > mapped.hold.capacity() / 2 {

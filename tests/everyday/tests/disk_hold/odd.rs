@@ -139,6 +139,32 @@ fn a_disk_that_fills_again_while_lines_are_put_back_gets_the_rest_later() {
 
 #[needs(mounts)]
 #[test]
+fn a_hold_grows_to_its_bound_although_parts_of_it_are_put_back_meanwhile() {
+    let (disk, pages) = (Disk::new(Kind::Tmpfs), Scratch::new());
+    let log = disk.log();
+    let mut fed = Fed::start(&writer(&log).page_dir(pages.path()).env("TIDEOVER_RECOVERY_FREE", "4K"));
+    disk.fill();
+    fed.log(1..=150);
+    let filler = fs::OpenOptions::new().write(true).open(disk.join("filler")).expect("it is there");
+    for round in 0..5 {
+        // Two pages: some 80 lines.
+        let left = filler.metadata().expect("it is open").len() - 8192;
+        filler.set_len(left).expect("it can be cut");
+        thread::sleep(BACK);
+        let next = 151 + round * 120;
+        fed.log(next..=next + 119);
+        assert_eq!(holds(pages.path()).len(), 1, "not all fits");
+    }
+    assert_eq!(fed.writer().page().counter("logs", "not_held_bytes"), 0);
+    disk.free();
+    thread::sleep(BACK);
+    fed.log(751..=760);
+    fed.end().passes();
+    Account::new(&text(&log), "").complete(1..=760, 0).file_is_whole(1..=760);
+}
+
+#[needs(mounts)]
+#[test]
 fn a_hold_that_may_be_larger_than_its_folder_keeps_what_fits() {
     // The folder's disk has 256 KiB; all lines together have twice as much.
     let (disk, small) = (Disk::new(Kind::Tmpfs), Disk::new(Kind::Tmpfs));
