@@ -3,7 +3,7 @@
 //! A line holds a payload, `~00017.text.00017~`, that is recognised whatever a program puts around it. An outage may cut one line
 //! in two, its head in the file and its rest elsewhere; the account joins them again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::ops::RangeInclusive;
 
@@ -96,7 +96,15 @@ impl Account {
         };
         let mut lines = body(file);
         if markers.iter().any(Marker::says_put_back) {
-            lines = lines.iter().flat_map(|line| cut_at_heads(line)).map(str::to_string).collect();
+            // Another process may also have gone on behind a line that lacks nothing but its newline.
+            let is_whole: BTreeSet<String> = lines.iter().cloned().collect();
+            let parts = |line: &String| {
+                let mut parts = cut_at_heads(line);
+                let last = parts.pop();
+                parts.retain(|part| !is_whole.contains(*part));
+                parts.into_iter().chain(last).map(str::to_string).collect::<Vec<String>>()
+            };
+            lines = lines.iter().flat_map(parts).collect();
             // The head of a line that was cut, and ended since another process went on behind it: the whole line follows.
             let mut sorted = lines.clone();
             sorted.sort();
@@ -123,7 +131,8 @@ impl Account {
         // of several lines: of one that the other place does not have otherwise.
         let whole_in_file = |rest: &String, rejoined: &[u32]| {
             let ends_so = |line: &&String| line.ends_with(rest.as_str()) && line.len() > rest.len();
-            let found = lines.iter().filter(ends_so).filter_map(|line| numbers(&[line.clone()]).0.last().copied());
+            let found =
+                lines.iter().filter(ends_so).filter_map(|line| numbers(std::slice::from_ref(line)).0.last().copied());
             let (first, others) = found.partition::<Vec<u32>, _>(|n| !in_sink.contains(n) && !rejoined.contains(n));
             first.first().or(others.first()).copied()
         };
@@ -230,6 +239,17 @@ impl Account {
         let (seen, _) = self::numbers(&[self.file[after..].to_string()]);
         assert_eq!(seen, numbers.collect::<Vec<u32>>(), "after the library's line\n{self}");
         self
+    }
+
+    /// The pieces that belong nowhere, but for the ends of lines that stand whole in the file, too: where somebody wrote in the middle of a line
+    /// while it was put back.
+    pub fn pieces_of_no_line(&self) -> Vec<&String> {
+        let is_end = |piece: &str| {
+            let mut lines = self.file.lines();
+            lines.any(|line| whole(line) && line.len() > piece.len() && line.ends_with(piece))
+        };
+        let text = |piece: &String| piece.strip_prefix("file: ").map(|text| text.trim_matches('"').to_string());
+        self.pieces.iter().filter(|piece| text(piece).is_none_or(|text| !is_end(&text))).collect()
     }
 
     /// How many bytes came out elsewhere.

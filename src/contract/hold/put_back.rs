@@ -142,6 +142,21 @@ fn put_piece<M: Memory>(hold: &Hold<M>, record: &mut Record, target: &impl Targe
     }
 }
 
+/// If only the newline of a line was still to be written, and somebody else has written one there since: where the next line begins.
+fn ended_by_others<M: Memory>(hold: &Hold<M>, record: &Record, target: &impl Target, size: u64) -> Option<u32> {
+    let done = record.done.max(record.torn);
+    let start = target.line_start(record.offset, done as usize);
+    let begun = done as usize - start;
+    let placed = hold.field(record.log, Field::Placed);
+    let (offset, left) = (record.offset + start, record.length.checked_sub(done)? as usize);
+    let is_ended = begun > 0
+        && left > 0
+        && placed < size
+        && target.line_length(record.offset + done as usize, left) == 1
+        && target.holds(placed.checked_sub(begun as u64)?, offset, begun + 1) == begun + 1;
+    is_ended.then_some(done + 1)
+}
+
 /// Where a piece begins in its record: at the beginning of a line, once the log's last line is ended; or where the line was cut that ends the
 /// log. Returns the size of the log for which that is so.
 fn begin_piece<M: Memory>(hold: &Hold<M>, record: &mut Record, target: &impl Target) -> Result<u64, i32> {
@@ -155,6 +170,9 @@ fn begin_piece<M: Memory>(hold: &Hold<M>, record: &mut Record, target: &impl Tar
             record.done = record.torn;
             return Ok(size);
         }
+    }
+    if let Some(done) = ended_by_others(hold, record, target, size) {
+        record.done = done;
     }
     // Somebody else has written since, or this is the first piece: a line that was begun begins anew.
     record.done = target.line_start(record.offset, record.done as usize) as u32;

@@ -115,7 +115,7 @@ fn six_processes_put_back_into_one_log_at_once() {
         "lost {lost:?}, doubled {:?}\n{account}",
         account.doubled()
     );
-    assert!(account.pieces.is_empty() && account.is_put_back(), "{account}");
+    assert!(account.pieces_of_no_line().is_empty() && account.is_put_back(), "{account}");
     for k in 0..ways.len() as u32 {
         let own: Vec<u32> = account.in_file.iter().copied().filter(|n| n / EACH == k).collect();
         assert!(own.is_sorted(), "{own:?}");
