@@ -7,7 +7,7 @@ use super::{Hold, Memory};
 /// The first eight bytes: `TIDEHOLD`.
 const MAGIC: u64 = u64::from_ne_bytes(*b"TIDEHOLD");
 /// Version of this layout. Readers leave any other alone.
-const LAYOUT: u64 = 1;
+const LAYOUT: u64 = 2;
 /// Bytes of a word.
 pub(super) const WORD: usize = size_of::<u64>();
 /// Bytes of the header.
@@ -51,6 +51,14 @@ pub(super) enum Header {
     Newest,
     /// How many entries of the table of logs the file has space for.
     Entries,
+    /// Position of the record whose text goes on in the stage, plus one; 0: the stage is closed.
+    Stage,
+    /// Bytes of that record's text before the stage.
+    StageFrom,
+    /// Bytes of the stage.
+    StageLength,
+    /// Index of its log.
+    StageLog,
 }
 
 /// Words of an entry in the table of logs, before the path.

@@ -9,6 +9,7 @@
 mod layout;
 mod put_back;
 mod ring;
+mod stage;
 #[cfg(test)]
 mod tests;
 
@@ -18,6 +19,7 @@ pub use layout::{
 };
 pub use put_back::{Outcome, PIECE, Target, put_back, settle};
 pub use ring::{Held, Place, Record};
+pub use stage::{FIRST_SLOT, SLOTS, Staged, slot};
 
 /// The words of a hold's file. Bytes of lines are moved by whoever brings the memory.
 pub trait Memory {

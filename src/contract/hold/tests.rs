@@ -1,6 +1,9 @@
 //! A model: lines are held and put back, and the process is killed at each of its steps.
 
+mod stage;
+
 use super::*;
+use stage::put;
 use std::cell::{Cell, RefCell};
 
 /// A process that is killed after so many steps: from then on nothing that it does has an effect.
@@ -314,6 +317,24 @@ fn a_torn_line_goes_on_where_it_was_cut_or_is_written_anew() {
     }
 }
 
+#[test]
+fn a_line_that_lacks_its_newline_only_is_not_written_twice_when_somebody_else_has_ended_it() {
+    for (others, expected) in [
+        ("\nother\n", "one\ntwo\nother\nthree\n"),
+        ("\n", "one\ntwo\nthree\n"),
+        ("other\n", "one\ntwoother\ntwo\nthree\n"),
+        ("", "one\ntwo\nthree\n"),
+    ] {
+        let world = World::new();
+        world.logs[0].borrow_mut().extend_from_slice(b"one\ntwo");
+        world.hold().set_placed(0, 7);
+        assert!(world.keep(0, b"two\n", 3) && world.keep(0, b"three\n", 0));
+        world.logs[0].borrow_mut().extend_from_slice(others.as_bytes());
+        world.inherit();
+        assert_eq!(world.text(0), expected);
+    }
+}
+
 /// A log that ends in the middle of a line of which a hold has the whole, and another line.
 fn torn() -> World {
     let world = World::new();
@@ -388,9 +409,14 @@ fn no_bytes_make_a_reader_fail() {
     for _ in 0..3000 {
         let world = World::new();
         (0..30).for_each(|n| assert!(world.keep(n % 2, line(n % 2, n).as_bytes(), 0)));
+        if let Some(room) = world.hold().open_stage(0, 300).filter(|_| random() % 2 == 0) {
+            let mut next = (0, 0);
+            (0..3).for_each(|n| put(&world, room, &mut next, &line(0, n)));
+        }
         for _ in 0..1 + random() % 8 {
-            let at = match random() % 3 {
+            let at = match random() % 4 {
                 0 => random() as usize % 72,
+                3 => 80 + random() as usize % 960,
                 1 => 4096 + random() as usize % 1152,
                 _ => OVERHEAD + random() as usize % 2000,
             };

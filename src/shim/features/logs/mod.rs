@@ -9,7 +9,8 @@
 //! - [`decide`]: the write failed or was short. Is this a log, and what becomes of the rest?
 //! - [`recover`] writes to the file again when there is space, [`divert`] sends lines elsewhere; [`cleanup`] frees space, if the user
 //!   has asked for that; [`placeholder`] is for a log that can't be created.
-//! - [`hold`], with [`hold_file`]: lines are kept until they can be put back into their file.
+//! - [`hold`], with [`hold_file`]: lines are kept until they can be put back into their file, one process after the other ([`log_lock`], [`target`]).
+//!   [`burst`]: those that come fast are kept first, and sent together.
 //! - [`opened`]: what the kernel knows of the open file.
 //! - [`sink`], with [`evidence`], [`delivery`], [`pipe`] and [`copies`]: where lines go. [`files`]: what is diverted now. [`cap`]: how much may be. [`space`]: is
 //!   there room again?
@@ -17,6 +18,7 @@
 //! - `tideover_contract::rule`: is this a log? [`program`]: is this a program whose files may be logs? [`payload`]: the program's buffers.
 //!   `state::streams`: what standard output was at start. [`messages`]: what is said at most so often.
 
+mod burst;
 pub mod calls;
 mod cap;
 mod cleanup;
@@ -44,7 +46,9 @@ mod sink;
 mod space;
 pub mod stdio;
 pub mod syncs;
+mod target;
 
+use crate::os::barrier::barrier;
 use crate::os::sys;
 use crate::state::thread;
 use files::Key;
@@ -59,6 +63,20 @@ pub fn start(to_file: bool) {
     } else if to_file {
         stdio::install();
     }
+}
+
+/// In the parent before a fork, and before standard output is closed or replaced: lines that came fast are sent.
+#[inline(always)]
+pub fn catch_up() {
+    if files::any() {
+        send_rest();
+    }
+}
+
+#[cold]
+#[inline(never)]
+extern "C" fn send_rest() {
+    barrier((), hold::catch_up);
 }
 
 /// In the child of a fork.

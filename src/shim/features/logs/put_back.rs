@@ -13,6 +13,7 @@ use super::log_lock::LogLock;
 use super::messages::MESSAGES;
 use super::note::Note;
 use super::opened::{Log, PATH, directory};
+use super::target::Open;
 use super::{hold_file, space};
 use crate::os::mapping::Mapping;
 use crate::os::sys;
@@ -125,7 +126,7 @@ fn end(hold: &Hold<Mapping>, log: usize, fd: i32, sink: Option<&'static str>) ->
         kept: Kept { lines, gone, any: true },
     };
     let mut text = Text::<400>::new();
-    if tideover_contract::hold::Target::ends_mid_line(&hold::Open { fd, hold }) {
+    if tideover_contract::hold::Target::ends_mid_line(&Open { fd, hold }) {
         let _ = text.push(b"\n");
     }
     note.fill(&mut text);

@@ -1,6 +1,7 @@
 //! Diverted lines are kept until their log has space, and are put back then: after kill -9, in the middle of putting back, past the bound,
 //! with files that are no holds, in programs that rotate by their own count.
 
+mod burst;
 mod killed;
 mod left;
 mod odd;
