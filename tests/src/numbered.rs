@@ -3,7 +3,7 @@
 //! A line holds a payload, `~00017.text.00017~`, that is recognised whatever a program puts around it. An outage may cut one line
 //! in two, its head in the file and its rest elsewhere; the account joins them again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::ops::RangeInclusive;
 
@@ -96,6 +96,15 @@ impl Account {
         };
         let mut lines = body(file);
         if markers.iter().any(Marker::says_put_back) {
+            // Another process may also have gone on behind a line that lacks nothing but its newline.
+            let is_whole: BTreeSet<String> = lines.iter().cloned().collect();
+            let parts = |line: &String| {
+                let mut parts = cut_at_heads(line);
+                let last = parts.pop();
+                parts.retain(|part| !is_whole.contains(*part));
+                parts.into_iter().chain(last).map(str::to_string).collect::<Vec<String>>()
+            };
+            lines = lines.iter().flat_map(parts).collect();
             // The head of a line that was cut, and ended since another process went on behind it: the whole line follows.
             let mut sorted = lines.clone();
             sorted.sort();
@@ -118,13 +127,17 @@ impl Account {
                 None => pieces.push(format!("file: {head:?}")),
             }
         }
-        // Of a line that was cut, the file has the whole once it is put back, and the other place has the rest.
-        let whole_in_file = |rest: &String| {
-            let line = file.lines().find(|line| line.ends_with(rest.as_str()) && line.len() > rest.len())?;
-            numbers(&[line.to_string()]).0.last().copied()
+        // Of a line that was cut, the file has the whole once it is put back, and the other place has the rest. A short rest may be that
+        // of several lines: of one that the other place does not have otherwise.
+        let whole_in_file = |rest: &String, rejoined: &[u32]| {
+            let ends_so = |line: &&String| line.ends_with(rest.as_str()) && line.len() > rest.len();
+            let found =
+                lines.iter().filter(ends_so).filter_map(|line| numbers(std::slice::from_ref(line)).0.last().copied());
+            let (first, others) = found.partition::<Vec<u32>, _>(|n| !in_sink.contains(n) && !rejoined.contains(n));
+            first.first().or(others.first()).copied()
         };
         for rest in rests {
-            match whole_in_file(&rest) {
+            match whole_in_file(&rest, &rejoined) {
                 Some(n) => rejoined.push(n),
                 None => pieces.push(format!("elsewhere: {rest:?}")),
             }
@@ -228,6 +241,17 @@ impl Account {
         self
     }
 
+    /// The pieces that belong nowhere, but for the ends of lines that stand whole in the file, too: where somebody wrote in the middle of a line
+    /// while it was put back.
+    pub fn pieces_of_no_line(&self) -> Vec<&String> {
+        let is_end = |piece: &str| {
+            let mut lines = self.file.lines();
+            lines.any(|line| whole(line) && line.len() > piece.len() && line.ends_with(piece))
+        };
+        let text = |piece: &String| piece.strip_prefix("file: ").map(|text| text.trim_matches('"').to_string());
+        self.pieces.iter().filter(|piece| text(piece).is_none_or(|text| !is_end(&text))).collect()
+    }
+
     /// How many bytes came out elsewhere.
     pub fn sink_bytes(&self) -> u64 {
         self.sink.len() as u64
@@ -260,6 +284,14 @@ fn count(places: &[&[u32]]) -> BTreeMap<u32, u32> {
         *seen.entry(n).or_default() += 1;
     }
     seen
+}
+
+/// What stands in one line of a file: a line, perhaps behind the head of another one that was cut there.
+fn cut_at_heads(text: &str) -> Vec<&str> {
+    let mut cuts: Vec<usize> = text.match_indices(BEFORE).map(|(at, _)| at).filter(|&at| at > 0).collect();
+    cuts.push(text.len());
+    let mut from = 0;
+    cuts.into_iter().map(|at| &text[std::mem::replace(&mut from, at)..at]).collect()
 }
 
 /// Is it exactly a line that [`line()`] makes?

@@ -3,11 +3,12 @@
 use std::fs;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::numbered::{Account, line};
-use crate::{Disk, Kind, Outcome, Page, Run, Running, Scratch};
+use crate::{Disk, Kind, Outcome, Page, Run, Running, Scratch, tideover};
 
 /// How long after space is free the first line is written: it must already reach the file.
 pub const BACK: Duration = Duration::from_millis(150);
@@ -147,6 +148,16 @@ pub fn log_with_siblings(log: &Path) -> String {
     all.sort_by_key(|(age, _)| std::cmp::Reverse(*age));
     // A line that was cut in one of them does not go on in the next.
     all.iter().map(|(_, path)| ended(&String::from_utf8_lossy(&fs::read(path).unwrap_or_default()))).collect()
+}
+
+/// `tideover clean` in a folder of pages: what it printed.
+///
+/// # Panics
+/// If it fails.
+pub fn clean(pages: &Path) -> String {
+    let output = Command::new(tideover()).args(["clean", "--page-dir"]).arg(pages).output().expect("it runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 /// A text whose last line is ended.

@@ -1,6 +1,7 @@
-//! What the command does before Rust's start-up and between fork(2) and execve(2), and leases. No other folder has unsafe code.
+//! What the command does before Rust's start-up and between fork(2) and execve(2), leases and locks. No other folder has unsafe code.
 #![allow(unsafe_code)]
 
+pub mod byte_lock;
 pub mod chroot;
 pub mod lease;
 pub mod rust_startup;

@@ -21,6 +21,8 @@ const PART: u64 = 20;
 
 /// Why the lines of a removed log can't be put back.
 pub const GONE: &str = "it is gone";
+/// Why those of a log can't be put back whose filesystem is not mounted.
+pub const ELSEWHERE: &str = "another filesystem is mounted where it was";
 /// Why those of a hold that was damaged can't be.
 pub const NOT_ABSOLUTE: &str = "its path is not absolute";
 
@@ -79,6 +81,11 @@ impl<'a> HoldLog<'a> {
         fstatvfs(&self.file).is_ok_and(|fs| is_room(&fs, more))
     }
 
+    /// st_dev and st_ino.
+    pub fn identity(&self) -> (u64, u64) {
+        self.file.metadata().map_or((0, 0), |status| (status.dev(), status.ino()))
+    }
+
     /// Appends a line of ours.
     pub fn note(&self, text: &str) -> bool {
         let newline = if self.ends_mid_line() { "\n" } else { "" };
@@ -119,8 +126,15 @@ fn present_path(path: &Path, identity: (u64, u64)) -> Result<PathBuf, String> {
         ErrorKind::NotFound => GONE.to_string(),
         _ => format!("its folder can't be read: {}", cause(&error)),
     })?;
-    let found = entries.flatten().map(|entry| entry.path()).find(|path| is_it(path));
-    found.ok_or_else(|| GONE.to_string())
+    // The files of an overlay have other devices than its folders.
+    let mut is_mounted = folder.metadata().is_ok_and(|status| status.dev() == identity.0);
+    for path in entries.flatten().map(|entry| entry.path()) {
+        if is_it(&path) {
+            return Ok(path);
+        }
+        is_mounted |= path.symlink_metadata().is_ok_and(|status| status.dev() == identity.0);
+    }
+    Err(if is_mounted { GONE } else { ELSEWHERE }.into())
 }
 
 impl Target for HoldLog<'_> {
@@ -154,9 +168,19 @@ impl Target for HoldLog<'_> {
         there[..read].iter().zip(text).take_while(|(a, b)| a == b).count()
     }
 
+    fn stands(&self, at: u64, offset: usize, length: usize) -> bool {
+        self.reader.is_none() || self.holds(at, offset, length) == length
+    }
+
     fn line_start(&self, offset: usize, upto: usize) -> usize {
         let hold = self.hold.borrow();
         let before = hold.get(offset..offset.saturating_add(upto)).unwrap_or(&[]);
         before.iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at + 1)
+    }
+
+    fn line_length(&self, offset: usize, length: usize) -> usize {
+        let hold = self.hold.borrow();
+        let text = hold.get(offset..offset.saturating_add(length)).unwrap_or(&[]);
+        text.iter().position(|&byte| byte == b'\n').map_or(text.len(), |at| at + 1)
     }
 }

@@ -7,7 +7,8 @@
 
 use crate::before_exec::lease;
 use crate::pages::folder::unremoved;
-use crate::pages::hold_log::{self, GONE, HoldLog, NOT_ABSOLUTE};
+use crate::pages::hold_log::{self, ELSEWHERE, GONE, HoldLog, NOT_ABSOLUTE};
+use crate::pages::log_lock::LogLock;
 use crate::processes::mappings;
 use crate::show::failure::cause;
 use crate::show::output::safe;
@@ -223,12 +224,19 @@ fn look(folder: &OwnedFd, name: &str, user: u32, file: &File, puts_back: bool) -
         hold.adopt();
     }
     let logs: Vec<usize> = hold.logs().collect();
-    let found: Vec<HeldLog> = logs.into_iter().filter_map(|log| of_log(&hold, log, user, is_live, acts)).collect();
+    let found: Vec<HeldLog> =
+        logs.into_iter().filter_map(|log| of_log(&hold, log, (folder, user), is_live, acts)).collect();
     Some((found, acts && hold.is_empty()))
 }
 
 /// One log of a hold; None if nothing of it is held.
-fn of_log(hold: &Hold<Copy<'_>>, log: usize, user: u32, is_live: bool, acts: bool) -> Option<HeldLog> {
+fn of_log(
+    hold: &Hold<Copy<'_>>,
+    log: usize,
+    (folder, user): (&OwnedFd, u32),
+    is_live: bool,
+    acts: bool,
+) -> Option<HeldLog> {
     let mut bytes = [0; LONGEST_PATH];
     let path = hold.path(log, &mut bytes);
     let held = hold.held(log).bytes;
@@ -245,7 +253,7 @@ fn of_log(hold: &Hold<Copy<'_>>, log: usize, user: u32, is_live: bool, acts: boo
     if !acts {
         return with(Fate::Kept("its process has ended".into()));
     }
-    let fate = put_back_log(hold, log, path, user, held);
+    let fate = put_back_log(hold, log, path, (folder, user), held);
     if fate == Fate::Dropped {
         hold.drop_log(log);
         hold.leave(log);
@@ -253,13 +261,13 @@ fn of_log(hold: &Hold<Copy<'_>>, log: usize, user: u32, is_live: bool, acts: boo
     with(fate)
 }
 
-fn put_back_log(hold: &Hold<Copy<'_>>, log: usize, path: &[u8], user: u32, held: u64) -> Fate {
+fn put_back_log(hold: &Hold<Copy<'_>>, log: usize, path: &[u8], (folder, user): (&OwnedFd, u32), held: u64) -> Fate {
     let by = (hold.identity(log), hold.born(log));
     let target = match HoldLog::open(path, by, user, hold.mode(log), hold.memory().bytes) {
         Ok(target) => target,
         Err(why) if why == GONE => return Fate::Dropped,
-        // The hold is damaged: nobody can do anything about it.
-        Err(why) if why == NOT_ABSOLUTE => return Fate::Kept(why),
+        // The hold is damaged, or the log may be there again later: nobody can do anything about it now.
+        Err(why) if why == NOT_ABSOLUTE || why == ELSEWHERE => return Fate::Kept(why),
         Err(why) if user == geteuid().as_raw() => {
             return Fate::Failed(format!("{why}; once that is mended: tideover clean"));
         }
@@ -268,6 +276,9 @@ fn put_back_log(hold: &Hold<Copy<'_>>, log: usize, path: &[u8], user: u32, held:
     if hold.errno(log) != libc::EDQUOT && !target.has_room(held) {
         return Fate::Kept("its disk is full".into());
     }
+    let Some(_lock) = LogLock::take(folder, user, target.identity()) else {
+        return Fate::Kept("another process puts lines back into it".into());
+    };
     settle(hold, log, &target);
     match put_back(hold, log, &target, |_| true).0 {
         Outcome::All => {}

@@ -8,6 +8,7 @@ pub mod folder;
 pub mod hold_log;
 pub mod holds;
 pub mod lifetime;
+mod log_lock;
 pub mod lookup;
 pub mod obtainable;
 pub mod snapshot;

@@ -7,7 +7,7 @@ use super::{Hold, Memory};
 /// The first eight bytes: `TIDEHOLD`.
 const MAGIC: u64 = u64::from_ne_bytes(*b"TIDEHOLD");
 /// Version of this layout. Readers leave any other alone.
-const LAYOUT: u64 = 1;
+const LAYOUT: u64 = 2;
 /// Bytes of a word.
 pub(super) const WORD: usize = size_of::<u64>();
 /// Bytes of the header.
@@ -51,6 +51,14 @@ pub(super) enum Header {
     Newest,
     /// How many entries of the table of logs the file has space for.
     Entries,
+    /// Position of the record whose text goes on in the stage, plus one; 0: the stage is closed.
+    Stage,
+    /// Bytes of that record's text before the stage.
+    StageFrom,
+    /// Bytes of the stage.
+    StageLength,
+    /// Index of its log.
+    StageLog,
 }
 
 /// Words of an entry in the table of logs, before the path.
@@ -126,6 +134,16 @@ pub enum Damage {
 /// Name of the hold of a process: its id, and when the hold was made, so that a later process of that id does not come across it.
 pub fn hold_file_name(to: &mut dyn core::fmt::Write, pid: u32, made_ns: u64) -> core::fmt::Result {
     write!(to, "{FIRST_NAME}{pid}.{made_ns:x}")
+}
+
+/// Name of the file, in the folder of holds, one byte of which is locked (fcntl(2), F_SETLK) by whoever puts lines back into a log. Whoever
+/// has locked all of it may remove it.
+pub const LOCK_FILE: &str = "lock";
+
+/// Which byte of [`LOCK_FILE`] is locked for the log of this device and inode: from 0 to 2^62 - 1.
+pub fn lock_offset((device, inode): (u64, u64)) -> i64 {
+    let words = [device.to_ne_bytes(), inode.to_ne_bytes()];
+    (crate::hash::fnv1a(words.iter().flatten()) >> 2) as i64
 }
 
 /// Is this the name of a hold?

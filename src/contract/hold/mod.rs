@@ -9,15 +9,17 @@
 mod layout;
 mod put_back;
 mod ring;
+mod stage;
 #[cfg(test)]
 mod tests;
 
 pub use layout::{
-    Damage, ENTRY_START, FIRST_NAME, LOGS, LONGEST_PATH, New, OVERHEAD, entries_in, entry_offset, hold_file_name,
-    identity_in, is_hold_file_name, table_end,
+    Damage, ENTRY_START, FIRST_NAME, LOCK_FILE, LOGS, LONGEST_PATH, New, OVERHEAD, entries_in, entry_offset,
+    hold_file_name, identity_in, is_hold_file_name, lock_offset, table_end,
 };
 pub use put_back::{Outcome, PIECE, Target, put_back, settle};
 pub use ring::{Held, Place, Record};
+pub use stage::{FIRST_SLOT, SLOTS, Staged, slot};
 
 /// The words of a hold's file. Bytes of lines are moved by whoever brings the memory.
 pub trait Memory {

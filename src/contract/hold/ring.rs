@@ -10,7 +10,7 @@ use super::layout::{Field, Header, OVERHEAD, WORD};
 use super::{Hold, Memory, PIECE};
 
 /// Bytes before the text of a record.
-const BEFORE: u64 = 2 * WORD as u64;
+pub(super) const BEFORE: u64 = 2 * WORD as u64;
 /// Flag of a record that has no text: it fills the ring up to its end.
 const FILLER: u64 = 1;
 
@@ -53,13 +53,20 @@ fn aligned(position: u64) -> u64 {
     position.next_multiple_of(WORD as u64)
 }
 
+impl Place {
+    /// The record that it belongs to, with its length afterwards.
+    pub(super) fn record(&self) -> Record {
+        self.record
+    }
+}
+
 impl<M: Memory> Hold<M> {
     fn word_at(&self, position: u64) -> usize {
         OVERHEAD / WORD + (position % self.capacity()) as usize / WORD
     }
 
     /// Bytes from a position to the end of the ring.
-    fn room_behind(&self, position: u64) -> u64 {
+    pub(super) fn room_behind(&self, position: u64) -> u64 {
         self.capacity() - position % self.capacity()
     }
 
@@ -173,11 +180,21 @@ impl<M: Memory> Hold<M> {
     /// The text has been copied to its place: from here on it is held.
     pub fn commit(&self, place: &Place) {
         let record = &place.record;
-        let word = self.word_at(record.position);
-        self.memory.store(word + 1, u64::from(record.done) | u64::from(record.torn) << 32);
-        self.memory.store(word, u64::from(record.length) | (record.log as u64) << 32);
-        self.set_header(Header::Tail, record.position + BEFORE + u64::from(record.length));
-        self.set_header(Header::Newest, record.position + 1);
+        self.write_head(record);
+        self.lengthen(record.position, record.log, record.length);
+    }
+
+    /// Writes the words before the text of a record.
+    pub(super) fn write_head(&self, record: &Record) {
+        self.set_done(record, record.done);
+        self.memory.store(self.word_at(record.position), u64::from(record.length) | (record.log as u64) << 32);
+    }
+
+    /// The newest record is this one, of a log, and has so many bytes of text.
+    pub(super) fn lengthen(&self, position: u64, log: usize, length: u32) {
+        self.memory.store(self.word_at(position), u64::from(length) | (log as u64) << 32);
+        self.set_header(Header::Tail, position + BEFORE + u64::from(length));
+        self.set_header(Header::Newest, position + 1);
     }
 
     /// Notes how many bytes of a record have been put back.
@@ -240,6 +257,11 @@ impl<M: Memory> Hold<M> {
         grows
     }
 
+    /// Would so many bytes of text be the first that come around the ring's end? A ring that is to grow has to do so before.
+    pub fn comes_around(&self, length: u32) -> bool {
+        self.can_grow() && aligned(self.tail()) + BEFORE + u64::from(length) > self.capacity()
+    }
+
     /// Can the ring be made larger?
     pub fn can_grow(&self) -> bool {
         aligned(self.tail()) <= self.capacity()
@@ -247,6 +269,7 @@ impl<M: Memory> Hold<M> {
 
     /// Takes over what another process has left: cuts off what is no record.
     pub fn adopt(&self) {
+        self.close_stage(0);
         let last = self.records().last();
         let end = last.map_or(self.header(Header::Head), |last| last.position + BEFORE + u64::from(last.length));
         self.set_header(Header::Tail, end);

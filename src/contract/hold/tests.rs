@@ -1,6 +1,9 @@
 //! A model: lines are held and put back, and the process is killed at each of its steps.
 
+mod stage;
+
 use super::*;
+use stage::put;
 use std::cell::{Cell, RefCell};
 
 /// A process that is killed after so many steps: from then on nothing that it does has an effect.
@@ -47,6 +50,8 @@ struct File<'a> {
     life: &'a Life,
     /// Bytes of the longest write.
     most: usize,
+    /// What others write just before the next writes.
+    others: &'a RefCell<Vec<&'static [u8]>>,
 }
 
 impl File<'_> {
@@ -73,6 +78,7 @@ impl Target for File<'_> {
 
     fn append(&self, offset: usize, length: usize) -> Result<usize, i32> {
         let text = self.hold.borrow()[offset..offset + length.min(self.most)].to_vec();
+        self.others.borrow_mut().pop().into_iter().for_each(|other| self.content.borrow_mut().extend_from_slice(other));
         let end = text.iter().rposition(|&b| b == b'\n').map_or(text.len(), |at| at + 1);
         self.write(&text[..end])
     }
@@ -95,6 +101,11 @@ impl Target for File<'_> {
         let text = &self.hold.borrow()[offset..offset + upto];
         text.iter().rposition(|&b| b == b'\n').map_or(0, |at| at + 1)
     }
+
+    fn line_length(&self, offset: usize, length: usize) -> usize {
+        let text = &self.hold.borrow()[offset..offset + length];
+        text.iter().position(|&b| b == b'\n').map_or(length, |at| at + 1)
+    }
 }
 
 /// A hold, two logs, and room on their disk.
@@ -103,6 +114,7 @@ struct World {
     logs: [RefCell<Vec<u8>>; 2],
     room: Cell<usize>,
     life: Life,
+    others: RefCell<Vec<&'static [u8]>>,
 }
 
 const CAPACITY: usize = 4096;
@@ -114,6 +126,7 @@ impl World {
             logs: Default::default(),
             room: Cell::new(usize::MAX / 2),
             life: Life::default(),
+            others: RefCell::default(),
         };
         world.hold().format(1, 2, 3, 2, CAPACITY);
         for log in 0..2 {
@@ -138,7 +151,14 @@ impl World {
     }
 
     fn file(&self, log: usize) -> File<'_> {
-        File { content: &self.logs[log], room: &self.room, hold: &self.hold, life: &self.life, most: 200 }
+        File {
+            content: &self.logs[log],
+            room: &self.room,
+            hold: &self.hold,
+            life: &self.life,
+            most: 200,
+            others: &self.others,
+        }
     }
 
     fn keep(&self, log: usize, text: &[u8], torn: u32) -> bool {
@@ -298,6 +318,60 @@ fn a_torn_line_goes_on_where_it_was_cut_or_is_written_anew() {
 }
 
 #[test]
+fn a_line_that_lacks_its_newline_only_is_not_written_twice_when_somebody_else_has_ended_it() {
+    for (others, expected) in [
+        ("\nother\n", "one\ntwo\nother\nthree\n"),
+        ("\n", "one\ntwo\nthree\n"),
+        ("other\n", "one\ntwoother\ntwo\nthree\n"),
+        ("", "one\ntwo\nthree\n"),
+    ] {
+        let world = World::new();
+        world.logs[0].borrow_mut().extend_from_slice(b"one\ntwo");
+        world.hold().set_placed(0, 7);
+        assert!(world.keep(0, b"two\n", 3) && world.keep(0, b"three\n", 0));
+        world.logs[0].borrow_mut().extend_from_slice(others.as_bytes());
+        world.inherit();
+        assert_eq!(world.text(0), expected);
+    }
+}
+
+/// A log that ends in the middle of a line of which a hold has the whole, and another line.
+fn torn() -> World {
+    let world = World::new();
+    world.logs[0].borrow_mut().extend_from_slice(b"one\ntw");
+    world.hold().set_placed(0, 6);
+    assert!(world.keep(0, b"two\n", 2) && world.keep(0, b"three\n", 0));
+    world
+}
+
+#[test]
+fn a_line_that_somebody_splits_while_it_is_put_back_is_written_anew() {
+    let many: &[&[u8]] = &[b"a\n", b"\n"];
+    for others in [&[b"\n".as_slice()], &[b"other\n".as_slice()], many] {
+        let world = torn();
+        world.others.replace(others.to_vec());
+        world.inherit();
+        let text = world.text(0);
+        let lines: Vec<&str> = text.lines().collect();
+        assert!(lines.ends_with(&["two", "three"]), "{text:?}");
+        assert_eq!(lines.iter().filter(|line| **line == "two" || **line == "three").count(), 2, "{text:?}");
+    }
+}
+
+#[test]
+fn who_always_writes_in_between_does_not_keep_a_process_for_ever() {
+    let world = World::new();
+    // A line that takes several writes.
+    let long = [b'x'; 500];
+    assert!(world.keep(1, &long, 0));
+    world.others.replace(vec![b"a\n"; 100]);
+    assert_eq!(put_back(&world.hold(), 1, &world.file(1), |_| true).0, Outcome::Part);
+    world.others.take();
+    assert_eq!(put_back(&world.hold(), 1, &world.file(1), |_| true).0, Outcome::All);
+    assert!(world.text(1).ends_with(&"x".repeat(500)));
+}
+
+#[test]
 fn a_disk_that_fills_again_in_the_middle_leaves_the_rest_held() {
     let world = World::new();
     (0..60).for_each(|n| assert!(world.keep(0, line(0, n).as_bytes(), 0)));
@@ -335,9 +409,14 @@ fn no_bytes_make_a_reader_fail() {
     for _ in 0..3000 {
         let world = World::new();
         (0..30).for_each(|n| assert!(world.keep(n % 2, line(n % 2, n).as_bytes(), 0)));
+        if let Some(room) = world.hold().open_stage(0, 300).filter(|_| random() % 2 == 0) {
+            let mut next = (0, 0);
+            (0..3).for_each(|n| put(&world, room, &mut next, &line(0, n)));
+        }
         for _ in 0..1 + random() % 8 {
-            let at = match random() % 3 {
+            let at = match random() % 4 {
                 0 => random() as usize % 72,
+                3 => 80 + random() as usize % 960,
                 1 => 4096 + random() as usize % 1152,
                 _ => OVERHEAD + random() as usize % 2000,
             };

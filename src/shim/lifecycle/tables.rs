@@ -52,6 +52,7 @@ fn told(is_off: bool) {
 }
 
 fn pipe_changes(_: i32, _: u32) {
+    logs::catch_up();
     pipe::changes();
 }
 
@@ -100,6 +101,7 @@ fn clients_come_after() {
 #[inline(always)]
 pub fn before_fork() {
     reclaim::before_fork();
+    logs::catch_up();
 }
 
 /// In the child of a fork, in this order: it is a process of its own; locks that other threads held are free; no thread waits; the page

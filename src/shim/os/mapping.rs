@@ -51,6 +51,13 @@ impl Mapping {
         unsafe { core::slice::from_raw_parts((self.address + start) as *const u8, length) }
     }
 
+    /// The address of so many bytes at an offset, and that of a word, for threads that write there without borrowing the mapping; None if
+    /// the bytes are not all within it.
+    pub fn addresses(&self, offset: usize, length: usize, word: usize) -> Option<(usize, *mut AtomicU64)> {
+        let fits = offset.checked_add(length).is_some_and(|end| end <= self.length) && word < self.length / WORD;
+        fits.then(|| (self.address + offset, (self.address + word * WORD) as *mut AtomicU64))
+    }
+
     fn word(&self, index: usize) -> Option<&AtomicU64> {
         // SAFETY: within the mapping, whose address is that of a page; an atomic may have any value.
         (index < self.length / WORD).then(|| unsafe { &*((self.address + index * WORD) as *const AtomicU64) })

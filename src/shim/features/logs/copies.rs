@@ -65,6 +65,7 @@ pub fn before_replacing(fd: i32) {
 extern "C" fn replacing(fd: i32) {
     barrier((), || {
         if descriptors::marks(fd) & PIPE != 0 {
+            super::catch_up();
             pipe::changes();
         }
         let stream = if fd == STDOUT.number { &STDOUT } else { &STDERR };

@@ -8,7 +8,7 @@ use libc::{c_int, ssize_t};
 use super::files::{self, DivertedFile, Key};
 use super::opened::{Log, PATH, directory};
 use super::payload::{Buffers, Payload, Written};
-use super::{ballast, cap, cleanup, divert, hold, placeholder, program, put_back, rotate, space};
+use super::{ballast, burst, cap, cleanup, divert, hold, placeholder, program, put_back, rotate, sink, space};
 use crate::os::barrier::barrier;
 use crate::os::sys;
 use crate::os::text::Text;
@@ -57,6 +57,15 @@ fn take_write(fd: c_int, buffers: Buffers<'_>) -> Option<Written> {
         return None;
     }
     let single = buffers.single();
+    if let Some(buffer) = single
+        && let done @ Some(_) = burst::take(fd, buffer)
+    {
+        return done;
+    }
+    // Lines that came before this one are sent before it.
+    if burst::is_open() {
+        hold::catch_up();
+    }
     let recognised = single.and_then(|_| recognise(fd));
     let now = sys::now();
     if recognised.is_some_and(|file| !file.is_check_due(now)) && cap::is_used_up(now) {
@@ -65,6 +74,7 @@ fn take_write(fd: c_int, buffers: Buffers<'_>) -> Option<Written> {
     if let (Some(file), Some(buffer)) = (recognised, single)
         && let done @ Some(_) = divert::send_to_pipe(file, buffer)
     {
+        burst::note_line(now);
         return done;
     }
     let status = regular_file(fd)?;
@@ -86,6 +96,11 @@ fn take_write(fd: c_int, buffers: Buffers<'_>) -> Option<Written> {
         Log::with_path(fd, &status)?.judge(payload.first()).ok()?;
         descriptors::add(fd, LOG);
         file.move_to(log.key);
+    }
+    if recognised.is_some() {
+        burst::note_line(now);
+    } else if single.is_some() && sink::pipe().is_some() {
+        label(fd, file);
     }
     log.divert_or_recover(file, payload)
 }
@@ -135,7 +150,7 @@ fn find_diverted(fd: c_int, status: &libc::stat) -> Option<&'static DivertedFile
 
 /// The diverted log that this descriptor is, if its open file bears the label of [`label`]: then the number has not been given to
 /// another file where no hook could see it (Go, io_uring). fstat(2) would cost more than twice as much.
-fn recognise(fd: c_int) -> Option<&'static DivertedFile> {
+pub(super) fn recognise(fd: c_int) -> Option<&'static DivertedFile> {
     let marks = descriptors::marks(fd);
     if marks & (LOG | HISTORY) != LOG {
         return None;

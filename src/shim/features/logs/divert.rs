@@ -320,6 +320,29 @@ pub(super) fn send_to_pipe(file: &DivertedFile, buffer: Buffer<'_>) -> Option<Wr
     (!sent.is_empty()).then_some(Written::all(sent.len(), 0))
 }
 
+/// Sends lines of a burst, which are all kept for the file, and were so many writes of the program.
+pub(super) fn send_burst(file: &DivertedFile, text: &[u8], writes: u64) {
+    let now = sys::now();
+    page::add(&page::counters().diverted_writes, writes.saturating_sub(1));
+    if output::writes_pipes_at_once()
+        && let Some(fd) = pipe::descriptor(now)
+    {
+        let written = sys::write_text_now(fd, text);
+        if written == Ok(text.len()) {
+            let lines = payload::newlines(text);
+            let done = Delivery { sent: text.len(), lines, ..Delivery::default() };
+            count_sent(file, &done, (lines, true), true, now);
+            return;
+        }
+        output::learn_from(written);
+    }
+    // What was written of it is in the pipe: a pipe takes so many bytes as a whole or not at all.
+    let (device, inode) = file.key().identity();
+    let status = sys::status_of(device, inode);
+    let log = Log::without_path(-1, &status);
+    payload::with_text(text, |payload| log.hand_over(file, log.sink(None), payload, (true, false), now));
+}
+
 /// Counts what was taken from the program: `of` says how many newlines were in it, and whether the last byte was one. What is kept for the
 /// file is not lost where the sink does not take it.
 fn count_sent(file: &DivertedFile, done: &Delivery, of: (u64, bool), kept: bool, now: u64) {

@@ -8,14 +8,16 @@
 use core::ops::{Deref, DerefMut};
 use core::sync::atomic::Ordering::Relaxed;
 
-use tideover_contract::hold::{self, Hold, New, Outcome, Record, Target};
+use tideover_contract::hold::{self, Hold, New, Outcome, Record};
 use tideover_contract::settings::{Id, SECOND};
 
-use super::files::{DivertedFile, Key};
+use super::files::{self, DivertedFile, Key};
 use super::hold_file::{self, Mapped};
 use super::messages::MESSAGES;
-use super::opened::{Log, reopen};
+use super::opened::Log;
 use super::payload::{self, Payload};
+use super::target::Open;
+use super::{burst, divert};
 use crate::os::lock::{Held, Lock};
 use crate::os::mapping::Mapping;
 use crate::os::sys;
@@ -49,7 +51,25 @@ pub fn enter() -> Option<Holding> {
     if !is_on() || !(thread::is_in_vfork() || process::is_ours()) {
         return None;
     }
-    HOLD.enter().map(|own| Holding { own })
+    let own = HOLD.enter().map(|own| Holding { own })?;
+    if let Some(reserved) = burst::close() {
+        own.send_staged(reserved);
+    }
+    Some(own)
+}
+
+/// Sends the lines of this log that came fast, and makes room for more.
+pub fn renew_stage(key: Key) {
+    if let Some(mut own) = enter()
+        && let Some(mapped) = own.own.deref_mut()
+    {
+        mapped.kept = Some(key).filter(|_| !mapped.path.as_bytes().is_empty());
+    }
+}
+
+/// Sends the lines that came fast.
+pub fn catch_up() {
+    drop(enter());
 }
 
 /// In the child of a fork: the hold is the parent's.
@@ -60,74 +80,6 @@ pub fn forked() {
     if let Some(mut own) = HOLD.try_enter() {
         *own = None;
     }
-}
-
-/// A log into which lines are put back, by a descriptor that is open for writing.
-pub(super) struct Open<'a> {
-    pub(super) fd: i32,
-    pub(super) hold: &'a Hold<Mapping>,
-}
-
-impl Target for Open<'_> {
-    fn size(&self) -> Option<u64> {
-        sys::fstat(self.fd).ok().map(|status| status.st_size as u64)
-    }
-
-    fn append(&self, offset: usize, length: usize) -> Result<usize, i32> {
-        let text = self.hold.memory().bytes(offset, length);
-        let end = if text.len() < hold::PIECE { text.len() } else { line_end(text) };
-        let text = text.get(..end).unwrap_or(text);
-        // Past the limit, a write raises SIGXFSZ.
-        let limit = sys::file_size_limit();
-        if limit != u64::MAX && self.size().is_none_or(|size| size.saturating_add(text.len() as u64) > limit) {
-            return Err(libc::EFBIG);
-        }
-        sys::write(self.fd, text)
-    }
-
-    fn end_line(&self) -> Result<(), i32> {
-        sys::write(self.fd, b"\n").map(drop)
-    }
-
-    fn ends_mid_line(&self) -> bool {
-        let Some(fd) = reopen(self.fd) else { return false };
-        let size = sys::fstat(fd).map_or(0, |status| status.st_size as u64);
-        let mut last = [b'\n'];
-        let mid_line = size > 0 && sys::read_at(fd, &mut last, size - 1).is_ok_and(|byte| byte != b"\n");
-        sys::close(fd);
-        mid_line
-    }
-
-    fn holds(&self, at: u64, offset: usize, length: usize) -> usize {
-        let Some(fd) = reopen(self.fd) else { return 0 };
-        let text = self.hold.memory().bytes(offset, length);
-        let mut same = 0;
-        let mut bytes = [0u8; 2048];
-        while let Ok(part @ [_, ..]) = sys::read_at(fd, &mut bytes, at + same as u64) {
-            let here = part.iter().zip(text.get(same..).unwrap_or(&[])).take_while(|(a, b)| a == b).count();
-            same += here;
-            if here < part.len() {
-                break;
-            }
-        }
-        sys::close(fd);
-        same
-    }
-
-    fn ends_with(&self, at: u64, offset: usize, length: usize) -> bool {
-        // Without a free descriptor, that the size is as it was says enough.
-        self.holds(at, offset, length) == length || reopen(self.fd).inspect(|&fd| sys::close(fd)).is_none()
-    }
-
-    fn line_start(&self, offset: usize, upto: usize) -> usize {
-        let before = self.hold.memory().bytes(offset, upto);
-        before.iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at + 1)
-    }
-}
-
-/// Where the last whole line ends; all of it, if there is none.
-fn line_end(text: &[u8]) -> usize {
-    text.iter().rposition(|&byte| byte == b'\n').map_or(text.len(), |at| at + 1)
 }
 
 /// Puts lines of a log back, for a bounded time.
@@ -153,6 +105,16 @@ pub(super) struct Kept {
     pub(super) gone: u64,
     /// Were lines held at all?
     pub(super) any: bool,
+}
+
+impl Drop for Holding {
+    fn drop(&mut self) {
+        if let Some(mapped) = self.own.deref_mut()
+            && let Some(key) = mapped.kept.take()
+        {
+            burst::open(&mapped.hold, key);
+        }
+    }
 }
 
 impl Holding {
@@ -181,6 +143,7 @@ impl Holding {
         {
             mapped.hold.count(index, payload.lines().0, (length - torn) as u64);
         }
+        self.note_kept(kept, file);
         count_kept(kept, length - torn);
         kept
     }
@@ -205,7 +168,27 @@ impl Holding {
         {
             mapped.hold.count(index, payload::newlines(text), text.len() as u64);
         }
+        self.note_kept(kept, file);
         count_kept(kept, text.len());
+    }
+
+    /// A line of this log was kept, or was not. Where it would end with the process, the next ones go to the sink each by itself.
+    fn note_kept(&mut self, kept: bool, file: &DivertedFile) {
+        if let Some(mapped) = self.own.deref_mut() {
+            mapped.kept = Some(file.key()).filter(|_| kept && !mapped.path.as_bytes().is_empty());
+        }
+    }
+
+    /// Sends the lines that came fast, which are held as any others from here on.
+    fn send_staged(&self, reserved: usize) {
+        let Some(mapped) = self.mapped() else { return };
+        let Some(staged) = mapped.hold.close_stage(reserved) else { return };
+        let text = mapped.hold.memory().bytes(staged.offset, staged.length);
+        mapped.hold.count(staged.log, payload::newlines(text), staged.length as u64);
+        count_kept(true, staged.length);
+        if let Some(file) = files::find(Key::of_identity(mapped.hold.identity(staged.log))) {
+            divert::send_burst(file, text, staged.lines);
+        }
     }
 
     /// Index of the log in the hold; the hold is made, and the log entered, if need be.
@@ -251,11 +234,11 @@ impl Holding {
         let Some(mapped) = self.own.deref_mut() else { return false };
         let Ok(length) = u32::try_from(length) else { return false };
         let place = loop {
+            if mapped.hold.comes_around(length) && mapped.grow() {
+                continue;
+            }
             if let Some(place) = mapped.hold.place(log, length, torn as u32) {
                 break place;
-            }
-            if mapped.grow() {
-                continue;
             }
             // A part of the ring that can't be much larger than the payload is not emptied for it.
             if !may_drop || u64::from(length) > mapped.hold.capacity() / 2 {
@@ -370,7 +353,7 @@ fn make(identity: (u64, u64), fd: i32) -> Option<Mapped> {
             if let Some(more) = MESSAGES.no_hold.due() {
                 log::warn!(
                     "diverted lines are kept in memory only, and lost if this process is killed: {what} {}: {}; TIDEOVER_HOLD_DIR= names another directory{}",
-                    Printable(hold_file::shown(sys::geteuid()).as_bytes()),
+                    Printable(hold_file::folder(sys::geteuid()).as_bytes()),
                     ErrnoName(errno),
                     More(more)
                 );

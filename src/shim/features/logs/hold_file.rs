@@ -6,6 +6,7 @@ use core::fmt::Write;
 
 use tideover_contract::hold::{self, FIRST_NAME, Hold, OVERHEAD};
 
+use super::burst;
 use super::files::Key;
 use super::opened::names;
 use crate::os::mapping::Mapping;
@@ -44,6 +45,8 @@ pub struct Mapped {
     pub path: Path,
     /// Bytes that its ring may have.
     pub most: u64,
+    /// A log of which a line was kept last, by whoever has the hold now.
+    pub kept: Option<Key>,
 }
 
 impl Mapped {
@@ -52,14 +55,12 @@ impl Mapped {
         let uid = sys::geteuid();
         let most = (most & !4095).max(4096);
         let made = sys::clock(libc::CLOCK_REALTIME);
-        let folder = directory(uid, true);
-        page_file::check_directory(directory(uid, false).as_c_str(), uid)?;
-        let mut path = folder.clone();
+        let mut path = directory(uid, true);
         let _ = path.push(b"/");
         let _ = hold::hold_file_name(&mut path, process::pid() as u32, made);
         let flags = libc::O_RDWR | libc::O_CREAT | libc::O_EXCL | libc::O_NOFOLLOW | libc::O_CLOEXEC;
         let create = || {
-            page_file::check_directory(folder.as_c_str(), uid)?;
+            check_folder()?;
             sys::open(path.as_c_str(), flags, 0o600).map_err(|errno| ("creating a file in", errno))
         };
         // Another process may remove the folder when its last hold goes.
@@ -72,7 +73,7 @@ impl Mapped {
         })?;
         let hold = Hold::over(mapping);
         hold.format(process::pid() as u32, uid, made, FIRST_LOGS, first as usize);
-        Ok(Mapped { hold, path, most })
+        Ok(Mapped { hold, path, most, kept: None })
     }
 
     /// Makes a hold that ends with the process, where no file can be made: without a free descriptor, or in a full folder.
@@ -81,7 +82,7 @@ impl Mapped {
         let hold = Hold::over(Mapping::private(OVERHEAD + most as usize).ok()?);
         let made = sys::clock(libc::CLOCK_REALTIME);
         hold.format(process::pid() as u32, sys::geteuid(), made, hold::LOGS, most as usize);
-        Some(Mapped { hold, path: Path::new(), most })
+        Some(Mapped { hold, path: Path::new(), most, kept: None })
     }
 
     /// Maps the hold of a process that has ended, and locks it against others who find it; the lock lasts as long as the descriptor,
@@ -137,8 +138,23 @@ impl Mapped {
             return;
         }
         let _ = sys::unlink(self.path.as_c_str());
-        let _ = sys::remove_directory(directory(sys::geteuid(), true).as_c_str());
+        remove_folder();
+        if burst::is_broken() {
+            core::mem::forget(self);
+        }
     }
+}
+
+/// Removes the folder, if nothing is in it.
+pub fn remove_folder() {
+    let _ = sys::remove_directory(directory(sys::geteuid(), true).as_c_str());
+}
+
+/// Makes the folder, if there is none. The error says why it can't be used.
+pub fn check_folder() -> Result<(), Failure> {
+    let uid = sys::geteuid();
+    page_file::check_directory(directory(uid, false).as_c_str(), uid)?;
+    page_file::check_directory(directory(uid, true).as_c_str(), uid)
 }
 
 /// Gives a new file its first bytes, and maps as many as it may get. A store into a page that is not allocated would raise SIGBUS when the
@@ -206,7 +222,7 @@ fn map_left(fd: i32, path: &Path) -> Option<Mapped> {
     hold.check(size as u64).ok()?;
     hold.adopt();
     let most = hold.capacity().max(most);
-    Some(Mapped { hold, path: path.clone(), most })
+    Some(Mapped { hold, path: path.clone(), most, kept: None })
 }
 
 /// Calls `look` with each hold of this user whose process has ended, oldest first; at most so many. It is locked meanwhile. A hold that
@@ -266,7 +282,7 @@ fn parts(name: &[u8]) -> Option<(i32, u64)> {
     Some((pid.parse().ok()?, u64::from_str_radix(made, 16).ok()?))
 }
 
-/// For messages.
-pub fn shown(uid: u32) -> Path {
+/// The folder of a user's holds.
+pub fn folder(uid: u32) -> Path {
     directory(uid, true)
 }

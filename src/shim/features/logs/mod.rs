@@ -11,7 +11,8 @@
 //!   has asked for that; [`placeholder`] is for a log that can't be created.
 //! - [`rotate`], with [`rotated_files`]: logs are rotated, if the user has asked for that. [`ballast`]: space that was kept for a full disk is
 //!   given up.
-//! - [`hold`], with [`hold_file`]: lines are kept until they can be put back into their file.
+//! - [`hold`], with [`hold_file`]: lines are kept until they can be put back into their file, one process after the other ([`log_lock`], [`target`]).
+//!   [`burst`]: those that come fast are kept first, and sent together.
 //! - [`opened`]: what the kernel knows of the open file.
 //! - [`sink`], with [`evidence`], [`delivery`], [`pipe`] and [`copies`]: where lines go. [`files`]: what is diverted now. [`cap`]: how much may be. [`space`]: is
 //!   there room again?
@@ -20,6 +21,7 @@
 //!   `state::streams`: what standard output was at start. [`messages`]: what is said at most so often.
 
 mod ballast;
+mod burst;
 pub mod calls;
 mod cap;
 mod cleanup;
@@ -32,6 +34,7 @@ mod evidence;
 pub mod files;
 mod hold;
 mod hold_file;
+mod log_lock;
 mod messages;
 mod note;
 pub mod on_full;
@@ -48,7 +51,9 @@ mod sink;
 mod space;
 pub mod stdio;
 pub mod syncs;
+mod target;
 
+use crate::os::barrier::barrier;
 use crate::os::sys;
 use crate::state::thread;
 use files::Key;
@@ -66,11 +71,26 @@ pub fn start(to_file: bool) {
     }
 }
 
+/// In the parent before a fork, and before standard output is closed or replaced: lines that came fast are sent.
+#[inline(always)]
+pub fn catch_up() {
+    if files::any() {
+        send_rest();
+    }
+}
+
+#[cold]
+#[inline(never)]
+extern "C" fn send_rest() {
+    barrier((), hold::catch_up);
+}
+
 /// In the child of a fork.
 pub fn forked() {
     files::forked();
     rotate::forked();
     hold::forked();
+    log_lock::forked();
     pipe::changed();
     copies::forked();
 }

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 use core::cell::OnceCell;
+use std::io::IoSlice;
 
 use libc::c_int;
 
@@ -21,6 +22,8 @@ use tideover_contract::rule::{self, Facts, Refusal};
 
 /// Bytes of the longest path, with its NUL; a file with a longer one is no log.
 pub(super) const PATH: usize = 1024;
+/// Most buffers of one write to the file.
+const PIECES: usize = 64;
 /// How many of the file's first bytes are looked at.
 const HEAD: usize = 512;
 /// How many bytes of what is written are compared with what may have been read.
@@ -145,11 +148,18 @@ impl<'a> Log<'a> {
         reopen(self.fd)
     }
 
-    /// Writes as much to the file as it takes. Returns how many bytes that was, and the errno that ended it, or 0 if it was all.
+    /// Writes as much to the file as it takes. Returns how many bytes that was, and the errno that ended it, or 0 if it was all. In one write:
+    /// nobody else can write between the buffers of a writev(2).
     pub(super) fn write(&self, payload: Payload<'_>) -> (usize, c_int) {
         let mut written = 0;
         while written < payload.len() {
-            match sys::write(self.fd, payload.after(written).first()) {
+            let mut pieces = [IoSlice::new(&[]); PIECES];
+            let mut count = 0;
+            for (to, piece) in pieces.iter_mut().zip(payload.after(written).pieces()) {
+                *to = IoSlice::new(piece);
+                count += 1;
+            }
+            match sys::write_pieces(self.fd, pieces.get(..count).unwrap_or(&[])) {
                 Ok(0) => return (written, libc::ENOSPC),
                 Ok(more) => written += more,
                 Err(errno) => return (written, errno),

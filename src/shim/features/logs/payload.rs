@@ -74,6 +74,20 @@ impl<'a> Buffer<'a> {
         self.buffer.iov_len
     }
 
+    /// Where it begins.
+    pub fn address(self) -> usize {
+        self.buffer.iov_base as usize
+    }
+
+    /// Its bytes.
+    ///
+    /// # Safety
+    /// All of them can be read.
+    pub unsafe fn text(self) -> &'a [u8] {
+        // SAFETY: the caller's own promise, and that of `Buffers::new`: they stay mapped and as they are while 'a lasts.
+        unsafe { core::slice::from_raw_parts(self.buffer.iov_base.cast(), self.buffer.iov_len) }
+    }
+
     /// Writes to a pipe what it takes at once, see [`sys::write_now`]. Returns the bytes that were written, which are fewer than all
     /// only if the rest of the buffer can't be read.
     pub fn write_now(self, pipe: i32) -> Result<&'a [u8], Errno> {
@@ -183,6 +197,12 @@ pub fn newlines(mut bytes: &[u8]) -> u64 {
         count += 1;
         bytes = bytes.get(found as usize - bytes.as_ptr() as usize + 1..).unwrap_or(&[]);
     }
+}
+
+/// Calls `then` with bytes of our own as a payload.
+pub fn with_text<R>(text: &[u8], then: impl FnOnce(Payload<'_>) -> R) -> R {
+    let buffers = [iovec { iov_base: text.as_ptr().cast_mut().cast(), iov_len: text.len() }];
+    then(Payload { buffers: &buffers, skip: 0, end: usize::MAX })
 }
 
 /// For unit tests: the payload of a write of these buffers.

@@ -9,9 +9,11 @@ use tideover_contract::hold::{Hold, LONGEST_PATH, Outcome};
 
 use super::files::{self, Key};
 use super::hold::{self, Holding, Kept};
+use super::log_lock::LogLock;
 use super::messages::MESSAGES;
 use super::note::Note;
 use super::opened::{Log, PATH, directory};
+use super::target::Open;
 use super::{hold_file, space};
 use crate::os::mapping::Mapping;
 use crate::os::sys;
@@ -45,13 +47,10 @@ fn of_log(own: &mut Holding, log: usize, until: Option<u64>) {
     let identity = mapped.hold.identity(log);
     let file = files::find(Key::of_identity(identity));
     let Some(fd) = open(&mapped.hold, log) else { return };
-    if file.is_none_or(|file| file.begin_recovery()) {
-        let has_room = until.is_none() || mapped.hold.errno(log) == libc::EDQUOT || space::has_room(fd);
-        let (outcome, bytes) = if has_room {
-            hold::put_back(&mapped.hold, log, fd, until.unwrap_or(u64::MAX))
-        } else {
-            (Outcome::Part, 0)
-        };
+    let has_room = until.is_none() || mapped.hold.errno(log) == libc::EDQUOT || space::has_room(fd);
+    let lock = if has_room { lock(fd) } else { None };
+    if lock.is_some() && file.is_none_or(|file| file.begin_recovery()) {
+        let (outcome, bytes) = hold::put_back(&mapped.hold, log, fd, until.unwrap_or(u64::MAX));
         hold::uncount(bytes);
         if outcome == Outcome::All
             && let Some(note) = end(&mapped.hold, log, fd, sink_of(fd))
@@ -71,6 +70,11 @@ fn of_log(own: &mut Holding, log: usize, until: Option<u64>) {
     sys::close(fd);
 }
 
+/// The lock of the log of this descriptor.
+fn lock(fd: i32) -> Option<LogLock> {
+    sys::fstat(fd).ok().and_then(|status| LogLock::take(Key::of_file(&status).identity()))
+}
+
 /// What messages call the sink of a log.
 fn sink_of(fd: i32) -> Option<&'static str> {
     let status = sys::fstat(fd).ok()?;
@@ -82,6 +86,7 @@ pub fn of_ended_processes() {
     if !hold::is_on() || !hold_file::any() {
         return;
     }
+    let Some(_own) = hold::enter() else { return };
     let until = hold::time_limit(sys::now());
     hold_file::find_left(MOST_LEFT, None, |left| {
         for log in 0..left.hold.entries() {
@@ -90,7 +95,8 @@ pub fn of_ended_processes() {
             }
             let Some(fd) = open(&left.hold, log) else { continue };
             let has_room = left.hold.errno(log) == libc::EDQUOT || space::has_room(fd);
-            if has_room
+            let lock = if has_room { lock(fd) } else { None };
+            if lock.is_some()
                 && hold::put_back(&left.hold, log, fd, until).0 == Outcome::All
                 && end(&left.hold, log, fd, None).is_some()
             {
@@ -120,7 +126,7 @@ fn end(hold: &Hold<Mapping>, log: usize, fd: i32, sink: Option<&'static str>) ->
         kept: Kept { lines, gone, any: true },
     };
     let mut text = Text::<400>::new();
-    if tideover_contract::hold::Target::ends_mid_line(&hold::Open { fd, hold }) {
+    if tideover_contract::hold::Target::ends_mid_line(&Open { fd, hold }) {
         let _ = text.push(b"\n");
     }
     note.fill(&mut text);

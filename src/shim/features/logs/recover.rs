@@ -7,6 +7,7 @@ use tideover_contract::hold::Outcome;
 
 use super::files::{DivertedFile, Key};
 use super::hold::{self, Holding, Kept};
+use super::log_lock::LogLock;
 use super::note::Note;
 use super::opened::Log;
 use super::payload::{Payload, Written};
@@ -32,7 +33,6 @@ impl Log<'_> {
         if tail < total && due && file.begin_recovery() {
             file.checked();
             if errno == libc::EDQUOT || space::has_room(self.fd) {
-                page::add(&page::counters().recovery_attempts, 1);
                 match hold::enter() {
                     Some(mut hold) => match self.recover_with(&mut hold, file, payload, tail, now) {
                         done @ Some(_) => return done,
@@ -57,6 +57,7 @@ impl Log<'_> {
         tail: usize,
         now: u64,
     ) -> Option<Written> {
+        let _lock = LogLock::take(file.key().identity())?;
         page::add(&page::counters().recovery_attempts, 1);
         match hold.put_back(file.key(), self.fd, hold::time_limit(now)) {
             Outcome::All => {}
@@ -134,15 +135,18 @@ impl Log<'_> {
         let real = Log { device: self.device, path: self.path.clone(), ..Log::without_path(self.fd, &status) };
         let total = payload.len();
         let mut hold = hold::enter();
+        let lock = hold.as_ref().and_then(|_| LogLock::take(real.key.identity()));
+        let may = hold.is_none() || lock.is_some();
         let written = match diverted {
-            Some(file) if file.begin_recovery() => real.recover_as(hold.as_mut(), file, payload),
+            Some(file) if file.begin_recovery() => real.recover_as(hold.as_mut(), file, payload, may),
             _ => {
-                if let Some(hold) = &hold {
+                if let Some(hold) = hold.as_ref().filter(|_| lock.is_some()) {
                     hold.put_back_left(self.key, self.fd, hold::time_limit(sys::now()));
                 }
                 real.write(payload).0
             }
         };
+        drop(lock);
         drop(hold);
         if written >= total {
             return Some(Written::all(total, total));
@@ -154,19 +158,21 @@ impl Log<'_> {
         (written + taken > 0).then_some(Written::all(written + taken, written))
     }
 
-    /// What the placeholder stood for is this file: puts back what is kept of it, and writes the note and the payload. Returns how many
-    /// bytes of the payload are in the file.
-    fn recover_as(&self, hold: Option<&mut Holding>, file: &DivertedFile, payload: Payload<'_>) -> usize {
+    /// What the placeholder stood for is this file: puts back what is kept of it if it `may`, and writes the note and the payload. Returns
+    /// how many bytes of the payload are in the file.
+    fn recover_as(&self, hold: Option<&mut Holding>, file: &DivertedFile, payload: Payload<'_>, may: bool) -> usize {
         let key = Key::of_file(self.status);
         let mut kept = Kept::default();
-        let mut back = Outcome::All;
-        if let Some(hold) = &hold {
-            hold.put_back_left(file.key(), self.fd, hold::time_limit(sys::now()));
+        let mut back = if may { Outcome::All } else { Outcome::Part };
+        if let Some(hold) = hold.as_ref() {
+            if may {
+                hold.put_back_left(file.key(), self.fd, hold::time_limit(sys::now()));
+            }
             hold.rename(file.key(), key, self.fd);
         }
         file.becomes(key);
         let mut hold = hold;
-        if let Some(hold) = &mut hold {
+        if let Some(hold) = hold.as_mut().filter(|_| may) {
             back = hold.put_back(key, self.fd, hold::time_limit(sys::now()));
             kept = hold.kept(key);
         }

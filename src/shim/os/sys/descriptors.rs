@@ -70,6 +70,17 @@ pub fn has_record_lock(fd: c_int) -> bool {
     call!(SYS_fcntl, fd, libc::F_OFD_GETLK, &raw mut lock).is_ok() && lock.l_type != libc::F_UNLCK as i16
 }
 
+/// fcntl(2) F_SETLK: locks so many bytes of a file for this process, or all from the offset on (0); does not wait. EAGAIN or EACCES: another
+/// process has a lock there.
+pub fn lock_bytes(fd: c_int, offset: i64, length: i64) -> Result<(), Errno> {
+    // SAFETY: all zero bytes are a valid flock.
+    let mut range: libc::flock = unsafe { core::mem::zeroed() };
+    range.l_type = libc::F_WRLCK as _;
+    range.l_whence = libc::SEEK_SET as _;
+    (range.l_start, range.l_len) = (offset, length);
+    call!(SYS_fcntl, fd, libc::F_SETLK, &raw const range).map(drop)
+}
+
 /// Is the file of this descriptor, which is open for reading only, open for writing anywhere, or mapped so? Told by fcntl(2) F_SETLEASE,
 /// which the kernel refuses then. Needs no process id, so it is right across pid namespaces. The error is an errno of a filesystem
 /// without leases, or of a file of another user.

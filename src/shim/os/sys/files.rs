@@ -53,6 +53,20 @@ pub unsafe fn write_now(fd: c_int, data: *const c_void, count: usize) -> Result<
     call!(SYS_pwritev2, fd, &raw const vector, 1, -1isize, -1isize, libc::RWF_NOWAIT | RWF_NOSIGNAL)
 }
 
+/// As [`write_now`], of memory of our own.
+pub fn write_text_now(fd: c_int, text: &[u8]) -> Result<usize, Errno> {
+    // SAFETY: all of it can be read.
+    unsafe { write_now(fd, text.as_ptr().cast(), text.len()) }
+}
+
+/// What fstat(2) would say of a file of which no more is known than this: st_dev and st_ino.
+pub fn status_of(device: u64, inode: u64) -> libc::stat {
+    // SAFETY: all zero bytes are a valid stat.
+    let mut status: libc::stat = unsafe { core::mem::zeroed() };
+    (status.st_dev, status.st_ino) = (device, inode);
+    status
+}
+
 /// pwrite(2), once.
 pub fn write_at(fd: c_int, bytes: &[u8], offset: u64) -> Result<usize, Errno> {
     call!(SYS_pwrite64, fd, bytes.as_ptr(), bytes.len(), offset)

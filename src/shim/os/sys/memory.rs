@@ -12,6 +12,15 @@ pub fn map_private(length: usize) -> Result<*mut c_void, Errno> {
     call!(SYS_mmap, 0, length, libc::PROT_READ | libc::PROT_WRITE, flags, usize::MAX, 0).map(|p| p as *mut c_void)
 }
 
+/// As [`map_private`], and empty in the child of fork(2), clone(2) and _Fork(3) (madvise(2), MADV_WIPEONFORK).
+pub fn map_emptied_in_children(length: usize) -> Result<*mut c_void, Errno> {
+    let address = map_private(length)?;
+    call!(SYS_madvise, address, length, libc::MADV_WIPEONFORK).map(|_| address).inspect_err(|_| {
+        // SAFETY: just mapped, and nobody else knows it.
+        unsafe { unmap(address, length) };
+    })
+}
+
 /// munmap(2) of what [`map_private`] returned.
 ///
 /// # Safety

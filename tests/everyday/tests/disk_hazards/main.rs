@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use tideover_tests::loggers::{bash_that, python_that, writer};
 use tideover_tests::numbered::{Account, Marker};
-use tideover_tests::outage::{BACK, Fed, Logger, ended, log_with_siblings, nothing_lost, outage};
+use tideover_tests::outage::{BACK, Fed, Logger, clean, ended, log_with_siblings, nothing_lost, outage};
 use tideover_tests::programs::python;
 use tideover_tests::{Disk, Kind, Outcome, Run, Scratch, fixture, needs, program};
 

@@ -1,8 +1,11 @@
 //! Diverted lines are kept until their log has space, and are put back then: after kill -9, in the middle of putting back, past the bound,
 //! with files that are no holds, in programs that rotate by their own count.
 
+mod burst;
 mod killed;
 mod left;
+mod odd;
+mod together;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -13,7 +16,7 @@ use std::time::Duration;
 
 use tideover_tests::loggers::{python_that, writer};
 use tideover_tests::numbered::{Account, OURS, line};
-use tideover_tests::outage::{BACK, Fed, Logger, ended, outage};
+use tideover_tests::outage::{BACK, Fed, Logger, clean, ended, outage};
 use tideover_tests::programs::python;
 use tideover_tests::{Disk, Kind, Run, Scratch, fixture, needs, tideover};
 
@@ -21,14 +24,8 @@ use tideover_tests::{Disk, Kind, Run, Scratch, fixture, needs, tideover};
 fn holds(pages: &Path) -> Vec<std::path::PathBuf> {
     let users = fs::read_dir(pages).into_iter().flatten().flatten();
     let entries = users.filter_map(|user| fs::read_dir(user.path().join("holds")).ok()).flatten().flatten();
-    entries.map(|entry| entry.path()).collect()
-}
-
-/// `tideover clean` in a folder of pages: what it printed.
-fn clean(pages: &Path) -> String {
-    let output = Command::new(tideover()).args(["clean", "--page-dir"]).arg(pages).output().expect("it runs");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8_lossy(&output.stdout).into_owned()
+    let is_hold = |entry: &fs::DirEntry| entry.file_name().as_encoded_bytes().starts_with(b"hold.");
+    entries.filter(is_hold).map(|entry| entry.path()).collect()
 }
 
 fn text(log: &Path) -> String {
