@@ -32,17 +32,21 @@ fn main() {
     let here = var("CARGO_MANIFEST_DIR");
     println!("cargo:rustc-cdylib-link-arg=-Wl,-T,{here}/layout.ld");
     println!("cargo:rustc-link-search=native={out}");
-    // For lld, which rustc uses on x86-64 since 1.90, and not elsewhere.
-    if arch != "x86_64" {
-        println!("cargo:rustc-cdylib-link-arg=-fuse-ld=lld");
+    // Data that begins with a page of its own is a page less to copy. And rustc uses lld itself on x86-64 alone (since 1.90).
+    let own = match arch.as_str() {
+        "x86_64" => vec!["-Wl,-z,separate-loadable-segments".to_string()],
+        _ => vec![format!("-Wl,-T,{here}/arch/{arch}/layout.ld"), "-fuse-ld=lld".to_string()],
+    };
+    for arg in own {
+        println!("cargo:rustc-cdylib-link-arg={arg}");
     }
+    println!("cargo:rerun-if-changed=arch/{arch}");
+    // For lld.
     let args = [
         // Two segments instead of four, and no mprotect: fewer system calls and page faults in the start of every process.
         "-Wl,--no-rosegment",
         "-Wl,-z,norelro",
         "-Wl,-z,now",
-        // Data that begins with a page of its own is a page less to copy.
-        "-Wl,-z,separate-loadable-segments",
         // crtbeginS.o and its kin: four look-ups of names that nobody defines.
         "-nostartfiles",
         // Our own names mean us: a second copy must see its own version function (lifecycle/load.rs), and execl our own execve. Not

@@ -64,7 +64,7 @@ macro_rules! prepared {
     };
     ($name:ident => $prepare:path, unless $known:path) => {
         $crate::arch::prepared! { @ $name => $prepare;
-            "adrp x16, {known}", "add x16, x16, :lo12:{known}", "ldar x16, [x16]", "cbnz x16, 4f"; known = sym $known, }
+            "adr x16, {known}", "ldar x16, [x16]", "cbnz x16, 4f"; known = sym $known, }
     };
     (@ $name:ident => $prepare:path; $($head:literal),*; $($operand:tt)*) => {
         #[unsafe(naked)]
