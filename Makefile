@@ -8,7 +8,8 @@ DESTDIR ?=
 export CARGO PREFIX LIBDIR DESTDIR
 MAKEFLAGS += --no-print-directory
 
-.PHONY: all build deps demo test check fresh lint doc bench servers compat hazards install uninstall deb rpm wheel image dist dist-test release clean
+.PHONY: all build deps demo test check fresh lint doc bench servers compat hazards install uninstall deb rpm wheel image dist dist-test \
+    release arm64-root arm64 arm64-test clean
 
 all: build
 
@@ -121,6 +122,20 @@ dist-test: deps
 	$(MAKE) build
 	scripts/dist-roots
 	scripts/test -p tideover-tests --test libcs -- --nocapture
+
+# What building for arm64 and testing there needs, made once: two Debian roots below target/arm64-root (TIDEOVER_ARM64_ROOT), 5 GB.
+arm64-root:
+	scripts/deps.sh arm64
+	scripts/arm64-root
+
+# Library and command for arm64 in target/arm64. `make dist` and `ARCH=arm64 make deb` then pack them.
+arm64: arm64-root
+	scripts/arm64
+
+# On an arm64 kernel that qemu emulates: an hour and more on each of two processor models. SHORT=1: ten minutes.
+arm64-test: arm64-root
+	scripts/arm64 $(if $(SHORT),library)
+	SHORT=$(SHORT) scripts/arm64-test
 
 clean:
 	$(CARGO) clean

@@ -70,9 +70,9 @@ fn it_loads_on_glibc_2_17_and_later_and_on_musl() {
         }
     }
     assert!(strong.len() > 5, "{imports}");
-    let musl = Path::new("/lib/ld-musl-x86_64.so.1");
+    let musl = PathBuf::from(format!("/lib/ld-musl-{}.so.1", std::env::consts::ARCH));
     assert!(musl.exists(), "it is missing: install the Debian package musl (scripts/deps.sh does)");
-    let has = exported(musl);
+    let has = exported(&musl);
     let lacking: Vec<_> = strong.iter().filter(|name| !has.contains_key(*name)).collect();
     assert!(lacking.is_empty(), "musl lacks {lacking:?}");
 }
