@@ -59,7 +59,10 @@ pub(super) unsafe fn imports(dynamic: &[Dynamic], base: u64, names: &[&CStr]) ->
             let (Some(table), Some(size)) = (entry(table), entry(size)) else { return 0 };
             // SAFETY: see above.
             let all = unsafe {
-                core::slice::from_raw_parts(address(table) as *const Relocation, size as usize / size_of::<Relocation>())
+                core::slice::from_raw_parts(
+                    address(table) as *const Relocation,
+                    size as usize / size_of::<Relocation>(),
+                )
             };
             all.iter().map(|one| (one.info >> 32) as usize).max().unwrap_or(0)
         };
