@@ -13,8 +13,15 @@ MAKEFLAGS += --no-print-directory
 
 all: build
 
+# On an arm64 machine the library has options of its own (scripts/arm64 says why).
+ifeq ($(shell uname -m),aarch64)
+build:
+	$(CARGO) rustc --release -p tideover-shim --lib -- $(shell cat src/shim/arch/aarch64/flags.txt)
+	$(CARGO) build --release -p tideover-cli
+else
 build:
 	$(CARGO) build --release -p tideover-shim -p tideover-cli
+endif
 
 # Installs the Debian packages that all tests run, or says which are missing. `scripts/deps.sh --list demo` (test, check ...) names them.
 deps:
