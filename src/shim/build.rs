@@ -5,7 +5,6 @@ fn main() {
     // for `-lgcc_s`: give it a linker script of that name that means the static unwinder.
     let out = var("OUT_DIR");
     std::fs::write(format!("{out}/libgcc_s.so"), "INPUT(-ltideover_unwind -lgcc -lc)\n").expect("OUT_DIR is writable");
-    // Its _Unwind_Backtrace gives way to the one in os/unused.rs, and is kept under a name of ours for engine/reclaim/caller.rs.
     let output = |program: &str, args: &[&str]| {
         let done = std::process::Command::new(program).args(args).output().unwrap_or_else(|e| panic!("{program}: {e}"));
         assert!(done.status.success(), "{program} {args:?}: {}", String::from_utf8_lossy(&done.stderr));
@@ -13,21 +12,7 @@ fn main() {
     };
     let arch = var("CARGO_CFG_TARGET_ARCH");
     let tools = Tools::new(&arch);
-    let unwinder = output(&tools.compiler, &["-print-file-name=libgcc_eh.a"]);
-    let ours = format!("{out}/libtideover_unwind.a");
-    output(
-        &tools.objcopy,
-        &[
-            "--redefine-sym=_Unwind_Backtrace=tideover_backtrace",
-            // What asks at load whether the processor has SME, whose registers nobody unwinds here.
-            "--remove-section=.init_array*",
-            "--remove-section=.rela.init_array*",
-            "--remove-section=.fini_array",
-            "--remove-section=.rela.fini_array",
-            &unwinder,
-            &ours,
-        ],
-    );
+    take_unwinder(&out, &tools, output);
     link_against_imports(&out, &arch, |args| output(&tools.compiler, args));
     let here = var("CARGO_MANIFEST_DIR");
     println!("cargo:rustc-cdylib-link-arg=-Wl,-T,{here}/layout.ld");
@@ -67,6 +52,26 @@ fn main() {
     }
     println!("cargo:rerun-if-changed=build.rs");
     println!("cargo:rerun-if-changed=layout.ld");
+}
+
+/// Copies the compiler's static unwinder. Its _Unwind_Backtrace gives way to the one in os/unused.rs, and is kept under a name of ours for
+/// engine/reclaim/caller.rs.
+fn take_unwinder(out: &str, tools: &Tools, output: impl Fn(&str, &[&str]) -> String) {
+    let unwinder = output(&tools.compiler, &["-print-file-name=libgcc_eh.a"]);
+    let ours = format!("{out}/libtideover_unwind.a");
+    output(
+        &tools.objcopy,
+        &[
+            "--redefine-sym=_Unwind_Backtrace=tideover_backtrace",
+            // What asks at load whether the processor has SME, whose registers nobody unwinds here.
+            "--remove-section=.init_array*",
+            "--remove-section=.rela.init_array*",
+            "--remove-section=.fini_array",
+            "--remove-section=.rela.fini_array",
+            &unwinder,
+            &ours,
+        ],
+    );
 }
 
 /// A variable that cargo sets for build scripts.
