@@ -5,7 +5,7 @@
 use core::ffi::CStr;
 use core::mem::offset_of;
 
-/// As in include/uapi/asm-generic/signal.h. Arm64 defines SA_RESTORER, so the field for it is there.
+/// As in the generic signal.h of the kernel. Arm64 defines SA_RESTORER, so the field for it is there.
 #[repr(C)]
 pub struct KernelAction {
     /// SIG_DFL, SIG_IGN or the address of a function.
