@@ -8,12 +8,20 @@ DESTDIR ?=
 export CARGO PREFIX LIBDIR DESTDIR
 MAKEFLAGS += --no-print-directory
 
-.PHONY: all build deps demo test check fresh lint doc bench servers compat hazards install uninstall deb rpm wheel image dist dist-test release clean
+.PHONY: all build deps demo test check fresh lint doc bench servers compat hazards install uninstall deb rpm wheel image dist dist-test \
+    release arm64-root arm64 arm64-test clean
 
 all: build
 
+# On an arm64 machine the library has options of its own (scripts/arm64 says why).
+ifeq ($(shell uname -m),aarch64)
+build:
+	$(CARGO) rustc --release -p tideover-shim --lib -- $(shell cat src/shim/arch/aarch64/flags.txt)
+	$(CARGO) build --release -p tideover-cli
+else
 build:
 	$(CARGO) build --release -p tideover-shim -p tideover-cli
+endif
 
 # Installs the Debian packages that all tests run, or says which are missing. `scripts/deps.sh --list demo` (test, check ...) names them.
 deps:
@@ -121,6 +129,20 @@ dist-test: deps
 	$(MAKE) build
 	scripts/dist-roots
 	scripts/test -p tideover-tests --test libcs -- --nocapture
+
+# What building for arm64 and testing there needs, made once: two Debian roots below target/arm64-root (TIDEOVER_ARM64_ROOT), 5 GB.
+arm64-root:
+	scripts/deps.sh arm64
+	scripts/arm64-root
+
+# Library and command for arm64 in target/arm64. `make dist` and `ARCH=arm64 make deb` then pack them.
+arm64: arm64-root
+	scripts/arm64
+
+# On an arm64 kernel that qemu emulates: an hour and more on each of two processor models. SHORT=1: ten minutes.
+arm64-test: arm64-root
+	scripts/arm64 $(if $(SHORT),library)
+	SHORT=$(SHORT) scripts/arm64-test
 
 clean:
 	$(CARGO) clean

@@ -6,9 +6,9 @@
 #        scripts/deps.sh --missing [SET]   prints those that are missing here, one a line
 #        scripts/deps.sh --verify [SET]    asks apt for each package of the set; names the unknown ones and exits 1
 #
-# SET is demo, test, check (every test; the default), bench, compat, servers, deb or release. Each of them contains those before it in
-# the order demo, test, check; bench, compat and servers each contain check. deb is what `make deb` needs, release what `make release`,
-# `make rpm`, `make wheel` and `make image` need, and nothing else.
+# SET is demo, test, check (every test; the default), bench, compat, servers, deb, release or arm64. Each of them contains those before it
+# in the order demo, test, check; bench, compat and servers each contain check. deb is what `make deb` needs, release what `make release`,
+# `make rpm`, `make wheel` and `make image` need, arm64 what `make arm64-root`, `make arm64` and `make arm64-test` need, and nothing else.
 #
 # Installing needs root and apt-get; without them the command to run is printed, and the exit status is 1. Rust is not among the
 # packages: rustup installs it. Nor is what every Debian has ("Essential: yes": bash, coreutils, tar, util-linux ...).
@@ -168,6 +168,18 @@ rpm                 command rpmbuild
 runc                command runc
 '
 
+# What `make arm64-root`, `make arm64` and `make arm64-test` run.
+arm64='
+binutils            command readelf
+busybox-static      command busybox
+debootstrap         command debootstrap
+e2fsprogs           command mke2fs
+python3             file    /usr/bin/python3
+python3-pip         file    /usr/lib/python3/dist-packages/pip
+qemu-system-arm     command qemu-system-aarch64
+xz-utils            command xz
+'
+
 usage() {
     sed -n '4,7s/^# //p' "$0" >&2
     exit 2
@@ -183,6 +195,7 @@ rows() {
     bench) echo "$demo$test$check$bench" ;;
     deb) echo "$deb" ;;
     release) echo "$release" ;;
+    arm64) echo "$arm64" ;;
     esac | grep .
 }
 
@@ -293,7 +306,7 @@ esac
 [ $# -le 1 ] || usage
 set=${1:-check}
 case $set in
-demo | test | check | bench | compat | servers | deb | release) ;;
+demo | test | check | bench | compat | servers | deb | release | arm64) ;;
 *) usage ;;
 esac
 show_missing() { missing "$1" | names; }

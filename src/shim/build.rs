@@ -3,38 +3,35 @@
 fn main() {
     // A preload whose DT_NEEDED is missing kills every host, and loading libgcc_s costs each process about 95 us. Rust asks
     // for `-lgcc_s`: give it a linker script of that name that means the static unwinder.
-    let out = std::env::var("OUT_DIR").expect("cargo sets OUT_DIR");
+    let out = var("OUT_DIR");
     std::fs::write(format!("{out}/libgcc_s.so"), "INPUT(-ltideover_unwind -lgcc -lc)\n").expect("OUT_DIR is writable");
-    // Its _Unwind_Backtrace gives way to the one in os/unused.rs, and is kept under a name of ours for engine/reclaim/caller.rs.
     let output = |program: &str, args: &[&str]| {
         let done = std::process::Command::new(program).args(args).output().unwrap_or_else(|e| panic!("{program}: {e}"));
         assert!(done.status.success(), "{program} {args:?}: {}", String::from_utf8_lossy(&done.stderr));
         String::from_utf8_lossy(&done.stdout).trim().to_string()
     };
-    let unwinder = output("cc", &["-print-file-name=libgcc_eh.a"]);
-    let ours = format!("{out}/libtideover_unwind.a");
-    output(
-        "objcopy",
-        &[
-            "--redefine-sym=_Unwind_Backtrace=tideover_backtrace",
-            "--remove-section=.fini_array",
-            "--remove-section=.rela.fini_array",
-            &unwinder,
-            &ours,
-        ],
-    );
-    link_against_imports(&out, output);
-    let here = std::env::var("CARGO_MANIFEST_DIR").expect("cargo sets CARGO_MANIFEST_DIR");
+    let arch = var("CARGO_CFG_TARGET_ARCH");
+    let tools = Tools::new(&arch);
+    take_unwinder(&out, &tools, output);
+    link_against_imports(&out, &arch, |args| output(&tools.compiler, args));
+    let here = var("CARGO_MANIFEST_DIR");
     println!("cargo:rustc-cdylib-link-arg=-Wl,-T,{here}/layout.ld");
     println!("cargo:rustc-link-search=native={out}");
-    // For lld, which rustc uses on this target since 1.90.
+    // Data that begins with a page of its own is a page less to copy. And rustc uses lld itself on x86-64 alone (since 1.90).
+    let own = match arch.as_str() {
+        "x86_64" => vec!["-Wl,-z,separate-loadable-segments".to_string()],
+        _ => vec![format!("-Wl,-T,{here}/arch/{arch}/layout.ld"), "-fuse-ld=lld".to_string()],
+    };
+    for arg in own {
+        println!("cargo:rustc-cdylib-link-arg={arg}");
+    }
+    println!("cargo:rerun-if-changed=arch/{arch}");
+    // For lld.
     let args = [
         // Two segments instead of four, and no mprotect: fewer system calls and page faults in the start of every process.
         "-Wl,--no-rosegment",
         "-Wl,-z,norelro",
         "-Wl,-z,now",
-        // Data that begins with a page of its own is a page less to copy.
-        "-Wl,-z,separate-loadable-segments",
         // crtbeginS.o and its kin: four look-ups of names that nobody defines.
         "-nostartfiles",
         // Our own names mean us: a second copy must see its own version function (lifecycle/load.rs), and execl our own execve. Not
@@ -57,15 +54,56 @@ fn main() {
     println!("cargo:rerun-if-changed=layout.ld");
 }
 
+/// Copies the compiler's static unwinder. Its _Unwind_Backtrace gives way to the one in os/unused.rs, and is kept under a name of ours for
+/// engine/reclaim/caller.rs.
+fn take_unwinder(out: &str, tools: &Tools, output: impl Fn(&str, &[&str]) -> String) {
+    let unwinder = output(&tools.compiler, &["-print-file-name=libgcc_eh.a"]);
+    let ours = format!("{out}/libtideover_unwind.a");
+    output(
+        &tools.objcopy,
+        &[
+            "--redefine-sym=_Unwind_Backtrace=tideover_backtrace",
+            // What asks at load whether the processor has SME, whose registers nobody unwinds here.
+            "--remove-section=.init_array*",
+            "--remove-section=.rela.init_array*",
+            "--remove-section=.fini_array",
+            "--remove-section=.rela.fini_array",
+            &unwinder,
+            &ours,
+        ],
+    );
+}
+
+/// A variable that cargo sets for build scripts.
+fn var(name: &str) -> String {
+    std::env::var(name).unwrap_or_else(|_| panic!("cargo sets {name}"))
+}
+
+/// The C compiler and what else of binutils is run, by which names they are called.
+struct Tools {
+    compiler: String,
+    objcopy: String,
+}
+
+impl Tools {
+    /// The machine's own, or those of Debian's cross compiler.
+    fn new(arch: &str) -> Tools {
+        if var("HOST") == var("TARGET") {
+            return Tools { compiler: "cc".to_string(), objcopy: "objcopy".to_string() };
+        }
+        let tool = |name| format!("{arch}-linux-gnu-{name}");
+        Tools { compiler: tool("gcc"), objcopy: tool("objcopy") }
+    }
+}
+
 /// Makes the linker see a libc.so.6 with what the imports.txt of the architecture lists and nothing else. The machine's own would bind the library to versions
 /// that older systems lack (dlsym moved in 2.34), and to names that musl lacks.
-fn link_against_imports(out: &str, output: impl Fn(&str, &[&str]) -> String) {
+fn link_against_imports(out: &str, arch: &str, compile: impl Fn(&[&str]) -> String) {
     let folder = format!("{out}/libc");
     std::fs::create_dir_all(&folder).expect("OUT_DIR is writable");
     let mut code = String::from(".text\n");
     let mut versions = std::collections::BTreeMap::<&str, String>::new();
-    // The architecture that is built for, whose symbols have versions of their own.
-    let arch = std::env::var("CARGO_CFG_TARGET_ARCH").expect("cargo sets CARGO_CFG_TARGET_ARCH");
+    // Symbols have versions of their own on each architecture.
     let imports = format!("arch/{arch}/imports.txt");
     println!("cargo:rerun-if-changed={imports}");
     let imports = std::fs::read_to_string(&imports).unwrap_or_else(|e| panic!("{imports}: {e}"));
@@ -84,10 +122,7 @@ fn link_against_imports(out: &str, output: impl Fn(&str, &[&str]) -> String) {
     };
     let (code, script) = (file("imports.s", &code), file("versions.map", &script));
     let script = format!("-Wl,--version-script={script}");
-    output(
-        "cc",
-        &["-shared", "-nostdlib", "-Wl,-soname,libc.so.6", &script, "-o", &format!("{folder}/libc.so"), &code],
-    );
+    compile(&["-shared", "-nostdlib", "-Wl,-soname,libc.so.6", &script, "-o", &format!("{folder}/libc.so"), &code]);
     // Their functions are in libc.so.6, or found at load (os/real.rs).
     for name in ["dl", "pthread", "rt", "util", "m"] {
         file(&format!("lib{name}.so"), "INPUT(-lc)\n");

@@ -224,7 +224,7 @@ impl Run {
         };
 
         let what = format!("{:?} {:?} preload={:?}", self.program, self.args, self.preloads());
-        Running::new(child, what, Instant::now() + self.timeout, page_dir, pages)
+        Running::new(child, what, Instant::now() + self.timeout * slowness(), page_dir, pages)
     }
 }
 
@@ -258,4 +258,10 @@ fn restrict(soft: Option<u64>, hard: Option<u64>, closed: &[i32]) -> std::io::Re
         unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) };
     }
     Ok(())
+}
+
+/// How many times longer than on a usual machine a program may take: `TIDEOVER_TEST_SLOWNESS`, 1 if that is not set. An emulated processor
+/// is twenty times slower.
+fn slowness() -> u32 {
+    std::env::var("TIDEOVER_TEST_SLOWNESS").ok().and_then(|text| text.parse().ok()).unwrap_or(1)
 }

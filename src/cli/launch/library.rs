@@ -21,6 +21,22 @@ pub struct Library {
     pub elf: Elf,
 }
 
+impl Library {
+    /// Why programs that this command runs beside can't load it: it is for another architecture than `program`, which `whose` names. None if
+    /// it is for the same one.
+    pub fn foreign_to(&self, program: &Elf, whose: &str) -> Option<String> {
+        (!program.same_architecture(&self.elf)).then(|| {
+            format!(
+                "{} is {} and {whose} is {}: no program here can load it; set TIDEOVER_LIB to a library for {}",
+                self.path.display(),
+                self.elf.architecture(),
+                program.architecture(),
+                program.architecture()
+            )
+        })
+    }
+}
+
 /// Finds the library: by TIDEOVER_LIB alone if that is set, else beside this executable and in the lib folders next to it.
 pub fn find() -> Result<Library, Failure> {
     let executable = std::env::current_exe().unwrap_or_default();
@@ -126,6 +142,21 @@ mod tests {
         assert!(check("/etc/passwd".into()).unwrap_err().text.contains("not a shared library"));
         assert!(check("/bin/sh".into()).unwrap_err().text.contains("not a shared library"));
         assert!(check("/tmp".into()).unwrap_err().text.contains("not a file"));
+    }
+
+    #[test]
+    fn a_library_of_another_architecture_is_told_from_this_ones() {
+        let program = Elf::read(crate::executables::compiled::open("/bin/sh")).unwrap();
+        let built = Program::compile(&["-shared", "-fPIC"]);
+        assert_eq!(examine(&built.path()).unwrap().foreign_to(&program, "/bin/sh"), None);
+        // The same file with another machine in its header, at byte 18: x86-64 is 62, AArch64 183.
+        let mut bytes = std::fs::read(built.path()).unwrap();
+        bytes[18] = if bytes[18] == 62 { 183 } else { 62 };
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join(NAME);
+        std::fs::write(&path, bytes).unwrap();
+        let said = examine(&path).unwrap().foreign_to(&program, "/bin/sh").unwrap();
+        assert!(said.contains("aarch64") && said.contains("x86-64") && said.contains("TIDEOVER_LIB"), "{said}");
     }
 
     #[test]

@@ -9,11 +9,15 @@
 
 pub mod symbols;
 
-#[cfg(not(target_arch = "x86_64"))]
-compile_error!("tideover knows x86-64 so far: src/shim/arch/mod.rs says what another architecture supplies");
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+compile_error!("tideover knows x86-64 and AArch64: src/shim/arch/mod.rs says what another architecture supplies");
 
+#[cfg(target_arch = "aarch64")]
+mod aarch64;
 #[cfg(target_arch = "x86_64")]
 mod x86_64;
+#[cfg(target_arch = "aarch64")]
+use aarch64 as machine;
 #[cfg(target_arch = "x86_64")]
 use x86_64 as machine;
 

@@ -7,7 +7,8 @@
 
 #![deny(unsafe_code)]
 
-use core::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering::Relaxed};
+use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use core::sync::atomic::{AtomicI32, AtomicU32, AtomicU64};
 
 use tideover_contract::settings::SECOND;
 
@@ -49,15 +50,15 @@ pub fn lacked(several: bool) {
     if let Some(thread) = place {
         thread.number.store(me, Relaxed);
         thread.needs.store(1 + u32::from(several), Relaxed);
-        thread.until.store(now + LASTS, Relaxed);
+        thread.until.store(now + LASTS, Release);
     }
-    UNTIL.store(now + LASTS, Relaxed);
+    UNTIL.store(now + LASTS, Release);
     (handlers().on_lack)();
 }
 
 /// May there be any demand? A load, and where there has been any, a look at the clock.
 pub fn is_any() -> bool {
-    let until = UNTIL.load(Relaxed);
+    let until = UNTIL.load(Acquire);
     until != 0 && {
         let goes_on = sys::now() < until || line::is_waiting();
         if !goes_on {
@@ -72,7 +73,7 @@ fn descriptors() -> u64 {
     let (me, now) = (sys::gettid(), sys::now());
     let lasts = |thread: &&Thread| {
         let over = if thread.number.load(Relaxed) == me { LASTS - LASTS_FOR_ITSELF } else { 0 };
-        thread.until.load(Relaxed) > now + over
+        thread.until.load(Acquire) > now + over
     };
     let needs = |thread: &Thread| u64::from(thread.needs.load(Relaxed));
     NOTED.iter().filter(lasts).map(needs).sum::<u64>().max(line::waiting())

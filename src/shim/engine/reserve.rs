@@ -11,7 +11,8 @@
 
 #![forbid(unsafe_code)]
 
-use core::sync::atomic::{AtomicI32, AtomicU64, Ordering::Relaxed};
+use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use core::sync::atomic::{AtomicI32, AtomicU64};
 
 use crate::os::lossy_lock::{LossyLock, Lost, Taken};
 use crate::os::sys;
@@ -134,7 +135,7 @@ fn is_ours(fd: i32) -> bool {
 fn close_some(most: usize) -> bool {
     let mut freed = false;
     for place in RESERVE.kept.iter().filter(|place| place.load(Relaxed) != NONE).take(most) {
-        let fd = place.swap(NONE, Relaxed);
+        let fd = place.swap(NONE, Acquire);
         if fd != NONE && is_ours(fd) {
             sys::close(fd);
             freed = true;
@@ -158,7 +159,8 @@ fn open_missing() {
         let Some((file, is_new)) = kept().map(|fd| (fd, false)).or_else(|| Some((make()?, true))) else { return };
         let at = |number: u64| sys::duplicate(file, i32::try_from(number).ok()?).ok();
         let copy = numbers.find_map(at);
-        place.store(copy.unwrap_or(if is_new { file } else { NONE }), Relaxed);
+        // After the number of the file, by which `is_ours` knows it.
+        place.store(copy.unwrap_or(if is_new { file } else { NONE }), Release);
         if is_new && copy.is_some() {
             sys::close(file);
         }

@@ -2,7 +2,7 @@
 
 use core::ffi::{c_int, c_void};
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
-use core::sync::atomic::{AtomicPtr, AtomicUsize};
+use core::sync::atomic::{AtomicPtr, AtomicUsize, fence};
 
 use tideover_contract::page::{CALL_NAME, EVENTS, EventKind, Outcome};
 
@@ -86,6 +86,8 @@ pub fn emit(event: &Event<'_>) {
     let number = ring.last_event.fetch_add(1, Relaxed) + 1;
     let slot = &ring.events[((number - 1) % EVENTS as u64) as usize];
     slot.sequence.store(0, Relaxed);
+    // Whoever reads what follows finds no old number before it.
+    fence(Release);
     slot.at_ns.store(sys::clock(libc::CLOCK_REALTIME), Relaxed);
     slot.waited_ns.store(event.waited, Relaxed);
     slot.kind.store(event.kind as u32, Relaxed);

@@ -69,7 +69,7 @@ static STATE: State = State {
 #[inline(always)]
 pub fn page() -> &'static Page {
     // SAFETY: PAGE points to PRIVATE, or to what `page_file::make` returned: both live as long as the process. All fields are atomics, so
-    // other threads may use them at the same time.
+    // other threads may use them at the same time. What is read by the pointer depends on it, which orders the reads on all processors.
     unsafe { &*PAGE.load(Relaxed) }
 }
 
@@ -220,7 +220,7 @@ fn make_file_and_move() {
             page_file::fill_header(shared, uid);
             STATE.owner.store(uid + 1, Relaxed);
             let copied = counts(shared);
-            PAGE.store((&raw const *shared).cast_mut(), Relaxed);
+            PAGE.store((&raw const *shared).cast_mut(), Release);
             // Adds what other threads have counted in the private page between the copy and the move.
             for ((to, from), copied) in count_words(shared).iter().zip(count_words(&PRIVATE)).zip(copied) {
                 let now = from.load(Relaxed);
@@ -232,7 +232,7 @@ fn make_file_and_move() {
                 // The child of a fork begins with the private page.
                 from.store(0, Relaxed);
             }
-            shared.state.store(state::LIVE, Relaxed);
+            shared.state.store(state::LIVE, Release);
             (handlers().on_page_made)();
         }
         Err((_, libc::EMFILE | libc::ENFILE)) => {

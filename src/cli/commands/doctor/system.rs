@@ -3,6 +3,7 @@
 
 use super::check::Check;
 use super::{disks, inotify, limits};
+use crate::executables::elf::Elf;
 use crate::launch::library;
 use crate::pages::obtainable::obtainable;
 use crate::pages::snapshot::Snapshot;
@@ -112,14 +113,17 @@ fn orphans() -> Option<Check> {
 }
 
 fn library() -> Check {
+    let warn =
+        |says| Check::new("library", Level::Warning, says, vec!["TIDEOVER_LIB=/full/path/libtideover.so".to_string()]);
     match library::find() {
-        Ok(library) => Check::ok("library", library.path.display().to_string()),
-        Err(failure) => Check::new(
-            "library",
-            Level::Warning,
-            failure.text,
-            vec!["TIDEOVER_LIB=/full/path/libtideover.so".to_string()],
-        ),
+        Ok(library) => {
+            let own = std::fs::File::open("/proc/self/exe").ok().and_then(Elf::read);
+            match own.and_then(|own| library.foreign_to(&own, "this command")) {
+                Some(foreign) => warn(foreign),
+                None => Check::ok("library", library.path.display().to_string()),
+            }
+        }
+        Err(failure) => warn(failure.text),
     }
 }
 

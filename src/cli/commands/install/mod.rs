@@ -11,6 +11,7 @@ mod comparison;
 mod ownership;
 mod preload_file;
 
+use crate::executables::elf::Elf;
 use crate::launch::library::{self, NAME, multiarch};
 use crate::launch::preload;
 use crate::show::failure::{Failure, cause};
@@ -18,7 +19,7 @@ use crate::show::output::print;
 use crate::system::replace::{readable, replace};
 use clap::{Arg, ArgAction, ArgGroup, ArgMatches, Command, ValueHint, value_parser};
 use ownership::{follow, problem};
-use std::fs::{self, Permissions};
+use std::fs::{self, File, Permissions};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
@@ -197,8 +198,12 @@ fn library(root: &Path, named: Option<&PathBuf>, purpose: &str) -> Result<PathBu
     }
     let real = follow(root, &path)
         .map_err(|why| refuse(format!("{why} (`make install` and the package put it where only root may write)")))?;
-    library::examine(&real)?;
-    Ok(path)
+    let library = library::examine(&real)?;
+    let shell = follow(root, Path::new("/bin/sh")).ok().and_then(|shell| Elf::read(File::open(shell).ok()?));
+    match shell.and_then(|shell| library.foreign_to(&shell, "/bin/sh there")) {
+        Some(foreign) => Err(refuse(foreign)),
+        None => Ok(path),
+    }
 }
 
 /// Finds the library where a package or `make install` has put it.

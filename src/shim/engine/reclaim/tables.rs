@@ -7,7 +7,8 @@
 //! pselect(2) or the check that FD_SET(3) makes in fortified code, the limit stays at 1024. Interpreters check the numbers that they
 //! put into a set themselves; there only calls by other objects count.
 
-use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
+use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 
 use tideover_contract::select::{self, FD_SETSIZE};
 
@@ -55,10 +56,10 @@ pub fn end() -> u64 {
 /// Does another object that was loaded by now import a function for sets, though it has not called it yet? Looked for again when more have
 /// been loaded.
 fn others_import_sets() -> bool {
-    let known = STATE.looked_at.load(Relaxed);
+    let known = STATE.looked_at.load(Acquire);
     if let Some((found, adds)) = loaded::imports(&select::CALLS, select::counts_by_imports, known) {
         STATE.imported.store(found, Relaxed);
-        STATE.looked_at.store(adds, Relaxed);
+        STATE.looked_at.store(adds, Release);
     }
     STATE.imported.load(Relaxed)
 }

@@ -6,7 +6,8 @@
 //! output may be waiting for its end (`$(daemon)`).
 #![deny(unsafe_code)]
 
-use core::sync::atomic::{AtomicI32, Ordering::Relaxed};
+use core::sync::atomic::AtomicI32;
+use core::sync::atomic::Ordering::{Relaxed, Release};
 
 use tideover_contract::glob;
 use tideover_contract::settings::{Id, sink};
@@ -88,7 +89,7 @@ extern "C" fn replacing(fd: i32) {
         }
         let soft = sys::descriptor_limit(0).map_or(0, |limit| limit.rlim_cur.min(1024) as i32);
         if let Ok(made) = sys::duplicate(stream.number, (soft - 24).max(3)) {
-            copy.store(made, Relaxed);
+            copy.store(made, Release);
             // A descriptor with a mark takes the slow path of close(2), which asks `is_ours`.
             descriptors::add(made, SHARED);
         }

@@ -6,7 +6,8 @@
 //! is left alone.
 
 use core::ffi::c_void;
-use core::sync::atomic::{AtomicPtr, AtomicUsize, Ordering::Relaxed};
+use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use core::sync::atomic::{AtomicPtr, AtomicUsize, fence};
 
 use libc::{FILE, off64_t, ssize_t};
 
@@ -136,7 +137,8 @@ fn replace(slots: [&AtomicUsize; 2]) {
         return;
     }
     for slot in slots {
-        slot.store(file_write as *const () as usize, Relaxed);
+        // After the address of write(2), which `file_write` calls.
+        slot.store(file_write as *const () as usize, Release);
     }
     // SAFETY: as they were; nobody else writes to them.
     let _ = unsafe { sys::protect(start, length, libc::PROT_READ) };
@@ -152,6 +154,8 @@ unsafe extern "C" fn file_write(stream: *mut FILE, data: *const c_void, count: s
     // SAFETY: the caller's own promise. The layout of a FILE is as the offsets say, for `find` has found a table of functions right
     // behind the FILE_SIZE bytes of stdout.
     unsafe {
+        // libc has read the slot without any order; what was stored before it is to be seen from here on. No instruction on x86-64.
+        fence(Acquire);
         let field = |offset: usize| stream.cast::<u8>().add(offset);
         if files::any() || *field(FLAGS2).cast::<i32>() & NOT_CANCELLABLE != 0 {
             return file_write_in_full(stream, data, count, None);

@@ -36,20 +36,34 @@ pub struct Symbol {
     pub size: u64,
 }
 
+/// `Elf64_Rela`.
+#[repr(C)]
+pub struct Relocation {
+    pub address: u64,
+    /// The symbol's index in the upper half, and the kind.
+    pub info: u64,
+    pub addend: i64,
+}
+
 pub const PT_LOAD: u32 = 1;
 pub const PT_DYNAMIC: u32 = 2;
 pub const PT_PHDR: u32 = 6;
 pub const DT_NULL: i64 = 0;
+pub const DT_PLTRELSZ: i64 = 2;
 pub const DT_HASH: i64 = 4;
 pub const DT_STRTAB: i64 = 5;
 pub const DT_SYMTAB: i64 = 6;
+pub const DT_RELA: i64 = 7;
+pub const DT_RELASZ: i64 = 8;
 pub const DT_DEBUG: i64 = 21;
+pub const DT_JMPREL: i64 = 23;
 pub const DT_GNU_HASH: i64 = 0x6fff_fef5;
 pub const DT_VERSYM: i64 = 0x6fff_fff0;
 
 const _: () = {
     assert!(size_of::<ProgramHeader>() == size_of::<libc::Elf64_Phdr>());
     assert!(size_of::<Symbol>() == size_of::<libc::Elf64_Sym>());
+    assert!(size_of::<Relocation>() == size_of::<libc::Elf64_Rela>());
 };
 
 /// The loader's `struct link_map`, as far as <link.h> tells.

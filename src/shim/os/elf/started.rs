@@ -40,8 +40,11 @@ pub(super) unsafe fn imports(dynamic: &[Dynamic], base: u64, names: &[&CStr]) ->
     let address = |value: u64| if value < base { value + base } else { value };
     let (Some(symbols), Some(strings)) = (entry(DT_SYMTAB), entry(DT_STRTAB)) else { return false };
     let (symbols, strings) = (address(symbols) as *const Symbol, address(strings) as *const c_char);
-    // Undefined symbols come before the first one that the GNU hash table lists; the old table tells how many there are.
-    // SAFETY: the caller promises the tables of a loaded object: both kinds of hash table begin with two words of 32 bits.
+    // Undefined symbols come before the first one that the GNU hash table lists; the old table tells how many there are. Where a program
+    // exports nothing, GNU ld writes a table that begins with symbol 1 and lists none: most programs for arm64 are such ones. Then it is
+    // relocations that name what is imported.
+    // SAFETY: the caller promises the tables of a loaded object: both kinds of hash table begin with two words of 32 bits, and the tables of
+    // relocations have as many bytes as the dynamic section says.
     let count = unsafe {
         match (entry(DT_GNU_HASH), entry(DT_HASH)) {
             (Some(hash), _) => *(address(hash) as *const u32).add(1),
@@ -49,7 +52,23 @@ pub(super) unsafe fn imports(dynamic: &[Dynamic], base: u64, names: &[&CStr]) ->
             _ => return false,
         }
     };
-    (1..count as usize).any(|i| {
+    let count = if count > 1 {
+        count as usize
+    } else {
+        let highest = |table, size| {
+            let (Some(table), Some(size)) = (entry(table), entry(size)) else { return 0 };
+            // SAFETY: see above.
+            let all = unsafe {
+                core::slice::from_raw_parts(
+                    address(table) as *const Relocation,
+                    size as usize / size_of::<Relocation>(),
+                )
+            };
+            all.iter().map(|one| (one.info >> 32) as usize).max().unwrap_or(0)
+        };
+        highest(DT_RELA, DT_RELASZ).max(highest(DT_JMPREL, DT_PLTRELSZ)) + 1
+    };
+    (1..count).any(|i| {
         // SAFETY: there are so many symbols in the table, as the caller promises; names are C strings in the table of strings.
         let (section, name) =
             unsafe { ((*symbols.add(i)).section, CStr::from_ptr(strings.add((*symbols.add(i)).name as usize))) };

@@ -48,10 +48,44 @@ const OLD_CALLS: &[&str] = &[
 /// Words that only assembly, or what is as near to it, has.
 const ASSEMBLY: &[&str] = &["asm", "global_asm", "naked_asm", "naked", "llvm_asm"];
 
-/// Registers of x86-64 as their names are written in assembly and in ucontext_t.
+/// Registers of x86-64 and of AArch64 as their names are written in assembly and in ucontext_t.
 const REGISTERS: &[&str] = &[
-    "rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rbp", "rsp", "rip", "r8", "r9", "r10", "r11", "r12", "r13", "r14",
-    "r15", "eax", "ebx", "ecx", "edx", "xmm0", "xmm1", "gregs",
+    "rax",
+    "rbx",
+    "rcx",
+    "rdx",
+    "rsi",
+    "rdi",
+    "rbp",
+    "rsp",
+    "rip",
+    "r8",
+    "r9",
+    "r10",
+    "r11",
+    "r12",
+    "r13",
+    "r14",
+    "r15",
+    "eax",
+    "ebx",
+    "ecx",
+    "edx",
+    "xmm0",
+    "xmm1",
+    "gregs",
+    "x0",
+    "x1",
+    "x8",
+    "x9",
+    "x16",
+    "x29",
+    "x30",
+    "w0",
+    "q0",
+    "q7",
+    "tpidr_el0",
+    "regs",
 ];
 
 /// The words of a line of code.
@@ -100,6 +134,7 @@ fn such_names_are_found() {
         "#[cfg(target_arch = \"\")]",
         "const PAGE: usize = 4096;",
         "context.uc_mcontext.gregs[libc::REG_RIP as usize]",
+        "context.uc_mcontext.regs[30]",
     ] {
         assert!(reason(line).is_some(), "{line}");
     }
