@@ -1,6 +1,6 @@
 //! The table of settings.
 
-use super::choices::{accept, log_level, on_full, over_limit, raise, shed_close};
+use super::choices::{accept, log_format, log_level, on_full, over_limit, raise, shed_close};
 use super::kind::{GIB, HOUR, Kind, MILLION, MOST_SOCKETS, MS};
 use super::value::parse;
 
@@ -139,6 +139,8 @@ settings! {
         "bytes of diverted lines that a process keeps, to put them into the log when there is space; off: the fallback alone gets them";
     HoldDir "hold_dir" "TIDEOVER_HOLD_DIR" Kind::Path, "",
         "directory in which diverted lines are kept, best in memory; empty: that of the pages";
+    LogFormat "log_format" "TIDEOVER_LOG_FORMAT" Kind::Choice(log_format::WORDS), "text",
+        "json: each message of the library is an object on a line of its own (docs/json.md)";
 }
 
 /// How many settings there are.
