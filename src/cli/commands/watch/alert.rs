@@ -4,12 +4,14 @@
 use super::findings::{Finding, Subject};
 use crate::show::output::{SCHEMA, safe};
 use crate::show::units::{now_ns, rfc3339};
-use crate::system::level::{Level, Thresholds};
+use crate::system::level::Level;
+#[cfg(test)]
+use crate::system::level::Thresholds;
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-/// An alert is lowered when its number is below this part of the threshold.
+/// An alert is lowered when its number is below this part of the threshold; one of free space, when this part of its number is above it.
 const WELL_BELOW: f64 = 0.85;
 
 /// What is told.
@@ -84,7 +86,7 @@ impl Alert {
             program: "nginx".into(),
             service: None,
             value: 95.0,
-            thresholds: Thresholds { warning: 70.0, critical: 90.0 },
+            thresholds: Thresholds::high(70.0, 90.0),
             says: "95 of 100 descriptors in use".into(),
             remedy: "tideover rescue".into(),
         };
@@ -213,13 +215,11 @@ fn next_level(
     long_enough: Duration,
     now: Instant,
 ) -> (Level, Option<(Instant, Level)>) {
-    let Thresholds { warning, critical } = finding.thresholds;
-    let of = |part: f64| Thresholds { warning: warning * part, critical: critical * part }.level(finding.value);
-    let plain = of(1.0);
+    let plain = finding.thresholds.level(finding.value);
     if plain >= was {
         return (plain, None);
     }
-    let well = of(WELL_BELOW);
+    let well = finding.thresholds.sooner(WELL_BELOW).level(finding.value);
     if well >= was {
         return (was, None);
     }
@@ -238,7 +238,7 @@ mod tests {
             program: "nginx".into(),
             service: None,
             value,
-            thresholds: Thresholds { warning: 70.0, critical: 90.0 },
+            thresholds: Thresholds::high(70.0, 90.0),
             says: String::new(),
             remedy: String::new(),
         }

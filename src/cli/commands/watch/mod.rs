@@ -7,6 +7,7 @@ mod exec;
 mod findings;
 mod format;
 mod headers;
+mod open_files;
 mod receivers;
 mod webhook;
 
@@ -18,6 +19,7 @@ use crate::show::output::{complain, explain, print};
 use crate::show::units::bytes;
 use crate::system::level::{Level, Thresholds};
 use alert::{Alert, Alerts};
+use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use deliver::Delivery;
 use findings::{Finding, Scan};
@@ -43,8 +45,12 @@ Examples:
   tideover watch --exec 'logger -t tideover \"$ALERT_SEVERITY $ALERT_MESSAGE\"'
 
 It alerts when a process, guarded or not, uses too much of its descriptor limit;
-when a guarded one has given up on calls, or its log's disk is full; when one
-leaves zombies behind; and when the system is short of open files or memory.
+when a guarded one has given up on calls, or its log's disk is full; when space
+or inodes are short under a process's logs, its address space or its container's
+memory is near the limit, or it leaves zombies behind; when a user is short of
+inotify instances or watches; and when the system is short of open files or
+memory. Keys of the policy file such as alert_zombies and alert_log_space, for
+all or some programs, set the thresholds (tideover doc: docs/policy.md).
 Log lines that ended processes have left are put back, as by `tideover clean`.
 An alert is raised at once, and cleared when it has been well below its
 threshold for a while; each is told once, as a line on standard output and to:
@@ -148,7 +154,10 @@ impl Watch {
         let pages = page_dir(matches);
         let percent = |name: &str| f64::from(matches.get_one::<u8>(name).copied().unwrap_or(100));
         let time = |name: &str| matches.get_one::<Duration>(name).copied().unwrap_or_default();
-        let usage = Thresholds { warning: percent("warning"), critical: percent("critical") };
+        let usage = Thresholds::high(percent("warning"), percent("critical"));
+        // What the command line says beats the policy file.
+        let said =
+            ["warning", "critical"].iter().any(|flag| matches.value_source(flag) == Some(ValueSource::CommandLine));
         if usage.warning > usage.critical {
             return Err(Failure::usage("--warning can't be above --critical"));
         }
@@ -156,7 +165,7 @@ impl Watch {
         let only = matches.get_one::<String>("only").cloned().unwrap_or_default();
         let receivers = receivers::start(matches)?;
         let holds = holds::base(&pages);
-        let scan = Scan::new(pages, usage, only)?;
+        let scan = Scan::new(pages, said.then_some(usage), only)?;
         let alerts = Alerts::new(time("calm"));
         let json = matches.get_one::<String>("format").is_some_and(|format| format == "json");
         Ok(Watch {
