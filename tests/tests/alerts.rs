@@ -9,7 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use tideover_tests::running::tell;
-use tideover_tests::{Disk, Kind, Outcome, Run, Running, Scratch, fixture, needs, program, tideover};
+use tideover_tests::{Disk, Kind, Outcome, Run, Running, Scratch, fixture, needs, program, tideover, workspace};
 
 /// A bash of a name that nobody else has, which does as its input says, a command a line.
 struct Shell {
@@ -218,4 +218,25 @@ fn a_policy_with_alerts_is_checked_and_the_library_passes_over_them() {
     refused.fails().says("there is no alert \"alert_zombie\"; did you mean alert_zombies?");
     let watched = watch(&folder, "alert_usage = '90,50'\n", &["--once"]).output();
     watched.says("alert_usage cannot be \"90,50\"");
+}
+
+#[test]
+fn the_prometheus_rules_have_the_thresholds_of_the_table() {
+    let read = |path: &str| fs::read_to_string(workspace().join(path)).unwrap();
+    let (policy, rules) = (read("docs/policy.md"), read("contrib/prometheus/tideover.rules.yml"));
+    let severity_of = |expression: String| {
+        let rule = rules.split("- alert: ").find(|rule| rule.contains(&format!("expr: {expression}\n")));
+        let rule = rule.unwrap_or_else(|| panic!("no rule asks {expression}"));
+        rule.split("severity: ").nth(1).and_then(|rest| rest.lines().next()).unwrap().to_string()
+    };
+    for (key, ratio) in [
+        ("alert_usage", "tideover_descriptors_used_ratio"),
+        ("alert_files", "tideover_system_open_files / tideover_system_open_files_limit"),
+    ] {
+        let row = policy.lines().find(|line| line.starts_with(&format!("| `{key}` |"))).expect("a row");
+        let cell = row.split('|').nth(3).unwrap();
+        let bounds: Vec<f64> = cell.split(',').map(|bound| bound.trim().parse::<f64>().unwrap() / 100.0).collect();
+        assert_eq!(severity_of(format!("{ratio} > {}", bounds[0])), "warning", "{key}");
+        assert_eq!(severity_of(format!("{ratio} > {}", bounds[1])), "critical", "{key}");
+    }
 }
