@@ -93,6 +93,7 @@ pkg-config          command pkg-config
 podman              command podman
 postgresql          file    /usr/lib/postgresql/*/bin/postgres
 prometheus          command prometheus
+prometheus-alertmanager command prometheus-alertmanager
 python3-git         file    /usr/lib/python3/dist-packages/git
 python3-grpcio      file    /usr/lib/python3/dist-packages/grpc
 python3-pip         file    /usr/lib/python3/dist-packages/pip

@@ -1,10 +1,12 @@
 #!/bin/sh
 # Says whether a process, or the system, is short of file descriptors and of what goes with them, and what mends it.
-# For machines that have only this script: POSIX sh, sed, ls, head, sort, uniq, df. Where tideover is installed, `tideover doctor` sees more.
+# For machines that have only this script: POSIX sh, sed, ls, head, sort, uniq, df. Where tideover is installed, it is `tideover doctor` that
+# checks a process, unless something is to be mended.
 #
-#   fix-file-descriptors.sh                the system
-#   fix-file-descriptors.sh PID            a process
-#   fix-file-descriptors.sh --apply [PID]  also mends what can be mended at once: kernel parameters, the soft limit of PID (prlimit)
+#   fix-file-descriptors.sh                     the system
+#   fix-file-descriptors.sh PID                 a process
+#   fix-file-descriptors.sh NAME                each process of a program of this name
+#   fix-file-descriptors.sh --apply [PID|NAME]  also mends what can be mended at once: kernel parameters, soft limits (prlimit)
 #
 # Exit status: 0 all is OK, 1 the worst is a WARNING, 2 it is CRITICAL, 3 it could not look.
 set -u
@@ -14,11 +16,13 @@ SYSCTL_FILE=${TIDEOVER_SYSCTL_FILE:-/etc/sysctl.d/90-tideover.conf}
 SAMPLE=${SAMPLE:-2} # seconds
 
 apply=no
-pid=
+wanted=
+by_doctor=no # has tideover doctor checked the processes?
+seen=        # has a process been looked into?
 worst=0
 
 usage() {
-    echo "usage: ${0##*/} [--apply] [PID]" >&2
+    echo "usage: ${0##*/} [--apply] [PID|NAME]" >&2
     exit 3
 }
 
@@ -29,8 +33,11 @@ for word in "$@"; do
         sed -n '2,/^set/s/^# \{0,1\}//p' "$0"
         exit 0
         ;;
-    '' | *[!0-9]*) usage ;;
-    *) pid=$word ;;
+    '' | -* | */*) usage ;;
+    *)
+        [ -z "$wanted" ] || usage
+        wanted=$word
+        ;;
     esac
 done
 
@@ -142,7 +149,8 @@ container() {
     done
 }
 
-# Free space and inodes of the disk under a folder: how full both are, in percent, by df.
+# Free space and inodes of the disk under a folder, that messages call $2: how full both are, in percent, by df. $3 and $4 are the percent from
+# which on it is a WARNING, and CRITICAL.
 disk() {
     [ -e "$1" ] || return 0
     for kind in space inodes; do
@@ -152,10 +160,10 @@ disk() {
         full=$(df "$flag" "$1" 2>/dev/null | sed -n '2s/.* \([0-9]*\)%.*/\1/p')
         number "$full" || continue
         result=0
-        [ "$full" -lt 95 ] || result=1
-        [ "$full" -lt 99 ] || result=2
-        say $result "disk" "$full % of the $kind under $1 is used"
-        [ $result = 0 ] || mend "what takes it: du -xah $1 | sort -h | tail -n 20"
+        [ "$full" -lt "$3" ] || result=1
+        [ "$full" -lt "$4" ] || result=2
+        say $result "disk" "$full % of the $kind under $2 is used"
+        [ $result = 0 ] || mend "what takes it: du -xah $2 | sort -h | tail -n 20"
     done
 }
 
@@ -182,15 +190,58 @@ raise() {
     fi
 }
 
+# Process ids of the programs of a name: that of the process, which the kernel cuts to 15 bytes, or that of the file in its command line.
+named() {
+    short=$(printf '%.15s' "$1")
+    for folder in "$PROC"/[0-9]*; do
+        other=${folder##*/}
+        [ "$other" != $$ ] || continue
+        command=$(tr '\000' '\n' 2>/dev/null <"$folder/cmdline" | head -n 1)
+        # A zombie has no command line, nor has a thread of the kernel.
+        [ -n "$command" ] || continue
+        if [ "${command##*/}" = "$1" ] || [ "$(first "$folder/comm")" = "$short" ]; then
+            echo "$other"
+        fi
+    done
+}
+
+# The filesystems of the logs that a process has open, by their folders: the names that the command calls logs, too.
+logs() {
+    # shellcheck disable=SC2012 # as in kinds()
+    ls -l "$PROC/$1/fd" 2>/dev/null | sed -n -e 's/.* -> //' -e '/^\/proc\//d' -e '/^\/dev\//d' -e '/ (deleted)$/d' \
+        -e '/^\/var\/log\//p' -e '/\/logs\//p' -e '/\.log$/p' -e '/\.log\.[0-9]*$/p' -e '/_log$/p' | sed 's,/[^/]*$,,' | sort -u
+}
+
+# How many children of a process are zombies.
+zombies() {
+    dead=0
+    for status in "$PROC"/[0-9]*/status; do
+        case $(sed -n -e 's/^State:[^A-Za-z]*\(.\).*/\1/p' -e 's/^PPid:[^0-9]*//p' "$status" 2>/dev/null | tr '\n' ' ') in
+        "Z $1 ") dead=$((dead + 1)) ;;
+        esac
+    done
+    echo $dead
+}
+
+# Checks the process $pid; fails if it could not look.
 examine() {
     [ -d "$PROC/$pid" ] || {
         echo "${0##*/}: there is no process $pid" >&2
-        exit 3
+        return 3
     }
+    if [ $apply = no ] && [ "$PROC" = /proc ] && command -v tideover >/dev/null 2>&1; then
+        tideover doctor "$pid" --sample "${SAMPLE}s"
+        result=$?
+        by_doctor=yes
+        [ $result -lt 3 ] || return 3
+        [ $result -le "$worst" ] || worst=$result
+        return
+    fi
     count=$(used "$pid") || {
         echo "${0##*/}: process $pid is another user's: sudo $0 $pid" >&2
-        exit 3
+        return 3
     }
+    seen=yes
     name=$(first "$PROC/$pid/comm" | tr -d '[:cntrl:]')
     printf '%s (process %s), watched for %s s\n\n' "$name" "$pid" "$SAMPLE"
     # shellcheck disable=SC2046 # two numbers
@@ -221,6 +272,20 @@ examine() {
     else
         say 0 "deleted files" "none is held open"
     fi
+    dead=$(zombies "$pid")
+    if [ "$dead" = 0 ]; then
+        say 0 zombies "every child that ended was waited for"
+    else
+        say $((1 + (dead >= 100))) zombies "$dead children of $name have ended and were not waited for"
+        mend "kill -CHLD $pid reminds it; restarting process $pid removes them"
+    fi
+    # Not a pipe: the worst level must reach this shell.
+    while read -r folder; do
+        # By the process's own root: it may be in a container.
+        [ -z "$folder" ] || disk "$PROC/$pid/root$folder" "$folder" 90 97
+    done <<END
+$(logs "$pid")
+END
     printf '\n%s descriptors:\n' "$count"
     kinds "$pid" | sort -rn | head -n 8 | tr -d '\001-\011\013-\037'
     echo
@@ -264,9 +329,28 @@ END
     fi
 }
 
-if [ -n "$pid" ]; then
-    examine
-else
+pids=
+blind=no
+case $wanted in
+'') ;;
+*[!0-9]*)
+    pids=$(named "$wanted")
+    [ -n "$pids" ] || {
+        echo "${0##*/}: no process is called $wanted; ps -e has the names" >&2
+        exit 3
+    }
+    ;;
+*) pids=$wanted ;;
+esac
+for pid in $pids; do
+    examine || blind=yes
+done
+# What doctor has checked, or nobody could look into, is all.
+if [ -n "$pids" ] && { [ $by_doctor = yes ] || [ -z "$seen" ]; }; then
+    [ $blind = no ] || [ "$worst" = 2 ] || exit 3
+    exit "$worst"
+fi
+if [ -z "$pids" ]; then
     printf 'This system\n\n'
     # shellcheck disable=SC3045 # -S and -H are in dash, busybox and bash
     soft=$(ulimit -S -n) hard=$(ulimit -H -n)
@@ -278,7 +362,9 @@ else
     everybody
 fi
 open_files
-container "$pid"
+for pid in ${pids:-self}; do
+    container "$pid"
+done
 for parameter in max_user_instances max_user_watches; do
     value=$(first "$PROC/sys/fs/inotify/$parameter")
     number "$value" || continue
@@ -293,5 +379,6 @@ for parameter in max_user_instances max_user_watches; do
         say 0 inotify "fs.inotify.$parameter is $value"
     fi
 done
-disk /var/log
+disk /var/log /var/log 95 99
+[ $blind = no ] || [ "$worst" = 2 ] || exit 3
 exit "$worst"

@@ -10,6 +10,7 @@
 //! [program."nginx*"]                # for programs of these names; a later table beats an earlier one
 //! max_clients = 5000
 //! accept = "shed"
+//! alert_zombies = 1                 # of `tideover watch`, in the same tables
 //! ```
 //!
 //! Values are texts in single or double quotes, numbers, `true`, `false`, or lists of texts. A text in double quotes holds no
@@ -58,6 +59,11 @@ impl<'a> Entry<'a> {
     /// Is it for a program of this name?
     pub fn is_for(&self, program: &[u8]) -> bool {
         self.program.is_none_or(|pattern| glob::matches(pattern, program))
+    }
+
+    /// Is it about alerts, as `alert_zombies`? `tideover watch` and `doctor` read these, and the library passes over them.
+    pub fn is_alert(&self) -> bool {
+        self.key.starts_with(b"alert")
     }
 
     /// Index in [`crate::settings::SETTINGS`] of its setting; None if there is none of this name.

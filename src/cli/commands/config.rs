@@ -6,7 +6,7 @@ use crate::pages::lookup::find;
 use crate::processes::process::Environment;
 use crate::processes::sink;
 use crate::settings::effective::{self, Effective};
-use crate::settings::policy::{self, Given};
+use crate::settings::policy;
 use crate::show::failure::{Failure, Status};
 use crate::show::output::{print, print_json, safe};
 use crate::show::table::{Align, Table};
@@ -97,29 +97,27 @@ fn sink_of(pid: u32, settings: &[Effective]) -> Option<String> {
 fn check(program: Option<&String>, json: bool) -> Result<(), Failure> {
     let path = policy::path();
     let policy = policy::read(&path)?;
-    let is_for = |given: &&Given| match (program, &given.program) {
+    let is_for = |pattern: &Option<String>| match (program, pattern) {
         (Some(program), Some(pattern)) => glob::matches(pattern.as_bytes(), program.as_bytes()),
         _ => true,
     };
-    let given: Vec<&Given> = policy.given.iter().filter(is_for).collect();
+    let given = policy.given.iter().map(|it| (SETTINGS[it.index].name.to_string(), &it.value, &it.program, it.line));
+    let alerts = policy.alerts.iter().map(|it| (format!("alert_{}", it.row.name), &it.value, &it.program, it.line));
+    let mut given: Vec<(String, &String, &Option<String>, u32)> =
+        given.chain(alerts).filter(|(_, _, pattern, _)| is_for(pattern)).collect();
+    given.sort_by_key(|(_, _, _, line)| *line);
     if json {
         let given = given.iter().map(
-            |it| json!({ "name": SETTINGS[it.index].name, "value": it.value, "program": it.program, "line": it.line }),
+            |(name, value, program, line)| json!({ "name": name, "value": value, "program": program, "line": line }),
         );
         let file = path.display().to_string();
         print_json(&json!({ "file": file, "settings": given.collect::<Vec<_>>(), "mistakes": policy.mistakes }))?;
         return if policy.mistakes.is_empty() { Ok(()) } else { Err(Failure::without_text(Status::Failed)) };
     }
     let mut table = Table::new(&["LINE", "PROGRAM", "SETTING", "VALUE"].map(|heading| (heading, Align::Left)));
-    for it in &given {
-        let program = it.program.clone().unwrap_or_else(|| "(all)".to_string());
-        let cells = [
-            it.line.to_string(),
-            safe(program.as_bytes()),
-            SETTINGS[it.index].name.to_string(),
-            safe(it.value.as_bytes()),
-        ];
-        table.row(cells);
+    for (name, value, program, line) in given {
+        let program = program.clone().unwrap_or_else(|| "(all)".to_string());
+        table.row([line.to_string(), safe(program.as_bytes()), name, safe(value.as_bytes())]);
     }
     print(&format!("{}\n\n{}", path.display(), table.render(80, 2, 3)))?;
     if policy.mistakes.is_empty() { Ok(()) } else { Err(Failure::failed(policy.mistakes.join("\n"))) }

@@ -123,10 +123,12 @@ fn has_json_flag(words: impl Iterator<Item = OsString>) -> bool {
     words.peek().is_some_and(|command| command != "run") && words.any(|word| word == "--json")
 }
 
-/// The exit status for a bad command line: 2, but 3 for `doctor`, where 2 means that something is critical.
+/// The exit status for a bad command line: 2, but 3 for `doctor` and `watch --once`, where 2 means that something is critical.
 fn misuse() -> Status {
-    let doctor = std::env::args_os().nth(1).is_some_and(|word| word == "doctor");
-    if doctor { Status::Unknown } else { Status::Usage }
+    let words: Vec<OsString> = std::env::args_os().skip(1).collect();
+    let is = |command: &str| words.first().is_some_and(|word| word == command);
+    let checks = is("doctor") || is("watch") && words.iter().any(|word| word == "--once");
+    if checks { Status::Unknown } else { Status::Usage }
 }
 
 fn dispatch(matches: &ArgMatches) -> Result<(), Failure> {

@@ -48,6 +48,11 @@ impl Connections {
         self.outgoing.values().sum()
     }
 
+    /// How many connections are open, in and out.
+    pub fn count(&self) -> u64 {
+        self.outgoing() + self.clients.values().sum::<u64>()
+    }
+
     /// The endpoints with most connections, as (`to 10.0.0.7:6379` or `of port 80`, count).
     pub fn lines(&self) -> Vec<(String, u64)> {
         let shown = |word: &'static str, map| top(map).into_iter().map(move |(name, n)| (format!("{word} {name}"), n));

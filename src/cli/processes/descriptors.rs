@@ -3,6 +3,7 @@
 
 use crate::processes::process;
 use crate::processes::sockets::Sockets;
+use crate::show::output::safe;
 use rustix::fs::{AtFlags, CWD, FileType, StatxFlags, getxattr, statx};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
@@ -251,6 +252,48 @@ fn open_flags(pid: u32, number: u32) -> u32 {
 /// Is a file named like a log, in letters of either case? The library is stricter: it also looks at flags and content.
 pub fn is_log(path: &str) -> bool {
     log_name::is_like_a_log(path.as_bytes()) || log_name::is_like_a_log(path.to_ascii_lowercase().as_bytes())
+}
+
+/// What `watch` looks at in a process.
+#[derive(Debug, Default)]
+pub struct Watched {
+    /// One log that is open for writing for each filesystem, by its st_dev.
+    pub logs: BTreeMap<u64, WatchedLog>,
+    /// How many inotify instances there are.
+    pub instances: u64,
+    /// How many watches are in them.
+    pub watches: u64,
+}
+
+/// A log that is open for writing.
+#[derive(Debug)]
+pub struct WatchedLog {
+    /// /proc/PID/fd/N, by which it is reached in another mount namespace, too.
+    pub by: PathBuf,
+    /// Its path as the process knows it.
+    pub path: String,
+}
+
+/// Looks at the logs and inotify instances of a process; None if this user may not.
+pub fn watched(pid: u32) -> Option<Watched> {
+    let (links, _) = links(&format!("/proc/{pid}/fd")).ok()?;
+    let mut seen = Watched::default();
+    for (number, link) in links {
+        if link.as_os_str() == "anon_inode:inotify" {
+            seen.instances += 1;
+            seen.watches += watches(pid, number);
+        } else if link.is_absolute() && is_log(&link.to_string_lossy()) {
+            let by = PathBuf::from(format!("/proc/{pid}/fd/{number}"));
+            let Ok(stat) = statx(CWD, &by, AtFlags::STATX_DONT_SYNC, StatxFlags::BASIC_STATS) else { continue };
+            let is_file = FileType::from_raw_mode(stat.stx_mode.into()) == FileType::RegularFile;
+            if is_file && open_flags(pid, number) & (libc::O_WRONLY | libc::O_RDWR) as u32 != 0 {
+                let device = u64::from(stat.stx_dev_major) << 32 | u64::from(stat.stx_dev_minor);
+                let log = WatchedLog { by, path: safe(link.as_os_str().as_bytes()) };
+                seen.logs.entry(device).or_insert(log);
+            }
+        }
+    }
+    Some(seen)
 }
 
 /// How many inotify instances a process has, and how many watches there are in them; None if this user may not see that.

@@ -1,6 +1,7 @@
 //! What /proc says about a process. Every answer may be missing: a process may end, and those of other users may be hidden.
 #![forbid(unsafe_code)]
 
+use crate::system::Share;
 use rustix::fs::{Mode, OFlags, open};
 use rustix::io::read;
 use rustix::param::clock_ticks_per_second;
@@ -96,8 +97,19 @@ pub fn limits(pid: u32) -> Option<(u64, u64)> {
     parse_limits(&text(pid, "limits")?)
 }
 
+/// Address space of a process, and its soft limit (RLIMIT_AS), in bytes; None without a limit.
+pub fn address_space(pid: u32) -> Option<Share> {
+    let (max, _) = parse_limit(&text(pid, "limits")?, "Max address space").filter(|(max, _)| *max != u64::MAX)?;
+    let pages: u64 = text(pid, "statm")?.split_whitespace().next()?.parse().ok()?;
+    Some(Share { used: pages.saturating_mul(rustix::param::page_size() as u64), max })
+}
+
 fn parse_limits(text: &str) -> Option<(u64, u64)> {
-    let line = text.lines().find_map(|line| line.strip_prefix("Max open files"))?;
+    parse_limit(text, "Max open files")
+}
+
+fn parse_limit(text: &str, name: &str) -> Option<(u64, u64)> {
+    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
     let mut values =
         line.split_whitespace().map(|word| if word == "unlimited" { Some(u64::MAX) } else { word.parse().ok() });
     Some((values.next()??, values.next()??))

@@ -2,8 +2,10 @@
 #![forbid(unsafe_code)]
 
 use crate::settings::overrides::check;
-use crate::settings::suggest::no_setting;
+use crate::settings::suggest::{no_alert, no_setting};
 use crate::show::failure::{Failure, cause};
+use crate::system::alerts::{self, Row};
+use crate::system::level::Thresholds;
 use rustix::process::geteuid;
 use std::ffi::OsStr;
 use std::fs::Metadata;
@@ -13,7 +15,7 @@ use std::path::{Path, PathBuf};
 use tideover_contract::glob;
 use tideover_contract::hash::fnv1a;
 use tideover_contract::page::View;
-use tideover_contract::policy::{PATH, entries, unusable};
+use tideover_contract::policy::{Entry, PATH, entries, unusable};
 use tideover_contract::settings::{MAX_PATH, MAX_TEXT};
 
 /// The variable that names another file.
@@ -32,11 +34,41 @@ pub struct Given {
     pub line: u32,
 }
 
+/// Thresholds of an alert that the file gives.
+#[derive(Clone, Debug)]
+pub struct GivenAlert {
+    /// The alert.
+    pub row: &'static Row,
+    /// From which values on it is bad; None: it is off.
+    pub thresholds: Option<Thresholds>,
+    /// As in [`Given`].
+    pub value: String,
+    /// As in [`Given`].
+    pub program: Option<String>,
+    /// As in [`Given`].
+    pub line: u32,
+}
+
+/// The thresholds of an alert for a program of this name, by the policy file or else the table; None: it is off. Without a name: those for
+/// the system.
+pub fn thresholds(policy: Option<&Policy>, alert: &str, program: Option<&str>) -> Option<Thresholds> {
+    let is_for = |given: &&GivenAlert| {
+        given.row.name == alert
+            && given.program.as_ref().is_none_or(|pattern| {
+                program.is_some_and(|program| glob::matches(pattern.as_bytes(), program.as_bytes()))
+            })
+    };
+    let given = policy.and_then(|policy| policy.alerts.iter().rev().find(is_for));
+    given.map_or_else(|| alerts::by_name(alert)?.thresholds(), |given| given.thresholds)
+}
+
 /// What a file gives, and what is wrong with it.
 #[derive(Debug, Default)]
 pub struct Policy {
     /// What it gives, in its order: of what is for a program, the last counts.
     pub given: Vec<Given>,
+    /// Thresholds of alerts that it gives, in its order: of what is for a program, the last counts.
+    pub alerts: Vec<GivenAlert>,
     /// Settings with a value that they do not take, as `given`.
     pub refused: Vec<Given>,
     /// Mistakes, each with the place and what helps.
@@ -119,6 +151,13 @@ fn parse(bytes: &[u8], path: &str) -> Policy {
             }
         };
         let key = String::from_utf8_lossy(entry.key);
+        if entry.is_alert() {
+            match alert(&entry, &key) {
+                Ok(given) => policy.alerts.push(given),
+                Err(why) => policy.mistakes.push(format!("{path} line {}: {why}", entry.line)),
+            }
+            continue;
+        }
         let Some(index) = entry.setting() else {
             policy.mistakes.push(format!("{path} line {}: {}", entry.line, no_setting(&key)));
             continue;
@@ -145,6 +184,16 @@ fn parse(bytes: &[u8], path: &str) -> Policy {
     policy
 }
 
+/// A line about an alert; the error says what is wrong with it.
+fn alert(entry: &Entry<'_>, key: &str) -> Result<GivenAlert, String> {
+    let row = alerts::by_key(key).ok_or_else(|| no_alert(key))?;
+    let mut room = [0; MAX_TEXT];
+    let value = entry.value.text(&mut room).map(String::from_utf8_lossy).unwrap_or_default().into_owned();
+    let thresholds = row.parse(&value).map_err(|takes| format!("{key} cannot be {value:?}: {takes}"))?;
+    let program = entry.program.map(|pattern| String::from_utf8_lossy(pattern).into_owned());
+    Ok(GivenAlert { row, thresholds, value, program, line: entry.line })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -169,6 +218,23 @@ mod tests {
                 "t.toml line 7: it is no key = value",
             ]
         );
+    }
+
+    #[test]
+    fn thresholds_of_alerts_are_given_by_program() {
+        let text = "alert_zombies = 1\nalert_log_space = ['20', '5']\nalert_zombie = 2\nalert_usage = '90,70'\n[program.'nginx*']\nalert-zombies = 'off'\nalert_connections = \"100,200\"\n";
+        let policy = parse(text.as_bytes(), "t.toml");
+        let of = |alert, program| thresholds(Some(&policy), alert, program).map(|it| (it.warning, it.critical));
+        assert_eq!(of("zombies", Some("bash")), Some((1.0, 100.0)));
+        assert_eq!((of("zombies", Some("nginx")), of("zombies", None)), (None, Some((1.0, 100.0))));
+        assert_eq!((of("connections", Some("nginx")), of("connections", Some("x"))), (Some((100.0, 200.0)), None));
+        assert_eq!((of("log_space", Some("x")), of("usage", Some("x"))), (Some((20.0, 5.0)), Some((70.0, 90.0))));
+        let mistakes = [
+            "t.toml line 3: there is no alert \"alert_zombie\"; did you mean alert_zombies?",
+            "t.toml line 4: alert_usage cannot be \"90,70\": it takes off, or WARNING,CRITICAL, percent in use from 0 to 100, the first not above the second (descriptors that a process has open, of those that it can have)",
+        ];
+        assert_eq!(policy.mistakes, mistakes);
+        assert!(policy.given.is_empty() && policy.refused.is_empty());
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! "Did you mean": the most similar of a few names.
 #![forbid(unsafe_code)]
 
+use crate::system::alerts::ALERTS;
 use tideover_contract::settings::SETTINGS;
 
 /// The name that needs the fewest edits to become `typed`; None if that is too many for a slip.
@@ -21,6 +22,16 @@ pub fn no_setting(key: &str) -> String {
         None => "`tideover config` lists the settings".to_string(),
     };
     format!("there is no setting {key:?}; {hint}")
+}
+
+/// Says of a key that no alert is called so, and which may have been meant.
+pub fn no_alert(key: &str) -> String {
+    let names: Vec<String> = ALERTS.iter().map(|row| format!("alert_{}", row.name)).collect();
+    let hint = match nearest(key, names.iter().map(String::as_str)) {
+        Some(near) => format!("did you mean {near}?"),
+        None => "docs/policy.md lists them".to_string(),
+    };
+    format!("there is no alert {key:?}; {hint}")
 }
 
 #[cfg(test)]

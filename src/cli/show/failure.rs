@@ -11,11 +11,11 @@ pub enum Status {
     Failed,
     /// The command line, a file or a variable holds a value that is not accepted; nothing was started.
     Usage,
-    /// `tideover doctor`: the worst that it found is a warning.
+    /// `tideover doctor`, `watch --once`: the worst that it found is a warning.
     Warning,
-    /// `tideover doctor`: the worst that it found is critical.
+    /// `tideover doctor`, `watch --once`: the worst that it found is critical.
     Critical,
-    /// `tideover doctor`: the checks could not be made.
+    /// `tideover doctor`, `watch --once`: the checks could not be made, or not be told.
     Unknown,
     /// `tideover run`: the program was found, and can't be started with the library.
     Refused,
@@ -24,7 +24,7 @@ pub enum Status {
 }
 
 impl Status {
-    /// The number for exit(3). `doctor` follows the convention of monitoring plugins, where 2 means critical; in all other
+    /// The number for exit(3). `doctor` and `watch --once` follow the convention of monitoring plugins, where 2 means critical; in all other
     /// commands 2 means a usage error.
     pub fn code(self) -> u8 {
         match self {

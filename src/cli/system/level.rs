@@ -1,4 +1,4 @@
-//! How bad a number is that should stay low: the thresholds of `doctor`, `watch` and `top`.
+//! How bad a number is that should stay low, or high: the thresholds of `doctor`, `watch` and `top`.
 #![forbid(unsafe_code)]
 
 use tideover_contract::settings::{Id, default_percent};
@@ -31,31 +31,45 @@ impl Level {
 /// The values from which on a number is bad.
 #[derive(Clone, Copy, Debug)]
 pub struct Thresholds {
-    /// Lowest value that is a warning.
+    /// First value that is a warning.
     pub warning: f64,
-    /// Lowest value that is critical.
+    /// First value that is critical.
     pub critical: f64,
+    /// Low values are bad, as of free space, and not high ones.
+    pub low: bool,
 }
 
 impl Thresholds {
     /// Percent of memory in use.
-    pub const MEMORY: Thresholds = Thresholds { warning: 90.0, critical: 97.0 };
+    pub const MEMORY: Thresholds = Thresholds::high(90.0, 97.0);
+
+    /// Thresholds of a number of which high values are bad.
+    pub const fn high(warning: f64, critical: f64) -> Thresholds {
+        Thresholds { warning, critical, low: false }
+    }
 
     /// Percent of descriptors in use, and of other limits on numbers of things: the defaults of TIDEOVER_FD_WARN and
     /// TIDEOVER_FD_CRITICAL.
     pub fn usage() -> Thresholds {
-        Thresholds { warning: default_percent(Id::FdWarn), critical: default_percent(Id::FdCritical) }
+        Thresholds::high(default_percent(Id::FdWarn), default_percent(Id::FdCritical))
     }
 
     /// How bad a value is.
     pub fn level(self, value: f64) -> Level {
-        if value >= self.critical {
+        let reaches = |bound: f64| if self.low { value <= bound } else { value >= bound };
+        if reaches(self.critical) {
             Level::Critical
-        } else if value >= self.warning {
+        } else if reaches(self.warning) {
             Level::Warning
         } else {
             Level::Ok
         }
+    }
+
+    /// Those that are reached sooner: a number that does not even reach these is well away from the thresholds. `part` is below 1.
+    pub fn sooner(self, part: f64) -> Thresholds {
+        let of = |bound: f64| if self.low { bound / part } else { bound * part };
+        Thresholds { warning: of(self.warning), critical: of(self.critical), ..self }
     }
 }
 

@@ -1,6 +1,7 @@
 //! What all processes of the system share (open files, memory, tasks), how much there is and how much is in use.
 #![forbid(unsafe_code)]
 
+pub mod alerts;
 pub mod ballast;
 pub mod cgroup;
 pub mod level;

@@ -61,6 +61,12 @@ choices! {
         DEBUG "debug" "Why it did nothing else, too.";
     }
 
+    /// Numbers of the words of TIDEOVER_LOG_FORMAT.
+    log_format {
+        TEXT "text" "A message is a line of text.";
+        JSON "json" "A message is a JSON object.";
+    }
+
     /// Numbers of the words of TIDEOVER_FALLBACK ([`Kind::Sink`](super::Kind::Sink)), and of an absolute path, which it accepts besides.
     sink {
         AUTO "auto" "Lines go where messages go: standard output or standard error if it is known to carry messages, else the journal or syslog.";

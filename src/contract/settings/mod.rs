@@ -12,7 +12,7 @@ mod table;
 mod tests;
 mod value;
 
-pub use choices::{accept, log_level, on_full, over_limit, raise, shed_close, sink};
+pub use choices::{accept, log_format, log_level, on_full, over_limit, raise, shed_close, sink};
 pub use kind::{Kind, MAX_PATH, MAX_TEXT, MILLION, SECOND, rotation};
 pub use shown::{Nanoseconds, Shown};
 pub use table::{

@@ -1,6 +1,6 @@
 //! The table of settings.
 
-use super::choices::{accept, log_level, on_full, over_limit, raise, shed_close};
+use super::choices::{accept, log_format, log_level, on_full, over_limit, raise, shed_close};
 use super::kind::{GIB, HOUR, Kind, MILLION, MOST_SOCKETS, MS};
 use super::value::parse;
 
@@ -141,6 +141,8 @@ settings! {
         "directory in which diverted lines are kept, best in memory; empty: that of the pages";
     Rotate "rotate" "TIDEOVER_ROTATE" Kind::Rotation, "off",
         "rotate this program's logs at that size, and keep so many old ones; for programs that cannot reopen their log";
+    LogFormat "log_format" "TIDEOVER_LOG_FORMAT" Kind::Choice(log_format::WORDS), "text",
+        "json: each message of the library is an object on a line of its own (docs/json.md)";
 }
 
 /// How many settings there are.

@@ -3,13 +3,14 @@
 #![forbid(unsafe_code)]
 
 use core::ffi::c_int;
+use core::fmt::Display;
 
 use libc::rlimit;
 
 use crate::engine::call::Lack;
 use crate::engine::other_limit::OtherLimit;
 use crate::engine::reclaim::limit::{self, Remedy};
-use crate::state::report::{ErrnoName, More, Repeated, Seconds};
+use crate::state::report::{About, ErrnoName, More, Repeated, Seconds};
 use crate::state::{descriptors, reconcile, usage};
 
 /// The messages so far, to keep back repetitions.
@@ -39,8 +40,9 @@ pub fn recovered(call: &str, lack: Lack, errno: c_int, waited: u64) {
     if let Some(more) = MESSAGES.recovered[lack as usize].due() {
         // A limit that the user has set has only done what it is for.
         let level = if lack.is_limit() { log::Level::Info } else { log::Level::Warn };
-        let (errno, waited) = (ErrnoName(errno), Seconds(waited));
-        log::log!(level, "{call}: {lack} ({errno}), waited {waited} for one{}", More(more));
+        let (name, waited) = (ErrnoName(errno), Seconds(waited));
+        let about = About { level, kind: "recovered", call, errno, ..About::NOTHING };
+        about.log(format_args!("{call}: {lack} ({name}), waited {waited} for one{}", More(more)));
     }
 }
 
@@ -48,20 +50,24 @@ pub fn recovered(call: &str, lack: Lack, errno: c_int, waited: u64) {
 pub fn other_limit(call: &str, limit: &OtherLimit) {
     if let Some(more) = MESSAGES.other_limit.due() {
         let (name, remedy) = (limit.name, limit.remedy);
-        log::warn!(
-            "{call}: EMFILE, but descriptors are free: the limit that is reached is {name}{}; to help: {remedy}",
+        let remedy: Option<&dyn Display> = Some(&format_args!("to help: {remedy}"));
+        let about = About { kind: "other_limit", call, errno: libc::EMFILE, remedy, ..About::NOTHING };
+        about.log(format_args!(
+            "{call}: EMFILE, but descriptors are free: the limit that is reached is {name}{}",
             More(more)
-        );
+        ));
     }
 }
 
 /// Logs that a message came without some of its descriptors.
 pub fn descriptors_lost() {
     if let Some(more) = MESSAGES.lost.due() {
-        log::warn!(
-            "recvmsg: descriptors that were sent are lost, since there was no number for them (MSG_CTRUNC){}; to help: a higher `ulimit -n`",
+        let remedy: Option<&dyn Display> = Some(&"to help: a higher `ulimit -n`");
+        let about = About { kind: "descriptors_lost", call: "recvmsg", remedy, ..About::NOTHING };
+        about.log(format_args!(
+            "recvmsg: descriptors that were sent are lost, since there was no number for them (MSG_CTRUNC){}",
             More(more)
-        );
+        ));
     }
 }
 
@@ -92,21 +98,24 @@ impl GaveUp {
         let more = More(more);
         let GaveUp { call, lack, tried, .. } = self;
         let (errno, waited) = (ErrnoName(self.errno), Seconds(self.waited));
+        let kind = if self.parked { "parked" } else { "exhausted" };
+        let about = About { kind, call, errno: self.errno, ..About::NOTHING };
         if *lack != Lack::Descriptor {
-            log::warn!("{call}: {lack} ({errno}); {tried} ({waited}){more}; {}", lack.remedy());
+            let about = About { remedy: Some(&lack.remedy()), ..about };
+            about.log(format_args!("{call}: {lack} ({errno}); {tried} ({waited}){more}"));
         } else if self.errno == libc::ENFILE {
-            log::warn!(
-                "{call}: the system is out of descriptors ({errno}); {tried} {waited}{more}; to help: `sysctl -w fs.file-max=...`, see /proc/sys/fs/file-nr"
-            );
+            let remedy: &dyn Display = &"to help: `sysctl -w fs.file-max=...`, see /proc/sys/fs/file-nr";
+            let about = About { remedy: Some(remedy), ..about };
+            about.log(format_args!("{call}: the system is out of descriptors ({errno}); {tried} {waited}{more}"));
         } else {
             let limit = limit::read().unwrap_or(rlimit { rlim_cur: 0, rlim_max: 0 });
-            let used = usage::used(limit.rlim_cur);
-            let remedy = Remedy { soft: limit::ceiling(limit), hard: limit.rlim_max };
-            log::warn!(
-                "{call}: no descriptor left ({errno}): {used} in use, soft limit {}, hard limit {}; {tried} ({waited}){more}; {remedy}",
-                limit.rlim_cur,
-                limit.rlim_max,
-            );
+            let (soft, hard) = (limit.rlim_cur, limit.rlim_max);
+            let used = usage::used(soft);
+            let remedy = Remedy { soft: limit::ceiling(limit), hard };
+            let about = About { descriptors: Some([used, soft, hard]), remedy: Some(&remedy), ..about };
+            about.log(format_args!(
+                "{call}: no descriptor left ({errno}): {used} in use, soft limit {soft}, hard limit {hard}; {tried} ({waited}){more}"
+            ));
         }
     }
 }

@@ -5,6 +5,10 @@
 //! now, and can't raise SIGPIPE. Of messages that repeat, the first is logged, and then one after 30 s, 60 s, 120 s ...; the others are
 //! counted (hhvm#119: ten minutes at the limit filled a disk with 211 GB of one message).
 
+//!
+//! With TIDEOVER_LOG_FORMAT=json the line is an object (docs/json.md). On the stream that systemd has connected with the journal it begins with
+//! its priority, `<4>`, which the journal takes off (sd-daemon(3)).
+
 #![forbid(unsafe_code)]
 
 use core::ffi::CStr;
@@ -13,12 +17,12 @@ use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::io::IoSlice;
 
 use libc::rlimit;
-use log::{LevelFilter, Log, Metadata, Record};
-use tideover_contract::settings::{Id, SECOND, log_level};
+use log::{Level, LevelFilter, Log, Metadata, Record};
+use tideover_contract::settings::{Id, SECOND, log_format, log_level};
 
 use crate::os::output::Output;
 use crate::os::sys;
-use crate::os::text::Text;
+use crate::os::text::{Text, Time};
 use crate::state::settings::SETTINGS;
 use crate::state::{late_messages, process, streams};
 
@@ -49,17 +53,123 @@ impl Log for Lines {
     }
 
     fn log(&self, record: &Record<'_>) {
-        let mut line = Text::<640>::new();
-        let _ = write!(line, "tideover[{}]: {}", process::pid(), record.args());
-        line.end_line();
-        deliver(line.as_bytes());
+        let kind = record.target().rsplit(':').next().unwrap_or_default();
+        print(&About { level: record.level(), kind, ..About::NOTHING }, record.args());
     }
 
     fn flush(&self) {}
 }
 
-/// Writes a line to TIDEOVER_LOG_FILE, or to stderr; nowhere if neither can take it now.
-fn deliver(line: &[u8]) {
+/// What a message is about, for those that read it by a machine.
+pub struct About<'a> {
+    /// How bad it is.
+    pub level: Level,
+    /// What has happened, in a word.
+    pub kind: &'a str,
+    /// Name of the call; empty if it is about none.
+    pub call: &'a str,
+    /// Error of the call; 0 for none.
+    pub errno: i32,
+    /// Descriptors in use, soft limit, hard limit.
+    pub descriptors: Option<[u64; 3]>,
+    /// What helps; in a line of text it follows the message.
+    pub remedy: Option<&'a dyn fmt::Display>,
+}
+
+impl About<'_> {
+    /// A warning about nothing that is named here.
+    pub const NOTHING: Self =
+        About { level: Level::Warn, kind: "", call: "", errno: 0, descriptors: None, remedy: None };
+
+    /// Logs the message, if TIDEOVER_LOG admits its level.
+    pub fn log(&self, message: fmt::Arguments<'_>) {
+        if self.level <= log::max_level() {
+            print(self, &message);
+        }
+    }
+}
+
+/// Bytes of the priority before a line.
+const PRIORITY: usize = 3;
+/// Longest line, in bytes.
+const LINE: usize = 1024;
+/// So much of an object is left for what helps, the longest of which is shorter.
+const REMEDY: usize = 280;
+
+#[inline(never)]
+fn print(about: &About<'_>, message: &fmt::Arguments<'_>) {
+    let mut line = Text::<LINE>::new();
+    let priority = match about.level {
+        Level::Error => "<3>",
+        Level::Warn => "<4>",
+        Level::Info => "<6>",
+        _ => "<7>",
+    };
+    line.push(priority.as_bytes());
+    if SETTINGS.get(Id::LogFormat) == log_format::JSON {
+        object(&mut line, about, message);
+    } else {
+        let _ = write!(line, "tideover[{}]: {message}", process::pid());
+        if let Some(remedy) = about.remedy {
+            let _ = write!(line, "; {remedy}");
+        }
+    }
+    line.end_line();
+    deliver(line.as_bytes());
+}
+
+/// Appends the message as a JSON object, which is whole also where a text in it had to be cut.
+fn object(line: &mut Text<LINE>, about: &About<'_>, message: &fmt::Arguments<'_>) {
+    let _ = write!(
+        line,
+        "{{\"time\":\"{}\",\"level\":\"{}\",\"pid\":{},\"kind\":\"{}\",\"call\":\"{}\",\"errno\":{},\"program\":\"",
+        Time(sys::clock(libc::CLOCK_REALTIME)),
+        log_level::WORDS[about.level as usize],
+        process::pid(),
+        about.kind,
+        about.call,
+        about.errno,
+    );
+    let _ = write!(Quoted { line, kept: LINE / 2 }, "{}", Printable(process::program()));
+    if let Some([used, soft, hard]) = about.descriptors {
+        let _ = write!(line, "\",\"used\":{used},\"soft\":{soft},\"hard\":{hard},\"message\":\"");
+    } else {
+        line.push(b"\",\"used\":null,\"soft\":null,\"hard\":null,\"message\":\"");
+    }
+    let _ = Quoted { line, kept: REMEDY }.write_fmt(*message);
+    line.push(b"\",\"remedy\":\"");
+    if let Some(remedy) = about.remedy {
+        let _ = write!(Quoted { line, kept: 4 }, "{remedy}");
+    }
+    line.push(b"\"}");
+}
+
+/// The inside of a JSON text: control characters are replaced, and what would leave fewer than `kept` bytes of the line is left out.
+struct Quoted<'a> {
+    line: &'a mut Text<LINE>,
+    kept: usize,
+}
+
+impl Write for Quoted<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for character in text.chars() {
+            if self.line.as_bytes().len() + character.len_utf8() + self.kept >= LINE {
+                self.kept = LINE;
+                break;
+            }
+            match character {
+                '"' | '\\' => drop(self.line.push(&[b'\\', character as u8])),
+                '\0'..='\x1f' => drop(self.line.push(b"?")),
+                _ => drop(self.line.push(character.encode_utf8(&mut [0; 4]).as_bytes())),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Writes a line, with its priority before it, to TIDEOVER_LOG_FILE, or to stderr; nowhere if neither can take it now.
+fn deliver(marked: &[u8]) {
+    let line = &marked[PRIORITY..];
     if let Some(path) = SETTINGS.log_file() {
         match open_log_file(path) {
             Ok(file) => {
@@ -84,6 +194,7 @@ fn deliver(line: &[u8]) {
     if !same && !appended() {
         return;
     }
+    let line = if streams::is_journal_stream(&status) { marked } else { line };
     match Output::of(STDERR, &status) {
         Ok(output) => drop(output.write(&[IoSlice::new(line)])),
         // What most messages are about. Nothing can be opened anew then, so a terminal is asked first whether it takes the line.
@@ -177,6 +288,25 @@ impl fmt::Display for More {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_object_is_whole_however_long_its_texts_are() {
+        for (message, remedy) in
+            [("a \"b\" \\ \x01 \u{e9}".to_string(), 3), ("\"".repeat(3000), 3000), ("\u{20ac}".repeat(3000), 1)]
+        {
+            let mut line = Text::new();
+            let remedy = "\\".repeat(remedy);
+            let about =
+                About { kind: "exhausted", descriptors: Some([u64::MAX; 3]), remedy: Some(&remedy), ..About::NOTHING };
+            object(&mut line, &about, &format_args!("{message}"));
+            let text = core::str::from_utf8(line.as_bytes()).expect("UTF-8");
+            let inside = text.strip_prefix('{').and_then(|text| text.strip_suffix("\"}")).expect("an object");
+            assert!(inside.contains("\"kind\":\"exhausted\"") && inside.contains("\",\"remedy\":\"\\\\"), "{text}");
+            // Without what is escaped, quotes come in pairs: eleven names, seven texts.
+            let quotes = inside.replace("\\\\", "").replace("\\\"", "").matches('"').count();
+            assert_eq!(quotes, 2 * (12 + 7) - 1, "{text}");
+        }
+    }
 
     #[test]
     fn a_repeated_message_is_counted_not_said() {

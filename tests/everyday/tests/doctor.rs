@@ -228,6 +228,48 @@ fn the_script_alone_names_the_same_culprits() {
 }
 
 #[test]
+fn the_script_takes_the_name_of_a_program() {
+    let folder = Scratch::new();
+    let log = folder.join("named.log");
+    // A name of more than 15 bytes, of which the kernel keeps the first 15.
+    let name = format!("named-for-the-script-{}", std::process::id());
+    std::os::unix::fs::symlink(fixture("sick"), folder.join(&name)).unwrap();
+    let words = ["deleted", log.to_str().unwrap()];
+    let both = [0, 1].map(|_| started(&Run::new(folder.join(&name)).args(words)));
+    for run in script(&[&name]) {
+        let told = run.output();
+        assert_eq!(told.code(), Some(1), "{told}");
+        for running in &both {
+            told.says(&format!("(process {})", running.pid()));
+        }
+        assert_eq!(told.stdout.matches("WARNING   deleted files").count(), 2, "{told}");
+        told.says("OK        zombies       every child that ended was waited for");
+    }
+    // Where the command is installed, it is doctor that says it.
+    let bin = folder.join("bin");
+    std::fs::create_dir(&bin).unwrap();
+    std::os::unix::fs::symlink(tideover(), bin.join("tideover")).unwrap();
+    for run in script(&[&name]) {
+        let told = run.env("PATH", format!("{}:/usr/sbin:/usr/bin:/sbin:/bin", bin.display())).output();
+        assert_eq!(told.code(), Some(1), "{told}");
+        told.says("WARNING   deleted logs").says("OK        hard limit");
+    }
+    for running in both {
+        running.finish();
+    }
+    for run in script(&[&name]) {
+        let none = run.output();
+        assert_eq!(none.code(), Some(3), "{none}");
+        none.says(&format!("no process is called {name}"));
+    }
+    let zombies = started(&sick(&["zombies", "3"]));
+    for run in script(&[&zombies.pid().to_string()]) {
+        run.output().says("WARNING   zombies       3 children of sick have ended");
+    }
+    zombies.finish();
+}
+
+#[test]
 fn the_script_alone_raises_the_limit_when_told_to() {
     for how in 0..2 {
         let running = started(&sick(&["full"]).soft(64).hard(512));

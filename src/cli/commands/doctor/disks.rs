@@ -4,6 +4,7 @@
 use super::check::Check;
 use super::sampled::SampledProcess;
 use crate::processes::descriptors::WrittenFile;
+use crate::settings::policy::thresholds;
 use crate::show::units::bytes;
 use crate::system::level::Level;
 use rustix::fs::{StatVfs, statvfs};
@@ -21,19 +22,33 @@ pub fn under_logs(sampled: &SampledProcess) -> Vec<Check> {
     if by_disk.is_empty() {
         return vec![Check::ok("log disk", "no file that it has open is named like a log")];
     }
-    by_disk.values().filter_map(|file| disk("log disk", &file.by, &file.path)).collect()
+    by_disk.values().filter_map(|file| log_disk(sampled, file)).collect()
+}
+
+/// As [`disk`], and worse if the thresholds of `tideover watch` for this program say so.
+fn log_disk(sampled: &SampledProcess, file: &WrittenFile) -> Option<Check> {
+    let stat = statvfs(&file.by).ok()?;
+    let level = |alert, free: u64, all: u64| {
+        let thresholds = thresholds(sampled.policy.as_ref(), alert, Some(&sampled.name)).filter(|_| all > 0);
+        thresholds.map_or(Level::Ok, |it| it.level(free as f64 * 100.0 / all as f64))
+    };
+    let space = level("log_space", stat.f_bavail, stat.f_blocks);
+    disk_of("log disk", &stat, &file.path, space.max(level("log_inodes", stat.f_favail, stat.f_files)))
 }
 
 /// Checks free space and inodes of the filesystem of a file. `by` is a path that reaches it, `path` the one for messages.
 pub fn disk(name: &'static str, by: &Path, path: &str) -> Option<Check> {
-    let stat = statvfs(by).ok()?;
+    disk_of(name, &statvfs(by).ok()?, path, Level::Ok)
+}
+
+fn disk_of(name: &'static str, stat: &StatVfs, path: &str, at_least: Level) -> Option<Check> {
     let folder = path.rsplit_once('/').map_or("/", |(folder, _)| if folder.is_empty() { "/" } else { folder });
-    let (level, says) = level_and_text(&stat);
+    let (level, says) = level_and_text(stat);
     let mut remedy = vec![format!("what takes the space: du -xah {folder} | sort -h | tail -n 20")];
     if path.starts_with("/var/log") {
         remedy.push("sudo journalctl --vacuum-size=100M; sudo logrotate -f /etc/logrotate.conf".to_string());
     }
-    Some(Check::new(name, level, format!("{path}: {says}"), remedy))
+    Some(Check::new(name, level.max(at_least), format!("{path}: {says}"), remedy))
 }
 
 fn level_and_text(stat: &StatVfs) -> (Level, String) {

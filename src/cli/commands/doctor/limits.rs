@@ -5,6 +5,7 @@ use super::check::{Check, set};
 use super::sampled::SampledProcess;
 use crate::pages::obtainable::obtainable;
 use crate::processes::process;
+use crate::settings::policy::thresholds;
 use crate::show::units::bytes;
 use crate::system::cgroup;
 use crate::system::level::{Level, Thresholds};
@@ -103,6 +104,20 @@ pub fn memory_of(sampled: &SampledProcess) -> Option<Check> {
     let share = Share { used: resident, max: total };
     let says = format!("{} resident, {:.1} % of what there is", bytes(resident), share.percent());
     Some(Check::ok("resident", says))
+}
+
+/// Its address space, where that is limited (RLIMIT_AS).
+pub fn address_space(sampled: &SampledProcess) -> Option<Check> {
+    let share = process::address_space(sampled.pid)?;
+    let thresholds = thresholds(sampled.policy.as_ref(), "address_space", Some(&sampled.name));
+    let level = thresholds.map_or(Level::Ok, |thresholds| thresholds.level(share.percent()));
+    let says = format!("{} of {} in use ({:.1} %)", bytes(share.used), bytes(share.max), share.percent());
+    let more = share.max.saturating_mul(2);
+    let remedy = vec![
+        format!("sudo prlimit --pid {} --as={more}", sampled.pid),
+        format!("for good: LimitAS={more} under [Service] in its unit, or `ulimit -v` before it starts"),
+    ];
+    Some(Check::new("address space", level, says, remedy))
 }
 
 fn memory(name: &'static str, share: Share, more: String, remedy: Vec<String>) -> Check {

@@ -5,6 +5,7 @@ use super::check::Check;
 use super::sampled::SampledProcess;
 use super::{disks, inotify, leaks, library, limits};
 use crate::processes::process::{owner, user};
+use crate::settings::policy::thresholds;
 use crate::system::level::{Level, Thresholds};
 use rustix::process::geteuid;
 
@@ -13,6 +14,7 @@ pub fn checks(sampled: &SampledProcess) -> Vec<Check> {
     let mut checks = limits::of(sampled);
     checks.extend(limits::shared(sampled.pid));
     checks.extend(limits::memory_of(sampled));
+    checks.extend(limits::address_space(sampled));
     checks.push(zombies(sampled));
     checks.extend(inotify::of(&sampled.all, owner(sampled.pid)));
     if sampled.last.unseen > 0 {
@@ -54,7 +56,7 @@ pub fn to_see(pid: u32) -> Vec<String> {
 }
 
 /// Connections in CLOSE_WAIT, in percent of the soft limit.
-const CLOSE_WAIT: Thresholds = Thresholds { warning: 0.0, critical: 50.0 };
+const CLOSE_WAIT: Thresholds = Thresholds::high(0.0, 50.0);
 
 /// Connections by state. In CLOSE_WAIT the peer has closed the connection, and only the program itself can close its side.
 fn connections(sampled: &SampledProcess) -> Check {
@@ -63,6 +65,15 @@ fn connections(sampled: &SampledProcess) -> Check {
     let of_soft = waiting as f64 * 100.0 / sampled.limits.0.max(1) as f64;
     let few = waiting < 10 || waiting * 10 < all;
     let level = if few { Level::Ok } else { CLOSE_WAIT.level(of_soft) };
+    let idle = |state: &str| sampled.last.tcp.get(state).copied().unwrap_or(0);
+    let open = all - idle("LISTEN") - idle("CLOSE");
+    let many = thresholds(sampled.policy.as_ref(), "connections", Some(&sampled.name));
+    let many = many.map_or(Level::Ok, |thresholds| thresholds.level(open as f64));
+    if many > level {
+        let says = format!("{open} connections are open; alert_connections in the policy file calls that many");
+        let look = format!("whose they are: ss -tnp | grep pid={},; tideover stat {0}", sampled.pid);
+        return Check::new("tcp", many, says, vec![look]);
+    }
     let says = match (waiting, all) {
         (_, 0) => "no tcp socket".to_string(),
         (0, _) => format!("{all} tcp sockets, none left over by its peer"),
@@ -85,5 +96,12 @@ fn zombies(sampled: &SampledProcess) -> Check {
     if pid == 1 {
         remedy.push("for good: docker run --init, or tini as the image's ENTRYPOINT".to_string());
     }
-    Check::new("zombies", if count >= 100 { Level::Critical } else { Level::Warning }, says, remedy)
+    // Watched for a moment, one that stays is a mistake of the program already; the policy file may say otherwise.
+    let said = sampled.policy.as_ref().filter(|policy| policy.alerts.iter().any(|given| given.row.name == "zombies"));
+    let level = match said {
+        None if count >= 100 => Level::Critical,
+        None => Level::Warning,
+        policy => thresholds(policy, "zombies", Some(&sampled.name)).map_or(Level::Ok, |it| it.level(count as f64)),
+    };
+    Check::new("zombies", level, says, remedy)
 }

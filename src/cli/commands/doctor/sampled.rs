@@ -7,6 +7,7 @@ use crate::processes::descriptors::{OpenDescriptors, Target};
 use crate::processes::list::{self, ListedProcess};
 use crate::processes::process;
 use crate::processes::program::Program;
+use crate::settings::policy::{self, Policy};
 use crate::show::failure::{Failure, cause};
 use crate::show::table::{Align, Table};
 use rustix::process::geteuid;
@@ -50,6 +51,8 @@ pub struct SampledProcess {
     pub all: Vec<ListedProcess>,
     /// Its page, if it has one.
     pub page: Option<Page>,
+    /// The policy file of the machine, which may set thresholds.
+    pub policy: Option<Policy>,
 }
 
 impl SampledProcess {
@@ -96,7 +99,8 @@ impl SampledProcess {
             Some(last) => last,
             None => take()?,
         };
-        Ok(SampledProcess { pid, name, program, limits, first, last, samples, took, zombies: lasting, all, page })
+        let (zombies, policy) = (lasting, policy::present());
+        Ok(SampledProcess { pid, name, program, limits, first, last, samples, took, zombies, all, page, policy })
     }
 
     /// The heading of the report: name, process id, user.

@@ -2,25 +2,34 @@
 #![forbid(unsafe_code)]
 
 use super::findings::{Finding, Subject};
-use crate::show::output::SCHEMA;
+use crate::show::output::{SCHEMA, safe};
 use crate::show::units::{now_ns, rfc3339};
-use crate::system::level::{Level, Thresholds};
+use crate::system::level::Level;
+#[cfg(test)]
+use crate::system::level::Thresholds;
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-/// An alert is lowered when its number is below this part of the threshold.
+/// An alert is lowered when its number is below this part of the threshold; one of free space, when this part of its number is above it.
 const WELL_BELOW: f64 = 0.85;
 
 /// What is told.
 #[derive(Clone, Debug)]
 pub struct Alert {
     id: String,
-    at: String,
+    /// When its state became this one: RFC 3339 in UTC.
+    pub at: String,
+    /// When it was raised.
+    pub since: String,
+    /// Name of this machine.
+    pub host: String,
     /// `usage`, `gave_up` ...
     pub name: &'static str,
-    /// `raised`, `changed`, `cleared`.
+    /// `raised`, `changed`, `cleared`; `stands` for those who want to be reminded.
     pub state: &'static str,
+    /// Of a changed alert, what it was before.
+    pub was: Option<Level>,
     /// Of a cleared alert, what it was.
     pub level: Level,
     /// Process id; 0 for the system.
@@ -31,8 +40,10 @@ pub struct Alert {
     pub service: String,
     /// What happened, in a sentence.
     pub message: String,
+    /// The command that helps.
+    pub remedy: String,
     value: f64,
-    remedy: String,
+    subject: Subject,
 }
 
 impl Alert {
@@ -43,13 +54,19 @@ impl Alert {
 
     /// The JSON that receivers get. `dropped` alerts before this one were not delivered.
     pub fn json(&self, dropped: u64) -> Value {
-        let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
         json!({
-            "schema": SCHEMA, "id": self.id, "at": self.at, "host": host.trim(), "alert": self.name, "state": self.state,
+            "schema": SCHEMA, "id": self.id, "key": self.key(), "at": self.at, "since": self.since, "host": self.host,
+            "alert": self.name, "state": self.state,
             "severity": self.level.name(), "pid": self.pid, "program": self.program,
             "service": self.service, "message": self.message, "value": (self.value * 10.0).round() / 10.0, "remedy": self.remedy,
             "dropped": dropped,
         })
+    }
+
+    /// What is the same in all that is told of an alert, from raised to cleared: its name, and its process by id and start.
+    pub fn key(&self) -> String {
+        let (name, pid, started) = self.subject;
+        format!("{name}-{pid}-{started}")
     }
 
     /// The name of its level.
@@ -69,7 +86,7 @@ impl Alert {
             program: "nginx".into(),
             service: None,
             value: 95.0,
-            thresholds: Thresholds { warning: 70.0, critical: 90.0 },
+            thresholds: Thresholds::high(70.0, 90.0),
             says: "95 of 100 descriptors in use".into(),
             remedy: "tideover rescue".into(),
         };
@@ -80,6 +97,8 @@ impl Alert {
 /// An alert that is raised and not yet cleared.
 struct Standing {
     level: Level,
+    /// When it was raised.
+    since: String,
     /// Since when its number has been well below the threshold, and the worst level since then.
     calm: Option<(Instant, Level)>,
     last: Finding,
@@ -91,6 +110,7 @@ pub struct Alerts {
     standing: HashMap<Subject, Standing>,
     /// The part of all ids that is different in each run of `watch`.
     run: String,
+    host: String,
     count: u64,
 }
 
@@ -98,7 +118,18 @@ impl Alerts {
     /// Starts without alerts. A number must be well below its threshold for the time `calm` before its alert is cleared.
     pub fn new(calm: Duration) -> Alerts {
         let run = format!("{:x}-{:x}", now_ns(), std::process::id());
-        Alerts { calm, standing: HashMap::new(), run, count: 0 }
+        let host = std::fs::read("/proc/sys/kernel/hostname").unwrap_or_default();
+        Alerts { calm, standing: HashMap::new(), run, host: safe(host.trim_ascii()), count: 0 }
+    }
+
+    /// Those that are raised and not yet cleared, as they are told to receivers that want to be reminded.
+    pub fn standing(&mut self) -> Vec<Alert> {
+        let all: Vec<_> = self.standing.values().map(|it| (it.level, it.since.clone(), it.last.clone())).collect();
+        let tell = |(level, since, last): (Level, String, Finding)| Alert {
+            since,
+            ..self.alert(&last, "stands", level, &last.says)
+        };
+        all.into_iter().map(tell).collect()
     }
 
     /// Takes new numbers, and returns the alerts that they raise, change or clear.
@@ -113,17 +144,25 @@ impl Alerts {
             let old = before.remove(&finding.subject);
             finding.service = finding.service.or_else(|| old.as_ref()?.last.service.clone());
             let was = old.as_ref().map_or(Level::Ok, |standing| standing.level);
-            let (is, calm) = next_level(&finding, was, old.and_then(|standing| standing.calm), self.calm, now);
+            let calm = old.as_ref().and_then(|standing| standing.calm);
+            let (is, calm) = next_level(&finding, was, calm, self.calm, now);
+            let mut since = old.map_or_else(String::new, |standing| standing.since);
             if is != was {
                 let (state, level) = match (was, is) {
                     (Level::Ok, _) => ("raised", is),
                     (_, Level::Ok) => ("cleared", was),
                     _ => ("changed", is),
                 };
-                told.push(self.alert(&finding, state, level, &finding.says));
+                let mut alert = self.alert(&finding, state, level, &finding.says);
+                if was == Level::Ok {
+                    since.clone_from(&alert.at);
+                }
+                alert.since.clone_from(&since);
+                alert.was = Some(was).filter(|_| state == "changed");
+                told.push(alert);
             }
             if is != Level::Ok {
-                self.standing.insert(finding.subject, Standing { level: is, calm, last: finding });
+                self.standing.insert(finding.subject, Standing { level: is, since, calm, last: finding });
             }
         }
         // A process that is not among the findings any more has ended, or has no such number any more.
@@ -133,7 +172,8 @@ impl Alerts {
             } else {
                 "it has ended, or has none any more"
             };
-            told.push(self.alert(&standing.last, "cleared", standing.level, says));
+            let alert = self.alert(&standing.last, "cleared", standing.level, says);
+            told.push(Alert { since: standing.since, ..alert });
         }
         told
     }
@@ -146,11 +186,15 @@ impl Alerts {
             Some(service) => format!("{} (process {pid}, {service})", finding.program),
             None => format!("{} (process {pid})", finding.program),
         };
+        let at = rfc3339(now_ns());
         Alert {
             id: format!("{}-{}", self.run, self.count),
-            at: rfc3339(now_ns()),
+            since: at.clone(),
+            at,
+            host: self.host.clone(),
             name,
             state,
+            was: None,
             level,
             pid,
             program: finding.program.clone(),
@@ -158,6 +202,7 @@ impl Alerts {
             message: format!("{who}: {says}"),
             value: finding.value,
             remedy: finding.remedy.clone(),
+            subject: finding.subject,
         }
     }
 }
@@ -170,13 +215,11 @@ fn next_level(
     long_enough: Duration,
     now: Instant,
 ) -> (Level, Option<(Instant, Level)>) {
-    let Thresholds { warning, critical } = finding.thresholds;
-    let of = |part: f64| Thresholds { warning: warning * part, critical: critical * part }.level(finding.value);
-    let plain = of(1.0);
+    let plain = finding.thresholds.level(finding.value);
     if plain >= was {
         return (plain, None);
     }
-    let well = of(WELL_BELOW);
+    let well = finding.thresholds.sooner(WELL_BELOW).level(finding.value);
     if well >= was {
         return (was, None);
     }
@@ -195,7 +238,7 @@ mod tests {
             program: "nginx".into(),
             service: None,
             value,
-            thresholds: Thresholds { warning: 70.0, critical: 90.0 },
+            thresholds: Thresholds::high(70.0, 90.0),
             says: String::new(),
             remedy: String::new(),
         }

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use tideover_contract::hash::fnv1a;
 
 /// A number that is a warning unless it is 0.
-const YES: Thresholds = Thresholds { warning: 1.0, critical: f64::INFINITY };
+const YES: Thresholds = Thresholds::high(1.0, f64::INFINITY);
 
 /// The ballasts that the command line names.
 pub struct Ballasts {

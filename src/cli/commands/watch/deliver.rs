@@ -25,6 +25,10 @@ pub enum Undelivered {
 pub trait Receiver: Send + 'static {
     /// Its name for messages, without secrets.
     fn name(&self) -> String;
+    /// Does it want each alert that stands again and again?
+    fn wants_reminders(&self) -> bool {
+        false
+    }
     /// Delivers one alert. So many before it were dropped.
     fn deliver(&self, alert: &Alert, dropped: u64) -> Result<(), Undelivered>;
 }
@@ -33,26 +37,47 @@ pub trait Receiver: Send + 'static {
 struct Queue {
     waiting: VecDeque<Alert>,
     dropped: u64,
+    /// How many the receiver has refused.
+    refused: u64,
 }
 
 /// A queue with its thread.
-pub struct Delivery(Arc<(Mutex<Queue>, Condvar)>);
+pub struct Delivery {
+    shared: Arc<(Mutex<Queue>, Condvar)>,
+    reminds: bool,
+}
 
 impl Delivery {
     /// Starts the thread of a receiver.
     pub fn start(receiver: impl Receiver) -> Delivery {
         let shared = Arc::new((Mutex::new(Queue::default()), Condvar::new()));
         let theirs = shared.clone();
+        let reminds = receiver.wants_reminders();
         let started = thread::Builder::new().stack_size(512 << 10).spawn(move || work(&receiver, &theirs, PAUSES));
         if started.is_err() {
             log::warn!("no thread can be started: nothing will be delivered");
         }
-        Delivery(shared)
+        Delivery { shared, reminds }
     }
 
     /// Adds an alert without waiting.
     pub fn enqueue(&self, alert: Alert) {
-        enqueue(&self.0, alert);
+        enqueue(&self.shared, alert);
+    }
+
+    /// Adds alerts that stand, if the receiver wants to be reminded, and has taken all of before.
+    pub fn remind(&self, standing: &[Alert]) {
+        if self.reminds && lock(&self.shared.0).waiting.is_empty() {
+            standing.iter().for_each(|alert| self.enqueue(alert.clone()));
+        }
+    }
+
+    /// Waits until all are delivered or refused, at most so long. Returns whether all were delivered.
+    pub fn finish(&self, longest: Duration) -> bool {
+        let (queue, changed) = &*self.shared;
+        let busy = |queue: &mut Queue| !queue.waiting.is_empty();
+        let (queue, _) = changed.wait_timeout_while(lock(queue), longest, busy).unwrap_or_else(PoisonError::into_inner);
+        queue.waiting.is_empty() && queue.refused == 0
     }
 }
 
@@ -64,7 +89,7 @@ fn enqueue(shared: &(Mutex<Queue>, Condvar), alert: Alert) {
         queue.dropped += 1;
     }
     queue.waiting.push_back(alert);
-    shared.1.notify_one();
+    shared.1.notify_all();
 }
 
 fn lock(queue: &Mutex<Queue>) -> MutexGuard<'_, Queue> {
@@ -83,7 +108,9 @@ fn work(receiver: &impl Receiver, shared: &(Mutex<Queue>, Condvar), pauses: (Dur
                 queue = shared.1.wait(queue).unwrap_or_else(PoisonError::into_inner);
             }
         };
-        match receiver.deliver(&alert, dropped) {
+        let answer = receiver.deliver(&alert, dropped);
+        let refused = matches!(answer, Err(Undelivered::Never(_)));
+        match answer {
             Err(Undelivered::Later(why)) => {
                 if pause == pauses.0 {
                     log::warn!("{} does not take an alert: {why}; trying again", receiver.name());
@@ -99,6 +126,8 @@ fn work(receiver: &impl Receiver, shared: &(Mutex<Queue>, Condvar), pauses: (Dur
         let mut queue = lock(&shared.0);
         queue.waiting.pop_front();
         queue.dropped = queue.dropped.saturating_sub(dropped);
+        queue.refused += u64::from(refused);
+        shared.1.notify_all();
     }
 }
 

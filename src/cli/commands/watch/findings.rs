@@ -1,11 +1,13 @@
-//! What `watch` measures: numbers that should stay low, each with its thresholds.
+//! What `watch` measures: numbers, each with its thresholds, by the one table of alerts (`system/alerts.rs`) and the policy file.
 #![forbid(unsafe_code)]
 
+use super::open_files::OpenFiles;
 use crate::pages;
 use crate::pages::obtainable::obtainable;
 use crate::pages::snapshot::Snapshot;
 use crate::processes::list::{self, ListedProcess};
 use crate::processes::service;
+use crate::settings::policy::{self, Policy, thresholds};
 use crate::show::failure::Failure;
 use crate::show::units::bytes;
 use crate::system::cgroup;
@@ -14,11 +16,6 @@ use crate::system::{self, Share};
 use std::collections::HashMap;
 use std::path::PathBuf;
 use tideover_contract::glob;
-
-/// Number of zombies of one parent.
-const ZOMBIES: Thresholds = Thresholds { warning: 10.0, critical: 100.0 };
-/// A number that is critical unless it is 0.
-const YES: Thresholds = Thresholds { warning: 1.0, critical: 1.0 };
 
 /// What a number is about: the name of the alert, and the process by its id and its start; both are 0 for the system.
 pub type Subject = (&'static str, u32, u64);
@@ -45,7 +42,9 @@ pub struct Finding {
 /// Measures everything, again and again.
 pub struct Scan {
     pages: PathBuf,
-    usage: Thresholds,
+    /// Thresholds of usage, if the command line has set them.
+    usage: Option<Thresholds>,
+    open_files: OpenFiles,
     /// Programs to look at, as shell patterns; empty: all.
     only: String,
     /// Calls given up at the last look, by process; None before the first.
@@ -54,9 +53,16 @@ pub struct Scan {
 
 impl Scan {
     /// Fails if there is no such folder of pages.
-    pub fn new(pages: PathBuf, usage: Thresholds, only: String) -> Result<Scan, Failure> {
+    pub fn new(pages: PathBuf, usage: Option<Thresholds>, only: String) -> Result<Scan, Failure> {
         pages::walk(&pages)?;
-        Ok(Scan { pages, usage, only, gave_up: None })
+        if let Some(policy) = policy::present() {
+            policy
+                .mistakes
+                .iter()
+                .filter(|mistake| mistake.contains("alert"))
+                .for_each(|mistake| log::warn!("{mistake}"));
+        }
+        Ok(Scan { pages, usage, only, gave_up: None, open_files: OpenFiles::default() })
     }
 
     /// Looks at everything now.
@@ -64,12 +70,20 @@ impl Scan {
         let all = list::all();
         let found = pages::walk(&self.pages).unwrap_or_default();
         let snapshots: Vec<Snapshot> = found.pages.iter().filter_map(Snapshot::take).collect();
-        let mut findings: Vec<Finding> = all.iter().filter_map(|listed| self.usage(listed, &snapshots)).collect();
-        findings.extend(zombies(&all));
-        findings.extend(self.guarded(&snapshots, &all));
-        let only = self.only.as_bytes();
-        findings.retain(|finding| only.is_empty() || glob::any(only, finding.program.as_bytes()));
-        findings.extend(shared());
+        // It may be changed at any time.
+        let policy = policy::present();
+        let policy = policy.as_ref();
+        let mut findings: Vec<Finding> =
+            all.iter().filter_map(|listed| self.usage(listed, &snapshots, policy)).collect();
+        findings.extend(zombies(&all, policy));
+        findings.extend(self.guarded(&snapshots, &all, policy));
+        let is_meant = |program: &str| self.only.is_empty() || glob::any(self.only.as_bytes(), program.as_bytes());
+        findings.retain(|finding| is_meant(&finding.program));
+        let meant: Vec<&ListedProcess> = all.iter().filter(|listed| is_meant(&listed.name)).collect();
+        let (found, of_users) = self.open_files.look(&meant, self.only.is_empty(), policy);
+        findings.extend(found);
+        findings.extend(of_users);
+        findings.extend(shared(policy));
         // Looked up only where there is something to tell.
         for finding in findings.iter_mut().filter(|it| it.subject.1 != 0 && it.thresholds.level(it.value) != Level::Ok)
         {
@@ -78,7 +92,8 @@ impl Scan {
         findings
     }
 
-    fn usage(&self, listed: &ListedProcess, snapshots: &[Snapshot]) -> Option<Finding> {
+    fn usage(&self, listed: &ListedProcess, snapshots: &[Snapshot], policy: Option<&Policy>) -> Option<Finding> {
+        let thresholds = self.usage.or_else(|| thresholds(policy, "usage", Some(&listed.name)))?;
         let (used, limits) = (listed.used?, listed.limits?);
         let snapshot = snapshots.iter().find(|snapshot| snapshot.pid == listed.pid);
         let max = obtainable(listed.pid, limits, snapshot.map(|snapshot| snapshot.page));
@@ -88,13 +103,13 @@ impl Scan {
             program: listed.name.clone(),
             service: None,
             value: share.percent(),
-            thresholds: self.usage,
+            thresholds,
             says: format!("{used} of {max} descriptors in use ({:.0} %)", share.percent()),
             remedy: format!("tideover rescue {0}; tideover doctor {0}", listed.pid),
         })
     }
 
-    fn guarded(&mut self, snapshots: &[Snapshot], all: &[ListedProcess]) -> Vec<Finding> {
+    fn guarded(&mut self, snapshots: &[Snapshot], all: &[ListedProcess], policy: Option<&Policy>) -> Vec<Finding> {
         let mut findings = Vec::new();
         let mut now = HashMap::new();
         for snapshot in snapshots {
@@ -107,12 +122,13 @@ impl Scan {
             let more = count.saturating_sub(before);
             let mut finding = |name, value, says, remedy| {
                 let program = snapshot.program();
+                let Some(thresholds) = thresholds(policy, name, Some(&program)) else { return };
                 findings.push(Finding {
                     subject: (name, pid, started),
                     program,
                     service: None,
                     value,
-                    thresholds: YES,
+                    thresholds,
                     says,
                     remedy,
                 });
@@ -129,7 +145,7 @@ impl Scan {
     }
 }
 
-fn zombies(all: &[ListedProcess]) -> Vec<Finding> {
+fn zombies(all: &[ListedProcess], policy: Option<&Policy>) -> Vec<Finding> {
     let find = |(parent, zombies): (u32, Vec<u32>)| {
         let process = all.iter().find(|process| process.pid == parent)?;
         Some(Finding {
@@ -137,7 +153,7 @@ fn zombies(all: &[ListedProcess]) -> Vec<Finding> {
             program: process.name.clone(),
             service: None,
             value: zombies.len() as f64,
-            thresholds: ZOMBIES,
+            thresholds: thresholds(policy, "zombies", Some(&process.name))?,
             says: format!("{} of its children have ended and were not waited for", zombies.len()),
             remedy: format!("tideover doctor {parent}"),
         })
@@ -145,24 +161,26 @@ fn zombies(all: &[ListedProcess]) -> Vec<Finding> {
     list::zombies(all).into_iter().filter_map(find).collect()
 }
 
-fn shared() -> Vec<Finding> {
-    let finding = |name, share: Share, thresholds, says: String, remedy: &str| Finding {
-        subject: (name, 0, 0),
-        program: String::new(),
-        service: None,
-        value: share.percent(),
-        thresholds,
-        says: format!("{says} ({:.0} %)", share.percent()),
-        remedy: remedy.to_string(),
+fn shared(policy: Option<&Policy>) -> Vec<Finding> {
+    let finding = |name, share: Share, says: String, remedy: &str| {
+        Some(Finding {
+            subject: (name, 0, 0),
+            program: String::new(),
+            service: None,
+            value: share.percent(),
+            thresholds: thresholds(policy, name, None)?,
+            says: format!("{says} ({:.0} %)", share.percent()),
+            remedy: remedy.to_string(),
+        })
     };
     let memory = |name, share: Share| {
         let says = format!("{} of {} memory in use", bytes(share.used), bytes(share.max));
-        finding(name, share, Thresholds::MEMORY, says, "tideover doctor; ps -eo pid,rss,comm --sort=-rss | head")
+        finding(name, share, says, "tideover doctor; ps -eo pid,rss,comm --sort=-rss | head")
     };
-    let files = system::files().map(|share| {
+    let files = system::files().and_then(|share| {
         let says = format!("{} of {} open files in use by all processes", share.used, share.max);
-        finding("files", share, Thresholds::usage(), says, "tideover doctor")
+        finding("files", share, says, "tideover doctor")
     });
-    let container = cgroup::memory(std::process::id()).map(|share| memory("container_memory", share));
-    [files, system::memory().map(|share| memory("memory", share)), container].into_iter().flatten().collect()
+    let container = cgroup::memory(std::process::id()).and_then(|share| memory("container_memory", share));
+    [files, system::memory().and_then(|share| memory("memory", share)), container].into_iter().flatten().collect()
 }

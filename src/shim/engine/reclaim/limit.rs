@@ -17,6 +17,7 @@ use crate::os::lock::Lock;
 use crate::os::sys;
 use crate::state::events::{self, Event};
 use crate::state::handlers::handlers;
+use crate::state::report::About;
 use crate::state::settings::SETTINGS;
 use crate::state::{control, page, usage};
 
@@ -130,7 +131,7 @@ fn set(limit: rlimit, next: u64) -> u64 {
         }
         page::counters().soft_limit.store(next, Relaxed);
     }
-    log::info!("soft limit on open files raised from {soft} to {next} (hard limit {})", limit.rlim_max);
+    log::info!(target: "raised", "soft limit on open files raised from {soft} to {next} (hard limit {})", limit.rlim_max);
     next - soft
 }
 
@@ -200,7 +201,9 @@ fn next_threshold(soft: u64, top: u64, used: u64) -> u64 {
 
 fn announce(kind: EventKind, used: u64, top: u64, hard: u64) {
     let word = if kind == EventKind::Critical { "critical" } else { "warning" };
-    log::warn!("{word}: {used} of {top} descriptors are in use; {}", Remedy { soft: top, hard });
+    let remedy = Remedy { soft: top, hard };
+    let about = About { kind: word, descriptors: Some([used, top, hard]), remedy: Some(&remedy), ..About::NOTHING };
+    about.log(format_args!("{word}: {used} of {top} descriptors are in use"));
     emit(kind, used, Outcome::None);
 }
 

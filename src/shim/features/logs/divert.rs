@@ -21,7 +21,7 @@ use crate::os::text::Text;
 use crate::state::events::{self, Event};
 use crate::state::page;
 use crate::state::process;
-use crate::state::report::{ErrnoName, More, Printable};
+use crate::state::report::{About, ErrnoName, More, Printable};
 use crate::state::settings::SETTINGS;
 
 /// Why lines are diverted, for messages: `errno` is ENOSPC or EDQUOT.
@@ -268,13 +268,14 @@ impl Log<'_> {
                 (true, false) => ("go to ", ""),
                 (false, _) => ("are kept, and go into the file when there is space", ""),
             };
-            log::warn!(
+            let about = About { kind: "degraded", call: "write", errno, ..About::NOTHING };
+            about.log(format_args!(
                 "{}: {} ({}), its lines {go}{name}{open}{why}{close}{back}{}",
                 self.name(),
                 reason(errno),
                 ErrnoName(errno),
                 More(more)
-            );
+            ));
         }
         self.emit(EventKind::Degraded, errno, 0);
     }

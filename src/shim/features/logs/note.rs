@@ -83,6 +83,7 @@ impl Note {
                 let _ = write!(rest, ", {} are put back", self.put_back());
             }
             log::warn!(
+                target: "restored",
                 "{}: recovered after {}, {} lines went to {sink}{}{}",
                 log.name(),
                 Seconds(age),
