@@ -157,7 +157,8 @@ fn secret(folder: &Scratch, name: &str, text: &str) -> String {
 fn texts(value: &Value, keys: &[&str]) {
     let mut names: Vec<&str> = value.as_object().expect("an object").keys().map(String::as_str).collect();
     let mut keys = keys.to_vec();
-    (names.sort_unstable(), keys.sort_unstable());
+    names.sort_unstable();
+    keys.sort_unstable();
     assert_eq!(names, keys, "{value}");
     assert!(value.as_object().unwrap().values().all(Value::is_string), "{value}");
 }

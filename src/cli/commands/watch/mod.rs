@@ -51,7 +51,7 @@ or inodes are short under a process's logs, its address space or its container's
 memory is near the limit, or it leaves zombies behind; when a user is short of
 inotify instances or watches; and when the system is short of open files or
 memory. Keys of the policy file such as alert_zombies and alert_log_space, for
-all or some programs, set the thresholds (tideover doc: docs/policy.md).
+all or some programs, set the thresholds (docs/policy.md lists them).
 Log lines that ended processes have left are put back, as by `tideover clean`.
 With --ballast, the file of `tideover ballast` is given up when its filesystem is
 full and made anew when there is room again; while it is not there, an alert is.
