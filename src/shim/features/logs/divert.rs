@@ -13,7 +13,7 @@ use super::files::{self, DivertedFile};
 use super::messages::MESSAGES;
 use super::opened::{Log, PATH};
 use super::payload::{self, Buffer, Payload, Written};
-use super::sink::{Place, Sink};
+use super::sink::{self, Place, Sink};
 use super::{cap, hold, pipe};
 use crate::os::output;
 use crate::os::sys;
@@ -341,7 +341,9 @@ pub(super) fn send_burst(file: &DivertedFile, text: &[u8], writes: u64) {
     let (device, inode) = file.key().identity();
     let status = sys::status_of(device, inode);
     let log = Log::without_path(-1, &status);
-    payload::with_text(text, |payload| log.hand_over(file, log.sink(None), payload, (true, false), now));
+    let mut sink = log.sink(None);
+    sink.iter_mut().for_each(|sink| sink.wait = sink::BURST_WAIT);
+    payload::with_text(text, |payload| log.hand_over(file, sink, payload, (true, false), now));
 }
 
 /// Counts what was taken from the program: `of` says how many newlines were in it, and whether the last byte was one. What is kept for the

@@ -29,6 +29,8 @@ use crate::state::streams::{STDERR, STDOUT, Stream};
 const COPIES: i32 = 32;
 /// How long a write waits for the reader, nanoseconds: it may be a little slower than the writer, or not be scheduled for a while.
 const READER_WAIT: u64 = SECOND / 250;
+/// And one of many lines that have come fast, each of which might have waited.
+pub const BURST_WAIT: u64 = SECOND / 50;
 /// A reader that has not read for so many nanoseconds has stopped: until it reads again, lines are dropped without a wait.
 const STOPPED: u64 = SECOND / 5;
 /// Where journald listens for messages in its own protocol.
@@ -144,6 +146,8 @@ pub struct Sink {
     place: Place,
     /// Why it is this one, for messages; empty if the user has named it.
     pub why: &'static str,
+    /// How long a write waits for the reader, nanoseconds.
+    pub wait: u64,
 }
 
 /// The places that lines may go to, in the order in which they are tried, and whether a standard stream must be seen to carry messages.
@@ -197,7 +201,7 @@ fn stream(stream: &Stream, full: u64, is_log: IsLog<'_>, must_carry_messages: bo
     }
     let is_pipe = fd == stream.number && !opened && status.st_mode & libc::S_IFMT == libc::S_IFIFO;
     PIPE.store(if is_pipe { stream.number } else { 0 }, Relaxed);
-    Some(Sink { output, place, why })
+    Some(Sink { output, place, why, wait: READER_WAIT })
 }
 
 /// Is this a terminal that stops jobs in the background when they write (stty tostop), and this process such a job? Its user wants to see
@@ -218,7 +222,7 @@ fn daemon(place: Place, path: &[u8], may_be_refused: bool) -> Option<Sink> {
     };
     PIPE.store(0, Relaxed);
     let why = if may_be_refused { "no standard stream carries messages" } else { "" };
-    Some(Sink { output: Output::own(fd, &status), place, why })
+    Some(Sink { output: Output::own(fd, &status), place, why, wait: READER_WAIT })
 }
 
 /// The file that TIDEOVER_FALLBACK names, unless it is on the filesystem `full`.
@@ -228,7 +232,7 @@ fn file(path: &CStr, full: u64) -> Option<Sink> {
         Ok(fd) => match sys::fstat(fd) {
             Ok(status) if status.st_dev != full || status.st_mode & libc::S_IFMT != libc::S_IFREG => {
                 PIPE.store(0, Relaxed);
-                return Some(Sink { output: Output::own(fd, &status), place: Place::Path, why: "" });
+                return Some(Sink { output: Output::own(fd, &status), place: Place::Path, why: "", wait: READER_WAIT });
             }
             _ => {
                 sys::close(fd);
@@ -328,7 +332,7 @@ impl Sink {
                     let now = sys::now();
                     let since = state.stalled_since.load(Relaxed);
                     let has_stopped = since != 0 && now.saturating_sub(since) > STOPPED;
-                    let end = *until.get_or_insert(now + if has_stopped { 0 } else { READER_WAIT });
+                    let end = *until.get_or_insert(now + if has_stopped { 0 } else { self.wait });
                     if now >= end {
                         if since == 0 {
                             state.stalled_since.store(now, Relaxed);
