@@ -14,6 +14,7 @@ use tideover_contract::settings::SECOND;
 
 use crate::engine::line;
 use crate::os::sys;
+use crate::os::table::{Table, Zeroed};
 use crate::state::handlers::handlers;
 use crate::state::page;
 
@@ -35,18 +36,26 @@ struct Thread {
     until: AtomicU64,
 }
 
-#[allow(unsafe_code, reason = "only where it stands in the library (layout.ld)")]
-#[unsafe(link_section = ".tables")]
-static NOTED: [Thread; THREADS] =
-    [const { Thread { number: AtomicI32::new(0), needs: AtomicU32::new(0), until: AtomicU64::new(0) } }; THREADS];
+#[allow(unsafe_code, reason = "a promise about its bytes")]
+// SAFETY: it is nothing but atomic numbers.
+unsafe impl Zeroed for Thread {}
+
+/// Mapped with the first that is noted.
+static NOTED: Table<[Thread; THREADS]> = Table::new();
 /// Until when there is any demand, nanoseconds of CLOCK_MONOTONIC; 0: there has been none.
 static UNTIL: AtomicU64 = AtomicU64::new(0);
+
+/// The threads that are noted.
+fn noted() -> &'static [Thread] {
+    NOTED.get().map_or(&[], |noted| noted)
+}
 
 /// A call of this thread that is not accept(2) finds no descriptor, and nothing could be freed for it. `several`: it needs two.
 pub fn lacked(several: bool) {
     let (me, now) = (sys::gettid(), sys::now());
-    let own = NOTED.iter().find(|thread| thread.number.load(Relaxed) == me);
-    let place = own.or_else(|| NOTED.iter().min_by_key(|thread| thread.until.load(Relaxed)));
+    let noted = NOTED.map().map_or(&[][..], |noted| noted);
+    let own = noted.iter().find(|thread| thread.number.load(Relaxed) == me);
+    let place = own.or_else(|| noted.iter().min_by_key(|thread| thread.until.load(Relaxed)));
     if let Some(thread) = place {
         thread.number.store(me, Relaxed);
         thread.needs.store(1 + u32::from(several), Relaxed);
@@ -76,7 +85,7 @@ fn descriptors() -> u64 {
         thread.until.load(Acquire) > now + over
     };
     let needs = |thread: &Thread| u64::from(thread.needs.load(Relaxed));
-    NOTED.iter().filter(lasts).map(needs).sum::<u64>().max(line::waiting())
+    noted().iter().filter(lasts).map(needs).sum::<u64>().max(line::waiting())
 }
 
 /// How many descriptors accept(2) is to leave free.
@@ -87,13 +96,13 @@ pub fn margin() -> u64 {
 /// The calling thread is about to wait in accept(2): it has done with the client that it lacked a descriptor for.
 pub fn is_done() {
     let me = sys::gettid();
-    NOTED.iter().filter(|thread| thread.number.load(Relaxed) == me).for_each(|thread| thread.until.store(0, Relaxed));
+    noted().iter().filter(|thread| thread.number.load(Relaxed) == me).for_each(|thread| thread.until.store(0, Relaxed));
 }
 
 /// In the child of a fork: none of these threads is there.
 pub fn forked() {
     if UNTIL.load(Relaxed) != 0 {
-        NOTED.iter().for_each(|thread| thread.until.store(0, Relaxed));
+        noted().iter().for_each(|thread| thread.until.store(0, Relaxed));
         UNTIL.store(0, Relaxed);
     }
 }

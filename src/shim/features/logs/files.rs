@@ -9,7 +9,7 @@ use tideover_contract::hash::fnv1a;
 use tideover_contract::settings::{Id, SECOND};
 
 use super::hold;
-use crate::os::chunks::{Chunks, PART};
+use crate::os::chunks::Chunks;
 use crate::os::lock::Lock;
 use crate::os::sys;
 use crate::os::table::Zeroed;
@@ -17,7 +17,7 @@ use crate::state::page;
 use crate::state::settings::SETTINGS;
 
 /// So many files have entries in [`TABLE`]; those of more are in [`MORE`].
-const FILES: usize = PART;
+const FILES: usize = 16;
 /// A file that nobody has written to for so many nanoseconds is forgotten: it was rotated away, or the part of the program that wrote
 /// it has ended.
 const FORGOTTEN: u64 = 3600 * SECOND;
