@@ -1,6 +1,8 @@
-//! What the command does before Rust's start-up and between fork(2) and execve(2), and leases. No other folder has unsafe code.
+//! What the command does before Rust's start-up and between fork(2) and execve(2), leases, and the descriptors of other processes. No
+//! other folder has unsafe code.
 #![allow(unsafe_code)]
 
 pub mod chroot;
+pub mod foreign;
 pub mod lease;
 pub mod rust_startup;
