@@ -54,9 +54,7 @@ const MANY: usize = 100;
 
 /// The command line.
 pub fn command() -> Command {
-    let flag = |name: &'static str, help: &'static str| {
-        Arg::new(name).long(name).action(ArgAction::SetTrue).help(help)
-    };
+    let flag = |name: &'static str, help: &'static str| Arg::new(name).long(name).action(ArgAction::SetTrue).help(help);
     Command::new("guard")
         .about("Carries running programs over their descriptor limit from outside")
         .arg(
@@ -128,7 +126,8 @@ fn split(words: &[&String]) -> Result<(Vec<u32>, Vec<String>), Failure> {
             let pid = word.parse().ok().filter(|pid| *pid > 0);
             pids.push(pid.ok_or_else(|| Failure::usage(format!("{word} is no process id")))?);
         } else {
-            let pattern = globs(word).map_err(|why| Failure::usage(format!("{word:?} is no pattern of names: {why}")))?;
+            let pattern =
+                globs(word).map_err(|why| Failure::usage(format!("{word:?} is no pattern of names: {why}")))?;
             patterns.push(pattern);
         }
     }

@@ -1,7 +1,7 @@
 //! The targets of one guard: taking them, looking at each in time, letting go of those that have ended.
 #![forbid(unsafe_code)]
 
-use crate::guard::evidence::Known;
+use crate::guard::evidence::{Known, end_of};
 use crate::guard::look::{Steps, look};
 use crate::guard::names::Names;
 use crate::guard::state::Process;
@@ -53,9 +53,7 @@ impl Guard {
             return Ok(());
         }
         let program = process::name(pid);
-        let tell = |kind, text, more| {
-            self.teller.tell(&Event { kind, pid: Some(pid), program: &program, text, more })
-        };
+        let tell = |kind, text, more| self.teller.tell(&Event { kind, pid: Some(pid), program: &program, text, more });
         let held = if !by_number && self.targets.len() >= self.most {
             Err(format!("{} are guarded already; --all guards more", self.targets.len()))
         } else {
@@ -67,6 +65,8 @@ impl Guard {
                     let text = "listens again, after a guard was killed that had parked it".to_string();
                     tell("rearmed", text, json!({ "items": recovered.rearmed }))?;
                 }
+                // Symbols take milliseconds to read; when the limit is near, they are known.
+                end_of(pid, &mut self.known);
                 tell("guarding", "is guarded".to_string(), json!({}))?;
                 self.targets.insert(pid, target);
             }

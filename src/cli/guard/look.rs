@@ -39,10 +39,8 @@ const KNOWN: Duration = Duration::from_secs(120);
 
 /// Looks at a target that has not ended, and does what is to be done. Sets when to look next.
 pub fn look(target: &mut Target, steps: Steps, known: &mut Known, teller: Teller) -> Result<(), Failure> {
-    let begun = Instant::now();
     let wait = steps_of(target, steps, known, teller)?;
-    // No target takes more than a twentieth of a processor, also if its tables are long.
-    target.next = Instant::now() + wait.max(begun.elapsed() * 20);
+    target.next = Instant::now() + wait;
     Ok(())
 }
 
@@ -67,7 +65,10 @@ fn steps_of(target: &mut Target, steps: Steps, known: &mut Known, teller: Teller
     if steps.idle.is_none() && !steps.park {
         return Ok(CALM / 4);
     }
-    at_limit(target, limits, steps, teller)
+    let begun = Instant::now();
+    let wait = at_limit(target, limits, steps, teller)?;
+    // No target takes more than a twentieth of a processor, also if its tables are long.
+    Ok(if target.parked.is_empty() { wait.max(begun.elapsed() * 20) } else { wait })
 }
 
 /// When to look next: twice before the limit would be near, at the highest growth seen or half the limit in a second.
@@ -98,7 +99,13 @@ fn raise(target: &mut Target, used: u64, limits: Limits, known: &mut Known, tell
     let pid = target.process.pid;
     let unchanged = |target: &mut Target, text: String| -> Result<Limits, Failure> {
         if target.is_news(&text) {
-            tell(teller, target, "not_raised", format!("not raised: {text}"), &json!({ "reason": text, "used": used }))?;
+            tell(
+                teller,
+                target,
+                "not_raised",
+                format!("not raised: {text}"),
+                &json!({ "reason": text, "used": used }),
+            )?;
         }
         Ok(limits)
     };
@@ -120,8 +127,15 @@ fn raise(target: &mut Target, used: u64, limits: Limits, known: &mut Known, tell
     target.counts.raised += 1;
     let raised = Limits { soft, ..limits };
     target.seen.limits = Some(raised);
-    let text = format!("soft limit was {}, is {soft} (hard limit {}); {used} descriptors in use", limits.soft, limits.hard);
-    tell(teller, target, "raised", text, &json!({ "was": limits.soft, "is": soft, "hard": limits.hard, "used": used }))?;
+    let text =
+        format!("soft limit was {}, is {soft} (hard limit {}); {used} descriptors in use", limits.soft, limits.hard);
+    tell(
+        teller,
+        target,
+        "raised",
+        text,
+        &json!({ "was": limits.soft, "is": soft, "hard": limits.hard, "used": used }),
+    )?;
     write(target);
     Ok(raised)
 }
@@ -153,14 +167,20 @@ fn at_limit(target: &mut Target, limits: Limits, steps: Steps, teller: Teller) -
             let (count, waiting) = (done.len() as u64, tcp.waiting());
             target.counts.idle_ended += count;
             let longest = duration(u64::try_from(first.as_nanos()).unwrap_or(u64::MAX));
-            let text = format!("ended {count} idle clients, the longest idle for {longest}; {waiting} wait to be accepted");
+            let text =
+                format!("ended {count} idle clients, the longest idle for {longest}; {waiting} wait to be accepted");
             let numbers: Vec<i32> = done.iter().map(|it| it.0).collect();
             tell(teller, target, "idle_ended", text, &json!({ "descriptors": numbers, "waiting": waiting }))?;
             write(target);
             return Ok(FULL / 2);
         }
         if target.seen.ended.is_in_vain() {
-            once(target, teller, "idle_in_vain", "no more idle clients are ended: it has closed none of those that were")?;
+            once(
+                target,
+                teller,
+                "idle_in_vain",
+                "no more idle clients are ended: it has closed none of those that were",
+            )?;
         }
     }
     if steps.park {

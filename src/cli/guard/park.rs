@@ -48,7 +48,9 @@ pub fn why_not(item: Item) -> Option<&'static str> {
     } else if !is_level_triggered(item) || item.events & !PLAIN != 0 {
         Some("it is not watched as plainly level-triggered")
     } else if item.data & 0xffff_ffff != u64::try_from(item.number).unwrap_or(u64::MAX) {
-        Some("the program's word for it in the epoll set is no descriptor number but may be a pointer, which could change while it is parked")
+        Some(
+            "the program's word for it in the epoll set is no descriptor number but may be a pointer, which could change while it is parked",
+        )
     } else {
         None
     }
@@ -85,7 +87,8 @@ fn marked(item: Item) -> Item {
 pub fn bring_back(process: Process, parked: Parked) -> Result<bool, String> {
     let has = |pid: u32, set: i32| items(pid, set).contains(&marked(parked.item));
     let own: Vec<(u32, i32)> = sets(process.pid).into_iter().map(|set| (process.pid, set)).collect();
-    let mut places: Vec<(u32, i32)> = own.into_iter().filter(|&(pid, set)| process.is_alive() && has(pid, set)).collect();
+    let mut places: Vec<(u32, i32)> =
+        own.into_iter().filter(|&(pid, set)| process.is_alive() && has(pid, set)).collect();
     if places.is_empty() {
         // A child may have the set that its parent had.
         places = each::pids().into_iter().map(|pid| (pid, parked.set)).filter(|&(pid, set)| has(pid, set)).collect();
@@ -110,9 +113,8 @@ fn again(pid: u32, set: i32, item: Item) -> Result<(), Errno> {
 
 fn sets(pid: u32) -> Vec<i32> {
     let entries = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
-    let sets = entries.filter(|entry| {
-        fs::read_link(entry.path()).is_ok_and(|link| link.as_os_str() == "anon_inode:[eventpoll]")
-    });
+    let sets = entries
+        .filter(|entry| fs::read_link(entry.path()).is_ok_and(|link| link.as_os_str() == "anon_inode:[eventpoll]"));
     sets.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
 }
 

@@ -89,7 +89,8 @@ pub struct Tcp {
 impl Tcp {
     /// Puts descriptors and tables together.
     pub fn of(descriptors: &Descriptors, rows: &HashMap<u64, Row>) -> Tcp {
-        let known = || descriptors.sockets.iter().filter_map(|&(number, inode)| Some((number, inode, *rows.get(&inode)?)));
+        let known =
+            || descriptors.sockets.iter().filter_map(|&(number, inode)| Some((number, inode, *rows.get(&inode)?)));
         let listeners: Vec<_> = known().filter(|it| it.2.state == LISTEN).collect();
         let ports: HashSet<u16> = listeners.iter().map(|it| it.2.port).collect();
         let quiet = known().filter(|(_, _, row)| {
@@ -131,7 +132,11 @@ mod tests {
 
     #[test]
     fn odd_rows_are_left_out() {
-        assert!([" 0: x", "", " 0: 0:0 0:0 ZZ 0:0 0 0 0 0 7", " 0: 0:1 0:0 0A 0:3 0 0 0 0 x"].iter().all(|it| row(it).is_none()));
+        assert!(
+            [" 0: x", "", " 0: 0:0 0:0 ZZ 0:0 0 0 0 0 7", " 0: 0:1 0:0 0A 0:3 0 0 0 0 x"]
+                .iter()
+                .all(|it| row(it).is_none())
+        );
         let (inode, row) = row(" 0: 0:1F90 0:0 0A 00000000:00000003 00:0 0 0 0 7 1").unwrap();
         assert_eq!((inode, row.port, row.waiting), (7, 8080, 3));
     }

@@ -6,13 +6,12 @@ use crate::before_exec::foreign::Item;
 use crate::guard::park;
 use crate::processes::process;
 use crate::show::failure::cause;
-use crate::system::replace::replace;
 use rustix::fs::{FlockOperation, flock};
 use rustix::process::geteuid;
 use serde_json::{Value, json};
-use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
-use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 /// A process: its number, and when it started, in nanoseconds since boot.
@@ -82,7 +81,11 @@ pub fn folder(base: &Path) -> Result<PathBuf, String> {
     for path in [&outer, &folder] {
         match DirBuilder::new().mode(0o700).create(path) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-                return Err(format!("cannot make {}: {}; --page-dir names another place", path.display(), cause(&error)));
+                return Err(format!(
+                    "cannot make {}: {}; --page-dir names another place",
+                    path.display(),
+                    cause(&error)
+                ));
             }
             _ => {}
         }
@@ -109,7 +112,8 @@ impl Lock {
         let path = folder.join(process.file("lock"));
         let flags = libc::O_NOFOLLOW | libc::O_CLOEXEC;
         for _ in 0..8 {
-            let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).custom_flags(flags).open(&path);
+            let file =
+                OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).custom_flags(flags).open(&path);
             let file = file.map_err(|error| format!("cannot make {}: {}", path.display(), cause(&error)))?;
             if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
                 return Err("another guard has it already; tideover guard --status".to_string());
@@ -144,12 +148,20 @@ pub fn write(folder: &Path, process: Process, program: &str, counts: Counts, par
         "schema": 1, "boot": boot(), "guard": std::process::id(), "pid": process.pid, "started_ns": process.started_ns,
         "program": program, "counts": counts.json(), "parked": items.collect::<Vec<_>>(),
     });
-    replace(&folder.join(process.file("json")), state.to_string().as_bytes(), Permissions::from_mode(0o600))
+    // Written beside and renamed, so that a reader finds all of the old or all of the new. It needn't survive a crash of the system, with
+    // which the process ends, too, so nothing is synced: that would hold up the step.
+    let fresh = folder.join(process.file("new"));
+    let _ = fs::remove_file(&fresh);
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&fresh)?;
+    file.write_all(state.to_string().as_bytes())?;
+    fs::rename(&fresh, folder.join(process.file("json")))
 }
 
 /// Removes the state of a target for which nothing is parked.
 pub fn remove(folder: &Path, process: Process) {
-    let _ = fs::remove_file(folder.join(process.file("json")));
+    for ending in ["json", "new"] {
+        let _ = fs::remove_file(folder.join(process.file(ending)));
+    }
 }
 
 /// What a state says; None for one that is torn, forged, or of another boot.
@@ -198,7 +210,6 @@ fn named(folder: &Path, ending: &str) -> Vec<Process> {
 }
 
 fn read(folder: &Path, process: Process) -> Option<(Value, Vec<Parked>)> {
-    use std::io::Read;
     let path = folder.join(process.file("json"));
     let file = OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path).ok()?;
     let mut text = String::new();
