@@ -69,11 +69,21 @@ fn ticks(pid: u32) -> u64 {
     fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
 }
 
-/// Part of a processor that a process uses, in percent.
-fn busy(pid: u32, time: Duration) -> f64 {
-    let (begun, before) = (Instant::now(), ticks(pid));
+/// For how long the threads of a process have run or waited for a processor, in nanoseconds.
+fn wanted(pid: u32) -> u64 {
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).expect("it runs").flatten();
+    let of = |thread: std::fs::DirEntry| {
+        let text = std::fs::read_to_string(thread.path().join("schedstat")).expect("it runs");
+        text.split_whitespace().take(2).map(|word| word.parse::<u64>().unwrap()).sum::<u64>()
+    };
+    threads.map(of).sum()
+}
+
+/// Part of a processor that a process wants, in percent: what it uses, and what it would use if the machine had nothing else to do.
+fn wants(pid: u32, time: Duration) -> f64 {
+    let (begun, before) = (Instant::now(), wanted(pid));
     thread::sleep(time);
-    (ticks(pid) - before) as f64 * 1000.0 / begun.elapsed().as_millis() as f64
+    (wanted(pid) - before) as f64 * 100.0 / begun.elapsed().as_nanos() as f64
 }
 
 fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {

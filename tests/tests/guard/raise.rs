@@ -110,7 +110,8 @@ fn nginx_is_raised_and_refuses_nobody_while_it_keeps_its_own_answer() {
         let children = || std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", server.pid())).unwrap();
         wait_until("its worker", || !children().trim().is_empty());
         let worker = children().trim().to_string();
-        let guard = guarded.then(|| guards(&pages, &["--park", &server.pid().to_string(), &worker]));
+        super::guard(&pages, &["--dry-run", "--park", &worker]).output().passes().says("may be a pointer");
+        let guard = guarded.then(|| guards(&pages, &["--park", &worker]));
         let clients: Vec<TcpStream> = (0..300)
             .map(|_| {
                 thread::sleep(Duration::from_millis(8));
@@ -121,7 +122,6 @@ fn nginx_is_raised_and_refuses_nobody_while_it_keeps_its_own_answer() {
         let log = std::fs::read_to_string(folder.join("error.log")).unwrap_or_default();
         outcomes.push(log.matches("Too many open files").count());
         if let Some(guard) = guard {
-            super::guard(&pages, &["--dry-run", "--park", &worker]).output().passes().says("may be a pointer");
             let said = stop(guard).stdout;
             assert!(said.contains("soft limit was 64, is 128"), "{said}");
         }
