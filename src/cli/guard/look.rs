@@ -122,7 +122,12 @@ fn raise(target: &mut Target, used: u64, limits: Limits, known: &mut Known, tell
         return Ok(limits);
     }
     if let Err(error) = limit::raise_to(pid, limits, soft) {
-        return unchanged(target, format!("prlimit(2) says: {}", cause(&error.into())));
+        let right = if error == rustix::io::Errno::PERM {
+            "; another user's limits take CAP_SYS_RESOURCE, which root in a container often lacks"
+        } else {
+            ""
+        };
+        return unchanged(target, format!("prlimit(2) says: {}{right}", cause(&error.into())));
     }
     target.counts.raised += 1;
     let raised = Limits { soft, ..limits };

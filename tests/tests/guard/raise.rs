@@ -92,7 +92,7 @@ fn nginx_is_raised_and_refuses_nobody_while_it_keeps_its_own_answer() {
         let (folder, pages) = (Scratch::new(), Scratch::new());
         let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let configuration = format!(
-            "daemon off; worker_processes 1; pid {0}/pid; error_log {0}/error.log;\nevents {{ worker_connections 1000; }}\n\
+            "daemon off; user root; worker_processes 1; pid {0}/pid; error_log {0}/error.log;\nevents {{ worker_connections 1000; }}\n\
              http {{ access_log off; client_body_temp_path {0}/a; proxy_temp_path {0}/b; fastcgi_temp_path {0}/c; uwsgi_temp_path {0}/d; \
              scgi_temp_path {0}/e; server {{ listen 127.0.0.1:{free}; }} }}",
             folder.path().display()
