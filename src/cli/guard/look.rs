@@ -321,7 +321,7 @@ mod tests {
         assert_eq!(interval(10, 0, 100), Duration::from_millis(700));
         assert_eq!(interval(70, 0, 100), Duration::from_millis(100));
         assert_eq!(interval(79, 50, 100), Duration::from_millis(20), "it grows fast");
-        assert_eq!(interval(4, 0, 1024), Duration::from_millis(796));
+        assert_eq!(interval(4, 0, 1024), Duration::from_millis(795));
         assert_eq!(interval(90, 0, 100), FULL);
         assert_eq!(interval(1, 0, u64::MAX), CALM);
     }

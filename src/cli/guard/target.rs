@@ -12,7 +12,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fd::OwnedFd;
 use rustix::process::{Pid, PidfdFlags, geteuid, pidfd_open};
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// A process that is guarded. When it is dropped, everything is put back.
 pub struct Target {
@@ -71,7 +71,7 @@ impl Target {
         if !process.is_alive() {
             return Err(gone());
         }
-        let lock = Lock::take(folder, process)?;
+        let lock = patiently(|| Lock::take(folder, process))?;
         let recovered = state::recover_one(folder, geteuid().as_raw(), process);
         let target = Target {
             process,
@@ -136,6 +136,17 @@ impl Target {
         self.counts.rearmed += rearmed;
         rearmed
     }
+}
+
+/// A guard that was killed a moment ago may still hold its locks: a service manager starts the next one at once.
+fn patiently<T>(take: impl Fn() -> Result<T, String>) -> Result<T, String> {
+    for _ in 0..10 {
+        match take() {
+            Ok(taken) => return Ok(taken),
+            Err(_) => std::thread::sleep(Duration::from_millis(20)),
+        }
+    }
+    take()
 }
 
 impl Drop for Target {

@@ -134,7 +134,7 @@ fn no_listener_stays_parked_when_guards_are_killed() {
             thread::sleep(Duration::from_millis(random.below(60)));
         }
         running.signal(libc::SIGKILL);
-        drop(running);
+        running.finish();
         found_parked += u32::from(is_parked(&server, 1));
         if round % 2 == 0 {
             Run::new(tideover()).arg("clean").page_dir(pages.path()).output().passes();
