@@ -30,6 +30,8 @@ pub struct Steps {
 const CALM: Duration = Duration::from_secs(1);
 /// The shortest, while a listener is parked.
 const PARKED: Duration = Duration::from_millis(20);
+/// So many descriptors a second may be opened, whatever was seen before.
+const QUICK: u64 = 128;
 /// While all descriptors are in use, and something could be done.
 const FULL: Duration = Duration::from_millis(100);
 /// A parked listener is brought back for a moment after so long, in case the program has an answer of its own.
@@ -71,10 +73,10 @@ fn steps_of(target: &mut Target, steps: Steps, known: &mut Known, teller: Teller
     Ok(if target.parked.is_empty() { wait.max(begun.elapsed() * 20) } else { wait })
 }
 
-/// When to look next: twice before the limit would be near, at the highest growth seen or half the limit in a second.
+/// When to look next: twice before the limit would be near, at the highest growth seen, [`QUICK`] or half the limit in a second.
 fn interval(used: u64, growth: u64, soft: u64) -> Duration {
     let near = soft.saturating_mul(limit::NEAR) / 100;
-    let rate = (soft / 2).max(growth.saturating_mul(4)).max(1);
+    let rate = (soft / 2).max(growth.saturating_mul(4)).max(QUICK);
     let ms = near.saturating_sub(used).saturating_mul(1000) / rate / 2;
     // Where it is near already and can't be raised, there is nothing to be in time for.
     if near <= used { FULL } else { Duration::from_millis(ms.max(20)).min(CALM) }
@@ -318,8 +320,8 @@ mod tests {
 
     #[test]
     fn looks_come_closer_as_the_limit_does() {
-        assert_eq!(interval(10, 0, 100), Duration::from_millis(700));
-        assert_eq!(interval(70, 0, 100), Duration::from_millis(100));
+        assert_eq!(interval(10, 0, 100), Duration::from_millis(273));
+        assert_eq!(interval(70, 0, 100), Duration::from_millis(39));
         assert_eq!(interval(79, 50, 100), Duration::from_millis(20), "it grows fast");
         assert_eq!(interval(4, 0, 1024), Duration::from_millis(795));
         assert_eq!(interval(90, 0, 100), FULL);

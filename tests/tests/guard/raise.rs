@@ -114,7 +114,7 @@ fn nginx_is_raised_and_refuses_nobody_while_it_keeps_its_own_answer() {
         let guard = guarded.then(|| guards(&pages, &["--park", &worker]));
         let clients: Vec<TcpStream> = (0..300)
             .map(|_| {
-                thread::sleep(Duration::from_millis(8));
+                thread::sleep(Duration::from_millis(12));
                 connect(free)
             })
             .collect();
