@@ -75,6 +75,8 @@ fn steps_of(target: &mut Target, steps: Steps, known: &mut Known, teller: Teller
 
 /// When to look next: twice before the limit would be near, at the highest growth seen, [`QUICK`] or half the limit in a second.
 fn interval(used: u64, growth: u64, soft: u64) -> Duration {
+    // Beyond that no limit is raised, and the products below fit.
+    let soft = soft.min(1 << 40);
     let near = soft.saturating_mul(limit::NEAR) / 100;
     let rate = (soft / 2).max(growth.saturating_mul(4)).max(QUICK);
     let ms = near.saturating_sub(used).saturating_mul(1000) / rate / 2;
