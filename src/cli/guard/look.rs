@@ -327,6 +327,6 @@ mod tests {
         assert_eq!(interval(79, 50, 100), Duration::from_millis(20), "it grows fast");
         assert_eq!(interval(4, 0, 1024), Duration::from_millis(795));
         assert_eq!(interval(90, 0, 100), FULL);
-        assert_eq!(interval(1, 0, u64::MAX), CALM);
+        assert_eq!(interval(1, 0, u64::MAX), Duration::from_millis(799));
     }
 }
