@@ -9,6 +9,7 @@ mod unit;
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::ops::{Deref, DerefMut};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -34,12 +35,35 @@ fn stop(guard: Running) -> Outcome {
     outcome
 }
 
+/// A program that would go on for ever; it is killed when this is dropped.
+struct Server(Running);
+
+impl Deref for Server {
+    type Target = Running;
+
+    fn deref(&self) -> &Running {
+        &self.0
+    }
+}
+
+impl DerefMut for Server {
+    fn deref_mut(&mut self) -> &mut Running {
+        &mut self.0
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.signal(libc::SIGKILL);
+    }
+}
+
 /// A server of fixtures/guard_spins.c with a limit, and its port.
-fn spins(limit: u64, arguments: &[&str]) -> (Running, u16) {
+fn spins(limit: u64, arguments: &[&str]) -> (Server, u16) {
     let run = Run::new(fixture("guard_spins")).args(arguments).limit(limit).timeout(Duration::from_secs(300));
     let mut running = run.start();
     let port = port(&running.wait_for("port "));
-    (running, port)
+    (Server(running), port)
 }
 
 fn port(line: &str) -> u16 {

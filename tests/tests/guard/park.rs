@@ -1,12 +1,12 @@
 //! Listeners of programs that spin at their limit.
 
-use super::{connect_all, guard, guards, is_served, spins, stop, wait_until, wants};
+use super::{Server, connect_all, guard, guards, is_served, spins, stop, wait_until, wants};
 use std::fs;
 use std::net::TcpStream;
 use std::thread;
 use std::time::Duration;
 use tideover_contract::random::Random;
-use tideover_tests::{Run, Running, Scratch, tideover};
+use tideover_tests::{Run, Scratch, tideover};
 
 /// The masks of a process's items for its listener, descriptor 3.
 fn masks(pid: u32) -> Vec<u32> {
@@ -32,8 +32,8 @@ fn serve_all(clients: Vec<TcpStream>) {
     assert_eq!(served, count, "clients that were served in the end");
 }
 
-fn is_parked(running: &Running, sets: usize) -> bool {
-    let masks = masks(running.pid());
+fn is_parked(server: &Server, sets: usize) -> bool {
+    let masks = masks(server.pid());
     masks.len() == sets && masks.iter().all(|mask| *mask == PARKED)
 }
 
@@ -89,6 +89,7 @@ fn what_could_harm_its_program_is_not_parked() {
     for (kind, reason) in [("pointer", "may be a pointer"), ("exclusive", "EPOLLEXCLUSIVE")] {
         let pages = Scratch::new();
         let (server, port) = spins(16, &["1", "1", kind]);
+        wait_until("its set", || !masks(server.pid()).is_empty());
         let before = masks(server.pid());
         let pid = server.pid().to_string();
         guard(&pages, &["--dry-run", "--park", &pid]).output().passes().says(reason);
@@ -104,6 +105,7 @@ fn what_could_harm_its_program_is_not_parked() {
 fn a_server_that_does_not_spin_is_left_alone() {
     let pages = Scratch::new();
     let (server, port) = spins(16, &["1", "1", "edge"]);
+    wait_until("its set", || !masks(server.pid()).is_empty());
     let before = masks(server.pid());
     let guard = guards(&pages, &["--park", &server.pid().to_string()]);
     let _clients = connect_all(port, 40);

@@ -1,12 +1,12 @@
 //! Limits that are raised before they are reached.
 
-use super::{connect, guards, port, soft, spins, stop, wait_until};
+use super::{Server, connect, guards, port, soft, spins, stop, wait_until};
 use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::Command;
 use std::thread;
 use std::time::Duration;
-use tideover_tests::{Run, Running, Scratch, fixture, program, workspace};
+use tideover_tests::{Run, Scratch, fixture, program, workspace};
 
 fn go(folder: &Scratch, flags: &[&str]) -> PathBuf {
     let built = folder.join("grows");
@@ -27,10 +27,10 @@ fn come(port: u16) -> Vec<TcpStream> {
     (0..400).map(come).collect()
 }
 
-fn go_server(program: &PathBuf) -> (Running, u16) {
+fn go_server(program: &PathBuf) -> (Server, u16) {
     let mut server = Run::new(program).hard(4096).timeout(Duration::from_secs(120)).start();
     let port = port(&server.wait_for("port "));
-    (server, port)
+    (Server(server), port)
 }
 
 #[test]
@@ -98,14 +98,16 @@ fn nginx_is_raised_and_refuses_nobody_while_it_keeps_its_own_answer() {
             folder.path().display()
         );
         let configuration = folder.write("nginx.conf", &configuration);
-        let server = Run::new(&nginx)
-            .arg("-e")
-            .arg(folder.join("error.log"))
-            .arg("-c")
-            .arg(configuration)
-            .soft(64)
-            .hard(4096)
-            .start();
+        let server = Server(
+            Run::new(&nginx)
+                .arg("-e")
+                .arg(folder.join("error.log"))
+                .arg("-c")
+                .arg(configuration)
+                .soft(64)
+                .hard(4096)
+                .start(),
+        );
         wait_until("nginx", || TcpStream::connect(("127.0.0.1", free)).is_ok());
         let children = || std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", server.pid())).unwrap();
         wait_until("its worker", || !children().trim().is_empty());
@@ -126,6 +128,9 @@ fn nginx_is_raised_and_refuses_nobody_while_it_keeps_its_own_answer() {
             assert!(said.contains("soft limit was 64, is 128"), "{said}");
         }
         drop(clients);
+        // Its worker ends with it only if it is asked to.
+        server.signal(libc::SIGTERM);
+        wait_until("the end of nginx", || server.ended());
     }
     println!("nginx without and with the guard: {outcomes:?} lines of EMFILE in its error log");
     assert!(outcomes[0] > 0 && outcomes[1] == 0, "{outcomes:?}");

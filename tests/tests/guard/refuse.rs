@@ -32,6 +32,7 @@ fn a_process_that_has_the_library_is_left_to_it() {
     wait_until("loading", has_it);
     assert!(library().is_file());
     guard(&pages, &[&pid]).output().fails().says("it has libtideover.so");
+    sleeper.signal(libc::SIGKILL);
 }
 
 #[test]
