@@ -4,8 +4,8 @@ use std::fs;
 use std::path::Path;
 
 /// From the highest to the lowest.
-const LAYERS: [&str; 9] =
-    ["commands", "launch", "settings", "pages", "processes", "executables", "system", "before_exec", "show"];
+const LAYERS: [&str; 10] =
+    ["commands", "guard", "launch", "settings", "pages", "processes", "executables", "system", "before_exec", "show"];
 
 fn place(layer: &str) -> usize {
     LAYERS.iter().position(|known| *known == layer).unwrap_or_else(|| panic!("LAYERS lacks {layer}"))

@@ -7,19 +7,21 @@
 //! | folder | is about |
 //! |---|---|
 //! | `commands` | the command line: one file or folder for each command |
+//! | `guard` | what `tideover guard` does to running processes, from outside |
 //! | `launch` | starting a program with the library |
 //! | `settings` | where the values of settings come from |
 //! | `pages` | the shared pages of guarded processes |
 //! | `processes` | what /proc says about processes |
 //! | `executables` | what the file of a program says |
 //! | `system` | what the kernel says about the whole system; replacing files |
-//! | `before_exec` | what a child does between fork(2) and execve(2); all unsafe code |
+//! | `before_exec` | what a child does between fork(2) and execve(2), descriptors of other processes; all unsafe code |
 //! | `show` | text, tables and units; how a command fails |
 #![deny(unsafe_code, clippy::print_stdout, clippy::print_stderr)]
 
 mod before_exec;
 mod commands;
 mod executables;
+mod guard;
 #[cfg(test)]
 mod hostile_test;
 mod launch;

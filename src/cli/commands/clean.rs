@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 use crate::commands::arguments::{json_flag, page_dir, page_dir_flag};
+use crate::guard::state::{self, Recovered};
 use crate::pages;
 use crate::pages::Found;
 use crate::pages::holds::{self, Fate, Walked};
@@ -24,7 +25,9 @@ in a folder tideover.UID of that user, is ever removed.
 
 Log lines that a process had kept because its log's disk was full (TIDEOVER_HOLD)
 when it ended or was killed are put back into the log, if there is room by now;
-its next program does that, too. Lines of a log that is gone are dropped.";
+its next program does that, too. Lines of a log that is gone are dropped.
+
+A listener that a `tideover guard` had parked when it was killed listens again.";
 
 /// The command line.
 pub fn command() -> Command {
@@ -37,7 +40,8 @@ pub fn command() -> Command {
 /// Removes the pages, puts lines back, and prints how many. What could not be done is a failure.
 pub fn run(matches: &ArgMatches) -> Result<(), Failure> {
     let base = page_dir(matches);
-    let done = Done { found: pages::walk(&base)?, held: holds::walk(&holds::base(&base), true), base };
+    let rearmed = state::recover(&base);
+    let done = Done { found: pages::walk(&base)?, held: holds::walk(&holds::base(&base), true), rearmed, base };
     if matches.get_flag("json") {
         print_json(&done.json())?;
         return if done.failures().is_empty() { Ok(()) } else { Err(Failure::without_text(Status::Failed)) };
@@ -52,6 +56,7 @@ struct Done {
     base: PathBuf,
     found: Found,
     held: Walked,
+    rearmed: Vec<Recovered>,
 }
 
 impl Done {
@@ -71,6 +76,10 @@ impl Done {
                 Fate::Live | Fate::Failed(_) => continue,
             });
         }
+        for Recovered { pid, rearmed } in &self.rearmed {
+            let listeners = counted(*rearmed, "listener");
+            text.push_str(&format!("Brought back {listeners} of process {pid}, parked by a guard that was killed.\n"));
+        }
         text
     }
 
@@ -88,6 +97,7 @@ impl Done {
             "held": logs(|fate| matches!(fate, Fate::Kept(_) | Fate::Failed(_))),
             "dropped": logs(|fate| *fate == Fate::Dropped),
             "unremoved_holds": self.held.unremoved,
+            "rearmed": self.rearmed.iter().map(|it| json!({ "pid": it.pid, "items": it.rearmed })).collect::<Vec<_>>(),
         })
     }
 

@@ -9,6 +9,7 @@ mod control;
 mod doctor;
 mod events;
 mod generate;
+mod guard;
 mod install;
 pub mod metrics;
 pub mod ps;
@@ -38,6 +39,7 @@ const COMMANDS: &[Row] = &[
     (top::command, top::run),
     (doctor::command, doctor::run),
     (rescue::command, rescue::run),
+    (guard::command, guard::run),
     (events::command, events::run),
     (watch::command, watch::run),
     (metrics::command, metrics::run),

@@ -8,3 +8,4 @@ pub mod executable;
 pub mod privileges;
 pub mod script;
 pub mod search;
+pub mod symbols;

@@ -115,6 +115,11 @@ fn exit_statuses(command: &str) -> &'static [(&'static str, &'static str)] {
             ("1", "At least one has not; standard error, or with --json its error, says why."),
             ("2", "The command line is wrong."),
         ],
+        "guard" => &[
+            ("0", "It was stopped, or all processes have ended."),
+            ("1", "There is nothing that can be guarded; its events, or standard error, say why."),
+            ("2", "The command line is wrong."),
+        ],
         _ => &[
             ("0", "It has done what was asked for."),
             ("1", "It could not; standard error says why, and with --json standard output, too."),

@@ -39,7 +39,7 @@ pub fn run(matches: &ArgMatches) -> Result<(), Failure> {
 
 /// Commands that take the id of a guarded process, and those that take that of any.
 const GUARDED: [&str; 4] = ["stat", "config", "control", "events"];
-const ANY: [&str; 2] = ["doctor", "rescue"];
+const ANY: [&str; 3] = ["doctor", "rescue", "guard"];
 
 /// Adds process ids to the script that clap has made for a shell.
 pub fn add(shell: Shell, script: &str) -> String {

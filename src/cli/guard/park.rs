@@ -1,0 +1,165 @@
+//! Parking: the item of a listener in a level-triggered epoll set is told to report no connection, so that a process which can't accept
+//! one does not spin; and bringing it back.
+//!
+//! While it is parked, the item has EPOLLMSG as its mask, which no file of the kernel ever reports and no program asks for. So it is known
+//! to be ours; and one that the program has changed meanwhile is left as the program has it.
+//!
+//! EPOLL_CTL_MOD writes the item's word, too. Between reading and writing it some microseconds pass, in which the program could have
+//! put another pointer there. So only items whose word names the descriptor itself are parked: their word can't be another.
+#![forbid(unsafe_code)]
+
+use crate::before_exec::foreign::{self, Item, change_events};
+use crate::guard::state::{Parked, Process};
+use crate::processes::each;
+use crate::show::failure::cause;
+use rustix::event::epoll::EventFlags;
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use std::fs;
+
+/// What the kernel adds to every mask.
+const ALWAYS: u32 = EventFlags::ERR.bits() | EventFlags::HUP.bits();
+/// The mask of a parked item.
+const MARK: u32 = EventFlags::MSG.bits();
+/// What may be in the mask of an item that is parked: none of EPOLLET, EPOLLONESHOT, EPOLLEXCLUSIVE, EPOLLWAKEUP.
+const PLAIN: u32 = ALWAYS
+    | EventFlags::IN.bits()
+    | EventFlags::RDNORM.bits()
+    | EventFlags::PRI.bits()
+    | EventFlags::RDHUP.bits()
+    | EventFlags::OUT.bits();
+
+/// Does an item wake its program again and again while a connection waits?
+pub fn is_level_triggered(item: Item) -> bool {
+    item.events & (EventFlags::IN.bits() | EventFlags::RDNORM.bits()) != 0
+        && item.events & (EventFlags::ET.bits() | EventFlags::ONESHOT.bits()) == 0
+}
+
+/// Can it be parked without any danger?
+pub fn is_parkable(item: Item) -> bool {
+    why_not(item).is_none()
+}
+
+/// Why an item can't be parked, as the end of a sentence.
+pub fn why_not(item: Item) -> Option<&'static str> {
+    if item.events & EventFlags::EXCLUSIVE.bits() != 0 {
+        Some("it is watched with EPOLLEXCLUSIVE, which can't be changed but by taking it out of the set for a moment")
+    } else if !is_level_triggered(item) || item.events & !PLAIN != 0 {
+        Some("it is not watched as plainly level-triggered")
+    } else if item.data & 0xffff_ffff != u64::try_from(item.number).unwrap_or(u64::MAX) {
+        Some(
+            "the program's word for it in the epoll set is no descriptor number but may be a pointer, which could change while it is parked",
+        )
+    } else {
+        None
+    }
+}
+
+/// The items of an epoll set of a process.
+pub fn items(pid: u32, set: i32) -> Vec<Item> {
+    foreign::items(&fs::read_to_string(format!("/proc/{pid}/fdinfo/{set}")).unwrap_or_default())
+}
+
+/// Another process that has this epoll set, too: it may have room when this one has not.
+pub fn shared_with(pid: u32, set: i32) -> Option<u32> {
+    let is_set = |other: u32| {
+        fs::read_link(format!("/proc/{other}/fd/{set}")).is_ok_and(|link| link.as_os_str() == "anon_inode:[eventpoll]")
+    };
+    let same = |other: u32| match foreign::share(pid, other, set) {
+        Some(same) => same,
+        None => !items(pid, set).is_empty() && items(pid, set) == items(other, set),
+    };
+    each::pids().into_iter().find(|&other| other != pid && is_set(other) && same(other))
+}
+
+/// Parks an item that is as it was seen. The caller has written it into the state.
+pub fn park(pidfd: &OwnedFd, parked: Parked) -> Result<(), Errno> {
+    change_events(pidfd.as_fd(), parked.set, parked.item, MARK)
+}
+
+/// What an item is while it is parked.
+fn marked(item: Item) -> Item {
+    Item { events: MARK | ALWAYS, ..item }
+}
+
+/// Brings an item back, if it is parked still: true. False: the program has changed it, closed the listener, or ended.
+pub fn bring_back(process: Process, parked: Parked) -> Result<bool, String> {
+    let has = |pid: u32, set: i32| items(pid, set).contains(&marked(parked.item));
+    let own: Vec<(u32, i32)> = sets(process.pid).into_iter().map(|set| (process.pid, set)).collect();
+    let mut places: Vec<(u32, i32)> =
+        own.into_iter().filter(|&(pid, set)| process.is_alive() && has(pid, set)).collect();
+    if places.is_empty() {
+        // A child may have the set that its parent had.
+        places = each::pids().into_iter().map(|pid| (pid, parked.set)).filter(|&(pid, set)| has(pid, set)).collect();
+    }
+    let mut rearmed = false;
+    for (pid, set) in places {
+        match again(pid, set, parked.item) {
+            Ok(()) => rearmed = true,
+            // It was changed, or its process ended, since it was looked at.
+            Err(Errno::STALE | Errno::BADF | Errno::SRCH | Errno::NOENT) => {}
+            Err(error) => return Err(cause(&error.into())),
+        }
+    }
+    Ok(rearmed)
+}
+
+fn again(pid: u32, set: i32, item: Item) -> Result<(), Errno> {
+    let id = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or(Errno::SRCH)?;
+    let pidfd = pidfd_open(id, PidfdFlags::empty())?;
+    change_events(pidfd.as_fd(), set, marked(item), item.events & !ALWAYS)
+}
+
+fn sets(pid: u32) -> Vec<i32> {
+    let entries = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+    let sets = entries
+        .filter(|entry| fs::read_link(entry.path()).is_ok_and(|link| link.as_os_str() == "anon_inode:[eventpoll]"));
+    sets.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::event::epoll;
+    use std::net::{TcpListener, TcpStream};
+    use std::os::fd::AsRawFd;
+
+    #[test]
+    fn only_what_cannot_change_its_word_is_parked() {
+        let item = Item { number: 5, inode: 7, events: 0x19, data: 5 };
+        assert!(is_parkable(item) && is_parkable(Item { data: 0x7fff_0000_0005, ..item }));
+        assert!(why_not(Item { data: 0x5555_0000_1230, ..item }).unwrap().contains("pointer"));
+        assert!(why_not(Item { events: 0x1000_0019, ..item }).unwrap().contains("EPOLLEXCLUSIVE"));
+        for flag in [EventFlags::ET, EventFlags::ONESHOT, EventFlags::WAKEUP] {
+            assert!(!is_parkable(Item { events: 0x19 | flag.bits(), ..item }));
+        }
+        assert!(!is_parkable(Item { events: 0x18, ..item }), "it watches for nothing");
+    }
+
+    #[test]
+    fn a_parked_listener_wakes_nobody_and_is_brought_back_unless_its_program_did() {
+        let me = Process::now(std::process::id()).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let set = epoll::create(epoll::CreateFlags::CLOEXEC).unwrap();
+        let word = || epoll::EventData::new_u64(u64::try_from(listener.as_raw_fd()).unwrap());
+        epoll::add(&set, &listener, word(), epoll::EventFlags::IN).unwrap();
+        let _client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let wakes = || {
+            let mut events = [epoll::Event { flags: epoll::EventFlags::empty(), data: word() }; 4];
+            let zero = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
+            epoll::wait(&set, &mut events[..], Some(&zero)).unwrap()
+        };
+        assert_eq!(wakes(), 1);
+        let pidfd = pidfd_open(Pid::from_raw(me.pid as i32).unwrap(), PidfdFlags::empty()).unwrap();
+        let parked = Parked { set: set.as_raw_fd(), item: items(me.pid, set.as_raw_fd())[0] };
+        park(&pidfd, parked).unwrap();
+        assert_eq!(wakes(), 0);
+        assert_eq!(bring_back(me, parked), Ok(true));
+        assert_eq!((wakes(), bring_back(me, parked)), (1, Ok(false)));
+        park(&pidfd, parked).unwrap();
+        epoll::modify(&set, &listener, word(), epoll::EventFlags::OUT).unwrap();
+        assert_eq!(bring_back(me, parked), Ok(false), "what the program has asked for stays");
+        assert_eq!(items(me.pid, set.as_raw_fd())[0].events, 0x1c);
+    }
+}

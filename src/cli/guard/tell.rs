@@ -1,0 +1,68 @@
+//! What the guard tells: a line for people, or an object in JSON, one a line.
+#![forbid(unsafe_code)]
+
+use crate::show::failure::Failure;
+use crate::show::output::{print, with_schema};
+use crate::show::units::{now_ns, rfc3339};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use serde_json::{Map, Value, json};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Events that were not told since the last one that was.
+static UNTOLD: AtomicU64 = AtomicU64::new(0);
+
+/// How events are told.
+#[derive(Clone, Copy, Debug)]
+pub struct Teller {
+    /// As JSON?
+    pub json: bool,
+}
+
+/// An event about a process.
+pub struct Event<'a> {
+    /// What happened: `guarding`, `refused`, `raised`, `not_raised`, `idle_ended`, `parked`, `not_parked`, `rearmed`, `gone`.
+    pub kind: &'static str,
+    /// Process id; None for an event about no single process.
+    pub pid: Option<u32>,
+    /// Name of the process.
+    pub program: &'a str,
+    /// The sentence for people.
+    pub text: String,
+    /// Keys besides those of every event.
+    pub more: Value,
+}
+
+impl Teller {
+    /// Tells an event; drops and counts it while nobody reads standard output, since a guard that waits for its reader would leave
+    /// listeners parked.
+    pub fn tell(self, event: &Event<'_>) -> Result<(), Failure> {
+        let stdout = std::io::stdout();
+        let mut asked = [PollFd::new(&stdout, PollFlags::OUT)];
+        if poll(&mut asked, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })) == Ok(0) {
+            UNTOLD.fetch_add(1, Ordering::Relaxed);
+            return Ok(());
+        }
+        let untold = UNTOLD.swap(0, Ordering::Relaxed);
+        if untold > 0 {
+            log::warn!("{untold} events were not told, since nobody read standard output");
+        }
+        if !self.json {
+            return print(&match event.pid {
+                Some(pid) => format!("{} (process {pid}): {}\n", event.program, event.text),
+                None => format!("{}\n", event.text),
+            });
+        }
+        let mut object = Map::new();
+        object.insert("at".into(), json!(rfc3339(now_ns())));
+        object.insert("event".into(), json!(event.kind));
+        if let Some(pid) = event.pid {
+            object.insert("pid".into(), json!(pid));
+            object.insert("program".into(), json!(event.program));
+        }
+        object.insert("text".into(), json!(event.text));
+        if let Value::Object(more) = &event.more {
+            object.extend(more.clone());
+        }
+        print(&format!("{}\n", with_schema(&Value::Object(object))))
+    }
+}
