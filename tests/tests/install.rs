@@ -135,7 +135,7 @@ fn a_library_that_does_not_work_is_found_before_anything_is_written() {
     let mut bytes = fs::read(&path).expect("readable");
     bytes[18] = 183; // e_machine: aarch64
     fs::write(&path, bytes).expect("a file of ours");
-    refused(&system.install(), "behaves otherwise");
+    refused(&system.install(), "no program here can load it");
     assert_eq!(system.text(), None);
     assert_eq!(fs::read_dir(system.0.path().join("etc")).unwrap().count(), 1, "nor is anything left behind");
 }

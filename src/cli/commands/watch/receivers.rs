@@ -25,6 +25,7 @@ pub fn flags() -> [Arg; 8] {
             .long("format")
             .value_name("FORMAT")
             .value_parser(Format::WORDS)
+            .hide_possible_values(true)
             .help(
                 "Shape of what is posted: json (docs/json.md, the default), slack, pagerduty or alertmanager. json also makes each \
                  line on standard output an object; text is what it is else",
