@@ -2,8 +2,6 @@
 //! the one that tells whether the descriptor is that log still; standard output's pipe gets them together: at most 4 KiB or 5 ms behind while the program writes, and before the process ends,
 //! forks or executes another program. A line that comes by itself goes there at once.
 //!
-//! Whether the program's buffer can be read is asked for some of the lines: the answer is valid for the pages of the buffer, for 5 us.
-//!
 //! A thread that stands still while it copies a line (it was interrupted by a signal, whose handler may never return) is waited for a
 //! little. Then its line goes the usual way, should it go on, and there is no stage any more.
 
@@ -16,7 +14,6 @@ use tideover_contract::settings::SECOND;
 use super::files::{self, DivertedFile, Key};
 use super::payload::{Buffer, Written};
 use super::{cap, decide, hold, sink};
-use crate::arch::SMALLEST_PAGE;
 use crate::os::mapping::Mapping;
 use crate::os::sys;
 use crate::state::process::{self, Phase};
@@ -29,8 +26,6 @@ const LONGEST: u64 = SECOND / 200;
 /// Lines that follow each other sooner than this many nanoseconds come fast, from so many on.
 const GAP: u64 = SECOND / 1000;
 const FIRST: u32 = 16;
-/// How long an answer of the kernel is valid, nanoseconds.
-const VALIDITY: u64 = SECOND / 200_000;
 /// How often a thread calls sched_yield(2) for others that copy a line.
 const YIELDS: u32 = 500;
 
@@ -46,10 +41,6 @@ struct Shared {
     fast: AtomicU32,
     /// When the last line came, CLOCK_MONOTONIC nanoseconds.
     last: AtomicU64,
-    /// Pages that can be read (address of the first, and of the end of the last one) ...
-    readable: [AtomicUsize; 2],
-    /// ... until then, CLOCK_MONOTONIC nanoseconds.
-    until: AtomicU64,
     /// See [`OPEN`].
     next: AtomicU64,
     /// Number of the entry of the log whose lines the stage takes.
@@ -102,22 +93,6 @@ impl Shared {
         self.fast.load(Relaxed) >= FIRST && now.saturating_sub(self.last.load(Relaxed)) < GAP
     }
 
-    /// Can these bytes be read?
-    fn can_read(&self, address: usize, length: usize, now: u64) -> bool {
-        let [first, end] = self.readable.each_ref().map(|word| word.load(Relaxed));
-        if first <= address && address + length <= end && now < self.until.load(Relaxed) {
-            return true;
-        }
-        let readable = sys::is_readable(address as *const _, length);
-        if readable {
-            self.readable[1].store(0, Relaxed);
-            self.readable[0].store(address & !(SMALLEST_PAGE - 1), Relaxed);
-            self.until.store(now + VALIDITY, Relaxed);
-            self.readable[1].store((address + length).next_multiple_of(SMALLEST_PAGE), Relaxed);
-        }
-        readable
-    }
-
     /// Puts a line on the stage as it was when `next` was read. False: it is full, or was closed since, or this thread was given up.
     fn put(&self, next: u64, text: &[u8]) -> bool {
         if is_full(next, text.len()) {
@@ -165,7 +140,7 @@ pub fn take(fd: i32, buffer: Buffer<'_>) -> Option<Written> {
         return None;
     }
     let file = decide::recognise(fd).filter(|file| file.number() == number)?;
-    if file.mid_line.load(Relaxed) || file.is_check_due(now) || !shared.can_read(buffer.address(), count, now) {
+    if file.mid_line.load(Relaxed) || file.is_check_due(now) || !sys::is_readable(buffer.address() as *const _, count) {
         return None;
     }
     // SAFETY: the kernel can read it.

@@ -50,6 +50,21 @@ fn lines_of_a_burst_are_in_the_file_and_on_standard_output_once_and_in_order() {
 
 #[needs(mounts)]
 #[test]
+fn a_bad_pointer_in_a_burst_is_an_error_and_no_crash() {
+    let disk = Disk::new(Kind::Tmpfs);
+    let log = disk.log();
+    disk.fill();
+    for preload in [false, true] {
+        let run = Run::new(fixture("disk_burst")).arg("unmapped").arg(&log).arg("200");
+        let outcome = run.stdin("").env("TIDEOVER_FALLBACK", "stdout").preload(preload).output();
+        outcome.passes().says("refused 200 of 200");
+        // The lines before it are taken.
+        assert_eq!(outcome.stdout.contains("-----"), preload, "{outcome}");
+    }
+}
+
+#[needs(mounts)]
+#[test]
 fn signal_handlers_that_log_in_the_middle_of_a_burst() {
     let (file, _) = burst("signals", 2500);
     let found = of_writers(&file);
