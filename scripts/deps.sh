@@ -32,6 +32,7 @@ test='
 btrfs-progs         command mkfs.btrfs
 busybox-static      command busybox
 e2fsprogs           command mkfs.ext4
+fish                command fish
 fiu-utils           command fiu-run
 g++                 command g++
 git                 command git
@@ -45,6 +46,7 @@ shellcheck          command shellcheck
 sqlite3             command sqlite3
 tmux                command tmux
 xfsprogs            command mkfs.xfs
+zsh                 command zsh
 '
 
 # `make check`: every test, and the short form of `make compat`.
@@ -59,7 +61,6 @@ docker-compose      command docker-compose
 dpkg-dev            command dpkg-shlibdeps
 ecj                 command ecj
 fakeroot            command fakeroot
-fish                command fish
 gawk                command gawk
 gdb                 command gdb
 golang-go           command go
@@ -110,7 +111,6 @@ user-mode-linux     command linux.uml
 valgrind            command valgrind
 wget                command wget
 xz-utils            command xz
-zsh                 command zsh
 '
 
 # What `make deb` calls.
