@@ -116,8 +116,9 @@ fn change_here(process: i32, set: i32, expected: Item, events: u32) -> Result<()
     }
     let listener = take(expected.number)?;
     if listener != expected.number {
-        // SAFETY: dup2 in the table of this thread alone.
-        check(unsafe { libc::dup2(listener, expected.number) }.into())?;
+        // SAFETY: dup2 in the table of this thread alone. EBADF says here that the number is above this process's own soft limit, and not
+        // that the listener is gone.
+        check(unsafe { libc::dup2(listener, expected.number) }.into()).map_err(|_| Errno::MFILE)?;
         // SAFETY: closes the first copy, which this function made.
         unsafe { libc::close(listener) };
     }

@@ -76,7 +76,7 @@ impl Done {
                 Fate::Live | Fate::Failed(_) => continue,
             });
         }
-        for Recovered { pid, rearmed } in &self.rearmed {
+        for Recovered { pid, rearmed, .. } in self.rearmed.iter().filter(|it| it.rearmed > 0) {
             let listeners = counted(*rearmed, "listener");
             text.push_str(&format!("Brought back {listeners} of process {pid}, parked by a guard that was killed.\n"));
         }
@@ -109,7 +109,14 @@ impl Done {
             _ => None,
         });
         let holds = self.held.unremoved.iter().map(|text| format!("cannot remove {text}"));
-        pages.chain(logs).chain(holds).collect()
+        let listeners = self.rearmed.iter().filter_map(|it| {
+            let why = it.failed.as_ref()?;
+            Some(format!(
+                "cannot bring back a listener of process {}, parked by a guard that was killed: {why}",
+                it.pid
+            ))
+        });
+        pages.chain(logs).chain(holds).chain(listeners).collect()
     }
 }
 

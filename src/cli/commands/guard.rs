@@ -13,7 +13,6 @@ use crate::show::failure::{Failure, Status, cause};
 use crate::show::output::{complain, print, print_json};
 use crate::show::table::{Align, Table};
 use clap::{Arg, ArgAction, ArgMatches, Command};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::{Value, json};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
@@ -102,7 +101,7 @@ pub fn run(matches: &ArgMatches) -> Result<(), Failure> {
     if matches.get_flag("dry-run") {
         return dry_run(pids.iter().chain(&named).copied(), steps, json);
     }
-    raise_own_limit();
+    state::raise_own_limit();
     let stop = stop_signals()?;
     let folder = state::folder(&base).map_err(Failure::failed)?;
     let mut guard = Guard::new(folder, steps, Teller { json }, names, limit);
@@ -197,21 +196,18 @@ fn status(states: &[Value], json: bool) -> Result<(), Failure> {
     print(&table.render(100, 2, 1))
 }
 
-/// Each target takes two descriptors, and the copy of a listener the number that it has there.
-fn raise_own_limit() {
-    let own = getrlimit(Resource::Nofile);
-    let _ = setrlimit(Resource::Nofile, Rlimit { current: own.maximum, maximum: own.maximum });
-}
-
-/// A socket that becomes readable when SIGINT or SIGTERM comes. SIGHUP, which comes when the terminal goes, does not end it.
+/// A socket that becomes readable when a signal comes that ends the guard. SIGHUP, which comes when the terminal goes, does not end it,
+/// and SIGTSTP (^Z) does not stop it: listeners would stay parked.
 fn stop_signals() -> Result<UnixStream, Failure> {
-    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+    use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP};
     let failed = |error: std::io::Error| Failure::failed(format!("cannot handle signals: {}", cause(&error)));
     let (read, write) = UnixStream::pair().map_err(failed)?;
-    for signal in [SIGINT, SIGTERM] {
+    for signal in [SIGINT, SIGTERM, SIGQUIT] {
         signal_hook::low_level::pipe::register(signal, write.try_clone().map_err(failed)?).map_err(failed)?;
     }
-    signal_hook::flag::register(SIGHUP, std::sync::Arc::default()).map_err(failed)?;
+    for signal in [SIGHUP, SIGTSTP] {
+        signal_hook::flag::register(signal, std::sync::Arc::default()).map_err(failed)?;
+    }
     // The ends that the handlers write to stay open.
     drop(write);
     Ok(read)

@@ -93,10 +93,13 @@ fn of_main(exe: &str, name: &[u8]) -> End {
 
 /// An object besides the main executable that may use sets of select(2) with any number.
 fn foreign_object(pid: u32, main: &std::path::Path, known: &mut Known) -> Option<String> {
-    let maps = fs::read(format!("/proc/{pid}/maps")).ok()?;
+    let Ok(maps) = fs::read(format!("/proc/{pid}/maps")) else {
+        return Some("an object that can't be read, which maybe".to_string());
+    };
     let maps = String::from_utf8_lossy(&maps);
     let code = maps.lines().filter(|line| line.split(' ').nth(1).is_some_and(|rights| rights.contains('x')));
-    let paths: BTreeSet<&str> = code.filter_map(|line| line.get(line.find('/')?..)).collect();
+    let paths: BTreeSet<&str> =
+        code.filter_map(|line| line.get(line.find('/')?..)).map(|path| path.trim_end_matches(" (deleted)")).collect();
     let mut suspects = paths.into_iter().filter(|path| {
         *path != main.to_string_lossy()
             && select::counts_by_imports(path.as_bytes())
@@ -107,13 +110,16 @@ fn foreign_object(pid: u32, main: &std::path::Path, known: &mut Known) -> Option
 
 fn imports_select(pid: u32, path: &str, known: &mut Known) -> bool {
     // The path is that in the process's own mount namespace. A file that was replaced meanwhile can't be asked.
-    let by = format!("/proc/{pid}/root{}", path.trim_end_matches(" (deleted)"));
+    let by = format!("/proc/{pid}/root{path}");
     let Some(id) = id(&by) else { return path.ends_with(".so") || path.contains(".so.") };
-    *known.objects.entry(id).or_insert_with(|| {
-        let elf = File::open(&by).ok().and_then(Elf::read_with_symbols);
-        let calls = |name: &String| select::CALLS.iter().any(|call| call.to_bytes() == name.as_bytes());
-        elf.is_some_and(|elf| elf.undefined.iter().any(calls))
-    })
+    if let Some(known) = known.objects.get(&id) {
+        return *known;
+    }
+    let Ok(file) = File::open(&by) else { return true };
+    let calls = |name: &String| select::CALLS.iter().any(|call| call.to_bytes() == name.as_bytes());
+    let uses = Elf::read_with_symbols(file).is_some_and(|elf| elf.undefined.iter().any(calls));
+    known.objects.insert(id, uses);
+    uses
 }
 
 #[cfg(test)]

@@ -101,6 +101,13 @@ fn limits_of(target: &mut Target, used: u64) -> Option<Limits> {
 
 fn raise(target: &mut Target, used: u64, limits: Limits, known: &mut Known, teller: Teller) -> Result<Limits, Failure> {
     let pid = target.process.pid;
+    // Asked anew: somebody else may have set them since, also the hard limit, which prlimit(2) writes as well.
+    let Some((soft, hard)) = process::limits(pid) else { return Ok(limits) };
+    let limits = Limits { soft, hard };
+    target.seen.limits = Some(limits);
+    if !limit::is_near(used, target.seen.growth, soft) {
+        return Ok(limits);
+    }
     let unchanged = |target: &mut Target, text: String| -> Result<Limits, Failure> {
         if target.is_news(&text) {
             tell(
@@ -153,6 +160,9 @@ fn rearm(target: &mut Target, used: u64, limits: Limits, teller: Teller) -> Resu
     let rearmed = target.bring_back();
     write(target);
     target.seen.since = None;
+    if rearmed == 0 {
+        return Ok(());
+    }
     let text = format!("listens again; {used} of {} descriptors in use", limits.soft);
     tell(teller, target, "rearmed", text, &json!({ "items": rearmed, "used": used }))
 }

@@ -16,7 +16,7 @@ use rustix::event::epoll::EventFlags;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
-use std::fs;
+use std::{fs, io};
 
 /// What the kernel adds to every mask.
 const ALWAYS: u32 = EventFlags::ERR.bits() | EventFlags::HUP.bits();
@@ -83,15 +83,14 @@ fn marked(item: Item) -> Item {
     Item { events: MARK | ALWAYS, ..item }
 }
 
-/// Brings an item back, if it is parked still: true. False: the program has changed it, closed the listener, or ended.
+/// Brings an item back, if it is parked still: true. False: the program has changed it, closed the listener, or ended. The error says why
+/// it is not known, or could not be done.
 pub fn bring_back(process: Process, parked: Parked) -> Result<bool, String> {
-    let has = |pid: u32, set: i32| items(pid, set).contains(&marked(parked.item));
-    let own: Vec<(u32, i32)> = sets(process.pid).into_iter().map(|set| (process.pid, set)).collect();
-    let mut places: Vec<(u32, i32)> =
-        own.into_iter().filter(|&(pid, set)| process.is_alive() && has(pid, set)).collect();
+    let mut places = own_places(process, parked.item).map_err(|error| cause(&error))?;
     if places.is_empty() {
         // A child may have the set that its parent had.
-        places = each::pids().into_iter().map(|pid| (pid, parked.set)).filter(|&(pid, set)| has(pid, set)).collect();
+        let has = |&(pid, set): &(u32, i32)| items(pid, set).contains(&marked(parked.item));
+        places = each::pids().into_iter().map(|pid| (pid, parked.set)).filter(has).collect();
     }
     let mut rearmed = false;
     for (pid, set) in places {
@@ -111,11 +110,37 @@ fn again(pid: u32, set: i32, item: Item) -> Result<(), Errno> {
     change_events(pidfd.as_fd(), set, marked(item), item.events & !ALWAYS)
 }
 
-fn sets(pid: u32) -> Vec<i32> {
-    let entries = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
-    let sets = entries
-        .filter(|entry| fs::read_link(entry.path()).is_ok_and(|link| link.as_os_str() == "anon_inode:[eventpoll]"));
-    sets.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
+/// The sets of a process in which this item is parked, each with the process id; none if it has ended.
+fn own_places(process: Process, item: Item) -> io::Result<Vec<(u32, i32)>> {
+    let mut places = Vec::new();
+    for set in there(sets(process.pid))?.unwrap_or_default() {
+        let text = there(fs::read_to_string(format!("/proc/{}/fdinfo/{set}", process.pid)))?.unwrap_or_default();
+        if foreign::items(&text).contains(&marked(item)) && process.is_alive() {
+            places.push((process.pid, set));
+        }
+    }
+    Ok(places)
+}
+
+fn sets(pid: u32) -> io::Result<Vec<i32>> {
+    let mut sets = Vec::new();
+    for entry in fs::read_dir(format!("/proc/{pid}/fd"))? {
+        let Some(entry) = there(entry)? else { continue };
+        let is_set =
+            there(fs::read_link(entry.path()))?.is_some_and(|link| link.as_os_str() == "anon_inode:[eventpoll]");
+        let number = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok());
+        sets.extend(number.filter(|_| is_set));
+    }
+    Ok(sets)
+}
+
+/// None: the process, or the descriptor, is gone. Any other error does not say whether something is there.
+fn there<T>(found: io::Result<T>) -> io::Result<Option<T>> {
+    match found {
+        Ok(found) => Ok(Some(found)),
+        Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ESRCH)) => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 #[cfg(test)]
@@ -124,6 +149,13 @@ mod tests {
     use rustix::event::epoll;
     use std::net::{TcpListener, TcpStream};
     use std::os::fd::AsRawFd;
+
+    #[test]
+    fn what_cannot_be_looked_at_is_no_proof_that_nothing_is_parked() {
+        assert!(matches!(there(Err::<(), _>(io::Error::from_raw_os_error(libc::ESRCH))), Ok(None)));
+        assert!(there(Err::<(), _>(io::Error::from_raw_os_error(libc::EACCES))).is_err());
+        assert!(sets(u32::MAX).is_err() && there(sets(u32::MAX)).unwrap().is_none());
+    }
 
     #[test]
     fn only_what_cannot_change_its_word_is_parked() {

@@ -7,7 +7,7 @@ use crate::guard::park;
 use crate::processes::process;
 use crate::show::failure::cause;
 use rustix::fs::{FlockOperation, flock};
-use rustix::process::geteuid;
+use rustix::process::{Resource, Rlimit, geteuid, getrlimit, setrlimit};
 use serde_json::{Value, json};
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -209,12 +209,17 @@ fn named(folder: &Path, ending: &str) -> Vec<Process> {
     entries.filter_map(|entry| Process::of_name(entry.file_name().to_str()?, ending)).collect()
 }
 
-fn read(folder: &Path, process: Process) -> Option<(Value, Vec<Parked>)> {
+/// The text of a state. None: there is none.
+fn read(folder: &Path, process: Process) -> io::Result<Option<String>> {
     let path = folder.join(process.file("json"));
-    let file = OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path).ok()?;
-    let mut text = String::new();
-    file.take(1 << 20).read_to_string(&mut text).ok()?;
-    parse(&text, process)
+    let opened = OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path);
+    let file = match opened {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        opened => opened?,
+    };
+    let mut bytes = Vec::new();
+    file.take(1 << 20).read_to_end(&mut bytes)?;
+    Ok(Some(String::from_utf8_lossy(&bytes).into_owned()))
 }
 
 /// What was brought back for a process.
@@ -224,10 +229,19 @@ pub struct Recovered {
     pub pid: u32,
     /// How many items were parked still, and are no more.
     pub rearmed: u64,
+    /// Why others could not be brought back: they stay written down.
+    pub failed: Option<String>,
+}
+
+/// Each target takes two descriptors, and the copy of a listener the number that it has in its own process.
+pub fn raise_own_limit() {
+    let own = getrlimit(Resource::Nofile);
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: own.maximum, maximum: own.maximum });
 }
 
 /// Brings back what guards that were killed have parked, and removes what they have left. Targets of guards that run are left to them.
 pub fn recover(base: &Path) -> Vec<Recovered> {
+    raise_own_limit();
     let mut recovered = Vec::new();
     for (user, folder) in folders(base) {
         for process in named(&folder, "json") {
@@ -243,30 +257,48 @@ pub fn recover(base: &Path) -> Vec<Recovered> {
 }
 
 /// Brings back what a guard has parked for a process whose lock is held by the caller. A user's files count for that user's processes.
+/// None: there was nothing to do. What could not be done stays written down, since the next one may be able to.
 pub fn recover_one(folder: &Path, user: u32, process: Process) -> Option<Recovered> {
-    let state = read(folder, process);
-    let may = user == 0 || process::user(process.pid) == Some(user);
-    let mut rearmed = 0;
-    if let Some((_, parked)) = state.filter(|_| process.is_alive() && may) {
-        for parked in parked {
-            match park::bring_back(process, parked) {
-                Ok(true) => rearmed += 1,
-                Ok(false) => {}
-                // It stays written down: the next one may be able to.
-                Err(_) => return None,
-            }
-        }
+    let mut recovered = Recovered { pid: process.pid, rearmed: 0, failed: None };
+    match bring_all_back(folder, user, process, &mut recovered.rearmed) {
+        Ok(()) => remove(folder, process),
+        Err(why) => recovered.failed = Some(why),
     }
-    remove(folder, process);
-    (rearmed > 0).then_some(Recovered { pid: process.pid, rearmed })
+    (recovered.rearmed > 0 || recovered.failed.is_some()).then_some(recovered)
+}
+
+fn bring_all_back(folder: &Path, user: u32, process: Process, rearmed: &mut u64) -> Result<(), String> {
+    let Some(text) = read(folder, process).map_err(|error| cause(&error))? else { return Ok(()) };
+    let Some((_, parked)) = parse(&text, process) else { return Ok(()) };
+    match process::alive(process.pid).map(|now| now.started_ns) {
+        Some(Some(started)) if started == process.started_ns => {}
+        Some(None) if !parked.is_empty() => return Err("/proc does not show it (hidepid)".to_string()),
+        _ => return Ok(()),
+    }
+    if !parked.is_empty() && user != 0 && process::user(process.pid) != Some(user) {
+        return Err(format!("it runs as another user now than {user}; root can"));
+    }
+    for parked in parked {
+        *rearmed += u64::from(park::bring_back(process, parked)?);
+    }
+    Ok(())
+}
+
+/// Has a guard that runs the lock of this process?
+fn is_held(folder: &Path, process: Process) -> bool {
+    let path = folder.join(process.file("lock"));
+    let file = OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path);
+    file.is_ok_and(|file| flock(&file, FlockOperation::NonBlockingLockShared).is_err())
 }
 
 /// The states of all targets whose guard runs.
 pub fn all(base: &Path) -> Vec<Value> {
     let mut states = Vec::new();
     for (_, folder) in folders(base) {
-        let live = named(&folder, "json").into_iter().filter(|process| process.is_alive());
-        states.extend(live.filter_map(|process| read(&folder, process)).map(|(state, _)| state));
+        let live =
+            named(&folder, "json").into_iter().filter(|process| process.is_alive() && is_held(&folder, *process));
+        let state = |process: Process| Some(parse(&read(&folder, process).ok()??, process)?.0);
+        states.extend(live.filter_map(state));
     }
     states.sort_by_key(|state| state["pid"].as_u64());
     states
@@ -301,7 +333,10 @@ mod tests {
         let path = folder.join(me.file("json"));
         let text = fs::read_to_string(&path).unwrap();
         assert_eq!(parse(&text, me).unwrap().1, parked);
+        assert_eq!(all(base.path()).len(), 0, "no guard has it");
+        let lock = Lock::take(&folder, me).unwrap();
         assert_eq!(all(base.path()).len(), 1);
+        drop(lock);
         for length in 0..text.len() {
             assert!(parse(&text[..length], me).is_none());
         }

@@ -60,19 +60,22 @@ pub struct Seen {
 impl Target {
     /// Takes hold of a process, and brings back what a guard before has left parked in it. The error says why it is left alone.
     pub fn hold(pid: u32, folder: &Path) -> Result<(Target, Option<Recovered>), String> {
-        if let Some(why) = refusal::of(pid) {
-            return Err(why);
-        }
         let gone = || "there is no such process".to_string();
         let process = Process::now(pid).ok_or_else(gone)?;
         let id = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or_else(gone)?;
         let pidfd = pidfd_open(id, PidfdFlags::empty()).map_err(|_| gone())?;
+        if let Some(why) = refusal::of(pid) {
+            return Err(why);
+        }
         // The process that the pidfd holds is the one that was looked at only if that is alive still.
         if !process.is_alive() {
             return Err(gone());
         }
         let lock = patiently(|| Lock::take(folder, process))?;
         let recovered = state::recover_one(folder, geteuid().as_raw(), process);
+        if let Some(why) = recovered.as_ref().and_then(|recovered| recovered.failed.as_ref()) {
+            return Err(format!("a listener that a killed guard has parked can't be brought back: {why}"));
+        }
         let target = Target {
             process,
             program: process::name(pid),

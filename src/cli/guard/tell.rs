@@ -33,8 +33,8 @@ pub struct Event<'a> {
 }
 
 impl Teller {
-    /// Tells an event; drops and counts it while nobody reads standard output, since a guard that waits for its reader would leave
-    /// listeners parked.
+    /// Tells an event; drops and counts it while nobody reads standard output or its disk is full, since a guard that waits or ends would
+    /// leave processes alone, and listeners parked.
     pub fn tell(self, event: &Event<'_>) -> Result<(), Failure> {
         let stdout = std::io::stdout();
         let mut asked = [PollFd::new(&stdout, PollFlags::OUT)];
@@ -46,11 +46,19 @@ impl Teller {
         if untold > 0 {
             log::warn!("{untold} events were not told, since nobody read standard output");
         }
+        if print(&self.line(event)).is_err() {
+            UNTOLD.fetch_add(untold + 1, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    /// The event as a line.
+    fn line(self, event: &Event<'_>) -> String {
         if !self.json {
-            return print(&match event.pid {
+            return match event.pid {
                 Some(pid) => format!("{} (process {pid}): {}\n", event.program, event.text),
                 None => format!("{}\n", event.text),
-            });
+            };
         }
         let mut object = Map::new();
         object.insert("at".into(), json!(rfc3339(now_ns())));
@@ -63,6 +71,6 @@ impl Teller {
         if let Value::Object(more) = &event.more {
             object.extend(more.clone());
         }
-        print(&format!("{}\n", with_schema(&Value::Object(object))))
+        format!("{}\n", with_schema(&Value::Object(object)))
     }
 }
