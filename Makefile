@@ -110,7 +110,7 @@ wheel:
 image:
 	scripts/deps.sh release
 	$(MAKE) build
-	rustup target add $(shell uname -m)-unknown-linux-musl
+	rustup target add $(shell uname -m)-unknown-linux-musl 2>/dev/null || true
 	$(CARGO) build --release -p tideover-cli --target $(shell uname -m)-unknown-linux-musl
 	scripts/image
 
@@ -130,7 +130,7 @@ dist-test: deps
 	scripts/dist-roots
 	scripts/test -p tideover-tests --test libcs -- --nocapture
 
-# What building for arm64 and testing there needs, made once: two Debian roots below target/arm64-root (TIDEOVER_ARM64_ROOT), 5 GB.
+# What building for arm64 and testing there needs, made once: two Debian roots below target/arm64-root (TIDEOVER_ARM64_ROOT), 6 GB.
 arm64-root:
 	scripts/deps.sh arm64
 	scripts/arm64-root
@@ -139,12 +139,12 @@ arm64-root:
 arm64: arm64-root
 	scripts/arm64
 
-# On an arm64 kernel that qemu emulates: an hour and more on each of two processor models. SHORT=1: ten minutes.
+# On an arm64 kernel that qemu emulates: an hour and more on each of three machines. SHORT=1: ten minutes.
 arm64-test: arm64-root
 	scripts/arm64 $(if $(SHORT),library)
 	SHORT=$(SHORT) scripts/arm64-test
 
-# What a CI job for arm64 runs: the library, and the short form of its tests. Says so where that is not possible.
+# For a CI job of its own, which .ci/run is not: the library, and the short form of its tests. Says so where that is not possible.
 arm64-ci:
 	scripts/arm64-ci
 

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use tideover_tests::disk::own_mounts;
 use tideover_tests::programs::{bash, free_port};
 use tideover_tests::{Disk, Kind, Run, Scratch, needs, program};
 
@@ -28,7 +29,11 @@ impl Server {
         }
         fs::copy(folder.join("user.pub"), folder.join("authorized")).expect("it was made");
         let port = free_port();
-        fs::create_dir_all("/run/sshd").expect("sshd wants it");
+        // In a /run of the test's own.
+        own_mounts();
+        let mounted = Command::new("mount").args(["-t", "tmpfs", "tmpfs", "/run"]).status();
+        assert!(mounted.expect("mount runs").success());
+        fs::create_dir("/run/sshd").expect("sshd wants it");
         let mut process = Command::new(program("sshd", "openssh-server"));
         process.args(["-D", "-f", "/dev/null", "-p", &port.to_string(), "-h"]).arg(folder.join("host"));
         for option in ["ListenAddress=127.0.0.1", "StrictModes=no", "UsePAM=no", "PermitRootLogin=yes"] {
@@ -78,6 +83,8 @@ fn as_without(run: impl Fn(&str, &Path) -> Run, result: impl Fn(&Path) -> String
         let run = run.env("HOME", scratch.path()).env("TIDEOVER_FALLBACK", "auto").env("TIDEOVER_LOG", "off");
         let outcome = run.preload(preload).output();
         outcome.passes();
+        // What ssh logs comes to its standard error with the library, and nowhere else.
+        assert_eq!(outcome.stderr.contains("debug1: "), preload, "{outcome}");
         (outcome.stdout, result(scratch.path()))
     });
     assert_eq!(seen[0], seen[1]);

@@ -365,7 +365,7 @@ fn completions_are_read_by_their_shells() {
 fn the_scripts_are_plain_posix_shell() {
     let of_the_demo = ["demo", "demo-disk.sh"];
     let of_builds = ["common.sh", "install", "deb", "dist", "test", "deps.sh", "docker-entrypoint.sh"];
-    let of_roots = ["fresh", "dist-roots", "debian-mirror"];
+    let of_roots = ["fresh", "dist-roots", "debian-mirror", "arm64", "arm64-ci", "arm64-root", "arm64-test"];
     for name in [&of_the_demo[..], &of_builds, &of_roots].concat() {
         let mut shellcheck = Command::new(program("shellcheck", "shellcheck"));
         shellcheck.args(["-x", "-s", "sh"]).arg(Path::new("scripts").join(name)).current_dir(workspace());

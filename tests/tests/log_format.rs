@@ -115,6 +115,7 @@ fn first_message(format: &str, is_journal: bool) -> String {
     command.env("TIDEOVER_LOG_FORMAT", format).env("TIDEOVER_MAX_RETRIES", "0").env("LD_PRELOAD", library());
     assert!(command.env("TIDEOVER_PAGE_DIR", folder.path()).status().unwrap().success());
     let mut line = vec![0; 4096];
+    ours.set_read_timeout(Some(std::time::Duration::from_secs(10))).unwrap();
     let length = ours.recv(&mut line).unwrap();
     String::from_utf8(line[..length].to_vec()).unwrap()
 }

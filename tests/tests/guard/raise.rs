@@ -86,7 +86,7 @@ fn a_program_at_its_hard_limit_is_told_the_command_that_helps_once() {
 
 #[test]
 fn nginx_is_raised_and_refuses_nobody_while_it_keeps_its_own_answer() {
-    let nginx = program("nginx", "nginx-light");
+    let nginx = program("nginx", "nginx");
     let mut outcomes = vec![];
     for guarded in [false, true] {
         let (folder, pages) = (Scratch::new(), Scratch::new());

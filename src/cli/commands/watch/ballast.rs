@@ -4,7 +4,6 @@
 use super::findings::Finding;
 use crate::commands::ballast::{look, path_of};
 use crate::show::failure::Failure;
-use crate::show::output::print;
 use crate::show::units::bytes;
 use crate::system::ballast::{Found, Open};
 use crate::system::level::Thresholds;
@@ -36,13 +35,13 @@ impl Ballasts {
         Ok(Ballasts { paths })
     }
 
-    /// Looks at each, and does what is due. What is not whole is a finding.
-    pub fn look(&self) -> Result<Vec<Finding>, Failure> {
+    /// Looks at each, and does what is due. What is not whole is a finding; `say` gets a line for each that was given up or made anew.
+    pub fn look(&self, say: &mut dyn FnMut(&str) -> Result<(), Failure>) -> Result<Vec<Finding>, Failure> {
         let mut findings = Vec::new();
         for path in &self.paths {
             // One that was removed or replaced meanwhile is nobody's, and said to be missing.
             let says = match look(path) {
-                Ok(Found::Ballast(open)) => tend(path, &open)?,
+                Ok(Found::Ballast(open)) => tend(path, &open, say)?,
                 Ok(_) => Some("is no ballast any more".to_string()),
                 Err(failure) => Some(failure.text),
             };
@@ -61,7 +60,7 @@ impl Ballasts {
 }
 
 /// Gives the ballast up, or makes it anew, if that is due. Some: it is not there now, and why.
-fn tend(path: &Path, open: &Open) -> Result<Option<String>, Failure> {
+fn tend(path: &Path, open: &Open, say: &mut dyn FnMut(&str) -> Result<(), Failure>) -> Result<Option<String>, Failure> {
     if !open.is_given_up() {
         if !open.is_full() {
             return Ok(None);
@@ -69,12 +68,12 @@ fn tend(path: &Path, open: &Open) -> Result<Option<String>, Failure> {
         if let Err(error) = open.give_up() {
             return Ok(Some(format!("can't be given up on a full disk: {error}")));
         }
-        print(&format!("gave up {} on a full disk, {}\n", path.display(), bytes(open.size)))?;
+        say(&format!("gave up {} on a full disk, {}\n", path.display(), bytes(open.size)))?;
     } else if open.has_room() {
         if let Err(why) = open.refill() {
             return Ok(Some(format!("can't be made anew: {why}")));
         }
-        print(&format!("made {} anew, {}\n", path.display(), bytes(open.size)))?;
+        say(&format!("made {} anew, {}\n", path.display(), bytes(open.size)))?;
         return Ok(None);
     }
     Ok(Some("was given up on a full disk".to_string()))

@@ -120,6 +120,7 @@ fn alertmanager(alert: &Alert) -> Value {
                 "program": alert.program,
                 "service": alert.service,
                 "pid": alert.pid.to_string(),
+                "key": alert.key(),
             },
             "annotations": { "summary": alert.message, "description": alert.remedy },
             "startsAt": starts,

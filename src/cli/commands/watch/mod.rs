@@ -198,7 +198,7 @@ impl Watch {
         self.say(&format!("watching, a look every {interval}\n"))?;
         let mut reminded = Instant::now();
         loop {
-            findings.extend(self.ballasts.look()?);
+            findings.extend(self.ballasts.look(&mut |line| self.say(line))?);
             self.look(findings);
             if reminded.elapsed() >= format::AGAIN {
                 reminded = Instant::now();
@@ -216,7 +216,7 @@ impl Watch {
     /// Tells what is bad now. The exit status; None if nothing is.
     fn once(&mut self) -> Result<Option<Status>, Failure> {
         let mut findings = self.scan.take();
-        findings.extend(self.ballasts.look()?);
+        findings.extend(self.ballasts.look(&mut |line| self.say(line))?);
         let worst = self.look(findings);
         if worst == Level::Ok {
             self.say("no alerts\n")?;

@@ -17,9 +17,13 @@ use ureq::tls::{RootCerts, TlsConfig};
 use ureq::{Agent, Body, Error};
 
 /// So many bytes of a refusal are shown.
-const SHOWN: u64 = 200;
+const SHOWN: usize = 200;
+/// Bytes of it that are read: a secret in the part that is shown is read whole.
+const READ: u64 = 8192;
 /// A shorter text is not taken for a secret that must not be shown.
 const SECRET: usize = 4;
+/// A shorter part of a URL is taken for a word.
+const TOKEN: usize = 12;
 
 /// What is posted, with what, and how long an answer may take.
 #[derive(Clone, Debug)]
@@ -171,14 +175,18 @@ impl Webhook {
     }
 }
 
-/// What must not be shown of an answer that repeats what it was sent: the path of the URL, the routing key, the values of headers.
+/// What must not be shown of an answer that repeats what it was sent: the path of the URL and its parts, the routing key, the values of
+/// headers.
 fn secrets(url: &str, key: String, headers: &[Header]) -> Vec<String> {
     let path = url.parse().ok().and_then(|uri: ureq::http::Uri| Some(uri.path_and_query()?.to_string()));
     let values = headers.iter().filter_map(|(_, value)| value.to_str().ok()).flat_map(|value| {
         // `Bearer SECRET`: the secret alone, too.
         value.split(' ').chain([value]).map(str::to_string).collect::<Vec<_>>()
     });
-    let mut all: Vec<String> = path.into_iter().chain([key]).chain(values).filter(|it| it.len() >= SECRET).collect();
+    let parts = path.iter().flat_map(|path| path.split(['/', '?', '&', '=']).filter(|part| part.len() >= TOKEN));
+    let parts: Vec<String> = parts.map(str::to_string).collect();
+    let all = path.into_iter().chain(parts).chain([key]).chain(values);
+    let mut all: Vec<String> = all.filter(|it| it.len() >= SECRET).collect();
     all.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
     all
 }
@@ -187,11 +195,13 @@ fn secrets(url: &str, key: String, headers: &[Header]) -> Vec<String> {
 fn refusal(mut answer: Response<Body>, secrets: &[String]) -> Undelivered {
     let status = answer.status().as_u16();
     let mut text = Vec::new();
-    let _ = answer.body_mut().as_reader().take(SHOWN).read_to_end(&mut text);
+    let _ = answer.body_mut().as_reader().take(READ).read_to_end(&mut text);
     let mut text = safe(text.trim_ascii());
     for secret in secrets {
         text = text.replace(secret, "...");
     }
+    // Only now, so that no secret is cut in two, whose first half would not be known.
+    let text: String = text.chars().take(SHOWN).collect();
     let quoted = if text.is_empty() { String::new() } else { format!(" ({text})") };
     let said = |remedy: &str| format!("it answers {status}{quoted}; {remedy}");
     match status {
@@ -228,6 +238,13 @@ mod tests {
         let secrets = secrets("http://h/hook/S3CRET", "K3Y!".into(), &[header]);
         let Undelivered::Never(why) = refusal(answer, &secrets) else { panic!("403 is final") };
         assert!(why.starts_with("it answers 403 (no ..., ..., K3Y here); see whether the secret"), "{why}");
+        // The token alone, also where it is cut.
+        let secrets = super::secrets("http://h/services/T01ABCDEFGHIJK", String::new(), &[]);
+        let body = Body::builder().data(format!("{}T01ABCDEFGHIJK", "x".repeat(SHOWN - 5)));
+        let Undelivered::Never(why) = refusal(Response::builder().status(403).body(body).unwrap(), &secrets) else {
+            panic!("403 is final")
+        };
+        assert!(why.contains("xxx...") && !why.contains("T01"), "{why}");
     }
 
     #[test]
