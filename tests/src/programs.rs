@@ -4,10 +4,13 @@ use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use crate::{Run, program};
+use crate::{Run, Scratch, program, workspace};
 
 /// What strerror(3) calls EMFILE.
 pub const TOO_MANY: &str = "Too many open files";
+
+/// A script for bash that opens more files than a soft limit of 64 allows.
+pub const GREEDY: &str = "for i in {1..100}; do exec {file}</etc/passwd || exit 1; done; echo opened 100";
 
 /// Debian's python3 with a script.
 pub fn python(script: &str) -> Run {
@@ -59,4 +62,18 @@ pub fn passes(output: &Output) -> String {
 /// If there is none.
 pub fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a free port").port()
+}
+
+/// A program of tests/fixtures in Go, built into a folder.
+///
+/// # Panics
+/// If go is missing, or it does not compile.
+pub fn go(source: &str, flags: &[&str], into: &Scratch) -> PathBuf {
+    let built = into.join(source.trim_end_matches(".go"));
+    let mut build = Command::new(program("go", "golang-go"));
+    build.arg("build").args(flags).arg("-o").arg(&built).arg(workspace().join("tests/fixtures").join(source));
+    build.env("GOCACHE", workspace().join("target/go-cache")).env("GOFLAGS", "-mod=mod");
+    let output = build.output().expect("go runs");
+    assert!(output.status.success(), "go build: {}", String::from_utf8_lossy(&output.stderr));
+    built
 }

@@ -4,26 +4,26 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
-use tideover_tests::disk::own_mounts;
-use tideover_tests::programs::{TOO_MANY, passes};
+use tideover_tests::podman::Storage;
+use tideover_tests::programs::{GREEDY, TOO_MANY, passes};
 use tideover_tests::{Scratch, library, needs, program, rootfs, tideover, workspace};
 
-/// Opens more files than its soft limit of 64 allows.
-const GREEDY: &str = "for i in {1..100}; do exec {file}</etc/passwd || exit 1; done; echo opened 100";
 const FILE: &str = "/etc/cdi/tideover.json";
 const LIBRARY: &str = "/opt/libtideover.so";
 
 /// A machine to act on: its /etc, of which nothing stays, and a library in /opt; and podman's storage.
 struct Machine {
-    scratch: Scratch,
+    storage: Storage,
+    /// What its /etc has that the machine's has not; removed with it.
+    _upper: Scratch,
 }
 
 impl Machine {
     fn new() -> Machine {
-        own_mounts();
+        let storage = Storage::new();
         let scratch = Scratch::new();
         for name in ["upper", "work"] {
             fs::create_dir(scratch.join(name)).expect("a folder of ours");
@@ -38,23 +38,14 @@ impl Machine {
         mount(&["-t", "tmpfs", "-o", "mode=755", "tmpfs", "/opt"]);
         fs::copy(library(), LIBRARY).expect("there is space");
         fs::set_permissions(LIBRARY, fs::Permissions::from_mode(0o644)).expect("a file of ours");
-        Machine { scratch }
-    }
-
-    fn podman(&self, words: &[&str]) -> Output {
-        let mut podman = Command::new(program("podman", "podman"));
-        podman.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").stdin(Stdio::null());
-        podman.args(["--root", self.scratch.join("storage").to_str().expect("plain")]);
-        podman.args(["--runroot", self.scratch.join("run").to_str().expect("plain")]);
-        podman.args(["--runtime", "runc", "--cgroup-manager", "cgroupfs"]).args(words);
-        podman.output().expect("podman runs")
+        Machine { storage, _upper: scratch }
     }
 
     /// A container of this root filesystem, whose changes are thrown away.
     fn run(&self, root: &Path, options: &[&str], command: &[&str]) -> Output {
         let rootfs = format!("{}:O", root.display());
         let always = ["--network=none", "--ulimit=nproc=1024:1024", "--ulimit=nofile=64:256", "--timeout=120"];
-        self.podman(&[&["run"], &always[..], options, &["--rootfs", &rootfs], command].concat())
+        self.storage.podman(&[&["run"], &always[..], options, &["--rootfs", &rootfs], command].concat())
     }
 }
 
@@ -110,7 +101,7 @@ fn its_page_is_visible_from_the_machine() {
     let stays = format!("{GREEDY}; sleep 100; true");
     let started = machine.run(&rootfs::debian(), &["-d", "--name=app", ASKS], &["bash", "-c", &stays]);
     passes(&started);
-    let pid = passes(&machine.podman(&["inspect", "-f", "{{.State.Pid}}", "app"])).trim().to_string();
+    let pid = passes(&machine.storage.podman(&["inspect", "-f", "{{.State.Pid}}", "app"])).trim().to_string();
     let deadline = Instant::now() + Duration::from_secs(60);
     loop {
         let told = passes(&tell(&["ps", "--json"]));
@@ -130,7 +121,7 @@ fn its_page_is_visible_from_the_machine() {
     let guarded =
         |line: &str| line.starts_with("tideover_descriptors_soft_limit{program=\"bash\"") && line.ends_with(" 256");
     assert!(told.lines().any(guarded), "the node's metrics have the container's counters: {told}");
-    passes(&machine.podman(&["rm", "-f", "-t", "0", "app"]));
+    passes(&machine.storage.podman(&["rm", "-f", "-t", "0", "app"]));
 }
 
 #[needs(root, mounts)]

@@ -10,14 +10,11 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tideover_tests::programs::{free_port, passes};
+use tideover_tests::source::read;
 use tideover_tests::{Scratch, library, needs, program, tideover, workspace};
 
 fn contrib(name: &str) -> PathBuf {
     workspace().join("contrib").join(name)
-}
-
-fn read(path: &Path) -> String {
-    fs::read_to_string(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
 }
 
 /// A folder with these packages from PyPI, which pip installs once, in /var/tmp.

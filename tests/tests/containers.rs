@@ -8,11 +8,9 @@ use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
 use tideover_tests::podman::Storage;
-use tideover_tests::programs::{TOO_MANY, passes};
+use tideover_tests::programs::{GREEDY, TOO_MANY, passes};
 use tideover_tests::{Rootfs, Scratch, library, needs, program, rootfs, tideover, workspace};
 
-/// Opens more files than its soft limit of 64 allows.
-const GREEDY: &str = "for i in {1..100}; do exec {file}</etc/passwd || exit 1; done; echo opened 100";
 const LIBRARY: &str = "/usr/local/lib/libtideover.so";
 const ENTRYPOINT: &str = "/usr/local/bin/docker-entrypoint.sh";
 

@@ -7,11 +7,8 @@ use std::process::{Command, Output};
 
 use tideover_tests::disk::own_mounts;
 use tideover_tests::garbage::{pythons, times};
-use tideover_tests::programs::{TOO_MANY, passes};
+use tideover_tests::programs::{GREEDY, TOO_MANY, passes};
 use tideover_tests::{Scratch, library, needs, program, tideover, workspace};
-
-/// Opens more files than its soft limit of 64 allows.
-const GREEDY: &str = "for i in {1..100}; do exec {file}</etc/passwd || exit 1; done; echo opened 100";
 
 /// Those of 3.8 and later, which the package is for: Debian's, the oldest and the newest, or all where more than the usual is asked for.
 fn supported() -> Vec<PathBuf> {

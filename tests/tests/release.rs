@@ -3,14 +3,12 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Output};
 
 use tideover_tests::disk::own_mounts;
-use tideover_tests::programs::{TOO_MANY, passes};
+use tideover_tests::podman::Storage;
+use tideover_tests::programs::{GREEDY, TOO_MANY, passes};
 use tideover_tests::{Rootfs, Scratch, library, needs, program, rootfs, tideover, workspace};
-
-/// Opens more files than its soft limit of 64 allows.
-const GREEDY: &str = "for i in {1..100}; do exec {file}</etc/passwd || exit 1; done; echo opened 100";
 
 /// Runs a script that makes a package; the package.
 fn made(script: &str, into: &Path) -> PathBuf {
@@ -97,12 +95,8 @@ fn the_rpm_installs_runs_and_goes_without_a_trace() {
 fn the_image_gives_its_library_to_another_by_two_lines() {
     let scratch = Scratch::new();
     let archive = made_twice("image", &scratch);
-    let podman = |words: &[&str]| {
-        let mut podman = Command::new(program("podman", "podman"));
-        podman.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").stdin(Stdio::null());
-        podman.arg("--root").arg(scratch.join("storage")).arg("--runroot").arg(scratch.join("run"));
-        podman.args(["--runtime", "runc", "--cgroup-manager", "cgroupfs"]).args(words).output().expect("podman runs")
-    };
+    let storage = Storage::new();
+    let podman = |words: &[&str]| storage.podman(words);
     let loaded = passes(&podman(&["load", "-q", "-i", archive.to_str().expect("plain")]));
     assert!(loaded.contains("localhost/tideover:"), "{loaded}");
     let root = Rootfs::small(&["sh", "bash"]);

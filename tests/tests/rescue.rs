@@ -1,8 +1,7 @@
 //! `tideover rescue`: programs that no library can be preloaded into, at their limit, recover without a restart.
 
-use std::path::PathBuf;
-use std::process::Command;
-use tideover_tests::{Run, Running, Scratch, fixture, program, tideover, workspace};
+use tideover_tests::programs::go;
+use tideover_tests::{Run, Running, Scratch, fixture, tideover};
 
 const TOO_MANY: &str = "still full";
 
@@ -30,18 +29,8 @@ fn a_static_program_at_its_limit_recovers_without_a_restart() {
 #[test]
 fn a_go_program_at_its_limit_recovers_without_a_restart() {
     let folder = Scratch::new();
-    let program = go(&folder);
+    let program = go("rescued.go", &[], &folder);
     recovers(Run::new(program).hard(4096).start(), 64);
-}
-
-fn go(folder: &Scratch) -> PathBuf {
-    let built = folder.join("rescued");
-    let mut build = Command::new(program("go", "golang-go"));
-    build.arg("build").arg("-o").arg(&built).arg(workspace().join("tests/fixtures/rescued.go"));
-    build.env("GOCACHE", workspace().join("target/go-cache")).env("GOFLAGS", "-mod=mod");
-    let output = build.output().expect("go runs");
-    assert!(output.status.success(), "go build: {}", String::from_utf8_lossy(&output.stderr));
-    built
 }
 
 #[test]

@@ -3,20 +3,10 @@
 use super::{Server, connect, guards, port, soft, spins, stop, wait_until};
 use std::net::TcpStream;
 use std::path::PathBuf;
-use std::process::Command;
 use std::thread;
 use std::time::Duration;
-use tideover_tests::{Run, Scratch, fixture, program, workspace};
-
-fn go(folder: &Scratch, flags: &[&str]) -> PathBuf {
-    let built = folder.join("grows");
-    let mut build = Command::new(program("go", "golang-go"));
-    build.arg("build").args(flags).arg("-o").arg(&built).arg(workspace().join("tests/fixtures/guard_grows.go"));
-    build.env("GOCACHE", workspace().join("target/go-cache")).env("GOFLAGS", "-mod=mod");
-    let output = build.output().expect("go runs");
-    assert!(output.status.success(), "go build: {}", String::from_utf8_lossy(&output.stderr));
-    built
-}
+use tideover_tests::programs::go;
+use tideover_tests::{Run, Scratch, fixture, program};
 
 /// 400 clients at about a hundred a second.
 fn come(port: u16) -> Vec<TcpStream> {
@@ -37,7 +27,7 @@ fn go_server(program: &PathBuf) -> (Server, u16) {
 fn a_go_server_is_raised_before_it_refuses_a_client_also_when_it_is_stripped() {
     let folder = Scratch::new();
     for flags in [&[][..], &["-ldflags=-s -w"]] {
-        let program = go(&folder, flags);
+        let program = go("guard_grows.go", flags, &folder);
         let (mut plain, port) = go_server(&program);
         let clients = come(port);
         plain.wait_for("refused");
