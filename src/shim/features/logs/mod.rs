@@ -74,7 +74,7 @@ pub fn start(to_file: bool) {
 /// In the parent before a fork, and before standard output is closed or replaced: lines that came fast are sent.
 #[inline(always)]
 pub fn catch_up() {
-    if files::any() {
+    if files::any_diverted() {
         send_rest();
     }
 }
