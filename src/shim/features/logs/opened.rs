@@ -186,8 +186,12 @@ impl<'a> Log<'a> {
     }
 }
 
-/// Opens the file of a descriptor once more, for reading: the program's descriptor is open for writing only.
+/// Opens the file of a descriptor once more, for reading: the program's descriptor is open for writing only. Not a file with a lock of
+/// fcntl(2): that of this process would be gone when any descriptor of the file is closed.
 pub(super) fn reopen(fd: c_int) -> Option<c_int> {
+    if sys::has_record_lock(fd) {
+        return None;
+    }
     sys::open(link(fd).as_c_str(), libc::O_RDONLY | libc::O_CLOEXEC | libc::O_NONBLOCK | libc::O_NOCTTY, 0).ok()
 }
 

@@ -214,3 +214,34 @@ fn nothing_lost_notices_loss() {
     let notices = std::panic::catch_unwind(|| nothing_lost(&told, &told.on_stdout()));
     assert!(notices.is_err());
 }
+
+/// A program that has locked its log by fcntl(2) has it locked still when its lines were diverted: closing any descriptor of the file would
+/// give the lock up.
+#[needs(mounts)]
+#[test]
+fn a_lock_that_the_program_has_on_its_log_stays() {
+    const SCRIPT: &str = "import fcntl, os, sys
+log = os.open(sys.argv[1], os.O_WRONLY | os.O_APPEND)
+fcntl.lockf(log, fcntl.LOCK_EX)
+for i in range(5):
+    try: os.write(log, b'INFO app: a line of a log\\n')
+    except OSError: pass
+sys.stdout.flush()
+if os.fork() == 0:
+    try: fcntl.lockf(os.open(sys.argv[1], os.O_RDWR), fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError: os.write(2, b'locked still\\n')
+    os._exit(0)
+os.wait()
+";
+    let disk = Disk::new(Kind::Tmpfs);
+    let log = disk.log();
+    disk.fill();
+    for preload in [false, true] {
+        let run = python(SCRIPT).arg(&log).preload(preload);
+        let outcome = run.env("TIDEOVER_FALLBACK", "stdout").output();
+        outcome.passes();
+        assert!(outcome.stderr.contains("locked still"), "{outcome}");
+        // The control: the lines are diverted.
+        assert_eq!(outcome.stdout.contains("a line of a log"), preload, "{outcome}");
+    }
+}
