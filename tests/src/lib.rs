@@ -13,6 +13,7 @@ pub mod garbage;
 pub mod load;
 pub mod loggers;
 pub mod needs;
+pub mod network;
 pub mod numbered;
 pub mod outage;
 pub mod outcome;

@@ -8,6 +8,7 @@ use tideover_contract::settings::Id;
 use super::tables;
 use crate::arch::weak;
 use crate::os::barrier::barrier;
+use crate::os::sys;
 use crate::state::environment::variable;
 use crate::state::handlers;
 use crate::state::process::{self, Phase};
@@ -36,8 +37,7 @@ extern "C" fn load() {
 
 /// Starts the parts of the library, unless it is to do nothing in this process.
 fn begin() {
-    // SAFETY: getauxval(3) only reads what the kernel has passed to the process.
-    let trusted = unsafe { libc::getauxval(libc::AT_SECURE) } == 0;
+    let trusted = !sys::is_secure();
     let name = process::program();
     // SAFETY: until this constructor has set the phase, no hook uses the settings, and the program has no other thread yet. `environ` is
     // libc's array of the environment; what `read` holds of it is used in this function only, in which no code of the program runs.

@@ -111,6 +111,7 @@ pub fn before_fork() {
 pub fn on_fork() {
     process::forked();
     control::forked();
+    late_messages::forked();
     thread::forked();
     reclaim::forked();
     reserve::forked();

@@ -78,7 +78,9 @@ fn act(page: &Page, what: u8) -> bool {
             page_file::fill_settings(page);
             report::start();
             trouble.inspect(|trouble| SETTINGS.say(trouble));
-            process::set_off(!is_meant);
+            if let Some(is_meant) = is_meant {
+                process::set_off(!is_meant);
+            }
         }
         _ => {}
     }

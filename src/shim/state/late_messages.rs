@@ -44,8 +44,8 @@ pub fn keep(line: &[u8]) {
         late.memory.put(late.length, line);
         late.length += line.len();
     }
-    drop(held);
     ANY.store(true, Relaxed);
+    drop(held);
     (handlers().await_close)();
 }
 
@@ -59,4 +59,12 @@ pub fn write(to: &Output) {
         let _ = to.write(&[IoSlice::new(late.memory.bytes(0, late.length))]);
     }
     ANY.store(false, Relaxed);
+}
+
+/// In the child of a fork: the messages are its parent's, and a thread that was writing them does not exist here.
+pub fn forked() {
+    LATE.forked();
+    if any() {
+        ANY.store(false, Relaxed);
+    }
 }

@@ -43,7 +43,7 @@ struct State {
     free: AtomicU32,
     /// How many more descriptors may be made before the file is tried again, for which none was free.
     retry_after: AtomicU32,
-    /// [`MOVING`] while a thread makes the file, and how many threads are in execve(2), meanwhile none is made.
+    /// [`MOVING`] while a thread makes the file, and how many threads are in execve(2): while there is one, no file is made.
     moves: AtomicU32,
     /// User id in the path of the file, plus one; 0: there is no file. The program may change its user id later.
     owner: AtomicU32,

@@ -7,7 +7,6 @@
 use core::ffi::CStr;
 use core::fmt;
 
-use libc::rlimit;
 use tideover_contract::policy::{self as contract, MAX};
 use tideover_contract::settings::{MAX_TEXT, ROWS};
 
@@ -88,7 +87,8 @@ impl File {
 pub fn open(path: &CStr, me: u32) -> Option<Result<File, Trouble>> {
     match try_to_open(path) {
         Err(libc::ENOENT) => None,
-        Err(libc::EMFILE) => opened(open_beyond(path), me),
+        // A descriptor beyond the limit, which is closed before the program goes on.
+        Err(libc::EMFILE) if thread::count() <= 1 => opened(sys::with_one_more(|| try_to_open(path)), me),
         other => opened(other, me),
     }
 }
@@ -96,23 +96,6 @@ pub fn open(path: &CStr, me: u32) -> Option<Result<File, Trouble>> {
 #[inline(always)]
 fn try_to_open(path: &CStr) -> Result<i32, sys::Errno> {
     sys::open(path, libc::O_RDONLY | libc::O_CLOEXEC | libc::O_NONBLOCK | libc::O_NOCTTY, 0)
-}
-
-/// No descriptor is free: has one more for a moment, in which no other thread and no signal handler of the program can take it. The
-/// descriptor that it opens is beyond the limit, and is closed before the program goes on.
-#[cold]
-#[inline(never)]
-fn open_beyond(path: &CStr) -> Result<i32, sys::Errno> {
-    let limit = sys::descriptor_limit(0)?;
-    if thread::count() > 1 || limit.rlim_cur >= limit.rlim_max {
-        return Err(libc::EMFILE);
-    }
-    let own = sys::block_signals()?;
-    let opened =
-        sys::set_descriptor_limit(0, rlimit { rlim_cur: limit.rlim_cur + 1, ..limit }).and_then(|()| try_to_open(path));
-    let _ = sys::set_descriptor_limit(0, limit);
-    sys::restore_signals(own);
-    opened
 }
 
 #[cold]

@@ -33,6 +33,9 @@ pub fn reconcile(kind: u32) {
     }
 }
 
+/// Longest time that [`reconcile_now_and_then`] asks the kernel at once, nanoseconds.
+const SLICE: u64 = SECOND / 5000;
+
 /// [`reconcile`] for all counted sockets, at most ten times a second and for [`SLICE`] each time: ten thousand of them take several
 /// milliseconds, which the clients of an event loop would have to wait. Does nothing while the kernel's count of descriptors agrees with
 /// the library's.
@@ -51,8 +54,6 @@ pub fn reconcile_now_and_then() {
     }
 }
 
-/// For so long [`reconcile_now_and_then`] asks the kernel at a time, nanoseconds.
-const SLICE: u64 = SECOND / 5000;
 /// Forgets sockets that are closed, until a time, nanoseconds of CLOCK_MONOTONIC.
 fn go_on_with_round(until: u64) {
     /// The clock is read after so many questions.

@@ -4,7 +4,6 @@
 //! that is open on the file that it was open on when the program started (or on one opened to append, as daemons do), can be written
 //! now, and can't raise SIGPIPE. Of messages that repeat, the first is logged, and then one after 30 s, 60 s, 120 s ...; the others are
 //! counted (hhvm#119: ten minutes at the limit filled a disk with 211 GB of one message).
-
 //!
 //! With TIDEOVER_LOG_FORMAT=json the line is an object (docs/json.md). On the stream that systemd has connected with the journal it begins with
 //! its priority, `<4>`, which the journal takes off (sd-daemon(3)).
@@ -16,7 +15,6 @@ use core::fmt::{self, Write};
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::io::IoSlice;
 
-use libc::rlimit;
 use log::{Level, LevelFilter, Log, Metadata, Record};
 use tideover_contract::settings::{Id, SECOND, log_format, log_level};
 
@@ -24,7 +22,7 @@ use crate::os::output::Output;
 use crate::os::sys;
 use crate::os::text::{Text, Time};
 use crate::state::settings::SETTINGS;
-use crate::state::{late_messages, process, streams};
+use crate::state::{late_messages, process, streams, thread};
 
 pub use crate::os::display::{ErrnoName, Printable, Seconds};
 
@@ -218,17 +216,16 @@ pub fn catch_up() {
     }
 }
 
-/// [`catch_up`] when the program ends, or is about to execute another: if no descriptor is free, the soft limit is raised by one for a moment,
-/// in which other threads hardly open anything. Where it is the hard limit, standard error alone has the messages.
+/// [`catch_up`] when the program ends, or is about to execute another: if no descriptor is free, there is one more for a moment, in which no
+/// other thread may take it or set a limit of its own. Where the limit is the hard one, standard error alone has the messages.
 pub fn ending() {
     catch_up();
     if late_messages::any()
-        && let Ok(limit) = sys::descriptor_limit(0)
-        && limit.rlim_cur < limit.rlim_max
-        && sys::set_descriptor_limit(0, rlimit { rlim_cur: limit.rlim_cur + 1, ..limit }).is_ok()
+        && thread::count() <= 1
+        && let Some(path) = SETTINGS.log_file()
+        && let Ok(file) = sys::with_one_more(|| open_log_file(path))
     {
-        catch_up();
-        let _ = sys::set_descriptor_limit(0, limit);
+        late_messages::write(&file);
     }
 }
 

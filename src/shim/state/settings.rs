@@ -233,17 +233,18 @@ impl Settings {
     }
 
     /// Reads the policy file again, for the settings that the environment has not set. Returns whether the library is to act in this program,
-    /// and what was wrong. In any thread, one at a time.
-    pub fn reload(&self, program: &[u8]) -> (bool, Option<Trouble>) {
+    /// None if nothing has changed, and what was wrong. In any thread, one at a time.
+    pub fn reload(&self, program: &[u8]) -> (Option<bool>, Option<Trouble>) {
         let old = self.texts();
-        let (file, trouble) = match old.policy(sys::geteuid()) {
+        let me = if sys::is_secure() { 0 } else { sys::geteuid() };
+        let (file, trouble) = match old.policy(me) {
             Some(Ok(file)) => (Some(file), None),
             // What can't be read changes nothing.
-            Some(Err(trouble)) => return (true, Some(trouble)),
+            Some(Err(trouble)) => return (None, Some(trouble)),
             None => (None, None),
         };
         let Ok(fresh) = sys::map_private(size_of::<Texts>()) else {
-            return (true, Some(Trouble::Unreadable(libc::ENOMEM)));
+            return (None, Some(Trouble::Unreadable(libc::ENOMEM)));
         };
         // SAFETY: fresh memory of this size, which nobody else knows; the bytes of texts are texts. It is never unmapped: other threads may
         // have a text of the former one.
@@ -267,7 +268,7 @@ impl Settings {
         self.put_in_force(&draft);
         POLICY.store(file.map_or(0, |file| file.hash()), Relaxed);
         self.mind_refusals();
-        (!lists.is_left_out && !lists.is_excepted && !self.flag(Id::Disable), trouble)
+        (Some(!lists.is_left_out && !lists.is_excepted && !self.flag(Id::Disable)), trouble)
     }
 
     fn draft(&self) -> Draft {
@@ -308,8 +309,9 @@ impl Draft {
     /// May the policy set this one? Not what the environment has set.
     fn may_change(&self, index: usize) -> bool {
         let source = Source::from_byte(self.sources[index]);
-        // What the page and the hold are called is known by their files, once there are any.
-        let is_fixed = || IS_LOADED.load(Relaxed) && FIXED.iter().any(|&id| id as usize == index);
+        let is = |ids: &[Id]| ids.iter().any(|&id| id as usize == index);
+        // What the page and the hold are called is known by their files, once there are any; a set-uid program stays silent.
+        let is_fixed = || IS_LOADED.load(Relaxed) && (is(&FIXED) || is(&[Id::Fallback, Id::Log]) && sys::is_secure());
         source != Source::Environment && source != Source::Refused && !is_fixed()
     }
 

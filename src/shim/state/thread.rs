@@ -108,9 +108,9 @@ pub fn has_stack(bytes: usize) -> bool {
     let stack_pointer = arch::stack_pointer();
     match crate::os::sys::alternate_stack() {
         Some(end) => stack_pointer.saturating_sub(end) >= bytes,
-        // Below a stack is a page that can't be read. The stack of the first thread grows when it is read there.
-        // Valgrind's own, which does not tell how much of a stack is left.
+        // On a stack of valgrind's own, which does not tell how much of it is left.
         None if arch::is_on_valgrind() => true,
+        // Below a stack is a page that can't be read. The stack of the first thread grows when it is read there.
         None => crate::os::sys::is_readable(stack_pointer.wrapping_sub(bytes) as *const _, bytes),
     }
 }

@@ -13,6 +13,7 @@ use tideover_contract::settings::SECOND;
 
 use super::opened::{Log, PATH, directory};
 use super::rotated_files::is_named_one;
+use super::space;
 use crate::os::sys;
 use crate::os::text::Text;
 use crate::state::page;
@@ -23,8 +24,8 @@ const GAP: u64 = SECOND;
 /// How many folders above a file are searched.
 const LEVELS: usize = 32;
 
-/// A write to this file failed for want of space: gives up the ballast of its filesystem. True: there may be space now.
-pub(super) fn give_up(log: &Log<'_>) -> bool {
+/// A write to this file failed for want of space, with this errno: gives up the ballast of its filesystem. True: there may be space now.
+pub(super) fn give_up(log: &Log<'_>, errno: c_int) -> bool {
     /// When to search next, CLOCK_MONOTONIC nanoseconds.
     static NEXT: AtomicU64 = AtomicU64::new(0);
     let now = sys::now();
@@ -37,7 +38,7 @@ pub(super) fn give_up(log: &Log<'_>) -> bool {
         if !sys::stat(path.as_c_str(), false).is_ok_and(|folder| folder.st_dev == log.device) {
             return false;
         }
-        if give_up_in(&path, log) {
+        if give_up_in(&path, log, errno) {
             return true;
         }
         if path.as_bytes().len() <= 1 {
@@ -49,7 +50,7 @@ pub(super) fn give_up(log: &Log<'_>) -> bool {
 }
 
 /// Gives up the ballast in this folder, if one is there.
-fn give_up_in(folder: &Text<PATH>, log: &Log<'_>) -> bool {
+fn give_up_in(folder: &Text<PATH>, log: &Log<'_>, errno: c_int) -> bool {
     let mut path = folder.clone();
     if !(path.push(b"/") && path.push(NAME.as_bytes())) {
         return false;
@@ -59,6 +60,8 @@ fn give_up_in(folder: &Text<PATH>, log: &Log<'_>) -> bool {
             && status.st_dev == log.device
             && status.st_size > HEAD as i64
             && (status.st_uid == 0 || status.st_uid == sys::geteuid())
+            // To a quota of the log's owner, the blocks of others do not count.
+            && (errno != libc::EDQUOT || status.st_uid == log.status.st_uid)
     };
     // Asked before it is opened: to open a FIFO or a device has effects.
     if !sys::stat(path.as_c_str(), false).is_ok_and(|status| is_usable(&status)) {
@@ -66,7 +69,9 @@ fn give_up_in(folder: &Text<PATH>, log: &Log<'_>) -> bool {
     }
     let flags = libc::O_RDWR | libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY | libc::O_CLOEXEC;
     let Ok(fd) = sys::open(path.as_c_str(), flags, 0) else { return false };
-    let freed = sys::fstat(fd).ok().filter(is_usable).and_then(|status| cut(fd, &status));
+    // Where space is free, it is not what was missing: a limit on a part of the filesystem, or somebody has made room since.
+    let helps = errno == libc::EDQUOT || !space::has_room(fd);
+    let freed = sys::fstat(fd).ok().filter(|status| helps && is_usable(status)).and_then(|status| cut(fd, &status));
     sys::close(fd);
     let Some(freed) = freed else { return false };
     page::ensure();

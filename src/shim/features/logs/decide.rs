@@ -273,7 +273,7 @@ fn divert_rest(fd: c_int, status: &libc::stat, payload: Payload<'_>, answer: ssi
     }
     let log = log?;
     let may_divert = program::may_divert();
-    if answer < 0 && (judged.is_err() || !may_divert) && ballast::give_up(&log) {
+    if answer < 0 && (judged.is_err() || !may_divert) && ballast::give_up(&log, errno) {
         let more = log.write(payload).0;
         return (more > 0).then(|| Written::all(more, more));
     }
@@ -306,7 +306,7 @@ fn divert_rest(fd: c_int, status: &libc::stat, payload: Payload<'_>, answer: ssi
         count_full(errno, true);
     }
     descriptors::add(fd, LOG);
-    let make_room = || ballast::give_up(&log) || cleanup::is_wanted() && cleanup::make_room(&log);
+    let make_room = || ballast::give_up(&log, errno) || cleanup::is_wanted() && cleanup::make_room(&log);
     if files::find(log.key).is_none() && make_room() {
         reached += log.write(payload.after(reached)).0;
     }

@@ -170,12 +170,7 @@ impl<'a> Log<'a> {
 
     /// Does the file end in the middle of a line? `known` is the answer if the file can't be opened for reading.
     pub(super) fn ends_mid_line(&self, known: bool) -> bool {
-        let Some(fd) = self.reopen() else { return known };
-        let size = sys::fstat(fd).map_or(0, |status| status.st_size as u64);
-        let mut last = [b'\n'];
-        let mid_line = size > 0 && sys::read_at(fd, &mut last, size - 1).is_ok_and(|byte| byte != b"\n");
-        sys::close(fd);
-        mid_line
+        ends_mid_line(self.fd).unwrap_or(known)
     }
 
     /// Where lines of this log can go now, after the place that has just failed.
@@ -193,6 +188,16 @@ pub(super) fn reopen(fd: c_int) -> Option<c_int> {
         return None;
     }
     sys::open(link(fd).as_c_str(), libc::O_RDONLY | libc::O_CLOEXEC | libc::O_NONBLOCK | libc::O_NOCTTY, 0).ok()
+}
+
+/// Does the file of this descriptor end in the middle of a line? None: it can't be opened for reading.
+pub(super) fn ends_mid_line(of: c_int) -> Option<bool> {
+    let fd = reopen(of)?;
+    let size = sys::fstat(fd).map_or(0, |status| status.st_size as u64);
+    let mut last = [b'\n'];
+    let mid_line = size > 0 && sys::read_at(fd, &mut last, size - 1).is_ok_and(|byte| byte != b"\n");
+    sys::close(fd);
+    Some(mid_line)
 }
 
 /// The directory of a file, by its absolute path.

@@ -13,6 +13,7 @@
 //! rotates its log by itself is not disturbed, since it reaches its own limit first, or opens a file that is small.
 #![forbid(unsafe_code)]
 
+use core::fmt::Write;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use libc::{c_int, stat};
@@ -31,7 +32,7 @@ use crate::state::process::{self, Phase};
 use crate::state::report::{ErrnoName, More};
 use crate::state::settings::SETTINGS;
 use crate::state::streams::{STDERR, STDOUT};
-use crate::state::{page, thread};
+use crate::state::{control, page, thread};
 
 /// Bytes of stack that it takes to judge a file and to rotate it.
 const STACK: usize = 14 << 10;
@@ -86,7 +87,7 @@ pub fn count() -> u64 {
 pub fn before_write(fd: c_int, buffers: Buffers<'_>) -> Option<usize> {
     let (limit, kept) = rotation(SETTINGS.get(Id::Rotate))?;
     let may_act = matches!(process::phase(), Phase::Active | Phase::Exiting) && !thread::is_in_vfork();
-    if !may_act || descriptors::marks(fd) & NO_LOG != 0 {
+    if !may_act || control::look() || descriptors::marks(fd) & NO_LOG != 0 {
         return None;
     }
     let status = sys::fstat(fd).ok()?;
@@ -139,7 +140,7 @@ fn look_at(log: &Log<'_>, buffers: Buffers<'_>, is_full: bool, kept: u64, next: 
     }
     let payload = buffers.payload()?;
     // To judge a file it is opened once more, and a close gives up all locks of fcntl(2) that the process has on it.
-    if sys::has_record_lock(log.fd) || log.judge(payload.first()).is_err() {
+    if sys::has_record_lock(log.fd) || is_locked(log.fd) || log.judge(payload.first()).is_err() {
         next.set(REFUSED, IS_REFUSED);
         return None;
     }
@@ -167,6 +168,22 @@ fn look_at(log: &Log<'_>, buffers: Buffers<'_>, is_full: bool, kept: u64, next: 
         }
     }
     (reached > 0).then_some(reached)
+}
+
+/// Does /proc say that a process has a lock, of flock(2) or fcntl(2), by this open file? It would be gone with the descriptor that is replaced.
+/// Also true where /proc does not answer.
+fn is_locked(fd: c_int) -> bool {
+    let mut path = Text::<40>::new();
+    let _ = write!(path, "/proc/self/fdinfo/{fd}");
+    let info = match sys::open(path.as_c_str(), libc::O_RDONLY | libc::O_CLOEXEC, 0) {
+        Ok(info) => info,
+        // To rotate takes a descriptor, too: it is tried again.
+        Err(errno) => return errno != libc::EMFILE && errno != libc::ENFILE,
+    };
+    let mut bytes = [0; 1024];
+    let has_one = sys::read_at(info, &mut bytes, 0).map_or(true, |text| text.windows(5).any(|part| part == b"lock:"));
+    sys::close(info);
+    has_one
 }
 
 /// The path that the log had before another file was renamed to it; None: it still has its path, or was only renamed.
@@ -214,6 +231,11 @@ fn rotate(log: &Log<'_>, kept: u64) -> Result<(), Failed> {
 
 /// The log was rotated by another process or through another descriptor: opens the file that has its path now.
 fn follow(log: &Log<'_>, path: &Text<PATH>) -> Result<(), Failed> {
+    // A name such as app.log.1 is that of an old file, to which somebody else has renamed it.
+    let ending = path.as_bytes().rsplit(|&byte| byte == b'.').next().unwrap_or(b"");
+    if !ending.is_empty() && ending.iter().all(u8::is_ascii_digit) {
+        return Err(Failed::SILENTLY);
+    }
     let folder = sys::stat(directory(path.as_bytes()).as_c_str(), true);
     if !folder.is_ok_and(|folder| folder.st_uid == 0 || folder.st_uid == sys::geteuid()) {
         return Err(Failed::SILENTLY);

@@ -3,7 +3,7 @@
 
 use tideover_contract::hold::{self, Hold, Target};
 
-use super::opened::reopen;
+use super::opened::{self, reopen};
 use crate::os::mapping::Mapping;
 use crate::os::sys;
 
@@ -35,12 +35,7 @@ impl Target for Open<'_> {
     }
 
     fn ends_mid_line(&self) -> bool {
-        let Some(fd) = reopen(self.fd) else { return false };
-        let size = sys::fstat(fd).map_or(0, |status| status.st_size as u64);
-        let mut last = [b'\n'];
-        let mid_line = size > 0 && sys::read_at(fd, &mut last, size - 1).is_ok_and(|byte| byte != b"\n");
-        sys::close(fd);
-        mid_line
+        opened::ends_mid_line(self.fd).unwrap_or(false)
     }
 
     fn holds(&self, at: u64, offset: usize, length: usize) -> usize {

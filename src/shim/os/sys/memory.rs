@@ -67,6 +67,12 @@ pub unsafe fn protect(address: usize, length: usize, how: c_int) -> Result<(), E
     call!(SYS_mprotect, address, length, how).map(drop)
 }
 
+/// Does the program have rights that its caller does not have (AT_SECURE)?
+pub fn is_secure() -> bool {
+    // SAFETY: getauxval(3) only reads what the kernel has passed to the process.
+    unsafe { libc::getauxval(libc::AT_SECURE) != 0 }
+}
+
 /// Bytes of a page of memory, from the auxiliary vector: 4, 16 or 64 KiB.
 pub fn page_size() -> usize {
     // SAFETY: getauxval(3) only reads.

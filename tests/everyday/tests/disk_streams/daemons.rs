@@ -65,8 +65,7 @@ const JOURNAL: &str = "/run/systemd/journal/socket";
 /// A socket's queue holds as many messages as it does under systemd (sysctl.d/50-default.conf), not 10, the kernel's own number: a daemon
 /// that gets no processor for a moment loses none.
 fn long_queues() {
-    // SAFETY: unshare(2) touches no memory; CLONE_NEWNET concerns the calling thread, and what it starts.
-    assert_eq!(unsafe { libc::unshare(libc::CLONE_NEWNET) }, 0, "a network namespace can be made");
+    tideover_tests::network::own_network();
     fs::write("/proc/sys/net/unix/max_dgram_qlen", "512").expect("the namespace is ours");
 }
 
