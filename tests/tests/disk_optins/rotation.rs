@@ -339,3 +339,36 @@ fn the_setting_is_shown_and_a_bad_value_is_refused() {
     assert!(outcome.ours().iter().any(|line| line.contains("TIDEOVER_ROTATE=16K is not off, or a size")), "{outcome}");
     assert_eq!(files(&scratch.join("app.log")).len(), 1);
 }
+
+/// A lock of flock(2) is the open file's, which a rotation would close: a program that locks its log so that it runs only once keeps it.
+#[test]
+fn a_log_that_is_locked_by_flock_is_not_rotated() {
+    let scratch = Scratch::new();
+    let text = "import fcntl\nfd = log('app.log')\nfcntl.flock(fd, fcntl.LOCK_EX)\nput(fd, range(3000))\n\
+                other = os.open('app.log', os.O_RDWR)\n\
+                try:\n    fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)\nexcept BlockingIOError: os._exit(3)\nos._exit(4)";
+    for rotate in ["off", "16K,9"] {
+        let outcome = script(scratch.path(), text).env("TIDEOVER_ROTATE", rotate).output();
+        assert_eq!(outcome.code(), Some(3), "{rotate}: it is locked still: {outcome}");
+        assert!(!scratch.join("app.log.1").exists(), "{rotate}: {outcome}");
+    }
+}
+
+/// Told `off`, the library passes everything through.
+#[test]
+fn a_process_that_is_told_off_rotates_nothing() {
+    let (scratch, pages) = (Scratch::new(), Scratch::new());
+    let text = "fd = log('app.log')\nheld = [os.open('/dev/null', 0) for i in range(30)]\nput(fd, range(3000))\n\
+                print('now', flush=True)\ninput()\nbefore = len(os.listdir('.'))\nput(fd, range(3000, 6000))\n\
+                os._exit(len(os.listdir('.')) - before)";
+    for (word, more) in [("on", true), ("off", false)] {
+        let run = script(scratch.path(), text).env("TIDEOVER_ROTATE", "16K,99").page_dir(pages.path());
+        let mut running = run.start();
+        running.wait_for("now");
+        let pid = running.pid().to_string();
+        Run::new(tideover()).args(["control", &pid, word, "--page-dir"]).arg(pages.path()).output().passes();
+        running.say("");
+        let outcome = running.finish();
+        assert_eq!(outcome.code() > Some(0), more, "{word}: {outcome}");
+    }
+}

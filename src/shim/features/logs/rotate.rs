@@ -139,14 +139,14 @@ fn look_at(log: &Log<'_>, buffers: Buffers<'_>, is_full: bool, kept: u64, next: 
         return None;
     }
     let payload = buffers.payload()?;
+    // Another thread of this process may be rotating it, or have done so since: what is known of standard error changes meanwhile.
+    let _rotating = ROTATING.try_enter()?;
+    if !is_still(log) {
+        return None;
+    }
     // To judge a file it is opened once more, and a close gives up all locks of fcntl(2) that the process has on it.
     if sys::has_record_lock(log.fd) || is_locked(log.fd) || log.judge(payload.first()).is_err() {
         next.set(REFUSED, IS_REFUSED);
-        return None;
-    }
-    // Another thread of this process may be rotating it, or have done so since.
-    let _rotating = ROTATING.try_enter()?;
-    if !is_still(log) {
         return None;
     }
     let end = end_of_line(log, payload)?;
