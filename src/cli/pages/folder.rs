@@ -209,7 +209,6 @@ fn walk_folder(folder: &OwnedFd, user: u32, found: &mut Found) {
             Ok(view) => lifetime::compare(view, process, tick_ns()),
             // The page is not filled in yet, or of another version of the library: only the file's name can be believed.
             Err(NotAPage::New | NotAPage::Layout(_)) if process.is_none() => Life::Gone,
-            Err(NotAPage::Magic) if process.is_none() && bytes.iter().all(|&b| b == 0) => Life::Gone,
             Err(NotAPage::Layout(other)) => {
                 log::warn!(
                     "process {pid} has a page of layout {other}, and this tideover reads layout {LAYOUT}; use the one of its version"

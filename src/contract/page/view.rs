@@ -18,7 +18,7 @@ pub struct View<'a>(&'a [u8; SIZE]);
 pub enum NotAPage {
     /// Fewer or more than [`SIZE`] bytes.
     Size,
-    /// The first bytes are not [`MAGIC`].
+    /// The first bytes are neither [`MAGIC`] nor zeros.
     Magic,
     /// Another layout version.
     Layout(u32),
@@ -66,11 +66,15 @@ impl<'a> View<'a> {
     /// Checks size, magic, layout and state.
     pub fn new(bytes: &'a [u8]) -> Result<View<'a>, NotAPage> {
         let view = View(bytes.try_into().map_err(|_| NotAPage::Size)?);
-        if view.u64_at(offset_of!(Page, magic)) != MAGIC {
-            return Err(NotAPage::Magic);
+        // The counters are in the file before its header: a process may be killed in between.
+        match view.u64_at(offset_of!(Page, magic)) {
+            MAGIC => {}
+            0 => return Err(NotAPage::New),
+            _ => return Err(NotAPage::Magic),
         }
         match view.u32_at(offset_of!(Page, layout)) {
             LAYOUT => {}
+            0 => return Err(NotAPage::New),
             other => return Err(NotAPage::Layout(other)),
         }
         if view.state() == state::NEW {
@@ -276,7 +280,8 @@ mod tests {
     #[test]
     fn forged_pages_are_refused_or_harmless() {
         assert_eq!(View::new(&[0; 10]).err(), Some(NotAPage::Size));
-        assert_eq!(View::new(&[0; SIZE]).err(), Some(NotAPage::Magic));
+        assert_eq!(View::new(&[0; SIZE]).err(), Some(NotAPage::New));
+        assert_eq!(View::new(&[1; SIZE]).err(), Some(NotAPage::Magic));
         let mut random = crate::random::Random::new(1);
         for _ in 0..2000 {
             let mut bytes = page();
