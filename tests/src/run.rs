@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::running::spawn;
 use crate::{Both, Outcome, Running, Scratch};
 
 /// Largest file that a program may write.
@@ -211,18 +212,7 @@ impl Run {
         // SAFETY: the closure runs between fork and exec and makes only async-signal-safe calls: signal, setrlimit,
         // getrlimit, close_range, fcntl.
         unsafe { command.pre_exec(move || restrict(soft, hard, &closed)) };
-        // A program that was just copied is busy while a child of another test, which has not executed its own yet, has it open.
-        let mut tries = 0;
-        let child = loop {
-            match command.spawn() {
-                Err(e) if e.kind() == std::io::ErrorKind::ExecutableFileBusy && tries < 100 => {
-                    tries += 1;
-                    thread::sleep(Duration::from_millis(10));
-                }
-                other => break other.unwrap_or_else(|e| panic!("{:?} does not start: {e}", self.program)),
-            }
-        };
-
+        let child = spawn(&mut command).unwrap_or_else(|e| panic!("{:?} does not start: {e}", self.program));
         let what = format!("{:?} {:?} preload={:?}", self.program, self.args, self.preloads());
         Running::new(child, what, Instant::now() + self.timeout * slowness(), page_dir, pages)
     }

@@ -179,6 +179,18 @@ impl Running {
     }
 }
 
+/// Starts a command. A program that was just copied is busy while a child of another test, which has not executed its own yet, has it
+/// open.
+pub(crate) fn spawn(command: &mut Command) -> std::io::Result<Child> {
+    for _ in 0..100 {
+        match command.spawn() {
+            Err(e) if e.kind() == std::io::ErrorKind::ExecutableFileBusy => thread::sleep(Duration::from_millis(10)),
+            other => return other,
+        }
+    }
+    command.spawn()
+}
+
 /// A child that would go on for ever; it is killed when this is dropped, so also if the test fails.
 #[derive(Debug)]
 pub struct Endless(Child);
@@ -190,7 +202,7 @@ impl Endless {
     /// If it can't be started.
     #[track_caller]
     pub fn start(command: &mut Command) -> Endless {
-        Endless(command.spawn().unwrap_or_else(|e| panic!("{command:?}: {e}")))
+        Endless(spawn(command).unwrap_or_else(|e| panic!("{command:?}: {e}")))
     }
 
     /// Its process id.

@@ -136,6 +136,10 @@ pub fn hold_file_name(to: &mut dyn core::fmt::Write, pid: u32, made_ns: u64) -> 
     write!(to, "{FIRST_NAME}{pid}.{made_ns:x}")
 }
 
+/// Ends the name of a hold of whose logs none was where it had been when a program that started looked at it, though their filesystem was
+/// mounted: it is left to `tideover clean` from then on, and to the next outage of its log.
+pub const GONE: &str = ".gone";
+
 /// Name of the file, in the folder of holds, one byte of which is locked (fcntl(2), F_SETLK) by whoever puts lines back into a log. Whoever
 /// has locked all of it may remove it.
 pub const LOCK_FILE: &str = "lock";
@@ -148,7 +152,7 @@ pub fn lock_offset((device, inode): (u64, u64)) -> i64 {
 
 /// Is this the name of a hold?
 pub fn is_hold_file_name(name: &[u8]) -> bool {
-    let mut parts = name.splitn(3, |&byte| byte == b'.');
+    let mut parts = name.strip_suffix(GONE.as_bytes()).unwrap_or(name).splitn(3, |&byte| byte == b'.');
     let (first, pid, made) = (parts.next(), parts.next(), parts.next());
     let digits =
         |text: Option<&[u8]>, is_digit: fn(&u8) -> bool| text.is_some_and(|t| !t.is_empty() && t.iter().all(is_digit));

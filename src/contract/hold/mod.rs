@@ -14,7 +14,7 @@ mod stage;
 mod tests;
 
 pub use layout::{
-    Damage, ENTRY_START, FIRST_NAME, LOCK_FILE, LOGS, LONGEST_PATH, New, OVERHEAD, entries_in, entry_offset,
+    Damage, ENTRY_START, FIRST_NAME, GONE, LOCK_FILE, LOGS, LONGEST_PATH, New, OVERHEAD, entries_in, entry_offset,
     hold_file_name, identity_in, is_hold_file_name, lock_offset, table_end,
 };
 pub use put_back::{Outcome, PIECE, Target, put_back, settle};

@@ -40,6 +40,7 @@ impl<M: Memory> Hold<M> {
             return None;
         }
         let place = self.place(log, length, 0)?;
+        (0..SLOTS).for_each(|slot| self.memory().store(FIRST_SLOT + slot, 0));
         let record = place.record();
         let from = record.length - length;
         if from == 0 {
@@ -61,8 +62,8 @@ impl<M: Memory> Hold<M> {
             let length = (from + staged.length as u64) as u32;
             self.lengthen(position, staged.log, length);
         }
+        // The slots stay as they are until there is a stage again: by its word a thread that was given up learns of that.
         self.set_header(Header::Stage, 0);
-        (0..SLOTS).for_each(|slot| self.memory().store(FIRST_SLOT + slot, 0));
         staged
     }
 

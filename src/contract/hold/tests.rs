@@ -391,7 +391,9 @@ fn names_of_holds_are_told_from_others() {
     let mut name = String::new();
     hold_file_name(&mut name, 4711, 0x18f3).unwrap();
     assert_eq!(name, "hold.4711.18f3");
-    assert!(is_hold_file_name(name.as_bytes()) && is_hold_file_name(b"hold.1.0"));
+    assert!(
+        is_hold_file_name(name.as_bytes()) && is_hold_file_name(b"hold.1.0") && is_hold_file_name(b"hold.1.0.gone")
+    );
     for other in ["hold.", "hold.1", "hold.1.", "hold.x.1", "hold.1.x/y", "4711", "hold.1.1.1", "told.1.1"] {
         assert!(!is_hold_file_name(other.as_bytes()), "{other}");
     }

@@ -66,3 +66,16 @@ fn a_line_that_was_begun_on_the_stage_leaves_blanks() {
     world.inherit();
     assert!(world.text(1).ends_with("three\nfour\n"));
 }
+
+#[test]
+fn the_slot_of_a_thread_that_was_given_up_says_so_when_the_stage_is_closed() {
+    let world = World::new();
+    let room = world.hold().open_stage(1, 100).expect("there is room");
+    put(&world, room, &mut (0, 0), "one\n");
+    let given_up = 1;
+    world.hold().memory().store(FIRST_SLOT + 1, given_up);
+    assert_eq!(world.hold().close_stage(8).map(|staged| staged.length), Some(8));
+    assert_eq!(world.hold().memory().load(FIRST_SLOT + 1), given_up, "its line is not there, should it go on");
+    world.hold().open_stage(1, 100).expect("there is room");
+    assert_eq!(world.hold().memory().load(FIRST_SLOT + 1), 0);
+}

@@ -28,8 +28,6 @@ use crate::state::{page, process, thread};
 /// How long putting back may take in one call of the program, nanoseconds. As many bytes as a piece has may always be written, and one
 /// piece more.
 const TIME: u64 = SECOND / 2000;
-/// Holds of processes that have ended, of which so many are looked at.
-const MOST_LEFT: usize = 64;
 
 #[allow(unsafe_code, reason = "only where it stands in the library (layout.ld)")]
 #[unsafe(link_section = ".tables")]
@@ -341,7 +339,7 @@ fn forget(hold: &Hold<Mapping>, dropped: &Record) {
 fn make(identity: (u64, u64), fd: i32) -> Option<Mapped> {
     let most = SETTINGS.get(Id::Hold);
     let has_log = |mapped: Mapped| Some(mapped).filter(|mapped| find(&mapped.hold, identity, fd).is_some());
-    if let Some(left) = hold_file::any().then(|| hold_file::find_left(MOST_LEFT, Some(identity), has_log)).flatten() {
+    if let Some(left) = hold_file::any().then(|| hold_file::find_left(Some(identity), has_log)).flatten() {
         left.hold.set_pid(process::pid() as u32);
         let bytes: u64 = left.hold.logs().map(|log| left.hold.held(log).bytes).sum();
         page::add(&page::counters().held_bytes, bytes);
@@ -376,7 +374,7 @@ fn put_back_left(identity: (u64, u64), fd: i32, until: u64) -> Outcome {
     if !hold_file::any() {
         return outcome;
     }
-    hold_file::find_left(MOST_LEFT, Some(identity), |left| {
+    hold_file::find_left(Some(identity), |left| {
         if outcome == Outcome::All
             && let Some(log) = find(&left.hold, identity, fd)
         {

@@ -4,7 +4,7 @@
 
 use core::fmt::Write;
 
-use tideover_contract::hold::{self, FIRST_NAME, Hold, OVERHEAD};
+use tideover_contract::hold::{self, FIRST_NAME, GONE, Hold, OVERHEAD};
 
 use super::burst;
 use super::files::Key;
@@ -20,6 +20,8 @@ use tideover_contract::settings::Id;
 /// The path of a hold or of the folder, with its NUL.
 pub type Path = Text<320>;
 
+/// At most so many holds of processes that have ended are looked at, the oldest.
+const MOST_LEFT: usize = 64;
 /// Logs that there is space for in a new hold, and bytes of its ring. Both grow when more is needed.
 const FIRST_LOGS: usize = 3;
 const FIRST_RING: u64 = 16 << 10;
@@ -90,7 +92,11 @@ impl Mapped {
     fn open_left(path: &Path, wanted: Option<(u64, u64)>) -> Option<(Mapped, i32)> {
         let fd = sys::open(path.as_c_str(), libc::O_RDONLY | libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_CLOEXEC, 0)
             .ok()?;
-        let mapped = if is_worth_it(fd, wanted) { map_left(fd, path) } else { None };
+        let logs = logs_of(fd, wanted);
+        let mapped = if logs == Logs::There { map_left(fd, path) } else { None };
+        if logs == Logs::Gone && wanted.is_none() && is_free(fd) {
+            set_aside(path);
+        }
         if mapped.is_none() {
             sys::close(fd);
         }
@@ -173,23 +179,71 @@ fn allocate(fd: i32, ring: u64, most: u64) -> Result<Mapping, Failure> {
         .map_err(|errno| ("allocating a hold in", errno))
 }
 
+/// Where the logs of a hold are.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Logs {
+    /// One is the wanted one, or is where it was.
+    There,
+    /// None is, though the filesystems of all of them are mounted.
+    Gone,
+    /// Not known.
+    Unknown,
+}
+
 /// Has the hold of this descriptor the log that is wanted, or a log that is where it was? Most that are left over are of logs that are
 /// gone, and are not worth being mapped.
-fn is_worth_it(fd: i32, wanted: Option<(u64, u64)>) -> bool {
+fn logs_of(fd: i32, wanted: Option<(u64, u64)>) -> Logs {
     let mut first = [0u8; 128];
     let entries = sys::read_at(fd, &mut first, 0).map_or(0, hold::entries_in);
-    (0..entries).any(|log| {
+    let mut all = if entries > 0 { Logs::Gone } else { Logs::Unknown };
+    for log in 0..entries {
         let mut entry = [0u8; hold::ENTRY_START + hold::LONGEST_PATH];
-        let read = sys::read_at(fd, &mut entry, hold::entry_offset(log) as u64).unwrap_or(&[]);
-        let Some(identity) = hold::identity_in(read) else { return false };
-        let is_there = || {
-            let path = core::ffi::CStr::from_bytes_until_nul(read.get(hold::ENTRY_START..).unwrap_or(&[]));
-            let found = path.ok().and_then(|path| sys::stat(path, false).ok());
-            let uncreated = Key::of_identity(identity).is_uncreated();
-            uncreated || found.is_some_and(|status| (status.st_dev, status.st_ino) == identity)
-        };
-        wanted.map_or_else(is_there, |wanted| identity == wanted)
-    })
+        let read = sys::read_at(fd, &mut entry, hold::entry_offset(log) as u64).map_or(0, <[u8]>::len);
+        let Some(identity) = entry.get(..read).and_then(hold::identity_in) else { continue };
+        match wanted {
+            Some(wanted) if identity == wanted => return Logs::There,
+            Some(_) => {}
+            None => match where_is(&mut entry[hold::ENTRY_START..], identity) {
+                Logs::There => return Logs::There,
+                Logs::Unknown => all = Logs::Unknown,
+                Logs::Gone => {}
+            },
+        }
+    }
+    all
+}
+
+/// Is the log of this identity at this path, which a NUL ends?
+fn where_is(path: &mut [u8], identity: (u64, u64)) -> Logs {
+    let stat = |path: &[u8]| sys::stat(core::ffi::CStr::from_bytes_until_nul(path).ok()?, false).ok();
+    let found = stat(path);
+    if Key::of_identity(identity).is_uncreated()
+        || found.is_some_and(|status| (status.st_dev, status.st_ino) == identity)
+    {
+        return Logs::There;
+    }
+    // The nearest folder that is left.
+    let mut end = path.len();
+    while let Some(slash) = path.iter().take(end).rposition(|&byte| byte == b'/') {
+        path[slash..end].fill(0);
+        end = slash;
+        if let Some(folder) = stat(path) {
+            return if folder.st_dev == identity.0 { Logs::Gone } else { Logs::Unknown };
+        }
+    }
+    Logs::Unknown
+}
+
+/// Locks the hold of this descriptor. False: another process has it.
+fn is_free(fd: i32) -> bool {
+    sys::lock(fd).is_ok() && !sys::is_written(fd).unwrap_or(false)
+}
+
+/// None of the logs of this hold is where it was: programs that start need not look at it again.
+fn set_aside(path: &Path) {
+    let mut gone = path.clone();
+    let _ = gone.push(GONE.as_bytes());
+    let _ = sys::rename_in(libc::AT_FDCWD, path.as_c_str(), gone.as_c_str());
 }
 
 fn map_left(fd: i32, path: &Path) -> Option<Mapped> {
@@ -198,7 +252,7 @@ fn map_left(fd: i32, path: &Path) -> Option<Mapped> {
         && status.st_uid == sys::geteuid()
         && status.st_mode & 0o077 == 0
         && status.st_nlink == 1;
-    if !own || sys::lock(fd).is_err() || sys::is_written(fd).unwrap_or(false) {
+    if !own || !is_free(fd) {
         return None;
     }
     // Who had the lock before may have removed the file.
@@ -225,19 +279,17 @@ fn map_left(fd: i32, path: &Path) -> Option<Mapped> {
     Some(Mapped { hold, path: path.clone(), most, kept: None })
 }
 
-/// Calls `look` with each hold of this user whose process has ended, oldest first; at most so many. It is locked meanwhile. A hold that
-/// `look` returns stays mapped, and is where the search ends. `wanted`: st_dev and st_ino of the log that it must have; else it must have
-/// one that is where it was.
-pub fn find_left(
-    most: usize,
-    wanted: Option<(u64, u64)>,
-    mut look: impl FnMut(Mapped) -> Option<Mapped>,
-) -> Option<Mapped> {
+/// Calls `look` with each hold of this user whose process has ended, oldest first; at most [`MOST_LEFT`]. It is locked meanwhile. A hold
+/// that `look` returns stays mapped, and is where the search ends. `wanted`: st_dev and st_ino of the log that it must have; else it must
+/// have one that is where it was.
+pub fn find_left(wanted: Option<(u64, u64)>, mut look: impl FnMut(Mapped) -> Option<Mapped>) -> Option<Mapped> {
     let folder = directory(sys::geteuid(), true);
-    let mut after = 0;
-    for _ in 0..most {
-        let (made, path) = next_left(&folder, after)?;
-        after = made;
+    let mut oldest = [Left { made: 0, pid: 0, is_gone: false }; MOST_LEFT];
+    for left in list_left(&folder, wanted.is_some(), &mut oldest)? {
+        let mut path = folder.clone();
+        let _ = path.push(b"/");
+        let _ = hold::hold_file_name(&mut path, left.pid as u32, left.made);
+        let _ = path.push(if left.is_gone { GONE.as_bytes() } else { b"" });
         let Some((mapped, fd)) = Mapped::open_left(&path, wanted) else { continue };
         let looked = look(mapped);
         sys::close(fd);
@@ -253,33 +305,48 @@ pub fn any() -> bool {
     sys::stat(directory(sys::geteuid(), true).as_c_str(), false).is_ok()
 }
 
-/// The oldest hold in the folder that was made after this time, and is not that of a process that is alive in this pid namespace.
-fn next_left(folder: &Path, after: u64) -> Option<(u64, Path)> {
+/// The oldest holds in the folder, as many as there is room for in `oldest`: not those of processes that are alive in this pid namespace,
+/// and those of logs that are gone only if they are wanted.
+fn list_left<'a>(folder: &Path, with_gone: bool, oldest: &'a mut [Left; MOST_LEFT]) -> Option<&'a [Left]> {
     let fd = sys::open(folder.as_c_str(), libc::O_RDONLY | libc::O_DIRECTORY | libc::O_NOFOLLOW | libc::O_CLOEXEC, 0)
         .ok()?;
-    let mut found: Option<(u64, Path)> = None;
+    let mut count = 0;
     let mut entries = [0u8; 1024];
     while let Ok(part @ [_, ..]) = sys::read_directory(fd, &mut entries) {
-        for name in names(part).filter(|name| hold::is_hold_file_name(name)) {
-            let Some((pid, made)) = parts(name) else { continue };
-            let older = made > after && found.as_ref().is_none_or(|&(oldest, _)| made < oldest);
-            if older && (pid == process::pid() || !sys::is_alive(pid)) {
-                let mut path = folder.clone();
-                let _ = path.push(b"/");
-                let _ = path.push(name);
-                found = Some((made, path));
+        for left in names(part).filter(|name| hold::is_hold_file_name(name)).filter_map(Left::of) {
+            let at = oldest.iter().take(count).take_while(|other| other.made < left.made).count();
+            if at < MOST_LEFT
+                && (with_gone || !left.is_gone)
+                && (left.pid == process::pid() || !sys::is_alive(left.pid))
+            {
+                count = (count + 1).min(MOST_LEFT);
+                oldest[at..count].rotate_right(1);
+                oldest[at] = left;
             }
         }
     }
     sys::close(fd);
-    found
+    Some(&oldest[..count])
 }
 
-/// Process id and time in a hold's name.
-fn parts(name: &[u8]) -> Option<(i32, u64)> {
-    let text = core::str::from_utf8(name.strip_prefix(FIRST_NAME.as_bytes())?).ok()?;
-    let (pid, made) = text.split_once('.')?;
-    Some((pid.parse().ok()?, u64::from_str_radix(made, 16).ok()?))
+/// What a hold's name says.
+#[derive(Clone, Copy)]
+struct Left {
+    /// When it was made.
+    made: u64,
+    /// Its process.
+    pid: i32,
+    /// Does it end with [`GONE`]?
+    is_gone: bool,
+}
+
+impl Left {
+    fn of(name: &[u8]) -> Option<Left> {
+        let text = core::str::from_utf8(name.strip_prefix(FIRST_NAME.as_bytes())?).ok()?;
+        let plain = text.strip_suffix(GONE);
+        let (pid, made) = plain.unwrap_or(text).split_once('.')?;
+        Some(Left { made: u64::from_str_radix(made, 16).ok()?, pid: pid.parse().ok()?, is_gone: plain.is_some() })
+    }
 }
 
 /// The folder of a user's holds.

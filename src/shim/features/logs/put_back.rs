@@ -20,9 +20,6 @@ use crate::os::sys;
 use crate::os::text::Text;
 use crate::state::report::{More, Printable};
 
-/// Holds of processes that have ended, of which so many are looked at when a program gets its page.
-const MOST_LEFT: usize = 8;
-
 /// Puts back what this process keeps of all logs whose disk has room, by their paths.
 pub fn of_all_logs() {
     of_all(Some(hold::time_limit(sys::now())));
@@ -88,7 +85,10 @@ pub fn of_ended_processes() {
     }
     let Some(_own) = hold::enter() else { return };
     let until = hold::time_limit(sys::now());
-    hold_file::find_left(MOST_LEFT, None, |left| {
+    hold_file::find_left(None, |left| {
+        if sys::now() >= until {
+            return Some(left);
+        }
         for log in 0..left.hold.entries() {
             if !left.hold.logs().any(|used| used == log) {
                 continue;

@@ -65,6 +65,42 @@ fn another_file_of_the_logs_name_gets_nothing_and_the_renamed_log_gets_its_lines
     Account::new(&text(&disk.join("app.log.1")), "").complete(1..=100, 0).file_is_whole(1..=100);
 }
 
+/// Of a hundred such holds each program that started looked at, an `ls` took a millisecond more.
+#[needs(mounts)]
+#[test]
+fn a_hold_of_a_log_that_is_gone_is_looked_at_by_one_start_and_then_by_clean_and_the_next_outage() {
+    for is_cleaned in [true, false] {
+        let (disk, pages) = (Disk::new(Kind::Tmpfs), Scratch::new());
+        let log = killed(&disk, pages.path());
+        fs::rename(&log, disk.join("elsewhere")).expect("it is there");
+        let start = || {
+            let opens = python("import os\nfds = [os.open('/dev/null', 0) for _ in range(30)]");
+            opens.preload(true).page_dir(pages.path()).output().passes();
+        };
+        start();
+        let [gone] = &holds(pages.path())[..] else { panic!("one hold") };
+        assert_eq!(gone.extension(), Some("gone".as_ref()), "{}", gone.display());
+        fs::rename(disk.join("elsewhere"), &log).expect("it is there");
+        start();
+        assert_eq!((text(&log).as_str(), gone.exists()), ("", true));
+        if is_cleaned {
+            let said = clean(pages.path());
+            assert!(said.contains("Put back"), "{said}");
+            Account::new(&text(&log), "").complete(1..=100, 0).file_is_whole(1..=100);
+            continue;
+        }
+        let mut fed = Fed::start(&writer(&log).page_dir(pages.path()));
+        disk.fill();
+        fed.log(101..=200);
+        disk.free();
+        thread::sleep(BACK);
+        fed.log(201..=210);
+        fed.end().passes();
+        Account::new(&text(&log), "").file_is_whole(1..=210);
+        assert!(holds(pages.path()).is_empty());
+    }
+}
+
 #[needs(mounts)]
 #[test]
 fn a_hold_that_was_cut_or_scribbled_on_harms_nobody() {
