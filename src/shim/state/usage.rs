@@ -30,28 +30,40 @@ pub fn is_full(soft: u64) -> bool {
 }
 
 /// Is a number below `soft` free? The count alone does not always tell, since it has descriptors above the limit in it: inherited ones, and
-/// those from before it was lowered. So numbers are asked about, too, [`WINDOW`] of them each time.
+/// those from before it was lowered. So numbers are asked about, too, [`WINDOW`] of them each time, until all of them were while the count
+/// stayed as it is.
 pub fn has_room(soft: u64) -> bool {
-    counted().is_some_and(|counted| counted < soft) || finds_free_number(soft)
+    let counted = counted();
+    counted.is_some_and(|counted| counted < soft) || finds_free_number(soft, counted.unwrap_or(0))
 }
 
 /// poll(2) of so many sockets takes a tenth of a millisecond, which the clients of an event loop hardly notice.
 const WINDOW: u64 = 1024;
 
-/// Is one of the next numbers below `soft` free? Up to [`WINDOW`] descriptors, of all of them.
-fn finds_free_number(soft: u64) -> bool {
+/// Is one of the next numbers below `soft` free? Up to [`WINDOW`] descriptors, of all of them. `counted`: how many there are; 0: not known.
+fn finds_free_number(soft: u64, counted: u64) -> bool {
     /// The number at which it goes on.
     static NEXT: AtomicU64 = AtomicU64::new(0);
+    /// The count for which none was free, and how many numbers were asked about since it is so.
+    static COUNTED: AtomicU64 = AtomicU64::new(0);
+    static ASKED: AtomicU64 = AtomicU64::new(0);
     let end = asked_about(soft);
+    if counted == 0 || COUNTED.swap(counted, Relaxed) != counted {
+        ASKED.store(0, Relaxed);
+    } else if ASKED.load(Relaxed) >= end {
+        return false;
+    }
     let first = if end > WINDOW { NEXT.load(Relaxed) % end } else { 0 };
     let last = end.min(first + WINDOW);
     NEXT.store(last, Relaxed);
-    open_among(first, last, soft).is_some_and(|open| open < last - first)
+    let is_free = open_among(first, last, soft).is_some_and(|open| open < last - first);
+    ASKED.store(if is_free { 0 } else { ASKED.load(Relaxed) + last - first }, Relaxed);
+    is_free
 }
 
 /// Is a number below the soft limit free, as far as a few system calls can tell?
 pub fn has_free_number() -> bool {
-    sys::descriptor_limit(0).is_ok_and(|limit| !is_full(limit.rlim_cur) && has_room(limit.rlim_cur))
+    sys::descriptor_limit(0).is_ok_and(|limit| has_room(limit.rlim_cur))
 }
 
 /// Counts descriptors below `soft` by poll(2).
