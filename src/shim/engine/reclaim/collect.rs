@@ -18,9 +18,9 @@ use crate::engine::wait;
 use crate::os::cancel::uncancelled;
 use crate::os::elf::Name;
 use crate::os::sys;
+use crate::state::page;
 use crate::state::report::{ErrnoName, More, Repeated, Seconds};
 use crate::state::settings::SETTINGS;
-use crate::state::{page, usage};
 
 /// What the library knows of a runtime.
 pub struct Collector {
@@ -89,8 +89,6 @@ pub struct Collection {
     begun: u64,
     /// [`page::closes`] when it began.
     closes: u64,
-    /// How many descriptors the process had then, where finalizers run on a thread of their own and the kernel counts.
-    used: Option<u64>,
     /// The reserve, if it is lent meanwhile.
     loan: Option<Loan>,
 }
@@ -138,8 +136,7 @@ impl Collection {
     fn begin(runtime: Runtime, loaded: LoadedRuntime) -> Collection {
         let closes = page::closes(collector(runtime).has_finalizer_thread);
         let loan = if collector(runtime).lends_reserve { reserve::lend() } else { None };
-        let used = if collector(runtime).has_finalizer_thread { usage::counted() } else { None };
-        Collection { runtime, loaded, begun: sys::now(), closes, used, loan }
+        Collection { runtime, loaded, begun: sys::now(), closes, loan }
     }
 
     /// Runs the collector, in the call for which [`consider`] has returned this. No frame of ours between here and the hook may have
@@ -150,22 +147,18 @@ impl Collection {
         uncancelled(|| unsafe { (collector(self.runtime).collect)(&self.loaded) })
     }
 
-    /// Waits for the finalizer thread: for its first close, and then until it closes nothing more. False: no descriptor has come back. What
-    /// the runtime closes of its own, such as the files of its container's limits, it has opened meanwhile.
-    fn wait_for_finalizers(&self) -> bool {
-        let (mut closes, mut longest) = (self.closes, FIRST_CLOSE);
-        let (end, mut is_back) = (sys::now() + FIRST_CLOSE, false);
+    /// Waits for the finalizer thread: for its first close, and then until it closes nothing more.
+    fn wait_for_finalizers(&self) {
+        let mut closes = self.closes;
+        let mut longest = FIRST_CLOSE;
         for _ in 0..MAX_CLOSES {
             wait::sleep_until(|| page::closes(true) != closes, longest);
             let now = page::closes(true);
             if now == closes {
                 break;
             }
-            closes = now;
-            is_back = is_back || self.used.is_none_or(|used| usage::counted().is_some_and(|now| now < used));
-            longest = if is_back { NEXT_CLOSE } else { end.saturating_sub(sys::now()) };
+            (closes, longest) = (now, NEXT_CLOSE);
         }
-        is_back
     }
 
     /// When it began, nanoseconds of CLOCK_MONOTONIC.
@@ -176,15 +169,15 @@ impl Collection {
     /// The collector has returned, or could not run for a reason. Returns how many descriptors the program has closed since it began.
     pub fn end(self, skipped: Option<Skip>, call: &FailedCall) -> u64 {
         let has_finalizer_thread = collector(self.runtime).has_finalizer_thread;
-        let (mut skipped, mut is_back) = (skipped, true);
+        let mut skipped = skipped;
         if has_finalizer_thread && skipped.is_none() {
             if sys::now() - self.begun < DID_NOTHING {
                 skipped = Some(Skip::Disabled);
             } else {
-                is_back = self.wait_for_finalizers();
+                self.wait_for_finalizers();
             }
         }
-        let freed = if is_back { page::closes(has_finalizer_thread).wrapping_sub(self.closes) } else { 0 };
+        let freed = page::closes(has_finalizer_thread).wrapping_sub(self.closes);
         match self.loan {
             Some(loan) => loan.restore(),
             None => reserve::fill(),
