@@ -296,9 +296,11 @@ fn error_after(what: &str, preload: bool) -> Vec<u64> {
 #[test]
 fn threads_in_accept_that_nobody_could_help_are_told_at_once() {
     for what in ["single", "all"] {
-        assert_eq!(error_after(what, false), [0], "{what}");
+        // Both threads, if both call at once.
+        let plain = error_after(what, false);
+        assert!(!plain.is_empty() && plain.iter().all(|&tenths| tenths == 0), "{what}: {plain:?}");
         let ours = error_after(what, true);
-        assert!(ours.len() == 1 && ours[0] < 5, "{what}: {ours:?}");
+        assert!(!ours.is_empty() && ours.iter().all(|&tenths| tenths < 5), "{what}: {ours:?}");
     }
 }
 

@@ -279,9 +279,10 @@ fn another_users_process_in_a_container_uses_standard_error() {
     fs::set_permissions(disk.path(), std::os::unix::fs::PermissionsExt::from_mode(0o777)).expect("it is ours");
     fs::set_permissions(&log, std::os::unix::fs::PermissionsExt::from_mode(0o666)).expect("it is ours");
     let program = writer(&log).command();
+    // Program and library may lie in a folder that only root may enter.
     let script = format!(
-        "cat {} > /dev/shm/disk_append.$$; chmod 755 /dev/shm/disk_append.$$; shift; \
-         setpriv --reuid 65534 --regid 65534 --clear-groups /dev/shm/disk_append.$$ \"$@\"; rm /dev/shm/disk_append.$$",
+        "own=/dev/shm/disk_append.$$; cat {} > $own; cat \"$LD_PRELOAD\" > $own.so; chmod 755 $own $own.so; shift; \
+         LD_PRELOAD=$own.so setpriv --reuid 65534 --regid 65534 --clear-groups $own \"$@\"; rm $own $own.so",
         program[0].display()
     );
     let outcome = container(&script, &writer(&log));

@@ -86,7 +86,8 @@ fn control_says_why_a_process_has_no_page_and_what_to_do() {
 fn as_nobody(pages: &Path, words: &[&str]) -> Output {
     // The command may lie in a folder that only root may enter.
     let copy = pages.join("tideover");
-    fs::copy(tideover(), &copy).unwrap();
+    // By another process: a child that another test forks meanwhile would have the copy open for writing, which is then busy.
+    assert!(Command::new("cp").arg(tideover()).arg(&copy).status().is_ok_and(|status| status.success()));
     fs::set_permissions(pages, fs::Permissions::from_mode(0o755)).unwrap();
     let mut as_user = Command::new(copy);
     as_user.args(words).arg("--page-dir").arg(pages).env_remove("TIDEOVER_PAGE_DIR").uid(NOBODY).gid(NOBODY);
