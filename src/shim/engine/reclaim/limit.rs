@@ -24,8 +24,9 @@ use crate::state::{control, page, usage};
 /// Each raise multiplies the limit by this. It is not raised to the top at once: some programs close every number up to the limit, which
 /// took one of them ten minutes at 2^30 (moby#38814).
 const FACTOR: u64 = 4;
-/// The reserve is taken while so many descriptors are free, or a quarter of the limit, whichever is less.
-const RESERVE_MARGIN: u64 = 16;
+/// The reserve is taken while so many descriptors are free, or half of the limit, whichever is less: other threads use them up while one takes
+/// it.
+const RESERVE_MARGIN: u64 = 64;
 
 /// What the library knows of the soft limit and has done about it.
 struct State {
@@ -183,7 +184,7 @@ fn look(number: u64) {
 
 /// Usage at which the reserve is taken: nine tenths of the soft limit, or less where [`RESERVE_MARGIN`] descriptors would not be free then.
 fn reserve_threshold(soft: u64) -> u64 {
-    (soft - soft / 10).min(soft - RESERVE_MARGIN.min(soft / 4))
+    (soft - soft / 10).min(soft - RESERVE_MARGIN.min(soft / 2))
 }
 
 /// The lowest usage above `used` at which something is to be done.
