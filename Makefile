@@ -38,12 +38,13 @@ test:
 	$(MAKE) build
 	scripts/test -p tideover-contract -p tideover-shim -p tideover-cli -p tideover-everyday --no-fail-fast
 
-# Everything: all tests, the short form of other people's tests, the lints.
+# Everything: all tests, the short form of other people's tests, the library for arm64, the lints.
 check: deps
 	$(MAKE) build
 	scripts/dist-roots || echo "some tests are not run without them"
 	scripts/test --workspace --no-fail-fast
 	$(MAKE) compat SHORT=1
+	scripts/arm64-ci build
 	@if $(CARGO) clippy --version >/dev/null 2>&1; then $(MAKE) lint doc; else echo "clippy is not installed: lint and doc are left out"; fi
 
 # `make demo` and `make test` in new Debian 12 and 13 roots, which have a C compiler, make and the Rust toolchain and nothing else.

@@ -62,6 +62,7 @@ dpkg-dev            command dpkg-shlibdeps
 ecj                 command ecj
 fakeroot            command fakeroot
 gawk                command gawk
+gcc-aarch64-linux-gnu command aarch64-linux-gnu-gcc
 gdb                 command gdb
 golang-go           command go
 guile-3.0           command guile
