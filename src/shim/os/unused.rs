@@ -31,43 +31,64 @@ extern "C" fn _Unwind_Backtrace(_: *const (), _: *const ()) -> i32 {
 }
 hidden! { "_Unwind_Backtrace" }
 
-/// Where a mapped object and its unwind tables are: glibc's `struct dl_find_object`, as far as the unwinder reads it.
-#[repr(C)]
-struct Object {
-    flags: u64,
-    start: *const Elf64_Ehdr,
-    end: *const u8,
-    map: *const (),
-    tables: *const u8,
-}
-
 unsafe extern "C" {
     /// The beginning of this library, by the linker.
     static __ehdr_start: Elf64_Ehdr;
 }
 
-/// libgcc's unwinder, built for glibc 2.35 and later, asks libc for this, which older ones and musl lack. It walks from a panic of this
-/// library to the barrier, through this library's frames and no others.
+/// `struct dwarf_eh_bases` of libgcc's unwinder.
+#[repr(C)]
+struct Bases {
+    text: *const (),
+    data: *const (),
+    function: *const u8,
+}
+
+/// Of .eh_frame_hdr: a version, how the next numbers are written (a word that counts from itself, a word, and pairs of words that count from
+/// the table's beginning, as linkers write them), where .eh_frame is, and how many pairs there are.
+#[repr(C)]
+struct Table {
+    how: [u8; 4],
+    frames: i32,
+    count: u32,
+}
+
+/// Finds the unwind entry (FDE) of a function, for libgcc's unwinder: null for what is not in this library. It walks from a panic of this library to the
+/// barrier, and from a hook to its caller. The one of libgcc takes a lock, and is 9 KiB large, or 15 (gcc 14), for what programs register.
 ///
 /// # Safety
-/// `found` points to a `struct dl_find_object` that can be written.
+/// `bases` can be written.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn _dl_find_object(_: *const (), found: *mut Object) -> i32 {
-    // SAFETY: the linker puts the program headers into the first page of this library, which the loader has mapped; the caller promises
-    // `found`.
+unsafe extern "C" fn _Unwind_Find_FDE(at: *const u8, bases: *mut Bases) -> *const u8 {
+    const HOW: [u8; 4] = [1, 0x1b, 0x03, 0x3b];
+    // SAFETY: the linker puts the program headers into the first page of this library, which the loader has mapped, and what they lead to is as
+    // the linker writes it; the caller promises `bases`.
     unsafe {
-        let base = &raw const __ehdr_start;
-        let headers = base.cast::<u8>().add((*base).e_phoff as usize).cast::<Elf64_Phdr>();
-        let headers = core::slice::from_raw_parts(headers, (*base).e_phnum as usize);
-        let tables = headers.iter().find(|header| header.p_type == libc::PT_GNU_EH_FRAME);
-        let Some(tables) = tables else { return -1 };
-        let end = headers.iter().map(|header| header.p_vaddr + header.p_memsz).max().unwrap_or(0);
-        let at = |offset: u64| base.cast::<u8>().add(offset as usize);
-        found.write(Object { flags: 0, start: base, end: at(end), map: core::ptr::null(), tables: at(tables.p_vaddr) });
+        let base = (&raw const __ehdr_start).cast::<u8>();
+        let headers = base.add((*base.cast::<Elf64_Ehdr>()).e_phoff as usize).cast::<Elf64_Phdr>();
+        let headers = core::slice::from_raw_parts(headers, (*base.cast::<Elf64_Ehdr>()).e_phnum as usize);
+        let Some(header) = headers.iter().find(|header| header.p_type == libc::PT_GNU_EH_FRAME) else {
+            return core::ptr::null();
+        };
+        let table = base.add(header.p_vaddr as usize);
+        let Table { how, count, .. } = table.cast::<Table>().read_unaligned();
+        let pairs = table.add(size_of::<Table>()).cast::<[i32; 2]>();
+        let pairs = core::slice::from_raw_parts(pairs, if how == HOW { count as usize } else { 0 });
+        let offset = (at as isize).wrapping_sub(table as isize);
+        let index = pairs.partition_point(|&[start, _]| start as isize <= offset);
+        let Some(&[start, entry]) = index.checked_sub(1).and_then(|index| pairs.get(index)) else {
+            return core::ptr::null();
+        };
+        // An entry: its length, where its common part is, where the function begins (counted from here), and how long it is.
+        let (entry, function) = (table.offset(entry as isize), table.offset(start as isize));
+        let [from, length] = entry.add(8).cast::<[i32; 2]>().read_unaligned();
+        let is_there = entry.add(8).wrapping_offset(from as isize) == function
+            && offset.wrapping_sub(start as isize) < length as u32 as isize;
+        bases.write(Bases { text: core::ptr::null(), data: core::ptr::null(), function });
+        if is_there { entry } else { core::ptr::null() }
     }
-    0
 }
-hidden! { "_dl_find_object" }
+hidden! { "_Unwind_Find_FDE" }
 
 /// Only a panic on its way to the barrier allocates. It may have happened within the program's malloc, so that is not called.
 struct Pages;

@@ -2,7 +2,7 @@
 //!
 //! If each hook passed it on, every successful call would pay for a load and a register. Instead the frames of this library are walked
 //! with its own static unwinder, up to the first frame that is not in it. That takes a few microseconds, allocates nothing, and takes
-//! no lock where libc has _dl_find_object(3) (glibc 2.35).
+//! no lock.
 
 use core::ffi::{c_int, c_void};
 
