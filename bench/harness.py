@@ -10,8 +10,8 @@ HERE = Path(__file__).resolve().parent.parent
 EATMYDATA = Path("/usr/lib/x86_64-linux-gnu/libeatmydata.so")
 TIMEOUT = 300
 BATCH = 100  # calls in a batch of bench/calls.c
-# Set by scripts/bench: the rows so far, a folder for this run, and a copy of the library.
-rows, work, library = [], None, None
+# Set by scripts/bench and scripts/field: the rows so far, a folder for this run, a copy of the library, one of the command (field).
+rows, work, library, command = [], None, None, None
 # {section: {figure: {preload: value}}}, for the plots.
 charts = {}
 

@@ -48,7 +48,9 @@ class Logged:
 
 
 def verdict(row):
-    return f"MISSED: {', '.join(row.bad)}" if row.bad else "met"
+    if row.bad:
+        return f"MISSED: {', '.join(row.bad)}"
+    return "no worse" if isinstance(row, Logged) and row.logger.left_alone else "met"
 
 
 def two(plain, ours, form):
@@ -67,7 +69,8 @@ def cells(row):
 def logged_cells(row):
     def state(kept):
         counts = [(kept.missing, "missing"), (kept.doubled, "doubled"), (kept.disordered, "out of order"), (kept.torn, "torn")]
-        return ", ".join(f"{count} {what}" for count, what in counts if count) or "whole"
+        said = ", ".join(f"{count} {what}" for count, what in counts if count) or "whole"
+        return said + (", some by `tideover clean`" if kept.left_held else "")
 
     ended = two(row.plain.status, row.ours.status, "d") if row.plain.status or row.ours.status else "0"
     return [str(row.plain.lines), state(row.plain), state(row.ours), ended, two(row.plain.seconds, row.ours.seconds, ".2f")]
@@ -97,7 +100,7 @@ def saved(tables, logged):
         )
     if logged:
         lossy = [row for row in logged if not row.plain.is_whole()]
-        mended = sum(1 for row in lossy if row.ours.is_whole())
+        mended = sum(1 for row in lossy if row.ours.is_whole(row.logger.several))
         lines, plain, ours = (sum(of) for of in zip(*((row.plain.lines, row.plain.missing, row.ours.missing) for row in logged)))
         bad = sum(1 for row in logged if row.bad)
         said.append(
@@ -130,8 +133,10 @@ def document(tables, missing, broken):
 def write_logs(path, logged, missing):
     """Puts the table of loggers between its markers in docs/logs.md."""
     head = ["logger", "a line is", "lines", "without the library", "with it", "exit status", "seconds", "verdict"]
+    several = [row.logger.name for row in logged if row.logger.several]
     alone = [f"{row.logger.name}: {row.logger.left_alone}." for row in logged if row.logger.left_alone]
     parts = [f"Measured on {machine()}.", *saved({}, logged), table(head, logged)]
+    parts += ["Written by several processes: " + ", ".join(several) + "."] if several else []
     parts += ["Left alone by the library: " + " ".join(alone)] if alone else []
     parts += [f"Not installed where this was measured: {name} ({', '.join(lacks)})." for name, lacks in missing]
     before, rest = path.read_text().split(START)

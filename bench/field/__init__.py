@@ -137,7 +137,7 @@ class Trial:
     def stop(self):
         for process, end in self.running:
             with contextlib.suppress(ProcessLookupError):
-                process.send_signal(end)
+                os.kill(process.pid, end)  # Popen.send_signal would wait for a process that has ended
             self._end(process, 10)
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)

@@ -28,7 +28,8 @@ FIXTURES = HERE / "tests/fixtures"
 @dataclass
 class Logger:
     """name: of the program and its way to log; kind: what a line is. needs, short: as Program has them. left_alone: why the library does
-    nothing for this one, which then must not be worse than plain, and need not be whole."""
+    nothing for this one, which then must not be worse than plain, and need not be whole. several: several processes write the log; lines of
+    different ones may then change places, and a line that the full disk has cut may stand twice, its beginning and further down the whole."""
 
     name: str
     kind: str
@@ -36,6 +37,7 @@ class Logger:
     start: Callable
     prepare: Callable = lambda folder: None
     left_alone: str = ""
+    several: bool = False
     lacking = Program.lacking
 
 
@@ -59,7 +61,7 @@ class Outage(Trial):
     def launch(self, words, appends="", end=signal.SIGTERM, preload=True, **more):
         """Starts a program. appends: "1", "2" or "12", the descriptors of it that are the log, opened to append; what else it says goes to
         server.log. end: the signal that ends it, unless its standard input is a pipe, at whose end it has to exit."""
-        with open(self.folder / "server.log", "ab") as said, open(self.log, "ab") as log:
+        with open(self.folder / "server.log", "ab") as said, open(self.log if appends else os.devnull, "ab") as log:
             more = {"stdout": log if "1" in appends else said, "stderr": log if "2" in appends else said} | more
             if preload:
                 process = self._start(words, **more)
@@ -93,7 +95,7 @@ class Outage(Trial):
                 with contextlib.suppress(OSError):
                     process.stdin.close()
             else:
-                process.send_signal(end)
+                os.kill(process.pid, end)
             self._end(process, 10)
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
@@ -102,8 +104,9 @@ class Outage(Trial):
         return status
 
 
-def fed(outage, words, line=line, mark=":{}", **more):
-    """A program that logs each line of its standard input, and makes the file PATH at a line ":PATH". Returns its say()."""
+def fed(outage, words, line=line, mark=":{}", pause=0.0, **more):
+    """A program that logs each line of its standard input, and makes the file PATH at a line ":PATH". Returns its say(). pause: seconds after
+    which all lines are written where another thread or process does that."""
     process = outage.launch(words, stdin=subprocess.PIPE, **more)
     count = itertools.count()
 
@@ -115,7 +118,9 @@ def fed(outage, words, line=line, mark=":{}", **more):
             process.stdin.flush()
         except BrokenPipeError:
             return False
-        return outage.until(path.exists, process)
+        goes_on = outage.until(path.exists, process)
+        time.sleep(pause)
+        return goes_on
 
     return say
 

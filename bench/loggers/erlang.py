@@ -1,5 +1,3 @@
-import signal
-
 from . import Logger, fed
 
 SCRIPT = """
@@ -8,16 +6,16 @@ logger:add_handler(file, logger_std_h, #{config => #{file => "%s", filesync_repe
 logger:set_primary_config(level, info),
 Loop = fun L() -> case io:get_line("") of
   eof -> logger_std_h:filesync(file), init:stop();
-  ":" ++ Mark -> logger_std_h:filesync(file), file:write_file(string:trim(Mark), <<>>), L();
+  ":" ++ Mark -> file:write_file(string:trim(Mark), <<>>), L();
   Line -> logger:info("~ts", [string:trim(Line)]), L() end end,
 Loop().
 """
 
 
 def erlang(interval):
-    return lambda outage: fed(outage, ["erl", "-noinput", "-noshell", "+S", "2:2", "-eval", SCRIPT % (outage.log, interval)], end=signal.SIGKILL)
+    return lambda outage: fed(outage, ["erl", "-noinput", "-noshell", "+S", "2:2", "-eval", SCRIPT % (outage.log, interval)], pause=0.4)
 
 
 LOGGERS = [
-    Logger("Erlang, logger", "an event of logger_std_h, which syncs the file", ("erl",), erlang("no_repeat")),
+    Logger("Erlang, logger", "an event of logger_std_h, which syncs the file every two seconds", ("erl",), erlang(2000)),
 ]

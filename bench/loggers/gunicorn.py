@@ -15,4 +15,4 @@ def start(outage):
     return requests(port, 0.2)
 
 
-LOGGERS = [Logger("gunicorn, access log", "a request, logged by one of two processes", ("/usr/bin/gunicorn",), start)]
+LOGGERS = [Logger("gunicorn, access log", "a request, logged by one of two processes", ("/usr/bin/gunicorn",), start, several=True)]

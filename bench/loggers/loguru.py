@@ -6,5 +6,5 @@ PUT = "from loguru import logger\nlogger.remove()\nlogger.add(log{})\nput = logg
 
 LOGGERS = [
     Logger("Python, loguru", "a record", NEEDS, python(PUT.format(""))),
-    Logger("Python, loguru with a queue", "a record that a second thread writes", NEEDS, python(PUT.format(", enqueue=True"))),
+    Logger("Python, loguru with a queue", "a record that a second thread writes", NEEDS, python(PUT.format(", enqueue=True"), pause=0.2)),
 ]

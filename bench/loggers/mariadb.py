@@ -1,5 +1,3 @@
-import time
-
 from . import Logger, fed, payload
 from ..field.mariadb import prepare
 
@@ -13,14 +11,7 @@ def mariadb(*options):
         more = ["--skip-grant-tables", f"--pid-file={outage.folder}/pid", f"--tmpdir={outage.folder}", "--innodb-buffer-pool-size=8M"]
         outage.serve([*words, *more, *(option.format(outage.log) for option in options)], inbox.exists)
         client = ["mariadb", "--no-defaults", "--batch", "--silent", "--unbuffered", "--force", f"--socket={inbox}"]
-        say = fed(outage, client, lambda n: f"select '{payload(n)}';", "\\! touch {}", preload=False)
-
-        def paused(numbers):
-            done = say(numbers)
-            time.sleep(0.1)
-            return done
-
-        return paused
+        return fed(outage, client, lambda n: f"select '{payload(n)}';", "\\! touch {}", 0.1, preload=False)
 
     return start
 

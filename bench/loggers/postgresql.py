@@ -1,6 +1,5 @@
 import shutil
 import subprocess
-import time
 
 from . import Logger, fed, payload
 from ..field import free_port
@@ -25,15 +24,8 @@ def postgresql(destination):
         options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
         outage.serve([*AS_USER, BIN[0] / "postgres", "-D", outage.data / "db", "-p", port, *options], port, end=2)
         client = ["psql", "-X", "-q", "-o", "/dev/null", "-h", "127.0.0.1", "-p", port, "-U", "postgres", "postgres"]
-        say = fed(outage, client, lambda n: f"select '{payload(n)}';", "\\! touch {}", preload=False)
-
-        def paused(numbers):
-            done = say(numbers)
-            # A backend hands its lines to the collector, which writes them when it gets to it.
-            time.sleep(0.2)
-            return done
-
-        return paused
+        # A backend hands its lines to the collector, which writes them when it gets to it.
+        return fed(outage, client, lambda n: f"select '{payload(n)}';", "\\! touch {}", 0.2, preload=False)
 
     return start
 

@@ -28,6 +28,8 @@ put = logging.info
 
 
 def python(put, *options, **more):
+    """start() of a script that defines put(line); the log's path is in `log`."""
+
     return lambda outage: fed(outage, ["/usr/bin/python3", *options, "-c", SCRIPT.format(put=put), outage.log], **more)
 
 
@@ -37,7 +39,7 @@ LOGGERS = [
     Logger("Python, RotatingFileHandler", "a record; a new file each 16 KiB", NEEDS,
            python(HANDLER.format("handlers.RotatingFileHandler(log, maxBytes=16384, backupCount=20)"))),
     Logger("Python, WatchedFileHandler", "a record of logging", NEEDS, python(HANDLER.format("handlers.WatchedFileHandler(log)"))),
-    Logger("Python, QueueListener", "a record that a second thread writes", NEEDS, python(ASYNC)),
+    Logger("Python, QueueListener", "a record that a second thread writes", NEEDS, python(ASYNC, pause=0.1)),
     Logger("Python, print >> log", "a line printed to standard output", NEEDS, python("def put(line): print(line, flush=True)", appends="1")),
     Logger("Python -u, print >> log", "a write for the text and one for the newline", NEEDS,
            python("def put(line): print(line, flush=True)", "-u", appends="1")),

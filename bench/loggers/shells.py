@@ -18,5 +18,5 @@ LOGGERS = [
     Logger("busybox sh, echo >> log", "a file opened for each line", ("busybox",), shell(EACH, "busybox", "sh"),
            left_alone="Debian's busybox is a static program: the library is not in it"),
     Logger("fish, echo >> log", "a file opened for each line", ("fish",), lambda o: fed(o, ["fish", "--no-config", "-c", FISH, o.log])),
-    Logger("a cron job, >> log 2>&1", "two lines of a new process, one on standard error", ("sh",), shell(CRON, "sh")),
+    Logger("a cron job, >> log 2>&1", "two lines of a new process, one on standard error", ("sh",), shell(CRON, "sh"), several=True),
 ]

@@ -5,6 +5,7 @@ SOURCE = """
 #include <iostream>
 #include <spdlog/async.h>
 #include <spdlog/sinks/basic_file_sink.h>
+#include <spdlog/spdlog.h>
 int main(int, char **args)
 {
     std::string how = args[1], line;
@@ -29,11 +30,11 @@ def compiled(folder):
     made("g++", "-O1", "-pthread", "-o", "FOLDER/logs", "FOLDER/logs.cc", "-lfmt")(folder)
 
 
-def spdlog(how):
-    return lambda outage: fed(outage, [outage.data / "logs", how, outage.log])
+def spdlog(how, pause=0):
+    return lambda outage: fed(outage, [outage.data / "logs", how, outage.log], pause=pause)
 
 
 LOGGERS = [
     Logger("spdlog, a file", "a message of basic_logger_mt", NEEDS, spdlog("basic"), compiled),
-    Logger("spdlog, asynchronous", "a message that a second thread writes", NEEDS, spdlog("async"), compiled),
+    Logger("spdlog, asynchronous", "a message that a second thread writes", NEEDS, spdlog("async", 0.1), compiled),
 ]
