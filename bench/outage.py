@@ -88,7 +88,7 @@ def text_of(log):
 
 def shape(line):
     """A line without what changes from line to line."""
-    return re.sub(r"\d+", "0", WHOLE.sub("LINE", line))
+    return re.sub(r"[\s\d:.,+-]+", "0", WHOLE.sub("LINE", line))
 
 
 def kept(text):

@@ -2,6 +2,7 @@ from . import Logger, requests
 from ..field import free_port
 
 
+# One thread: of several, one that meets another in a write to the log tries 200 times, and then drops its line, on any disk.
 def haproxy(appends):
     return lambda outage: start(outage, appends)
 
@@ -9,7 +10,7 @@ def haproxy(appends):
 def start(outage, appends):
     port, configuration = free_port(), outage.folder / "haproxy.cfg"
     configuration.write_text(
-        "global\n  log stdout format raw local0\n  maxconn 100\ndefaults\n  mode http\n  log global\n  option httplog\n"
+        "global\n  log stdout format raw local0\n  nbthread 1\n  maxconn 100\ndefaults\n  mode http\n  log global\n  option httplog\n"
         "  timeout connect 5s\n  timeout client 5s\n  timeout server 5s\n"
         f"frontend f\n  bind 127.0.0.1:{port}\n  http-request return status 200\n"
     )
