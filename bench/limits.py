@@ -15,6 +15,7 @@ class Row:
 
     name: str
     kind: str
+    limits: str
     plain: tuple
     ours: tuple
     output: str
@@ -31,7 +32,7 @@ def reference(program, data):
 
 
 def compared(program, data, soft, hard, wanted):
-    """Row of a program at these limits. wanted: its reference. What is worse is measured once more, and all runs count then."""
+    """The Row of a program at these limits. wanted: its reference. What is worse is measured once more, and all runs count then."""
     both = evidence.by_turns(program, data, soft, hard, range(ROUNDS))
     columns = evidence.medians(both)
     if evidence.worse(*columns):
@@ -45,4 +46,5 @@ def compared(program, data, soft, hard, wanted):
         if any(run.output != wanted for run in faultless):
             output = "DIFFERENT"
             bad.append("output")
-    return Row(program.name, program.kind, *columns, output, bad, len(both[0]))
+    limits = f"{soft}" if soft == hard else f"{soft} < {hard}"
+    return Row(program.name, program.kind, limits, *columns, output, bad, len(both[0]))

@@ -15,10 +15,11 @@ minutes, which `make check` does, too. Each program is a small file in bench/fie
 
 Each program runs under a limit on descriptors that it reaches, without the library and with it by turns. In the first table the soft limit is
 also the hard limit: nothing can be raised, and what is left is to free descriptors, to wait for one, or to return the error at once. In the
-second one the hard limit is higher. *Plain -> with the library* in each column:
+second one the hard limit is higher, and the library may raise the soft one. *Plain -> with the library* in each column:
 
 | column | is |
 |---|---|
+| limit | the soft limit, and the hard one where it is higher |
 | done | what was asked of the program and was done: clients answered, files, lines, queries |
 | errors | what was asked and was not done |
 | seconds | until all was done or given up |
@@ -63,7 +64,7 @@ def cells(row):
         return [row.logger.name, row.logger.kind, *logged_cells(row), verdict(row)]
     done, errors, seconds, cpu = (two(row.plain[i], row.ours[i], form) for i, form in [(1, ".0f"), (2, ".0f"), (0, ".2f"), (3, ".2f")])
     latency = two(row.plain[4], row.ours[4], ".2f") if row.plain[4] or row.ours[4] else ""
-    return [row.name, row.kind, done, errors, seconds, cpu, latency, row.output, verdict(row)]
+    return [row.name, row.kind, row.limits, done, errors, seconds, cpu, latency, row.output, verdict(row)]
 
 
 def logged_cells(row):
@@ -81,7 +82,7 @@ def line(row):
     if isinstance(row, Logged):
         count, plain, ours, ended, seconds = logged_cells(row)
         return f"{row.logger.name:<30} of {count}: plain {plain}; ours {ours}; exit {ended}; {seconds} s  {verdict(row)}"
-    name, _, done, errors, seconds, cpu, latency, output, said = cells(row)
+    name, _, _, done, errors, seconds, cpu, latency, output, said = cells(row)
     more = (f"; latency {latency} s" if latency else "") + (f"; output {output}" if output else "")
     return f"{name:<26} done {done}; errors {errors}; {seconds} s; CPU {cpu} s{more}  {said}"
 
@@ -110,6 +111,36 @@ def saved(tables, logged):
     return said
 
 
+def sums(tables, logged):
+    """{what was measured: (without the library, with it)}, for README.md."""
+    found = {}
+    for title, rows in tables.items():
+        asked, plain, ours = (sum(of) for of in zip(*((row.plain[1] + row.plain[2], row.plain[2], row.ours[2]) for row in rows)))
+        limits = title.lower().replace("limit = hard", "limit that is also the hard").replace("limit < hard", "limit below the hard")
+        found[f"{len(rows)} programs at a {limits}: what failed, of {asked:,.0f} things asked of them"] = (f"{plain:,.0f}", f"{ours:,.0f}")
+    if logged:
+        lines, plain, ours = (sum(of) for of in zip(*((row.plain.lines, row.plain.missing, row.ours.missing) for row in logged)))
+        whole = (sum(1 for row in logged if kept(row).is_whole(row.logger.several)) for kept in (lambda row: row.plain, lambda row: row.ours))
+        found[f"{len(logged)} loggers through two outages of the disk: lines missing, of {lines:,}"] = (f"{plain:,}", f"{ours:,}")
+        found["their logs that are whole and in order"] = tuple(str(count) for count in whole)
+    return found
+
+
+def write_sums(path, found):
+    """Puts the sums into README.md; those of what was not measured now stay."""
+    before, rest = path.read_text().split(START)
+    old, after = rest.split(END)
+    rows = {cells[1].strip(): (cells[2].strip(), cells[3].strip()) for line in old.splitlines()[4:] if len(cells := line.split("|")) == 5}
+    # A row is known by its words: the numbers in it change.
+    words = {re.sub(r"[\d,]+", "", name): name for name in rows}
+    for name, values in found.items():
+        rows.pop(words.get(re.sub(r"[\d,]+", "", name)), None)
+        rows[name] = values
+    order = sorted(rows, key=lambda name: ("whole" in name, "outages" in name, "below" in name))
+    table = ["| | without the library | with it |", "|---|---|---|", *(f"| {name} | {' | '.join(rows[name])} |" for name in order)]
+    path.write_text(f"{before}{START}\n\n" + "\n".join(table) + f"\n\n{END}{after}")
+
+
 def summary(tables, logged):
     return "\n".join([machine(), *saved(tables, logged)])
 
@@ -120,7 +151,7 @@ def table(head, rows):
 
 def document(tables, missing, broken):
     """The text of docs/field.md."""
-    head = ["program", "what it does", "done", "errors", "seconds", "CPU", "latency", "output", "verdict"]
+    head = ["program", "what it does", "limit", "done", "errors", "seconds", "CPU", "latency", "output", "verdict"]
     parts = [HEAD, f"Measured on {machine()}.", *saved(tables, []), "What loggers keep on full disks is in [logs.md](logs.md#loggers-through-outages)."]
     parts += [f"\n## {title}\n\n{table(head, rows)}" for title, rows in tables.items()]
     for name, lacks in missing:
