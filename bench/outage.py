@@ -11,11 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from . import evidence, harness, loggers
-from .loggers import EACH
 
 SIZE = "512k"
 PHASES = 5  # space, full, space, full, space
-COUNT = PHASES * EACH
 BACK = 0.15  # seconds from when there is space again to the next line
 ROUNDS = 1 if evidence.SHORT else 2
 WHOLE = re.compile(r"~(\d{5})\.[a-z-]+\.\1~")
@@ -52,7 +50,9 @@ def own_mounts():
     """Gives this thread and what it starts a mount namespace of its own: its mounts end with it. False where that is not allowed."""
     if ctypes.CDLL(None, use_errno=True).unshare(CLONE_NEWNS):
         return False
-    return subprocess.run(["mount", "--make-rprivate", "/"], capture_output=True).returncode == 0
+    # Servers leave files in /dev/shm when they are killed, and find those of others.
+    commands = [["mount", "--make-rprivate", "/"], ["mount", "-t", "tmpfs", "-o", "mode=1777", "tideover-field", "/dev/shm"]]
+    return all(subprocess.run(command, capture_output=True).returncode == 0 for command in commands)
 
 
 @contextlib.contextmanager
@@ -91,23 +91,23 @@ def shape(line):
     return re.sub(r"[\s\d:.,+-]+", "0", WHOLE.sub("LINE", line))
 
 
-def kept(text):
-    """(lines, missing, doubled, out of order, torn) of a log. A line is torn if it looks like none of those that were logged before the disk
+def kept(text, each):
+    """(lines, missing, doubled, out of order, torn) of a log. each: as Logger has it. A line is torn if it looks like none of those that were logged before the disk
     was full and holds a piece of one of them, or is the beginning of one. The library's own lines are not looked at."""
     lines = [line for line in text.split("\n") if line and not line.startswith(("tideover", '{"tideover"'))]
     numbers = [int(number) for line in lines for number in WHOLE.findall(line)]
     seen = Counter(numbers)
     # Some programs log each line in two ways.
-    times = max(1, min(seen[number] for number in range(1, EACH + 1)))
-    missing = sum(max(0, times - seen[number]) for number in range(1, COUNT + 1))
-    doubled = sum(max(0, seen[number] - times) for number in range(1, COUNT + 1))
+    times = max(1, min(seen[number] for number in range(1, each + 1)))
+    missing = sum(max(0, times - seen[number]) for number in range(1, PHASES * each + 1))
+    doubled = sum(max(0, seen[number] - times) for number in range(1, PHASES * each + 1))
     disordered = sum(1 for before, after in zip(numbers, numbers[1:]) if after < before)
-    usual = {shape(line) for line in lines if any(int(number) <= EACH for number in WHOLE.findall(line))}
+    usual = {shape(line) for line in lines if any(int(number) <= each for number in WHOLE.findall(line))}
 
     def is_torn(looks):
         return looks not in usual and ("~" in looks or "LINE" in looks or any(one.startswith(looks) for one in usual))
 
-    return times * COUNT, missing, doubled, disordered, sum(1 for line in lines if is_torn(shape(line)))
+    return times * PHASES * each, missing, doubled, disordered, sum(1 for line in lines if is_torn(shape(line)))
 
 
 def through(logger, library, data, name):
@@ -130,7 +130,7 @@ def through(logger, library, data, name):
                     (where / "filler").unlink()
                     time.sleep(BACK)
                 begin = time.monotonic()
-                goes_on = say(range(phase * EACH + 1, (phase + 1) * EACH + 1))
+                goes_on = say(range(phase * logger.each + 1, (phase + 1) * logger.each + 1))
                 took += time.monotonic() - begin
                 if not goes_on:
                     break
@@ -140,7 +140,7 @@ def through(logger, library, data, name):
             if is_left:
                 clean = [harness.command, "clean", "--page-dir", folder]
                 subprocess.run(clean, check=True, capture_output=True, timeout=20)
-            found = kept(text_of(outage.log))
+            found = kept(text_of(outage.log), logger.each)
         finally:
             outage.stop()
     shutil.rmtree(folder, ignore_errors=True)

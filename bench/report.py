@@ -149,26 +149,28 @@ def table(head, rows):
     return "\n".join([f"| {' | '.join(head)} |", "|" + "---|" * len(head), *(f"| {' | '.join(cells(row))} |" for row in rows)])
 
 
+def left_out(missing, broken):
+    absent = [f"Not installed where this was measured: {name} ({', '.join(lacks)})." for name, lacks in missing]
+    return absent + [f"Could not be measured: {name} ({why.splitlines()[0] if why else 'no reason given'})." for name, why in broken]
+
+
 def document(tables, missing, broken):
     """The text of docs/field.md."""
     head = ["program", "what it does", "limit", "done", "errors", "seconds", "CPU", "latency", "output", "verdict"]
     parts = [HEAD, f"Measured on {machine()}.", *saved(tables, []), "What loggers keep on full disks is in [logs.md](logs.md#loggers-through-outages)."]
     parts += [f"\n## {title}\n\n{table(head, rows)}" for title, rows in tables.items()]
-    for name, lacks in missing:
-        parts.append(f"Not installed where this was measured: {name} ({', '.join(lacks)}).")
-    for name, why in broken:
-        parts.append(f"Could not be measured: {name} ({why.splitlines()[0] if why else 'no reason given'}).")
+    parts += left_out(missing, broken)
     return "\n\n".join(part.strip("\n") for part in parts) + "\n"
 
 
-def write_logs(path, logged, missing):
+def write_logs(path, logged, missing, broken):
     """Puts the table of loggers between its markers in docs/logs.md."""
     head = ["logger", "a line is", "lines", "without the library", "with it", "exit status", "seconds", "verdict"]
     several = [row.logger.name for row in logged if row.logger.several]
-    alone = [f"{row.logger.name}: {row.logger.left_alone}." for row in logged if row.logger.left_alone]
+    alone = [f"- {row.logger.name}: {row.logger.left_alone}." for row in logged if row.logger.left_alone]
     parts = [f"Measured on {machine()}.", *saved({}, logged), table(head, logged)]
     parts += ["Written by several processes: " + ", ".join(several) + "."] if several else []
-    parts += ["Left alone by the library: " + " ".join(alone)] if alone else []
-    parts += [f"Not installed where this was measured: {name} ({', '.join(lacks)})." for name, lacks in missing]
+    parts += ["Left alone by the library:", "\n".join(alone)] if alone else []
+    parts += left_out(missing, broken)
     before, rest = path.read_text().split(START)
     path.write_text(f"{before}{START}\n\n" + "\n\n".join(parts) + f"\n\n{END}{rest.split(END)[1]}")

@@ -20,8 +20,7 @@ from typing import Callable
 from ..field import CAP, Program, Trial, answers
 from ..harness import HERE
 
-PATIENCE = 20  # seconds, for 200 lines
-EACH = 200  # lines from one change of the disk to the next
+PATIENCE = 20  # seconds, for the lines from one change of the disk to the next
 FIXTURES = HERE / "tests/fixtures"
 
 
@@ -29,7 +28,8 @@ FIXTURES = HERE / "tests/fixtures"
 class Logger:
     """name: of the program and its way to log; kind: what a line is. needs, short: as Program has them. left_alone: why the library does
     nothing for this one, which then must not be worse than plain, and need not be whole. several: several processes write the log; lines of
-    different ones may then change places, and a line that the full disk has cut may stand twice, its beginning and further down the whole."""
+    different ones may then change places, and a line that the full disk has cut may stand twice, its beginning and further down the whole.
+    each: lines from one change of the disk to the next."""
 
     name: str
     kind: str
@@ -38,6 +38,7 @@ class Logger:
     prepare: Callable = lambda folder: None
     left_alone: str = ""
     several: bool = False
+    each: int = 200
     lacking = Program.lacking
 
 

@@ -21,4 +21,4 @@ def start(outage):
     return asked(ask, 0.2)
 
 
-LOGGERS = [Logger("sshd -E log", "a client that speaks no SSH: a process of its own", ("/usr/sbin/sshd", "ssh-keygen"), start)]
+LOGGERS = [Logger("sshd -E log", "a client that speaks no SSH: a process of its own", ("/usr/sbin/sshd", "ssh-keygen"), start, several=True, each=50)]
