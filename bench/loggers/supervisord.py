@@ -18,7 +18,7 @@ def start(outage):
     at = outage.folder
     configuration.write_text(
         f"[supervisord]\nnodaemon=true\nlogfile={at}/log\npidfile={at}/pid\n[program:app]\ncommand=/usr/bin/python3 {script} {pipe}\n"
-        f"stdout_logfile={outage.log}\nstdout_logfile_maxbytes=0\nredirect_stderr=true\n"
+        f"stdout_logfile={outage.log}\nstdout_logfile_maxbytes=0\nredirect_stderr=true\nautorestart=false\n"
     )
     outage.launch(["/usr/bin/supervisord", "-c", configuration])
     return fed(outage, ["sh", "-c", f"exec cat > {pipe}"], preload=False)
