@@ -82,7 +82,7 @@ compat:
 field:
 	scripts/deps.sh $(if $(SHORT),check,field)
 	$(MAKE) build
-	SHORT=$(SHORT) ONLY=$(ONLY) scripts/field $(if $(WRITE),--write)
+	SHORT=$(SHORT) ONLY='$(ONLY)' scripts/field $(if $(WRITE),--write)
 
 # The storms of the tests, at length: ten minutes.
 hazards: deps

@@ -8,7 +8,6 @@ import subprocess
 import time
 from collections import Counter
 from dataclasses import dataclass
-from pathlib import Path
 
 from . import evidence, harness, loggers
 
@@ -88,7 +87,7 @@ def text_of(log):
 
 def shape(line):
     """A line without what changes from line to line."""
-    return re.sub(r"[\s\d:.,+-]+", "0", WHOLE.sub("LINE", line))
+    return re.sub(r"(0x[0-9a-f]+|[\s\d:.,+-])+", "0", WHOLE.sub("LINE", line))
 
 
 def kept(text, each):
