@@ -8,7 +8,7 @@ DESTDIR ?=
 export CARGO PREFIX LIBDIR DESTDIR
 MAKEFLAGS += --no-print-directory
 
-.PHONY: all build deps demo test check fresh lint doc bench servers compat hazards install uninstall deb rpm wheel image dist dist-test \
+.PHONY: all build deps demo test check fresh lint doc bench servers compat field hazards install uninstall deb rpm wheel image dist dist-test \
     release arm64-root arm64 arm64-test arm64-ci clean
 
 all: build
@@ -38,12 +38,13 @@ test:
 	$(MAKE) build
 	scripts/test -p tideover-contract -p tideover-shim -p tideover-cli -p tideover-everyday --no-fail-fast
 
-# Everything: all tests, the short form of other people's tests, the library for arm64, the lints.
+# Everything: all tests, the short forms of other people's tests and of real programs at their limits, the library for arm64, the lints.
 check: deps
 	$(MAKE) build
 	scripts/dist-roots || echo "some tests are not run without them"
 	scripts/test --workspace --no-fail-fast
 	$(MAKE) compat SHORT=1
+	$(MAKE) field SHORT=1
 	scripts/arm64-ci build
 	@if $(CARGO) clippy --version >/dev/null 2>&1; then $(MAKE) lint doc; else echo "clippy is not installed: lint and doc are left out"; fi
 
@@ -75,6 +76,13 @@ compat:
 	scripts/deps.sh $(if $(SHORT),check,compat)
 	$(MAKE) build
 	scripts/compat $(if $(SHORT),--short,--write) $(if $(ONLY),--only $(ONLY))
+
+# Real programs at limits that bite, and loggers on disks that fill and are freed, plain against preloaded. SHORT=1: ten of them, within
+# three minutes; ONLY=nginx,node: some of them; WRITE=1 writes docs/field.md, and a table in docs/logs.md.
+field:
+	scripts/deps.sh $(if $(SHORT),check,field)
+	$(MAKE) build
+	SHORT=$(SHORT) ONLY='$(ONLY)' scripts/field $(if $(WRITE),--write)
 
 # The storms of the tests, at length: ten minutes.
 hazards: deps

@@ -1,17 +1,20 @@
 """What the parts of scripts/bench share: rows of a table, programs in an almost empty environment, instruction counts."""
 
+import ctypes
 import os
 import re
 import resource
+import signal
 import subprocess
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent.parent
 EATMYDATA = Path("/usr/lib/x86_64-linux-gnu/libeatmydata.so")
 TIMEOUT = 300
+PR_SET_CHILD_SUBREAPER = 36
 BATCH = 100  # calls in a batch of bench/calls.c
-# Set by scripts/bench: the rows so far, a folder for this run, and a copy of the library.
-rows, work, library = [], None, None
+# Set by scripts/bench and scripts/field: the rows so far, a folder for this run, a copy of the library, one of the command (field).
+rows, work, library, command = [], None, None, None
 # {section: {figure: {preload: value}}}, for the plots.
 charts = {}
 
@@ -42,6 +45,19 @@ def run(command, preload=None, limit=None, settings=()):
     if done.returncode:
         raise RuntimeError(f"{command} failed ({done.returncode}): {done.stderr.strip()[-300:]}")
     return done
+
+
+def adopt():
+    """What programs leave behind becomes a child of this process, so that end_children finds it."""
+    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def end_children():
+    """Ends all children of this process. To be called while none is waited for."""
+    while left := Path(f"/proc/self/task/{os.getpid()}/children").read_text().split():
+        for pid in left:
+            os.kill(int(pid), signal.SIGKILL)
+            os.waitpid(int(pid), 0)
 
 
 def numbers(done):

@@ -6,9 +6,9 @@
 #        scripts/deps.sh --missing [SET]   prints those that are missing here, one a line
 #        scripts/deps.sh --verify [SET]    asks apt for each package of the set; names the unknown ones and exits 1
 #
-# SET is demo, test, check (every test; the default), bench, compat, servers, deb, release or arm64. Each of them contains those before it
-# in the order demo, test, check; bench, compat and servers each contain check. deb is what `make deb` needs, release what `make release`,
-# `make rpm`, `make wheel` and `make image` need, arm64 what `make arm64-root`, `make arm64` and `make arm64-test` need, and nothing else.
+# SET is demo, test, check (every test; the default), bench, compat, field, servers, deb, release or arm64. Each of them contains those before
+# it in the order demo, test, check; bench, compat, field and servers each contain check. deb is what `make deb` needs, release what `make
+# release`, `make rpm`, `make wheel` and `make image` need, arm64 what `make arm64-root`, `make arm64` and `make arm64-test` need, and nothing else.
 #
 # Installing needs root and apt-get; without them the command to run is printed, and the exit status is 1. Rust is not among the
 # packages: rustup installs it. Nor is what every Debian has ("Essential: yes": bash, coreutils, tar, util-linux ...).
@@ -152,6 +152,28 @@ tinyproxy           command tinyproxy
 wrk                 command wrk
 '
 
+# What `make field` runs at limits and on full disks.
+field='
+bind9               command named
+dnsmasq-base        command dnsmasq
+erlang-base         command erl
+gunicorn            file    /usr/bin/gunicorn
+haproxy             command haproxy
+liblog-log4perl-perl file   /usr/share/perl5/Log/Log4perl.pm
+liblogback-java     file    /usr/share/java/logback-classic.jar
+libspdlog-dev       file    /usr/include/spdlog
+mawk                command mawk
+mosquitto           command mosquitto
+postgresql-client   command psql
+python3-loguru      file    /usr/lib/python3/dist-packages/loguru
+rsyslog             command rsyslogd
+slapd               command slapd
+squid               command squid
+supervisor          command supervisord
+tcl8.6              command tclsh8.6
+tinyproxy           command tinyproxy
+'
+
 # What `make release` and its parts need; podman and runc to try the image.
 release='
 binutils            command readelf
@@ -195,6 +217,7 @@ rows() {
     servers) echo "$demo$test$check$servers" ;;
     compat) echo "$demo$test$check$compat" ;;
     bench) echo "$demo$test$check$bench" ;;
+    field) echo "$demo$test$check$field" ;;
     deb) echo "$deb" ;;
     release) echo "$release" ;;
     arm64) echo "$arm64" ;;
@@ -308,7 +331,7 @@ esac
 [ $# -le 1 ] || usage
 set=${1:-check}
 case $set in
-demo | test | check | bench | compat | servers | deb | release | arm64) ;;
+demo | test | check | bench | compat | field | servers | deb | release | arm64) ;;
 *) usage ;;
 esac
 show_missing() { missing "$1" | names; }

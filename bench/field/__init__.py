@@ -2,9 +2,11 @@
 well it went. A file has one PROGRAM; bench/evidence.py runs it plain and preloaded by turns.
 
 PROGRAM.run(trial) starts the program by trial.command (to its end) or trial.serve, and returns (answers, errors): what was done
-and what was not. trial.clock() is around what is timed, else it is all of run. PROGRAM.prepare(folder) makes once what all runs read."""
+and what was not. trial.clock() is around what is timed, else it is all of run. PROGRAM.prepare(folder) makes once what all runs read.
+What it has written and can be compared, it names by trial.command(output=...) or trial.wrote; clients' latencies are those of crowd."""
 
 import contextlib
+import hashlib
 import importlib
 import os
 import pkgutil
@@ -43,7 +45,8 @@ class Program:
 
 @dataclass
 class Trial:
-    """One run of a program. data: what prepare made; folder: new and empty, for this run."""
+    """One run of a program. data: what prepare made; folder: new and empty, for this run. latencies: seconds until each answer. output: a
+    digest of what the program has written; None if nothing is to be compared."""
 
     data: Path
     folder: Path
@@ -53,6 +56,8 @@ class Trial:
     cpu: float = 0.0
     seconds: float | None = None
     running: list = field(default_factory=list)
+    latencies: list = field(default_factory=list)
+    output: str | None = None
 
     def _start(self, words, limits=None, environment=(), **more):
         path = os.environ["PATH"] + ":/usr/sbin:/sbin"
@@ -87,7 +92,17 @@ class Trial:
         with open(output or os.devnull, "w") as to, open(self.folder / "errors", "w") as errors:
             process = self._start(words, stdout=to, stderr=errors, **more)
             self._end(process, CAP)
+        if output:
+            self.wrote([output])
         return process.returncode
+
+    def wrote(self, paths):
+        """These files are what the program has written: with the library it writes the same bytes, unless something failed."""
+        digest = hashlib.sha256((self.output or "").encode())
+        for path in paths:
+            # The files are in a folder of this run's, whose name may stand in them.
+            digest.update(Path(path).read_bytes().replace(str(self.folder).encode(), b"FOLDER") + b"\0")
+        self.output = digest.hexdigest()
 
     def errors(self):
         """What the last command said on standard error."""
@@ -122,7 +137,7 @@ class Trial:
     def stop(self):
         for process, end in self.running:
             with contextlib.suppress(ProcessLookupError):
-                process.send_signal(end)
+                os.kill(process.pid, end)  # Popen.send_signal would wait for a process that has ended
             self._end(process, 10)
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
@@ -176,6 +191,7 @@ def crowd(trial, port, count, ask, answer, stay=False, quiet=1.5):
                 if got:
                     answered += 1
                     last = time.monotonic()
+                    trial.latencies.append(last - begin)
                 if got and stay:
                     staying.append(client)
                 else:

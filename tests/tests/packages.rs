@@ -24,7 +24,7 @@ fn the_demo_and_the_everyday_tests_need_few_packages() {
 #[test]
 fn apt_knows_every_package() {
     let mut packages = BTreeSet::new();
-    for set in ["test", "check", "bench", "compat", "servers", "deb", "release", "arm64"] {
+    for set in ["test", "check", "bench", "compat", "field", "servers", "deb", "release", "arm64"] {
         let listed = listed(set);
         let distinct: BTreeSet<String> = listed.iter().cloned().collect();
         assert_eq!(distinct.len(), listed.len(), "{set} names each once: {listed:?}");
