@@ -84,8 +84,9 @@ extern "C" fn stream_closed() {
 /// limit, prepares for accept(2) without a descriptor.
 fn new_descriptor(fd: i32) {
     descriptors::reach(fd);
-    stdio::install_if_wanted();
-    if page::note_highest(fd) {
+    let is_highest = page::note_highest(fd);
+    stdio::install_if_wanted(fd, is_highest);
+    if is_highest {
         limit::reached(fd as u64 + 1);
     }
 }
