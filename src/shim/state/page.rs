@@ -1,6 +1,6 @@
 //! The page that the library counts in.
 //!
-//! There always is one. At first it is a private page in this library's memory. With the first event, or after a few descriptors,
+//! There always is one. At first it is a private page in this library's memory. With the first event, or after some descriptors,
 //! [`move_to_file`] makes the file of the shared page and goes on there: most processes of a system end before that, and should not pay for
 //! a file. Readers find those processes by their mappings. If the file can't be made, the private page stays.
 
@@ -20,8 +20,8 @@ use crate::state::settings::SETTINGS;
 
 /// So many descriptors a process may make before it gets a file: most open a file or two, or redirect a few and call execve(2).
 const FREE: u32 = 4;
-/// So many more it may make while it is [`YOUNG`]: an interpreter opens some dozens of files at its start, and most scripts end soon.
-const FREE_WHILE_YOUNG: u32 = 60;
+/// So many more it may make while it is [`YOUNG`]: Python opens 25 files and folders at its start, and many scripts end soon.
+const FREE_WHILE_YOUNG: u32 = 36;
 /// A process is young for so many nanoseconds, from the first descriptor after [`FREE`] on.
 const YOUNG: u64 = settings::SECOND / 20;
 /// So many descriptors the child of a fork may make before it gets a file: servers fork one for each client, which opens some files and
@@ -29,6 +29,8 @@ const YOUNG: u64 = settings::SECOND / 20;
 const FREE_IN_CHILD: u32 = 24;
 /// A process with a descriptor of this number or a higher one has more than [`FREE`], though no hook has seen some of them.
 const MANY: i32 = 16;
+/// One with a descriptor of this number keeps files open: it is not at its start any more, or may have a low limit.
+const SOME: i32 = 8;
 /// When no descriptor was free for the file, it is tried again after so many more descriptors.
 const RETRY_AFTER: u32 = 16;
 
@@ -157,16 +159,16 @@ extern "C" fn notable(fd: i32) {
 /// with each descriptor, and ends before most of what follows it.
 fn is_too_early(fd: i32) -> bool {
     STATE.notable.load(Relaxed) == i32::MIN
-        && (counts_down(&STATE.retry_after) || fd < MANY && (counts_down(&STATE.free) || is_young()))
+        && (counts_down(&STATE.retry_after) || fd < MANY && (counts_down(&STATE.free) || is_young(fd)))
 }
 
 fn counts_down(from: &AtomicU32) -> bool {
     from.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1)).is_ok()
 }
 
-/// Has the process made few descriptors in a short life?
-fn is_young() -> bool {
-    if !counts_down(&STATE.free_while_young) {
+/// Has the process made few descriptors in a short life, and closed most of them?
+fn is_young(fd: i32) -> bool {
+    if fd >= SOME || !counts_down(&STATE.free_while_young) {
         return false;
     }
     let now = sys::clock(libc::CLOCK_MONOTONIC_COARSE);
@@ -274,6 +276,7 @@ fn make_file_and_move() {
         }
         Err((_, libc::EMFILE | libc::ENFILE)) => {
             STATE.retry_after.store(RETRY_AFTER, Relaxed);
+            STATE.free_while_young.store(0, Relaxed);
             return;
         }
         Err(failure) => complain(failure, uid),
