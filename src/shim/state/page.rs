@@ -158,8 +158,7 @@ extern "C" fn notable(fd: i32) {
 /// Is it too early for the file? Counts down in memory alone, where the child of a vfork(2) may count, too: the child of a server asks this
 /// with each descriptor, and ends before most of what follows it.
 fn is_too_early(fd: i32) -> bool {
-    STATE.notable.load(Relaxed) == i32::MIN
-        && (counts_down(&STATE.retry_after) || fd < MANY && (counts_down(&STATE.free) || is_young(fd)))
+    counts_down(&STATE.retry_after) || fd < MANY && (counts_down(&STATE.free) || is_young(fd))
 }
 
 fn counts_down(from: &AtomicU32) -> bool {
@@ -167,6 +166,9 @@ fn counts_down(from: &AtomicU32) -> bool {
 }
 
 /// Has the process made few descriptors in a short life, and closed most of them?
+#[cold]
+#[inline(never)]
+#[unsafe(link_section = ".text.on_success")]
 fn is_young(fd: i32) -> bool {
     if fd >= SOME || !counts_down(&STATE.free_while_young) {
         return false;
@@ -189,10 +191,11 @@ fn set_free(descriptors: u32) {
 /// time. True: it is the highest, and the library may look at usage.
 #[inline(always)]
 pub fn note_highest(fd: i32) -> bool {
-    if !process::acts() || is_too_early(fd) || !process::may_note() {
+    let is_unmade = STATE.notable.load(Relaxed) == i32::MIN;
+    if is_unmade && (!process::acts() || is_too_early(fd)) || !process::may_note() {
         return false;
     }
-    if STATE.notable.load(Relaxed) == i32::MIN {
+    if is_unmade {
         move_to_file();
     }
     // Unless the file is still to be made.

@@ -93,12 +93,19 @@ pub fn is_pending() -> bool {
 /// The program has a new descriptor: as [`install`], if it is one of a file that may be written to, or other such descriptors may have
 /// escaped notice: inherited ones, or those of a program with so many that the next ones are not looked at (`is_last_look`). Most programs
 /// only read the files that they open.
+#[inline(always)]
 pub fn install_if_wanted(fd: i32, is_last_look: bool) {
-    if is_pending()
-        && process::acts()
-        && (is_last_look || page::has_inherited(fd) || is_written_file(fd))
-        && process::may_note()
-    {
+    if is_pending() {
+        consider(fd, is_last_look);
+    }
+}
+
+#[cold]
+#[inline(never)]
+#[unsafe(link_section = ".text.on_success")]
+fn consider(fd: i32, is_last_look: bool) {
+    let is_wanted = || is_last_look || page::has_inherited(fd) || is_written_file(fd);
+    if process::acts() && is_wanted() && process::may_note() {
         install_now();
     }
 }
