@@ -1,4 +1,4 @@
-//! Guarded processes that have no page yet: the library makes one with the first event, or after a few descriptors. That they
+//! Guarded processes that have no page yet: the library makes one with the first event, or after some descriptors. That they
 //! are guarded is seen from what they have mapped, and from the environment that they were started with.
 #![forbid(unsafe_code)]
 

@@ -16,7 +16,8 @@ pub use choices::{accept, log_format, log_level, on_full, over_limit, raise, she
 pub use kind::{Kind, MAX_PATH, MAX_TEXT, MILLION, SECOND, rotation};
 pub use shown::{Nanoseconds, Shown};
 pub use table::{
-    COUNT, Id, PREFIX, ROWS, Row, SETTINGS, Setting, Source, by_env, by_key, by_name, default_percent, default_value,
+    COUNT, Id, PREFIX, ROWS, Row, SETTINGS, Setting, Source, by_env, by_key, by_name, default_percent, default_text,
+    default_value,
 };
 pub(crate) use value::decimal;
 pub use value::parse;

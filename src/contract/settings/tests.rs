@@ -8,7 +8,9 @@ fn every_row_is_well_formed() {
     for (index, setting) in SETTINGS.iter().enumerate() {
         let env = format!("TIDEOVER_{}", setting.name.to_uppercase());
         assert_eq!(setting.env, env, "the variable is the key in capitals");
-        assert!(parse(&setting.kind, setting.default.as_bytes()).is_some(), "{} has a bad default", setting.name);
+        let default = parse(&setting.kind, setting.default.as_bytes());
+        assert_eq!(default, Some(default_value(index)), "{}: the default's text, and its value", setting.name);
+        assert_eq!(default_text(index), setting.default);
         assert_eq!(by_env(env.as_bytes()), Some(index));
         assert_eq!(by_name(&setting.name.replace('_', "-")), Some(index));
         if !matches!(setting.kind, Kind::Path | Kind::Globs | Kind::Flag | Kind::Text) {

@@ -8,9 +8,10 @@ use crate::engine::call::{Call, Lack, Tried, is_exhaustion};
 use crate::features::logs::on_full;
 
 /// A call has just failed. If that was for lack of descriptors, the engine makes it again after whatever helps. Returns the last
-/// answer, or the first with its errno when nothing helped.
+/// answer, or the first with its errno when nothing helped. Nearly every program looks for files that are not there, at its start.
 #[cold]
 #[inline(never)]
+#[unsafe(link_section = ".text.on_success")]
 pub fn second_chance<R: Answer, F: FnMut() -> R>(first: R, call: impl Fn() -> Call, real: F) -> R {
     match first.failure() {
         Some(errno) if is_exhaustion(errno) => second_chance_for(Lack::Descriptor, first, errno, call, real),

@@ -84,9 +84,11 @@ extern "C" fn stream_closed() {
 /// limit, prepares for accept(2) without a descriptor.
 fn new_descriptor(fd: i32) {
     descriptors::reach(fd);
-    stdio::install_if_wanted();
     if page::note_highest(fd) {
+        stdio::install_if_wanted(fd, true);
         limit::reached(fd as u64 + 1);
+    } else {
+        stdio::install_if_wanted(fd, false);
     }
 }
 

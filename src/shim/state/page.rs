@@ -1,6 +1,6 @@
 //! The page that the library counts in.
 //!
-//! There always is one. At first it is a private page in this library's memory. With the first event, or after a few descriptors,
+//! There always is one. At first it is a private page in this library's memory. With the first event, or after some descriptors,
 //! [`move_to_file`] makes the file of the shared page and goes on there: most processes of a system end before that, and should not pay for
 //! a file. Readers find those processes by their mappings. If the file can't be made, the private page stays.
 
@@ -20,11 +20,17 @@ use crate::state::settings::SETTINGS;
 
 /// So many descriptors a process may make before it gets a file: most open a file or two, or redirect a few and call execve(2).
 const FREE: u32 = 4;
+/// So many more it may make while it is [`YOUNG`]: Python opens 25 files and folders at its start, and many scripts end soon.
+const FREE_WHILE_YOUNG: u32 = 36;
+/// A process is young for so many nanoseconds, from the first descriptor after [`FREE`] on.
+const YOUNG: u64 = settings::SECOND / 20;
 /// So many descriptors the child of a fork may make before it gets a file: servers fork one for each client, which opens some files and
 /// ends.
 const FREE_IN_CHILD: u32 = 24;
 /// A process with a descriptor of this number or a higher one has more than [`FREE`], though no hook has seen some of them.
 const MANY: i32 = 16;
+/// One with a descriptor of this number keeps files open: it is not at its start any more, or may have a low limit.
+const SOME: i32 = 8;
 /// When no descriptor was free for the file, it is tried again after so many more descriptors.
 const RETRY_AFTER: u32 = 16;
 
@@ -41,6 +47,10 @@ struct State {
     notable: AtomicI32,
     /// How many more descriptors may be made before the file is.
     free: AtomicU32,
+    /// How many of these may be made after `free` has come to zero, while the process is young.
+    free_while_young: AtomicU32,
+    /// When the process was asked for its age first, nanoseconds of CLOCK_MONOTONIC_COARSE; 0: not yet.
+    young_since: AtomicU64,
     /// How many more descriptors may be made before the file is tried again, for which none was free.
     retry_after: AtomicU32,
     /// [`MOVING`] while a thread makes the file, and how many threads are in execve(2): while there is one, no file is made.
@@ -59,6 +69,8 @@ const LONGEST_MOVE: u32 = 50;
 static STATE: State = State {
     notable: AtomicI32::new(i32::MIN),
     free: AtomicU32::new(FREE),
+    free_while_young: AtomicU32::new(FREE_WHILE_YOUNG),
+    young_since: AtomicU64::new(0),
     retry_after: AtomicU32::new(0),
     moves: AtomicU32::new(0),
     owner: AtomicU32::new(0),
@@ -116,6 +128,12 @@ pub fn opens() -> u64 {
     page().shards.iter().map(|shard| shard.opened.load(Relaxed)).fold(0, u64::wrapping_add)
 }
 
+/// A descriptor of this number was just made. Does the program have others besides the standard streams that no hook has seen it make? The
+/// kernel gives the lowest number that is free.
+pub fn has_inherited(fd: i32) -> bool {
+    fd as u64 > opens() + libc::STDERR_FILENO as u64
+}
+
 /// How many descriptors the program has closed so far: by all threads, or by the calling one and those that share its count.
 pub fn closes(all: bool) -> u64 {
     let one = |shard: &contract::Shard| shard.closed.load(Relaxed);
@@ -140,20 +158,44 @@ extern "C" fn notable(fd: i32) {
 /// Is it too early for the file? Counts down in memory alone, where the child of a vfork(2) may count, too: the child of a server asks this
 /// with each descriptor, and ends before most of what follows it.
 fn is_too_early(fd: i32) -> bool {
-    let counts_down = |from: &AtomicU32| from.fetch_update(Relaxed, Relaxed, |left: u32| left.checked_sub(1)).is_ok();
-    STATE.notable.load(Relaxed) == i32::MIN
-        && (counts_down(&STATE.retry_after) || (fd < MANY && counts_down(&STATE.free)))
+    counts_down(&STATE.retry_after) || fd < MANY && (counts_down(&STATE.free) || is_young(fd))
+}
+
+fn counts_down(from: &AtomicU32) -> bool {
+    from.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1)).is_ok()
+}
+
+/// Has the process made few descriptors in a short life, and closed most of them?
+#[cold]
+#[inline(never)]
+#[unsafe(link_section = ".text.on_success")]
+fn is_young(fd: i32) -> bool {
+    if fd >= SOME || !counts_down(&STATE.free_while_young) {
+        return false;
+    }
+    let now = sys::clock(libc::CLOCK_MONOTONIC_COARSE);
+    let since = STATE.young_since.load(Relaxed);
+    if since == 0 {
+        STATE.young_since.store(now, Relaxed);
+    }
+    since == 0 || now.wrapping_sub(since) < YOUNG
+}
+
+/// So many descriptors may be made from now on before the file is, whatever the age of the process.
+fn set_free(descriptors: u32) {
+    STATE.free.store(descriptors, Relaxed);
+    STATE.free_while_young.store(0, Relaxed);
 }
 
 /// A descriptor was made whose number is higher than all before, or which is one of the first of this process: makes the file when it is
 /// time. True: it is the highest, and the library may look at usage.
 #[inline(always)]
 pub fn note_highest(fd: i32) -> bool {
-    let acts = matches!(process::phase(), Phase::Active | Phase::Exiting);
-    if !acts || is_too_early(fd) || !process::may_note() {
+    let is_unmade = STATE.notable.load(Relaxed) == i32::MIN;
+    if is_unmade && (!process::acts() || is_too_early(fd)) || !process::may_note() {
         return false;
     }
-    if STATE.notable.load(Relaxed) == i32::MIN {
+    if is_unmade {
         move_to_file();
     }
     // Unless the file is still to be made.
@@ -173,7 +215,7 @@ pub fn start() {
     let is_set = |id: settings::Id| SETTINGS.source(id as usize) != settings::Source::Default as u8;
     if is_set(settings::Id::FdWarn) || is_set(settings::Id::FdCritical) {
         // A low threshold is reached with the first descriptors.
-        STATE.free.store(0, Relaxed);
+        set_free(0);
     }
 }
 
@@ -237,6 +279,7 @@ fn make_file_and_move() {
         }
         Err((_, libc::EMFILE | libc::ENFILE)) => {
             STATE.retry_after.store(RETRY_AFTER, Relaxed);
+            STATE.free_while_young.store(0, Relaxed);
             return;
         }
         Err(failure) => complain(failure, uid),
@@ -333,7 +376,7 @@ pub fn forked() {
     if SETTINGS.flag(settings::Id::Page) {
         STATE.notable.store(i32::MIN, Relaxed);
     }
-    STATE.free.store(FREE_IN_CHILD, Relaxed);
+    set_free(FREE_IN_CHILD);
     STATE.retry_after.store(0, Relaxed);
     STATE.moves.store(0, Relaxed);
     copy_known(&PRIVATE.counters, &known);
@@ -368,7 +411,7 @@ pub fn withdraw() {
     }
     PAGE.store((&raw const PRIVATE).cast_mut(), Relaxed);
     STATE.former.store(core::ptr::from_ref(shared).cast_mut(), Relaxed);
-    STATE.free.store(0, Relaxed);
+    set_free(0);
     STATE.notable.store(i32::MIN, Relaxed);
 }
 

@@ -94,10 +94,16 @@ pub fn may_ask() -> bool {
     phase() == Phase::Starting || is_ours()
 }
 
+/// Does the library act, as far as memory alone tells? The child of a vfork(2) has its parent's memory: see [`may_note`].
+#[inline(always)]
+pub fn acts() -> bool {
+    matches!(phase(), Phase::Active | Phase::Exiting)
+}
+
 /// May the library make system calls in this process, and keep its records? Also while it is told to pass everything through.
 #[unsafe(link_section = ".text.at_load")]
 pub fn may_note() -> bool {
-    matches!(phase(), Phase::Active | Phase::Exiting) && is_ours()
+    acts() && is_ours()
 }
 
 /// Was the library told to pass everything through?

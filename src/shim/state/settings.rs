@@ -146,7 +146,7 @@ impl Settings {
     /// TIDEOVER_PAGE_DIR.
     pub fn page_dir(&self) -> &[u8] {
         match self.texts().page_dir.as_bytes() {
-            b"" => settings::ROWS[Id::PageDir as usize].default.as_bytes(),
+            b"" => settings::default_text(Id::PageDir as usize).as_bytes(),
             set => set,
         }
     }
@@ -408,10 +408,8 @@ impl Read<'_> {
                     setting.kind,
                     if index == Id::LogsExcept as usize {
                         "the safe way: no log is diverted"
-                    } else if setting.default.is_empty() {
-                        "none"
                     } else {
-                        settings::ROWS[index].default
+                        Some(settings::default_text(index)).filter(|default| !default.is_empty()).unwrap_or("none")
                     }
                 ),
                 None if !NOT_SETTINGS.contains(&name) => {

@@ -4,7 +4,8 @@ use std::fs;
 use std::time::Duration;
 
 use tideover_tests::programs::{bash, python};
-use tideover_tests::{Run, Scratch, fixture, fixture_source, program, tideover};
+use tideover_tests::running::tell;
+use tideover_tests::{Page, Run, Scratch, fixture, fixture_source, program, tideover};
 
 fn sh(script: &str) -> Run {
     bash(script)
@@ -111,7 +112,7 @@ fn sqlite_writes_and_reads_a_database() {
 /// KiB of the library's memory that a child of a fork gets copies of when it calls what its parent has not called.
 fn copied(before: &str) -> u32 {
     let script = format!(
-        "import os, socket\ns = socket.socket()\n{before}\n\
+        "import os, socket\nfor _ in range(48): os.close(os.dup(0))\ns = socket.socket()\n{before}\n\
          def copied():\n    ours, kib = False, 0\n    \
          for line in open('/proc/self/smaps'):\n        words = line.split()\n        \
          if not words[0].endswith(':'): ours = 'libtideover' in line\n        \
@@ -154,4 +155,30 @@ fn a_program_with_nothing_to_count_has_no_page_and_is_listed_all_the_same() {
     let elsewhere = Scratch::new();
     let others = Run::new(tideover()).arg("ps").page_dir(elsewhere.path()).output();
     assert!(!others.passes().stdout.contains(&pid), "its page would be elsewhere: {others}");
+}
+
+/// Starts a program that opens files as it is told; has it a page after each of these numbers of files?
+fn pages_after(files: &[&str], pause: Duration) -> Vec<bool> {
+    let dir = Scratch::new();
+    let mut running = Run::new(fixture("young")).page_dir(dir.path()).preload(true).start();
+    let has_page = |count: &&str| {
+        tell(&mut running, count);
+        let page = Page::read(dir.path(), running.pid());
+        std::thread::sleep(pause);
+        page.is_some()
+    };
+    let found = files.iter().map(has_page).collect();
+    running.finish().passes();
+    found
+}
+
+#[test]
+fn a_program_that_has_just_started_has_no_page_yet() {
+    // As an interpreter does at its start. Where the machine stops for longer than the program is young, once is enough.
+    let quickly = |files: &[&str], expected: &[bool]| (0..20).any(|_| pages_after(files, Duration::ZERO) == expected);
+    assert!(quickly(&["25", "40"], &[false, true]), "it has one with its first files, or none with many");
+    assert_eq!(pages_after(&["60"], Duration::ZERO), [true], "it has many files");
+    // The first files make it young; when it makes the next ones, it is not any more.
+    let lasting = pages_after(&["8", "1"], Duration::from_millis(100));
+    assert_eq!(lasting.last(), Some(&true), "it has lasted");
 }

@@ -164,7 +164,8 @@ fn look(number: u64) {
     if used >= limit.rlim_cur / 2 && super::collect::wants_reserve() && used >= reserve_threshold(limit.rlim_cur) {
         reserve::fill();
     }
-    let top = ceiling(limit);
+    // To ask how far it may be raised goes through the names of all libraries. That is put off until it can matter.
+    let top = if used + 1 < lowest_threshold(limit.rlim_cur) { limit.rlim_cur } else { ceiling(limit) };
     if used.saturating_mul(10) >= top.saturating_mul(9) {
         (handlers().on_near_limit)();
     }
@@ -185,6 +186,11 @@ fn look(number: u64) {
 /// Usage at which the reserve is taken: nine tenths of the soft limit, or less where [`RESERVE_MARGIN`] descriptors would not be free then.
 fn reserve_threshold(soft: u64) -> u64 {
     (soft - soft / 10).min(soft - RESERVE_MARGIN.min(soft / 2))
+}
+
+/// The lowest usage at which anything is to be done where `soft` descriptors can be had, or more.
+fn lowest_threshold(soft: u64) -> u64 {
+    next_threshold(soft, soft, 0)
 }
 
 /// The lowest usage above `used` at which something is to be done.

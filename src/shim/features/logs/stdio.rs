@@ -17,6 +17,7 @@ use crate::arch::symbols::weak_addresses;
 use crate::os::barrier::barrier;
 use crate::os::elf::{self, Name};
 use crate::os::sys;
+use crate::state::page;
 use crate::state::process::{self, Phase};
 
 /// Bytes of glibc's FILE on 64-bit systems; the pointer to the table of functions follows it.
@@ -55,6 +56,7 @@ unsafe extern "C" {
 }
 
 /// At load: finds the slots, and checks what is in them. False if they are not as expected.
+#[unsafe(link_section = ".text.at_load")]
 pub fn find() -> bool {
     // SAFETY: the loader writes IMPORTS and `stdout` before any of our code runs, and nobody writes them later. Both names found, this
     // is a glibc: `_IO_wfile_jumps` is a table of more than WRITE words, and a pointer to another follows the FILE_SIZE bytes of each
@@ -88,11 +90,30 @@ pub fn is_pending() -> bool {
     STATE.slots[0].load(Relaxed) != 0
 }
 
-/// As [`install`], where the library may act.
-pub fn install_if_wanted() {
-    if is_pending() && process::may_note() {
+/// The program has a new descriptor: as [`install`], if it is one of a file that may be written to, or other such descriptors may have
+/// escaped notice: inherited ones, or those of a program with so many that the next ones are not looked at (`is_last_look`). Most programs
+/// only read the files that they open.
+#[inline(always)]
+pub fn install_if_wanted(fd: i32, is_last_look: bool) {
+    if is_pending() {
+        consider(fd, is_last_look);
+    }
+}
+
+#[cold]
+#[inline(never)]
+#[unsafe(link_section = ".text.on_success")]
+fn consider(fd: i32, is_last_look: bool) {
+    let is_wanted = || is_last_look || page::has_inherited(fd) || is_written_file(fd);
+    if process::acts() && is_wanted() && process::may_note() {
         install_now();
     }
+}
+
+/// Is this a regular file that is open for writing?
+fn is_written_file(fd: i32) -> bool {
+    sys::status_flags(fd).is_ok_and(|flags| flags & libc::O_ACCMODE != libc::O_RDONLY)
+        && sys::fstat(fd).is_ok_and(|status| status.st_mode & libc::S_IFMT == libc::S_IFREG)
 }
 
 /// Puts our function into both tables, if that was not done yet. Called when the program has a file that stdio may write to: it costs

@@ -35,6 +35,7 @@ pub fn is_governed() -> bool {
 }
 
 /// At load: looks at the settings, and says so if a limit can never be reached.
+#[unsafe(link_section = ".text.at_load")]
 pub fn start() {
     let limits = [Id::MaxConnections, Id::MaxPerEndpoint];
     GOVERNED.store(limits.iter().chain(&[Id::ConnectTimeout]).any(|&id| SETTINGS.get(id) != 0), Relaxed);

@@ -112,14 +112,10 @@ fn objects() -> impl Iterator<Item = &'static LinkMap> {
     };
     let loader = debug.map_or(0, |debug| debug.loader);
     // SAFETY: null, or the first entry of the loader's list, which is never freed: it is the executable's.
-    let first = debug.and_then(|debug| unsafe { debug.first.as_ref() });
+    let first = debug.filter(|_| loader != 0).and_then(|debug| unsafe { debug.first.as_ref() });
     // What comes behind the loader was loaded later, and may go.
-    // SAFETY: the entries up to the loader are never freed; their names are null or C strings.
-    core::iter::successors(first, move |map| unsafe {
-        let name = if map.name.is_null() { c"" } else { CStr::from_ptr(map.name) };
-        let name = name.to_bytes().rsplit(|&byte| byte == b'/').next().unwrap_or(&[]);
-        if name.starts_with(b"ld-") || loader != 0 && map.base == loader { None } else { map.next.as_ref() }
-    })
+    // SAFETY: the entries up to the loader are never freed. Both libcs say where the loader is; its name would have to be read for each look-up.
+    core::iter::successors(first, move |map| unsafe { if map.base == loader { None } else { map.next.as_ref() } })
 }
 
 /// What glibc's libc.so.6 exports. None with musl, whose library is its loader.

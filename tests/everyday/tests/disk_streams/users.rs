@@ -151,3 +151,15 @@ fn cleanup_knows_the_names_that_programs_give_their_old_logs() {
     assert_eq!(old.iter().filter(there).collect::<Vec<_>>(), Vec::<&&str>::new(), "{outcome}");
     assert_eq!(others.iter().filter(there).count(), others.len(), "{outcome}");
 }
+
+/// stdio is looked after once a program opens a file for writing: this one never does.
+#[needs(mounts)]
+#[test]
+fn lines_by_stdio_to_a_descriptor_that_the_program_was_started_with() {
+    let (_disk, log) = full_disk();
+    let script = format!("exec \"$@\" 3>> '{}'", log.display());
+    let run = in_a_shell(&script, &Run::new(fixture("disk_inherited"))).env("TIDEOVER_FALLBACK", "stderr");
+    let both = run.both();
+    both.plain.fails().says("100 failed");
+    all_in(&both.preloaded.passes().stderr);
+}
