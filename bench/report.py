@@ -146,7 +146,9 @@ def summary(tables, logged):
 
 
 def table(head, rows):
-    return "\n".join([f"| {' | '.join(head)} |", "|" + "---|" * len(head), *(f"| {' | '.join(cells(row))} |" for row in rows)])
+    # A bar would begin another cell.
+    texts = [" | ".join(cell.replace("|", "\\|") for cell in cells(row)) for row in rows]
+    return "\n".join([f"| {' | '.join(head)} |", "|" + "---|" * len(head), *(f"| {text} |" for text in texts)])
 
 
 def left_out(missing, broken):
