@@ -71,6 +71,10 @@ fn begin() {
     page::start();
     crate::features::logs::start(to_file);
     process::set_phase(Phase::Active);
+    if to_file && trusted {
+        // A cron job's output: lines of the job before may be held for that file, and come before those of this one.
+        crate::features::logs::put_back_what_is_left();
+    }
 }
 
 #[unsafe(link_section = ".text.at_fork")]

@@ -20,7 +20,7 @@ pub static HANDLERS: Handlers = Handlers {
     on_new_descriptor: new_descriptor,
     on_near_limit: accept::prepare,
     on_lack: clients_come_after,
-    on_page_made: logs::page_was_made,
+    on_page_made: logs::put_back_what_is_left,
     on_unseen_close: reconcile::reconcile_now_and_then,
     on_told: told,
     is_own_copy: copies::is_ours,

@@ -95,8 +95,8 @@ pub fn forked() {
     copies::forked();
 }
 
-/// The program has got its page.
-pub fn page_was_made() {
+/// The program has started with a file as its output, or has got its page.
+pub fn put_back_what_is_left() {
     put_back::of_ended_processes();
 }
 

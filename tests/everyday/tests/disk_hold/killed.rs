@@ -100,3 +100,27 @@ fn killed_at_any_moment_while_it_puts_back() {
     }
     println!("killed in the middle of putting back: {partly} of 40");
 }
+
+/// A cron job is a process or two each time, which end before anything else would put lines back.
+#[needs(mounts)]
+#[test]
+fn the_next_short_program_whose_output_is_the_log_puts_back_what_is_left_before_its_own_line() {
+    for preload in [true, false] {
+        let (disk, pages) = (Disk::new(Kind::Tmpfs), Scratch::new());
+        let log = disk.log();
+        let mut fed = Fed::start(&writer(&log).page_dir(pages.path()));
+        disk.fill();
+        fed.log(1..=100);
+        fed.writer().signal(libc::SIGKILL);
+        drop(fed.end());
+        disk.free();
+        let output = fs::OpenOptions::new().append(true).open(&log).expect("it is there");
+        let next = Run::new("/bin/echo").arg("the next job").stdout(output.into());
+        next.page_dir(pages.path()).preload(preload).output().passes();
+        let text = text(&log);
+        if preload {
+            Account::new(&text, "").complete(1..=100, 0).file_is_whole(1..=100);
+        }
+        assert_eq!(text.lines().position(|line| line == "the next job") == Some(0), !preload, "{text}");
+    }
+}
