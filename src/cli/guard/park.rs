@@ -104,6 +104,26 @@ pub fn bring_back(process: Process, parked: Parked) -> Result<bool, String> {
     Ok(rearmed)
 }
 
+/// Brings back what is parked in a process's own sets and is in no list, as after a list that was damaged. That such an item is ours is known
+/// by its mask; its word and its descriptor are as they were, and a listener reports nothing but EPOLLIN, whatever was in its mask besides.
+pub fn bring_back_unlisted(process: Process) -> Result<u64, String> {
+    let mut rearmed = 0;
+    for set in there(sets(process.pid)).map_err(|error| cause(&error))?.unwrap_or_default() {
+        for item in items(process.pid, set).into_iter().filter(|item| *item == marked(*item)) {
+            let was = Item { events: EventFlags::IN.bits() | ALWAYS, ..item };
+            if is_parkable(was) && process.is_alive() {
+                rearmed += u64::from(bring_back(process, Parked { set, item: was })?);
+            }
+        }
+    }
+    Ok(rearmed)
+}
+
+/// Is an item parked now in a set of its own process?
+pub fn is_parked(process: Process, item: Item) -> bool {
+    own_places(process, item).is_ok_and(|places| !places.is_empty())
+}
+
 fn again(pid: u32, set: i32, item: Item) -> Result<(), Errno> {
     let id = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or(Errno::SRCH)?;
     let pidfd = pidfd_open(id, PidfdFlags::empty())?;

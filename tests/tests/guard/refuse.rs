@@ -3,8 +3,9 @@
 use super::{guard, guards, spins, stop, wait_until};
 use std::process::Command;
 use std::time::Duration;
+use tideover_tests::programs::bash;
 use tideover_tests::running::Endless;
-use tideover_tests::{Run, Scratch, fixture, library, program};
+use tideover_tests::{Run, Scratch, fixture, library, program, tideover};
 
 #[test]
 fn init_this_test_and_processes_that_are_gone_are_refused() {
@@ -20,6 +21,28 @@ fn init_this_test_and_processes_that_are_gone_are_refused() {
         outcome.fails().says(says);
         assert_eq!(outcome.status.code(), Some(2), "{outcome}");
     }
+}
+
+#[test]
+fn the_shell_that_it_was_started_from_is_refused() {
+    let pages = Scratch::new();
+    let script = format!("{} guard --page-dir {} $$; echo ended with $?", tideover().display(), pages.path().display());
+    let outcome = bash(&script).output();
+    outcome.passes().says("this guard was started from it").says("ended with 1");
+}
+
+/// A container has none in its own pid namespace; there, process 2 is another one or none.
+#[test]
+fn a_thread_of_the_kernel_is_refused() {
+    let pages = Scratch::new();
+    let name = std::fs::read_to_string("/proc/2/comm").unwrap_or_default();
+    let says = match name.trim() {
+        "kthreadd" => "it is a thread of the kernel, which has no descriptors",
+        "" => "there is no such process",
+        _ => return,
+    };
+    guard(&pages, &["2"]).output().fails().says(says);
+    guard(&pages, &["--dry-run", "2"]).output().fails().says(says);
 }
 
 #[test]

@@ -3,11 +3,14 @@
 
 use super::action::Action;
 use super::panel::Panel;
+use crate::guard::guarded::Guarded;
+use crate::guard::state::Process;
 use crate::pages::Page;
 use crate::pages::events;
 use crate::pages::obtainable::obtainable;
 use crate::pages::snapshot::Snapshot;
 use crate::processes::list::ListedProcess;
+use crate::processes::process;
 use crate::processes::service;
 use crate::system::Share;
 use std::cmp::Reverse;
@@ -96,8 +99,11 @@ pub struct Row {
     pub full: bool,
     /// Bytes of log lines that went elsewhere.
     pub diverted: u64,
-    /// Its last events, as lines of text; read only for the row whose detail is shown.
+    /// Its last events, as lines of text; read only for the row whose detail is shown. Of a process that is guarded from outside: what its
+    /// guard has done.
     pub events: String,
+    /// Of a process that is guarded from outside: `guard`, `parked` or `abandoned`; empty of others.
+    pub outside: &'static str,
     started: u64,
 }
 
@@ -119,6 +125,7 @@ impl Row {
             full: logs("degraded") > 0,
             diverted: logs("diverted_bytes"),
             events: String::new(),
+            outside: "",
             started: snapshot.page.started_boot_ns(),
         }
     }
@@ -141,7 +148,37 @@ impl Row {
             full: false,
             diverted: 0,
             events: String::new(),
+            outside: "",
             started: process.started,
+        })
+    }
+
+    /// The row of a process that is guarded from outside; None if it has ended.
+    fn of_outside(it: &Guarded) -> Option<Row> {
+        let Process { pid, started_ns } = it.process;
+        let (limits, counts) = (process::limits(pid)?, it.counts);
+        let used = process::descriptors(pid).unwrap_or(0);
+        let share = Share { used, max: obtainable(pid, limits, None) };
+        let times = |n: u64, what: &str| format!("{what} {n} {}", if n == 1 { "time" } else { "times" });
+        let ended = format!("{} idle clients ended", counts.idle_ended);
+        let done =
+            [times(counts.raised, "raised"), ended, times(counts.parked, "parked"), times(counts.rearmed, "re-armed")];
+        Some(Row {
+            pid,
+            program: it.program.clone(),
+            service: service::remembered(pid, started_ns).unwrap_or_default(),
+            guarded: true,
+            used,
+            limits,
+            percent: share.percent().min(100.0),
+            exhausted: 0,
+            recovered: 0,
+            gave_up: 0,
+            full: false,
+            diverted: 0,
+            events: format!("guarded from outside by process {}\n{}\n", it.guard, done.join(", ")),
+            outside: if it.is_parked { it.now() } else { "guard" },
+            started: started_ns,
         })
     }
 }
@@ -191,9 +228,10 @@ pub struct ListLayout {
 
 impl Model {
     /// Replaces the rows by the processes as they are now.
-    pub fn update(&mut self, pages: &[Page], others: &[ListedProcess]) {
+    pub fn update(&mut self, pages: &[Page], outside: &[Guarded], others: &[ListedProcess]) {
         let me = std::process::id();
-        let guarded: HashSet<u32> = pages.iter().map(|page| page.pid).chain([me]).collect();
+        let outside_pids = outside.iter().map(|it| it.process.pid);
+        let guarded: HashSet<u32> = pages.iter().map(|page| page.pid).chain(outside_pids).chain([me]).collect();
         let others = others.iter().filter(|other| !guarded.contains(&other.pid)).filter_map(Row::of_other);
         let snapshots = pages.iter().filter(|page| page.pid != me).filter_map(Snapshot::take);
         let mut past = HashMap::new();
@@ -204,7 +242,8 @@ impl Model {
             }
             row
         });
-        let rows: Vec<Row> = guarded.chain(others).collect();
+        let outside = outside.iter().filter_map(Row::of_outside);
+        let rows: Vec<Row> = guarded.chain(outside).chain(others).collect();
         for row in &rows {
             let who = (row.pid, row.started);
             let mut uses = self.past.remove(&who).unwrap_or_default();
@@ -334,6 +373,7 @@ impl Model {
                 full: false,
                 diverted: 0,
                 events: "  12:00  exhausted  open  EMFILE  hopeless\n".into(),
+                outside: "",
                 started: 1,
             })
             .collect();
@@ -344,6 +384,11 @@ impl Model {
 
 #[cfg(test)]
 impl Model {
+    /// This process is guarded from outside, and so it is with its listener.
+    pub fn guard_from_outside(&mut self, pid: u32, now: &'static str) {
+        self.rows.iter_mut().filter(|row| row.pid == pid).for_each(|row| row.outside = now);
+    }
+
     /// A log's disk is full of this process.
     pub fn worsen(&mut self, pid: u32) {
         self.rows.iter_mut().filter(|row| row.pid == pid).for_each(|row| row.full = true);
@@ -419,10 +464,10 @@ mod tests {
         let mut model = Model::default();
         let page = || Page::forged(forge(1, state::LIVE, 5), 1);
         for _ in 0..PAST + 5 {
-            model.update(&[page()], &[]);
+            model.update(&[page()], &[], &[]);
         }
         assert_eq!(model.past(&model.rows()[0]).len(), PAST);
-        model.update(&[], &[]);
+        model.update(&[], &[], &[]);
         assert!(model.past.is_empty());
     }
 }
