@@ -5,11 +5,15 @@ use super::{connect, guard, guards, is_served, stop, wait_until, wants};
 use std::fs::File;
 use std::net::TcpStream;
 use std::os::fd::AsRawFd;
+use std::process::Command;
 use std::thread;
 use std::time::Duration;
 use tideover_tests::podman::Storage;
 use tideover_tests::programs::passes;
-use tideover_tests::{Rootfs, Scratch, fixture, needs};
+use tideover_tests::{Rootfs, Scratch, fixture, needs, program};
+
+/// Who is root in the user namespace, outside of it.
+const ROOT: u32 = 100_000;
 
 /// Connects from inside the network namespace of a process.
 fn clients_of(pid: u32, port: u16, count: usize) -> Vec<TcpStream> {
@@ -27,7 +31,11 @@ fn in_a_container(options: &[&str]) {
     let (storage, pages) = (Storage::new(), Scratch::new());
     let root = Rootfs::small(&[]);
     root.put(&fixture("guard_spins"), "spins", 0o755);
-    let path = format!("{}:O", root.path().display());
+    let path = root.path().display().to_string();
+    if !options.is_empty() {
+        let owner = format!("{ROOT}:{ROOT}");
+        passes(&Command::new(program("chown", "coreutils")).args(["-R", &owner, &path]).output().expect("chown runs"));
+    }
     let always = ["run", "-d", "--name=spins", "--network=none", "--ulimit=nproc=1024:1024", "--ulimit=nofile=24:24"];
     passes(&storage.podman(&[&always[..], options, &["--rootfs", &path, "/spins"]].concat()));
     let inspected = passes(&storage.podman(&["inspect", "-f", "{{.State.Pid}}", "spins"]));
@@ -71,5 +79,6 @@ fn a_server_in_a_container_is_parked_from_outside() {
 #[needs(containers)]
 #[test]
 fn a_server_in_a_container_with_a_user_namespace_of_its_own_is_parked_from_outside() {
-    in_a_container(&["--uidmap=0:100000:65536", "--gidmap=0:100000:65536"]);
+    let map = format!("0:{ROOT}:65536");
+    in_a_container(&[&format!("--uidmap={map}"), &format!("--gidmap={map}")]);
 }
