@@ -22,7 +22,8 @@ The file is called tideover.ballast; PATH is its folder, or its whole path. It
 takes real blocks. It is given up, that is cut to its first 4 KiB, when the
 filesystem is full: by a guarded program that runs as the owner of the file and
 writes to a file in that folder or below, at its first write that fails; or by
-`tideover watch --ballast PATH`, which makes it anew when there is room again.
+`tideover watch --ballast PATH` and `guard --ballast PATH`, which make it anew
+when there is room again.
 It is not made if less than 5 % of the filesystem, or 100 MiB, would stay free.";
 
 /// The command line.

@@ -27,6 +27,7 @@ Examples:
   sudo tideover guard nginx 'postgres*'
   sudo tideover guard --idle 5m --park myserver
   sudo tideover guard --dry-run --idle 5m --park 1234
+  sudo tideover guard --ballast /var/log myserver
   tideover guard --status
 
 For programs that run already, static ones and Go. Nothing is loaded into them,
@@ -41,7 +42,12 @@ clients wait to be accepted, and only if asked for:
             T): to the program it is as if they had closed
   --park    when the program has spun for a second, its listener is taken off
             its epoll set's events, until a descriptor is free. Only for plain
-            level-triggered sets that know the listener by its number
+            level-triggered sets that know the listener by its number, and
+            without EPOLLEXCLUSIVE
+
+--ballast gives the file of `tideover ballast` up when its filesystem is full.
+What guards have done is also in `tideover ps`, `top` and `metrics`. With
+`tideover watch --guard`, the policy file names the programs.
 
 SIGINT and SIGTERM put everything back. After kill -9 the next guard does, or
 `tideover clean`. New processes of a name are found within a second or two.

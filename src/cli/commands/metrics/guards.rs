@@ -14,6 +14,9 @@ const REMEMBERED: usize = 1000;
 /// A process as one guard has it: the next guard counts it anew.
 type Who = (u32, u64, u32);
 
+/// Name and help of a metric, and its value.
+type Metric<T> = (&'static str, &'static str, fn(&T) -> u64);
+
 /// The sums, and how the processes are now.
 #[derive(Default)]
 pub struct Guards {
@@ -58,7 +61,7 @@ impl Guards {
 
     /// Adds the metrics.
     pub fn write(&self, page: &mut Exposition) {
-        let gauges: [(&str, &str, fn(&Now) -> u64); 3] = [
+        let gauges: [Metric<Now>; 3] = [
             ("tideover_guard_processes", "processes that a tideover guard has from outside", |now| now.processes),
             ("tideover_guard_processes_parked", "of these, processes whose listener is parked now", |now| now.parked),
             (
@@ -77,7 +80,7 @@ impl Guards {
         for (name, counts) in self.living.values() {
             add(sums.entry(name.clone()).or_default(), *counts);
         }
-        let counters: [(&str, &str, fn(&Counts) -> u64); 4] = [
+        let counters: [Metric<Counts>; 4] = [
             ("tideover_guard_raised_total", "times that a soft limit was raised from outside", |it| it.raised),
             ("tideover_guard_idle_ended_total", "idle clients whose input was ended from outside", |it| it.idle_ended),
             ("tideover_guard_parked_total", "items of epoll sets that were parked from outside", |it| it.parked),
