@@ -4,6 +4,7 @@
 mod action;
 mod model;
 mod panel;
+mod row;
 mod view;
 
 use crate::commands::arguments::{interval, page_dir, page_dir_flag};

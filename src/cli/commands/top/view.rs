@@ -1,7 +1,8 @@
 //! The screen of `top`: a summary, the table, the detail of the selected process, the keys.
 #![forbid(unsafe_code)]
 
-use super::model::{ListLayout, Model, Row, Sort};
+use super::model::{ListLayout, Model, Sort};
+use super::row::Row;
 use crate::show::units::{short_bytes, short_count};
 use crate::system::level::{Level, Thresholds};
 use ratatui::Frame;
