@@ -46,6 +46,7 @@ fn a_parked_process_is_listed_by_all_commands_and_so_is_one_whose_guard_was_kill
     assert_eq!((&element["version"], &element["exhaustion"]["emfile"]), (&Value::Null, &0.into()));
     let of = |key: &str| element["guard"][key].clone();
     assert_eq!((of("pid"), of("is_parked"), of("parked")), (guard.pid().into(), true.into(), 1.into()), "{element}");
+    command(&pages, &["stat", &server_pid]).fails().says(&format!("process {guard_pid} guards it from outside"));
     let metrics = command(&pages, &["metrics"]).passes().stdout.clone();
     for (name, value) in [
         ("tideover_guard_processes", 1),
