@@ -11,6 +11,7 @@
 //! max_clients = 5000
 //! accept = "shed"
 //! alert_zombies = 1                 # of `tideover watch`, in the same tables
+//! guard = ["park", "idle 5m"]       # of `tideover watch --guard`
 //! ```
 //!
 //! Values are texts in single or double quotes, numbers, `true`, `false`, or lists of texts. A text in double quotes holds no
@@ -61,9 +62,20 @@ impl<'a> Entry<'a> {
         self.program.is_none_or(|pattern| glob::matches(pattern, program))
     }
 
-    /// Is it about alerts, as `alert_zombies`? `tideover watch` and `doctor` read these, and the library passes over them.
+    /// Is it about alerts, as `alert_zombies`? `tideover watch` and `doctor` read these.
     pub fn is_alert(&self) -> bool {
         self.key.starts_with(b"alert")
+    }
+
+    /// Does it say what `tideover watch --guard` may do to programs?
+    pub fn is_guard(&self) -> bool {
+        self.key == b"guard"
+    }
+
+    /// Is it for commands alone? The library passes over it, and over what is nearly so: `config --check` tells of mistakes. Four bytes are
+    /// compared as one number, which takes less room in the library than two texts would.
+    pub fn is_for_commands(&self) -> bool {
+        matches!(self.key.first_chunk(), Some(b"aler" | b"guar"))
     }
 
     /// Index in [`crate::settings::SETTINGS`] of its setting; None if there is none of this name.

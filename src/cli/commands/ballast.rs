@@ -5,9 +5,10 @@ use crate::show::failure::{Failure, cause};
 use crate::show::output::print;
 use crate::show::units::bytes;
 use crate::system::ballast::{self, Found, Open};
+use crate::system::ballasts::{failed, look, path_of};
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use std::path::{Path, PathBuf};
-use tideover_contract::ballast::{NAME, SIZES};
+use tideover_contract::ballast::SIZES;
 use tideover_contract::settings::{Kind, parse};
 
 const EXAMPLES: &str = "\
@@ -21,7 +22,8 @@ The file is called tideover.ballast; PATH is its folder, or its whole path. It
 takes real blocks. It is given up, that is cut to its first 4 KiB, when the
 filesystem is full: by a guarded program that runs as the owner of the file and
 writes to a file in that folder or below, at its first write that fails; or by
-`tideover watch --ballast PATH`, which makes it anew when there is room again.
+`tideover watch --ballast PATH` and `guard --ballast PATH`, which make it anew
+when there is room again.
 It is not made if less than 5 % of the filesystem, or 100 MiB, would stay free.";
 
 /// The command line.
@@ -77,29 +79,6 @@ fn make(path: &Path, size: u64) -> Result<(), Failure> {
     ballast::make(path, size).map_err(|why| failed(path, &why))?;
     let free = bytes(ballast::free(path));
     print(&format!("{}: {} are kept, {free} are free besides\n", path.display(), bytes(size)))
-}
-
-/// The path of the ballast that an argument means: a folder, or the file.
-pub fn path_of(given: &Path) -> Result<PathBuf, Failure> {
-    if given.file_name().is_some_and(|name| name == NAME) && !given.is_dir() {
-        return Ok(given.to_path_buf());
-    }
-    if given.is_dir() {
-        return Ok(given.join(NAME));
-    }
-    Err(Failure::usage(format!(
-        "{}: PATH is a folder, or a file called {NAME}: by that name programs find it",
-        given.display()
-    )))
-}
-
-/// What is at the path of a ballast.
-pub fn look(path: &Path) -> Result<Found, Failure> {
-    ballast::look(path).map_err(|error| failed(path, &cause(&error)))
-}
-
-fn failed(path: &Path, why: &str) -> Failure {
-    Failure::failed(format!("{}: {why}", path.display()))
 }
 
 fn remove(path: &Path) -> Result<(), Failure> {

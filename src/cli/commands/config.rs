@@ -7,6 +7,7 @@ use crate::processes::process::Environment;
 use crate::processes::sink;
 use crate::settings::effective::{self, Effective};
 use crate::settings::policy;
+use crate::settings::steps::KEY;
 use crate::show::failure::{Failure, Status};
 use crate::show::output::{print, print_json, safe};
 use crate::show::table::{Align, Table};
@@ -103,8 +104,9 @@ fn check(program: Option<&String>, json: bool) -> Result<(), Failure> {
     };
     let given = policy.given.iter().map(|it| (SETTINGS[it.index].name.to_string(), &it.value, &it.program, it.line));
     let alerts = policy.alerts.iter().map(|it| (format!("alert_{}", it.row.name), &it.value, &it.program, it.line));
+    let guards = policy.guards.iter().map(|it| (KEY.to_string(), &it.value, &it.program, it.line));
     let mut given: Vec<(String, &String, &Option<String>, u32)> =
-        given.chain(alerts).filter(|(_, _, pattern, _)| is_for(pattern)).collect();
+        given.chain(alerts).chain(guards).filter(|(_, _, pattern, _)| is_for(pattern)).collect();
     given.sort_by_key(|(_, _, _, line)| *line);
     if json {
         let given = given.iter().map(

@@ -3,18 +3,23 @@
 
 use crate::commands::arguments::{globs, json_flag, page_dir, page_dir_flag, time};
 use crate::guard::evidence::Known;
+use crate::guard::guarded::{self, Guarded};
 use crate::guard::guarding::Guard;
-use crate::guard::look::{Steps, prospects};
+use crate::guard::look::prospects;
 use crate::guard::names::Names;
 use crate::guard::tell::Teller;
 use crate::guard::{refusal, state};
 use crate::processes::process;
+use crate::settings::steps::Steps;
 use crate::show::failure::{Failure, Status, cause};
 use crate::show::output::{complain, print, print_json};
 use crate::show::table::{Align, Table};
-use clap::{Arg, ArgAction, ArgMatches, Command};
+use crate::show::units::short_count;
+use crate::system::ballasts::Ballasts;
+use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use serde_json::{Value, json};
 use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 use std::time::Duration;
 
 const EXAMPLES: &str = "\
@@ -22,6 +27,7 @@ Examples:
   sudo tideover guard nginx 'postgres*'
   sudo tideover guard --idle 5m --park myserver
   sudo tideover guard --dry-run --idle 5m --park 1234
+  sudo tideover guard --ballast /var/log myserver
   tideover guard --status
 
 For programs that run already, static ones and Go. Nothing is loaded into them,
@@ -36,7 +42,12 @@ clients wait to be accepted, and only if asked for:
             T): to the program it is as if they had closed
   --park    when the program has spun for a second, its listener is taken off
             its epoll set's events, until a descriptor is free. Only for plain
-            level-triggered sets that know the listener by its number
+            level-triggered sets that know the listener by its number, and
+            without EPOLLEXCLUSIVE
+
+--ballast gives the file of `tideover ballast` up when its filesystem is full.
+What guards have done is also in `tideover ps`, `top` and `metrics`. With
+`tideover watch --guard`, the policy file names the programs.
 
 SIGINT and SIGTERM put everything back. After kill -9 the next guard does, or
 `tideover clean`. New processes of a name are found within a second or two.
@@ -60,7 +71,7 @@ pub fn command() -> Command {
             Arg::new("who")
                 .value_name("PID or NAME")
                 .num_args(1..)
-                .required_unless_present("status")
+                .required_unless_present_any(["status", "ballast"])
                 .help("Process ids, or names of programs as shell patterns, also of those that start later"),
         )
         .args([
@@ -70,9 +81,15 @@ pub fn command() -> Command {
                 .value_parser(time)
                 .help("At the limit, end clients that have been idle for at least so long, the longest idle first"),
             flag("park", "At the limit, park the listener of a program that spins"),
+            Arg::new("ballast")
+                .long("ballast")
+                .value_name("PATH")
+                .action(ArgAction::Append)
+                .value_parser(value_parser!(PathBuf))
+                .help("Give this ballast up when its filesystem is full, and make it anew when there is room; can be repeated"),
             flag("all", "Also names that mean more than 100 processes"),
             flag("dry-run", "Say what could be done for each target, and why not; do nothing"),
-            flag("status", "Show what the guards that run have done").conflicts_with("who"),
+            flag("status", "Show what the guards that run have done").conflicts_with_all(["who", "ballast"]),
         ])
         .args([json_flag().help("Print an object in JSON for each event"), page_dir_flag()])
         .after_help(EXAMPLES)
@@ -83,14 +100,15 @@ pub fn run(matches: &ArgMatches) -> Result<(), Failure> {
     let base = page_dir(matches);
     let json = matches.get_flag("json");
     if matches.get_flag("status") {
-        return status(&state::all(&base), json);
+        return status(&guarded::all(&base), json);
     }
     let words: Vec<&String> = matches.get_many("who").into_iter().flatten().collect();
     let (pids, patterns) = split(&words)?;
     let steps = Steps { idle: matches.get_one::<Duration>("idle").copied(), park: matches.get_flag("park") };
     let limit = if matches.get_flag("all") { usize::MAX } else { MANY };
-    let mut names = Names::new(patterns.clone());
-    let named = names.look();
+    let ballasts = Ballasts::at(matches.get_many::<PathBuf>("ballast").into_iter().flatten())?;
+    let mut names = Names::new(patterns.clone(), steps);
+    let named: Vec<u32> = names.look().into_iter().map(|(pid, _)| pid).collect();
     if named.len() > limit {
         return Err(Failure::usage(format!(
             "{} mean {} processes; --all guards more than {MANY}",
@@ -104,12 +122,12 @@ pub fn run(matches: &ArgMatches) -> Result<(), Failure> {
     state::raise_own_limit();
     let stop = stop_signals()?;
     let folder = state::folder(&base).map_err(Failure::failed)?;
-    let mut guard = Guard::new(folder, steps, Teller { json }, names, limit);
+    let mut guard = Guard::new(folder, if json { Teller::Json } else { Teller::Text }, names, ballasts, limit);
     for pid in pids {
-        guard.add(pid, true)?;
+        guard.add(pid, steps, true)?;
     }
     for pid in named {
-        guard.add(pid, false)?;
+        guard.add(pid, steps, false)?;
     }
     if guard.is_over() {
         return Err(Failure::failed("no process can be guarded; --dry-run says why"));
@@ -161,44 +179,59 @@ fn dry_run(pids: impl Iterator<Item = u32>, steps: Steps, json: bool) -> Result<
 }
 
 /// What guards that run have done.
-fn status(states: &[Value], json: bool) -> Result<(), Failure> {
+fn status(all: &[Guarded], json: bool) -> Result<(), Failure> {
     if json {
-        return print_json(&json!({ "targets": states }));
+        let targets: Vec<Value> = all.iter().map(Guarded::json).collect();
+        return print_json(&json!({ "targets": targets }));
     }
-    if states.is_empty() {
+    if all.is_empty() {
         return print("No process is guarded from outside.\n");
     }
+    print(&table(all, usize::MAX))
+}
+
+/// The table of `--status`, which `ps` has, too, of at most so many columns.
+pub fn table(all: &[Guarded], width: usize) -> String {
     let mut table = Table::new(&[
         ("GUARD", Align::Right),
         ("PID", Align::Right),
         ("PROGRAM", Align::Left),
+        ("USED", Align::Right),
+        ("SOFT", Align::Right),
         ("RAISED", Align::Right),
         ("IDLE", Align::Right),
         ("PARKED", Align::Right),
         ("REARMED", Align::Right),
         ("NOW", Align::Left),
     ]);
-    for state in states {
-        let number = |value: &Value| value.as_u64().unwrap_or(0).to_string();
-        let counts = &state["counts"];
-        let is_parked = state["parked"].as_array().is_some_and(|parked| !parked.is_empty());
+    for it in all {
+        let pid = it.process.pid;
+        let known = |number: Option<u64>| number.map_or_else(|| "?".to_string(), short_count);
         table.row([
-            number(&state["guard"]),
-            number(&state["pid"]),
-            crate::show::output::safe(state["program"].as_str().unwrap_or("").as_bytes()),
-            number(&counts["raised"]),
-            number(&counts["idle_ended"]),
-            number(&counts["parked"]),
-            number(&counts["rearmed"]),
-            if is_parked { "parked" } else { "listens" }.to_string(),
+            it.guard.to_string(),
+            pid.to_string(),
+            it.program.clone(),
+            known(process::descriptors(pid)),
+            known(process::limits(pid).map(|(soft, _)| soft)),
+            short_count(it.counts.raised),
+            short_count(it.counts.idle_ended),
+            short_count(it.counts.parked),
+            short_count(it.counts.rearmed),
+            it.now().to_string(),
         ]);
     }
-    print(&table.render(100, 2, 1))
+    let mut text = table.render(width, 1, 2);
+    if all.iter().any(|it| it.is_abandoned) {
+        text.push_str(
+            "abandoned: its guard was killed and has left its listener parked; `tideover clean` brings it back.\n",
+        );
+    }
+    text
 }
 
 /// A socket that becomes readable when a signal comes that ends the guard. SIGHUP, which comes when the terminal goes, does not end it,
 /// and SIGTSTP (^Z) does not stop it: listeners would stay parked.
-fn stop_signals() -> Result<UnixStream, Failure> {
+pub fn stop_signals() -> Result<UnixStream, Failure> {
     use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP};
     let failed = |error: std::io::Error| Failure::failed(format!("cannot handle signals: {}", cause(&error)));
     let (read, write) = UnixStream::pair().map_err(failed)?;

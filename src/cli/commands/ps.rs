@@ -2,6 +2,8 @@
 #![forbid(unsafe_code)]
 
 use crate::commands::arguments::{json_flag, page_dir, page_dir_flag};
+use crate::commands::guard;
+use crate::guard::guarded::{self, Guarded};
 use crate::pages::snapshot::Snapshot;
 use crate::pages::{self, Page};
 use crate::show::failure::Failure;
@@ -21,7 +23,12 @@ Examples:
 
 Columns: descriptors used, soft and hard limit; calls that found no descriptor,
 of these the ones that then succeeded and the ones whose error was passed on;
-full while a log's disk is full; bytes of log that went elsewhere.";
+full while a log's disk is full; bytes of log that went elsewhere.
+
+Below them stand the processes that a `tideover guard` has from outside, as by
+`tideover guard --status`: how often their soft limit was raised, idle clients
+ended, their listener parked and brought back, and how it is now. In JSON they
+are elements of the list that have the key guard, and counters of 0.";
 
 /// The command line.
 pub fn command() -> Command {
@@ -32,24 +39,36 @@ pub fn command() -> Command {
 pub fn run(matches: &ArgMatches) -> Result<(), Failure> {
     let base = page_dir(matches);
     if matches.get_flag("json") {
-        let pages = guarded(&base)?;
-        return print_json(&pages.iter().filter_map(Snapshot::take).map(|snapshot| snapshot.json()).collect());
+        let (pages, outside) = guarded(&base)?;
+        let inside = pages.iter().filter_map(Snapshot::take).map(|snapshot| snapshot.json());
+        let outside = outside.iter().filter_map(|it| {
+            let page = pages::without_counts(it.process.pid)?;
+            let mut object = Snapshot::take(&page)?.json();
+            object["guard"] = it.brief();
+            Some(object)
+        });
+        return print_json(&inside.chain(outside).collect());
     }
     show(&base)
 }
 
 /// Prints the list for people.
 pub fn show(base: &Path) -> Result<(), Failure> {
-    let pages = guarded(base)?;
+    let (pages, outside) = guarded(base)?;
     let snapshots: Vec<Snapshot> = pages.iter().filter_map(Snapshot::take).collect();
-    if snapshots.is_empty() {
+    if snapshots.is_empty() && outside.is_empty() {
         let whose = if geteuid().is_root() { "" } else { " of yours (root sees all users')" };
         return print(&format!(
             "No guarded process{whose} in {}. Start one with `tideover run PROGRAM`.\n",
             base.display()
         ));
     }
-    print(&table(&snapshots, width()))
+    let mut text = if snapshots.is_empty() { String::new() } else { table(&snapshots, width()) };
+    if !outside.is_empty() {
+        let gap = if text.is_empty() { "" } else { "\n" };
+        text.push_str(&format!("{gap}Guarded from outside:\n{}", guard::table(&outside, width())));
+    }
+    print(&text)
 }
 
 /// Columns of the terminal, at least 80. Where there is none, a line is as long as it needs to be.
@@ -61,11 +80,14 @@ fn width() -> usize {
     rustix::termios::tcgetwinsize(&stdout).map_or(80, |size| usize::from(size.ws_col)).max(80)
 }
 
-/// All guarded processes except this one, which is guarded itself in an image that sets LD_PRELOAD for all programs.
-fn guarded(base: &Path) -> Result<Vec<Page>, Failure> {
+/// All guarded processes except this one, which is guarded itself in an image that sets LD_PRELOAD for all programs: those that have the
+/// library, and those that have not and are guarded from outside.
+pub fn guarded(base: &Path) -> Result<(Vec<Page>, Vec<Guarded>), Failure> {
     let mut pages = pages::walk(base)?.pages;
+    let mut outside = guarded::all(base);
+    outside.retain(|it| pages.iter().all(|page| page.pid != it.process.pid));
     pages.retain(|page| page.pid != std::process::id());
-    Ok(pages)
+    Ok((pages, outside))
 }
 
 /// The list as a table of at most so many columns, which are at least 80. The service stands beside the program where both fit,

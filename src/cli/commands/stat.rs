@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 use crate::commands::arguments::{json_flag, page_dir, page_dir_flag, pid_argument};
+use crate::guard::guarded;
 use crate::pages::events;
 use crate::pages::lookup::{find, not_guarded};
 use crate::pages::snapshot::Snapshot;
@@ -12,6 +13,7 @@ use crate::show::output::{print, print_json, safe};
 use crate::show::table::{Align, Table};
 use crate::show::units::{ago, bytes, duration, rfc3339};
 use clap::{ArgMatches, Command};
+use std::path::Path;
 use tideover_contract::page::{COUNTERS, CounterInfo, Shape, View};
 use tideover_contract::settings::{self, Id};
 
@@ -36,9 +38,19 @@ pub fn command() -> Command {
 /// Prints everything about the process.
 pub fn run(matches: &ArgMatches) -> Result<(), Failure> {
     let pid = matches.get_one::<u32>("pid").copied().unwrap_or_default();
-    let page = find(&page_dir(matches), pid)?;
+    let base = page_dir(matches);
+    let page = find(&base, pid).map_err(|failure| from_outside(&base, pid).unwrap_or(failure))?;
     let Some(snapshot) = Snapshot::take(&page) else { return Err(not_guarded(pid)) };
     if matches.get_flag("json") { print_json(&snapshot.json()) } else { print(&text(&snapshot)) }
+}
+
+/// Says of a process that is guarded from outside where that is seen; None: it is not.
+fn from_outside(base: &Path, pid: u32) -> Option<Failure> {
+    let it = guarded::all(base).into_iter().find(|it| it.process.pid == pid)?;
+    Some(Failure::failed(format!(
+        "process {pid} ({}) has not the library and counts nothing; process {} guards it from outside: tideover guard --status",
+        it.program, it.guard
+    )))
 }
 
 /// Where lines of its logs go; None if that is set, or can't be seen.

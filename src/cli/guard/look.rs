@@ -12,19 +12,11 @@ use crate::guard::state::Parked;
 use crate::guard::target::Target;
 use crate::guard::tell::{Event, Teller};
 use crate::processes::process;
+use crate::settings::steps::Steps;
 use crate::show::failure::{Failure, cause};
 use crate::show::units::duration;
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
-
-/// What the command line asks for.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Steps {
-    /// Clients that have been idle for so long may be ended.
-    pub idle: Option<Duration>,
-    /// Listeners of a target that spins may be parked.
-    pub park: bool,
-}
 
 /// The longest time between two looks.
 const CALM: Duration = Duration::from_secs(1);
@@ -40,14 +32,14 @@ const PROBE: Duration = Duration::from_secs(60);
 const KNOWN: Duration = Duration::from_secs(120);
 
 /// Looks at a target that has not ended, and does what is to be done. Sets when to look next.
-pub fn look(target: &mut Target, steps: Steps, known: &mut Known, teller: Teller) -> Result<(), Failure> {
-    let wait = steps_of(target, steps, known, teller)?;
+pub fn look(target: &mut Target, known: &mut Known, teller: Teller) -> Result<(), Failure> {
+    let wait = steps_of(target, known, teller)?;
     target.next = Instant::now() + wait;
     Ok(())
 }
 
-fn steps_of(target: &mut Target, steps: Steps, known: &mut Known, teller: Teller) -> Result<Duration, Failure> {
-    let pid = target.process.pid;
+fn steps_of(target: &mut Target, known: &mut Known, teller: Teller) -> Result<Duration, Failure> {
+    let (pid, steps) = (target.process.pid, target.steps);
     let Some(used) = process::descriptors(pid) else { return Ok(CALM) };
     let Some(mut limits) = limits_of(target, used) else { return Ok(CALM) };
     if limit::is_near(used, target.seen.growth, limits.soft) {
@@ -55,7 +47,7 @@ fn steps_of(target: &mut Target, steps: Steps, known: &mut Known, teller: Teller
     }
     let full = used >= limits.soft;
     if !target.parked.is_empty() {
-        if full && target.parked_at.is_some_and(|at| at.elapsed() < PROBE) {
+        if full && steps.park && target.parked_at.is_some_and(|at| at.elapsed() < PROBE) {
             return Ok(PARKED);
         }
         rearm(target, used, limits, teller)?;
@@ -68,7 +60,7 @@ fn steps_of(target: &mut Target, steps: Steps, known: &mut Known, teller: Teller
         return Ok(CALM / 4);
     }
     let begun = Instant::now();
-    let wait = at_limit(target, limits, steps, teller)?;
+    let wait = at_limit(target, limits, teller)?;
     // No target takes more than a twentieth of a processor, also if its tables are long.
     Ok(if target.parked.is_empty() { wait.max(begun.elapsed() * 20) } else { wait })
 }
@@ -168,8 +160,8 @@ fn rearm(target: &mut Target, used: u64, limits: Limits, teller: Teller) -> Resu
 }
 
 /// All descriptors are in use, and the limit is as high as it may be.
-fn at_limit(target: &mut Target, limits: Limits, steps: Steps, teller: Teller) -> Result<Duration, Failure> {
-    let pid = target.process.pid;
+fn at_limit(target: &mut Target, limits: Limits, teller: Teller) -> Result<Duration, Failure> {
+    let (pid, steps) = (target.process.pid, target.steps);
     if let Some(why) = of_descriptors(pid) {
         once(target, teller, "not_parked", &why)?;
         return Ok(CALM);

@@ -14,11 +14,13 @@
 //! | `idle` | ending the longest idle clients |
 //! | `spin` | is it known to spin at its limit, and which items of its epoll sets make it? |
 //! | `park` | parking these items, and bringing them back |
+//! | `guarded` | what the states say: for other commands |
 //! | `state` | the folder with the lock and the state of each target |
 //! | `tell` | events, as text or JSON |
 #![forbid(unsafe_code)]
 
 pub mod evidence;
+pub mod guarded;
 pub mod guarding;
 mod idle;
 mod limit;

@@ -5,7 +5,11 @@
 //! to be ours; and one that the program has changed meanwhile is left as the program has it.
 //!
 //! EPOLL_CTL_MOD writes the item's word, too. Between reading and writing it some microseconds pass, in which the program could have
-//! put another pointer there. So only items whose word names the descriptor itself are parked: their word can't be another.
+//! put another pointer there. So only items whose word names the descriptor itself are parked: their word can't be another. A change of the
+//! mask in these microseconds is lost.
+//!
+//! EPOLL_CTL_MOD refuses items with EPOLLEXCLUSIVE. EPOLL_CTL_DEL and EPOLL_CTL_ADD would park them, but between the two calls a program that
+//! takes its listener out itself gets ENOENT, and then has it back in the set: an error that it would not have seen. So they are not parked.
 #![forbid(unsafe_code)]
 
 use crate::before_exec::foreign::{self, Item, change_events};
@@ -44,7 +48,9 @@ pub fn is_parkable(item: Item) -> bool {
 /// Why an item can't be parked, as the end of a sentence.
 pub fn why_not(item: Item) -> Option<&'static str> {
     if item.events & EventFlags::EXCLUSIVE.bits() != 0 {
-        Some("it is watched with EPOLLEXCLUSIVE, which can't be changed but by taking it out of the set for a moment")
+        Some(
+            "it is watched with EPOLLEXCLUSIVE, which can't be changed but by taking it out of the set for a moment, in which the program's own epoll_ctl(2) would fail",
+        )
     } else if !is_level_triggered(item) || item.events & !PLAIN != 0 {
         Some("it is not watched as plainly level-triggered")
     } else if item.data & 0xffff_ffff != u64::try_from(item.number).unwrap_or(u64::MAX) {
@@ -102,6 +108,26 @@ pub fn bring_back(process: Process, parked: Parked) -> Result<bool, String> {
         }
     }
     Ok(rearmed)
+}
+
+/// Brings back what is parked in a process's own sets and is in no list, as after a list that was damaged. That such an item is ours is known
+/// by its mask; its word and its descriptor are as they were, and a listener reports nothing but EPOLLIN, whatever was in its mask besides.
+pub fn bring_back_unlisted(process: Process) -> Result<u64, String> {
+    let mut rearmed = 0;
+    for set in there(sets(process.pid)).map_err(|error| cause(&error))?.unwrap_or_default() {
+        for item in items(process.pid, set).into_iter().filter(|item| *item == marked(*item)) {
+            let was = Item { events: EventFlags::IN.bits() | ALWAYS, ..item };
+            if is_parkable(was) && process.is_alive() {
+                rearmed += u64::from(bring_back(process, Parked { set, item: was })?);
+            }
+        }
+    }
+    Ok(rearmed)
+}
+
+/// Is an item parked now in a set of its own process?
+pub fn is_parked(process: Process, item: Item) -> bool {
+    own_places(process, item).is_ok_and(|places| !places.is_empty())
 }
 
 fn again(pid: u32, set: i32, item: Item) -> Result<(), Errno> {
@@ -167,6 +193,26 @@ mod tests {
             assert!(!is_parkable(Item { events: 0x19 | flag.bits(), ..item }));
         }
         assert!(!is_parkable(Item { events: 0x18, ..item }), "it watches for nothing");
+    }
+
+    /// Why EPOLLEXCLUSIVE is refused: each of these calls is one that a program makes of its own listener, and the answer one that it would not
+    /// have got. If a kernel changes that, it can be parked.
+    #[test]
+    fn an_exclusive_item_can_only_be_parked_in_sight_of_its_program() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let set = epoll::create(epoll::CreateFlags::CLOEXEC).unwrap();
+        let word = || epoll::EventData::new_u64(u64::try_from(listener.as_raw_fd()).unwrap());
+        let exclusive = EventFlags::IN | EventFlags::EXCLUSIVE;
+        epoll::add(&set, &listener, word(), exclusive).unwrap();
+        let me = Process::now(std::process::id()).unwrap();
+        let pidfd = pidfd_open(Pid::from_raw(me.pid as i32).unwrap(), PidfdFlags::empty()).unwrap();
+        let parked = Parked { set: set.as_raw_fd(), item: items(me.pid, set.as_raw_fd())[0] };
+        assert!(why_not(parked.item).is_some_and(|why| why.contains("EPOLLEXCLUSIVE")));
+        assert_eq!(park(&pidfd, parked), Err(Errno::INVAL), "EPOLL_CTL_MOD");
+        epoll::delete(&set, &listener).unwrap();
+        assert_eq!(epoll::delete(&set, &listener), Err(Errno::NOENT), "what the program would get");
+        epoll::add(&set, &listener, word(), EventFlags::MSG).unwrap();
+        assert_eq!(epoll::add(&set, &listener, word(), exclusive), Err(Errno::EXIST), "or this");
     }
 
     #[test]

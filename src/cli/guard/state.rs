@@ -71,6 +71,17 @@ impl Counts {
     pub fn json(self) -> Value {
         json!({ "raised": self.raised, "idle_ended": self.idle_ended, "parked": self.parked, "rearmed": self.rearmed })
     }
+
+    /// Those of an object; 0 for what it lacks.
+    pub fn of(object: &Value) -> Counts {
+        let count = |name: &str| object[name].as_u64().unwrap_or(0);
+        Counts {
+            raised: count("raised"),
+            idle_ended: count("idle_ended"),
+            parked: count("parked"),
+            rearmed: count("rearmed"),
+        }
+    }
 }
 
 /// The folder of this user's guards below that of pages; it is made if it is not there. The error is text.
@@ -165,7 +176,7 @@ pub fn remove(folder: &Path, process: Process) {
 }
 
 /// What a state says; None for one that is torn, forged, or of another boot.
-fn parse(text: &str, process: Process) -> Option<(Value, Vec<Parked>)> {
+pub(super) fn parse(text: &str, process: Process) -> Option<(Value, Vec<Parked>)> {
     let state: Value = serde_json::from_str(text).ok()?;
     let is_its = state["schema"] == 1
         && state["boot"] == boot()
@@ -188,7 +199,7 @@ fn parse(text: &str, process: Process) -> Option<(Value, Vec<Parked>)> {
 }
 
 /// The folders of guards that this user may see to: its own; for root those of all users.
-fn folders(base: &Path) -> Vec<(u32, PathBuf)> {
+pub(super) fn folders(base: &Path) -> Vec<(u32, PathBuf)> {
     let me = geteuid().as_raw();
     let of = |user: u32| (user, base.join(format!("tideover.{user}")).join("guard"));
     let users: Vec<u32> = if me == 0 {
@@ -204,13 +215,13 @@ fn folders(base: &Path) -> Vec<(u32, PathBuf)> {
 }
 
 /// The processes that have a file of this ending in a folder.
-fn named(folder: &Path, ending: &str) -> Vec<Process> {
+pub(super) fn named(folder: &Path, ending: &str) -> Vec<Process> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     entries.filter_map(|entry| Process::of_name(entry.file_name().to_str()?, ending)).collect()
 }
 
 /// The text of a state. None: there is none.
-fn read(folder: &Path, process: Process) -> io::Result<Option<String>> {
+pub(super) fn read(folder: &Path, process: Process) -> io::Result<Option<String>> {
     let path = folder.join(process.file("json"));
     let opened = OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path);
     let file = match opened {
@@ -269,44 +280,38 @@ pub fn recover_one(folder: &Path, user: u32, process: Process) -> Option<Recover
 
 fn bring_all_back(folder: &Path, user: u32, process: Process, rearmed: &mut u64) -> Result<(), String> {
     let Some(text) = read(folder, process).map_err(|error| cause(&error))? else { return Ok(()) };
-    let Some((_, parked)) = parse(&text, process) else { return Ok(()) };
+    // A state that is damaged says no more than that there was a guard.
+    let state = parse(&text, process);
+    let names_items = |state: &Value| state["parked"].as_array().is_some_and(|items| !items.is_empty());
+    let may_be_parked = state.as_ref().is_none_or(|(state, _)| names_items(state));
     match process::alive(process.pid).map(|now| now.started_ns) {
         Some(Some(started)) if started == process.started_ns => {}
-        Some(None) if !parked.is_empty() => return Err("/proc does not show it (hidepid)".to_string()),
+        Some(None) if may_be_parked => return Err("/proc does not show it (hidepid)".to_string()),
         _ => return Ok(()),
     }
-    if !parked.is_empty() && user != 0 && process::user(process.pid) != Some(user) {
+    if may_be_parked && user != 0 && process::user(process.pid) != Some(user) {
         return Err(format!("it runs as another user now than {user}; root can"));
     }
-    for parked in parked {
+    for parked in state.into_iter().flat_map(|(_, parked)| parked) {
         *rearmed += u64::from(park::bring_back(process, parked)?);
+    }
+    if may_be_parked {
+        *rearmed += park::bring_back_unlisted(process)?;
     }
     Ok(())
 }
 
 /// Has a guard that runs the lock of this process?
-fn is_held(folder: &Path, process: Process) -> bool {
+pub(super) fn is_held(folder: &Path, process: Process) -> bool {
     let path = folder.join(process.file("lock"));
     let file = OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path);
     file.is_ok_and(|file| flock(&file, FlockOperation::NonBlockingLockShared).is_err())
 }
 
-/// The states of all targets whose guard runs.
-pub fn all(base: &Path) -> Vec<Value> {
-    let mut states = Vec::new();
-    for (_, folder) in folders(base) {
-        let live =
-            named(&folder, "json").into_iter().filter(|process| process.is_alive() && is_held(&folder, *process));
-        let state = |process: Process| Some(parse(&read(&folder, process).ok()??, process)?.0);
-        states.extend(live.filter_map(state));
-    }
-    states.sort_by_key(|state| state["pid"].as_u64());
-    states
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::guard::guarded;
 
     const ITEM: Item = Item { number: 5, inode: 77, events: 0x19, data: 5 };
 
@@ -333,9 +338,9 @@ mod tests {
         let path = folder.join(me.file("json"));
         let text = fs::read_to_string(&path).unwrap();
         assert_eq!(parse(&text, me).unwrap().1, parked);
-        assert_eq!(all(base.path()).len(), 0, "no guard has it");
+        assert_eq!(guarded::all(base.path()).len(), 0, "no guard has it, and it is not parked");
         let lock = Lock::take(&folder, me).unwrap();
-        assert_eq!(all(base.path()).len(), 1);
+        assert_eq!(guarded::all(base.path()).len(), 1);
         drop(lock);
         for length in 0..text.len() {
             assert!(parse(&text[..length], me).is_none());

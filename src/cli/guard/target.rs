@@ -8,6 +8,7 @@ use crate::guard::refusal;
 use crate::guard::spin::Since;
 use crate::guard::state::{self, Counts, Lock, Parked, Process, Recovered};
 use crate::processes::process;
+use crate::settings::steps::Steps;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fd::OwnedFd;
 use rustix::process::{Pid, PidfdFlags, geteuid, pidfd_open};
@@ -22,6 +23,8 @@ pub struct Target {
     pub program: String,
     /// Readable when the process has ended.
     pub pidfd: OwnedFd,
+    /// What may be done to it.
+    pub steps: Steps,
     /// What was done.
     pub counts: Counts,
     /// The items that are parked.
@@ -58,8 +61,9 @@ pub struct Seen {
 }
 
 impl Target {
-    /// Takes hold of a process, and brings back what a guard before has left parked in it. The error says why it is left alone.
-    pub fn hold(pid: u32, folder: &Path) -> Result<(Target, Option<Recovered>), String> {
+    /// Takes hold of a process, and brings back what a guard before has left parked in it. Until then a lock that another guard has is asked
+    /// for again. The error says why it is left alone.
+    pub fn hold(pid: u32, steps: Steps, folder: &Path, until: Instant) -> Result<(Target, Option<Recovered>), String> {
         let gone = || "there is no such process".to_string();
         let process = Process::now(pid).ok_or_else(gone)?;
         let id = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or_else(gone)?;
@@ -71,7 +75,7 @@ impl Target {
         if !process.is_alive() {
             return Err(gone());
         }
-        let lock = patiently(|| Lock::take(folder, process))?;
+        let lock = patiently(|| Lock::take(folder, process), until)?;
         let recovered = state::recover_one(folder, geteuid().as_raw(), process);
         if let Some(why) = recovered.as_ref().and_then(|recovered| recovered.failed.as_ref()) {
             return Err(format!("a listener that a killed guard has parked can't be brought back: {why}"));
@@ -80,6 +84,7 @@ impl Target {
             process,
             program: process::name(pid),
             pidfd,
+            steps,
             counts: Counts::default(),
             parked: Vec::new(),
             parked_at: None,
@@ -141,15 +146,15 @@ impl Target {
     }
 }
 
-/// A guard that was killed a moment ago may still hold its locks: a service manager starts the next one at once.
-fn patiently<T>(take: impl Fn() -> Result<T, String>) -> Result<T, String> {
-    for _ in 0..10 {
+/// A guard that was killed a moment ago may still hold its locks: a service manager starts the next one at once. That lasts as long for one
+/// lock as for a thousand, so all are waited for together.
+fn patiently<T>(take: impl Fn() -> Result<T, String>, until: Instant) -> Result<T, String> {
+    loop {
         match take() {
-            Ok(taken) => return Ok(taken),
-            Err(_) => std::thread::sleep(Duration::from_millis(20)),
+            Err(_) if Instant::now() < until => std::thread::sleep(Duration::from_millis(20)),
+            answer => return answer,
         }
     }
-    take()
 }
 
 impl Drop for Target {

@@ -2,9 +2,10 @@
 #![forbid(unsafe_code)]
 
 use crate::show::failure::Failure;
-use crate::show::output::{print, with_schema};
+use crate::show::output::{explain, print, with_schema};
 use crate::show::units::{now_ns, rfc3339};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fd::AsFd;
 use serde_json::{Map, Value, json};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -12,19 +13,24 @@ use std::sync::atomic::{AtomicU64, Ordering};
 static UNTOLD: AtomicU64 = AtomicU64::new(0);
 
 /// How events are told.
-#[derive(Clone, Copy, Debug)]
-pub struct Teller {
-    /// As JSON?
-    pub json: bool,
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Teller {
+    /// As lines on standard output.
+    Text,
+    /// As JSON on standard output.
+    Json,
+    /// As lines on standard error, since standard output has something else.
+    Beside,
 }
 
 /// An event about a process.
 pub struct Event<'a> {
-    /// What happened: `guarding`, `refused`, `raised`, `not_raised`, `idle_ended`, `parked`, `not_parked`, `rearmed`, `gone`.
+    /// What happened: `guarding`, `refused`, `raised`, `not_raised`, `idle_ended`, `parked`, `not_parked`, `rearmed`, `gone`,
+    /// `released`, `ballast_given_up`, `ballast_made`, `ballast_missing`.
     pub kind: &'static str,
     /// Process id; None for an event about no single process.
     pub pid: Option<u32>,
-    /// Name of the process.
+    /// Name of the process; empty for an event about none.
     pub program: &'a str,
     /// The sentence for people.
     pub text: String,
@@ -33,20 +39,24 @@ pub struct Event<'a> {
 }
 
 impl Teller {
-    /// Tells an event; drops and counts it while nobody reads standard output or its disk is full, since a guard that waits or ends would
+    /// Tells an event; drops and counts it while nobody reads what is told, or its disk is full, since a guard that waits or ends would
     /// leave processes alone, and listeners parked.
     pub fn tell(self, event: &Event<'_>) -> Result<(), Failure> {
-        let stdout = std::io::stdout();
-        let mut asked = [PollFd::new(&stdout, PollFlags::OUT)];
+        let (stdout, stderr) = (std::io::stdout(), std::io::stderr());
+        let to = if self == Teller::Beside { stderr.as_fd() } else { stdout.as_fd() };
+        let mut asked = [PollFd::from_borrowed_fd(to, PollFlags::OUT)];
         if poll(&mut asked, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })) == Ok(0) {
             UNTOLD.fetch_add(1, Ordering::Relaxed);
             return Ok(());
         }
         let untold = UNTOLD.swap(0, Ordering::Relaxed);
         if untold > 0 {
-            log::warn!("{untold} events were not told, since nobody read standard output");
+            log::warn!("{untold} events were not told, since nobody read them");
         }
-        if print(&self.line(event)).is_err() {
+        let line = self.line(event);
+        if self == Teller::Beside {
+            explain(&line);
+        } else if print(&line).is_err() {
             UNTOLD.fetch_add(untold + 1, Ordering::Relaxed);
         }
         Ok(())
@@ -54,7 +64,7 @@ impl Teller {
 
     /// The event as a line.
     fn line(self, event: &Event<'_>) -> String {
-        if !self.json {
+        if self != Teller::Json {
             return match event.pid {
                 Some(pid) => format!("{} (process {pid}): {}\n", event.program, event.text),
                 None => format!("{}\n", event.text),

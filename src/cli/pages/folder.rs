@@ -128,6 +128,13 @@ pub fn walk(base: &Path) -> Result<Found, Failure> {
     Ok(found)
 }
 
+/// The page without counts of a process that has not the library: what a `tideover guard` has from outside is listed by it. None: it has
+/// ended.
+pub fn without_counts(pid: u32) -> Option<Page> {
+    let bytes = Box::new(without_page::page(pid)?);
+    Some(Page { pid, user: user(pid)?, bytes })
+}
+
 /// Sorts pages by process id and keeps one of each: that of the process's own user before the one that root has for it, which
 /// was made before the process changed its user.
 fn one_of_each(pages: &mut Vec<Page>) {

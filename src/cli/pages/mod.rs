@@ -16,4 +16,4 @@ pub mod without_page;
 
 #[cfg(test)]
 pub use folder::forge;
-pub use folder::{Found, Page, base, walk};
+pub use folder::{Found, Page, base, walk, without_counts};

@@ -71,7 +71,8 @@ fn has_page_in(get: impl Fn(&str) -> Option<OsString>, base: &Path, program: &st
     flag(Id::Page) && !flag(Id::Disable) && meant && directory == base
 }
 
-fn page(pid: u32) -> Option<[u8; SIZE]> {
+/// The page without counts that a process would have; None: it has ended.
+pub fn page(pid: u32) -> Option<[u8; SIZE]> {
     let user = fs::metadata(format!("/proc/{pid}")).ok()?.uid();
     let started = alive(pid)?.started_ns.unwrap_or(0);
     Some(uncounted(pid, user, started, started.saturating_add(boot_time_ns()), name(pid).as_bytes()))

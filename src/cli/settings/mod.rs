@@ -6,4 +6,5 @@ pub mod file;
 pub mod origin_variable;
 pub mod overrides;
 pub mod policy;
+pub mod steps;
 pub mod suggest;

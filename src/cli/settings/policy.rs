@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 use crate::settings::overrides::check;
+use crate::settings::steps::{KEY, Steps};
 use crate::settings::suggest::{no_alert, no_setting};
 use crate::show::failure::{Failure, cause};
 use crate::system::alerts::{self, Row};
@@ -49,6 +50,19 @@ pub struct GivenAlert {
     pub line: u32,
 }
 
+/// What `tideover watch --guard` may do to the programs of a name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GivenGuard {
+    /// The steps; None: it leaves them alone.
+    pub steps: Option<Steps>,
+    /// As in [`Given`].
+    pub value: String,
+    /// The programs, as a shell pattern.
+    pub program: Option<String>,
+    /// As in [`Given`].
+    pub line: u32,
+}
+
 /// The thresholds of an alert for a program of this name, by the policy file or else the table; None: it is off. Without a name: those for
 /// the system.
 pub fn thresholds(policy: Option<&Policy>, alert: &str, program: Option<&str>) -> Option<Thresholds> {
@@ -69,6 +83,8 @@ pub struct Policy {
     pub given: Vec<Given>,
     /// Thresholds of alerts that it gives, in its order: of what is for a program, the last counts.
     pub alerts: Vec<GivenAlert>,
+    /// What is to be guarded from outside, in its order: of what is for a program, the last counts.
+    pub guards: Vec<GivenGuard>,
     /// Settings with a value that they do not take, as `given`.
     pub refused: Vec<Given>,
     /// Mistakes, each with the place and what helps.
@@ -158,6 +174,13 @@ fn parse(bytes: &[u8], path: &str) -> Policy {
             }
             continue;
         }
+        if entry.is_guard() {
+            match guard(&entry) {
+                Ok(given) => policy.guards.push(given),
+                Err(why) => policy.mistakes.push(format!("{path} line {}: {why}", entry.line)),
+            }
+            continue;
+        }
         let Some(index) = entry.setting() else {
             policy.mistakes.push(format!("{path} line {}: {}", entry.line, no_setting(&key)));
             continue;
@@ -192,6 +215,18 @@ fn alert(entry: &Entry<'_>, key: &str) -> Result<GivenAlert, String> {
     let thresholds = row.parse(&value).map_err(|takes| format!("{key} cannot be {value:?}: {takes}"))?;
     let program = entry.program.map(|pattern| String::from_utf8_lossy(pattern).into_owned());
     Ok(GivenAlert { row, thresholds, value, program, line: entry.line })
+}
+
+/// A line about guarding from outside; the error says what is wrong with it.
+fn guard(entry: &Entry<'_>) -> Result<GivenGuard, String> {
+    let Some(pattern) = entry.program else {
+        return Err(format!("{KEY} stands in a table of programs, [program.\"PATTERN\"]: no guard has all programs"));
+    };
+    let mut room = [0; MAX_TEXT];
+    let value = entry.value.text(&mut room).map(String::from_utf8_lossy).unwrap_or_default().into_owned();
+    let steps = Steps::parse(&value).map_err(|takes| format!("{KEY} cannot be {value:?}: {takes}"))?;
+    let program = Some(String::from_utf8_lossy(pattern).into_owned());
+    Ok(GivenGuard { steps, value, program, line: entry.line })
 }
 
 #[cfg(test)]
@@ -235,6 +270,19 @@ mod tests {
         ];
         assert_eq!(policy.mistakes, mistakes);
         assert!(policy.given.is_empty() && policy.refused.is_empty());
+    }
+
+    #[test]
+    fn guards_are_given_by_program_alone() {
+        let text = "guard = 'raise'\n[program.'my*']\nguard = ['park', 'idle 5m']\n[program.mysql]\nguard = 'off'\n[program.x]\nguard = 'swap'\n";
+        let policy = parse(text.as_bytes(), "t.toml");
+        let given: Vec<_> = policy.guards.iter().map(|it| (it.steps.is_some(), &*it.value, it.line)).collect();
+        assert_eq!(given, [(true, "park,idle 5m", 3), (false, "off", 5)]);
+        let mistakes = [
+            "t.toml line 1: guard stands in a table of programs, [program.\"PATTERN\"]: no guard has all programs",
+            "t.toml line 7: guard cannot be \"swap\": it takes off, or raise, park and idle TIME (such as \"idle 5m\"), as one text or a list",
+        ];
+        assert_eq!(policy.mistakes, mistakes);
     }
 
     #[test]

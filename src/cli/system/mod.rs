@@ -3,6 +3,7 @@
 
 pub mod alerts;
 pub mod ballast;
+pub mod ballasts;
 pub mod cgroup;
 pub mod level;
 pub mod replace;

@@ -66,7 +66,7 @@ impl File {
         for entry in contract::entries(self.text()) {
             let trouble = match entry {
                 Err(mistake) => Trouble::Line(mistake.line, mistake.why),
-                Ok(entry) if entry.is_alert() || !entry.is_for(program) => continue,
+                Ok(entry) if entry.is_for_commands() || !entry.is_for(program) => continue,
                 Ok(entry) => match entry.setting() {
                     None => Trouble::Line(entry.line, "there is no setting of this name"),
                     Some(index) => match entry.value.text(&mut room) {

@@ -2,9 +2,14 @@
 
 mod cost;
 mod idle;
+mod namespaces;
 mod park;
+mod policy;
 mod raise;
 mod refuse;
+mod seen;
+mod signals;
+mod states;
 mod unit;
 
 use std::io::{Read, Write};

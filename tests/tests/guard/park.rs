@@ -9,7 +9,7 @@ use tideover_contract::random::Random;
 use tideover_tests::{Run, Scratch, tideover};
 
 /// The masks of a process's items for its listener, descriptor 3.
-fn masks(pid: u32) -> Vec<u32> {
+pub fn masks(pid: u32) -> Vec<u32> {
     let mut masks = vec![];
     for entry in fs::read_dir(format!("/proc/{pid}/fdinfo")).unwrap().flatten() {
         let text = fs::read_to_string(entry.path()).unwrap_or_default();
@@ -23,8 +23,10 @@ fn masks(pid: u32) -> Vec<u32> {
     masks
 }
 
-const LISTENS: u32 = 0x19;
-const PARKED: u32 = 0x418;
+/// The mask of a listener that its program watches.
+pub const LISTENS: u32 = 0x19;
+/// The mask of one that is parked.
+pub const PARKED: u32 = 0x418;
 
 fn serve_all(clients: Vec<TcpStream>) {
     let count = clients.len();

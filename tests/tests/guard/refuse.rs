@@ -3,8 +3,9 @@
 use super::{guard, guards, spins, stop, wait_until};
 use std::process::Command;
 use std::time::Duration;
+use tideover_tests::programs::bash;
 use tideover_tests::running::Endless;
-use tideover_tests::{Run, Scratch, fixture, library, program};
+use tideover_tests::{Run, Scratch, fixture, library, program, tideover};
 
 #[test]
 fn init_this_test_and_processes_that_are_gone_are_refused() {
@@ -19,6 +20,28 @@ fn init_this_test_and_processes_that_are_gone_are_refused() {
         let outcome = guard(&pages, words).output();
         outcome.fails().says(says);
         assert_eq!(outcome.status.code(), Some(2), "{outcome}");
+    }
+}
+
+#[test]
+fn the_shell_that_it_was_started_from_is_refused() {
+    let pages = Scratch::new();
+    let script = format!("{} guard --page-dir {} $$; echo ended with $?", tideover().display(), pages.path().display());
+    let outcome = bash(&script).output();
+    outcome.passes().says("this guard was started from it").says("ended with 1");
+}
+
+/// In the pid namespace of a container, process 2 is another one or none: then it is only asked what could be done.
+#[test]
+fn a_thread_of_the_kernel_is_refused() {
+    let pages = Scratch::new();
+    let says = "it is a thread of the kernel, which has no descriptors";
+    let asked = guard(&pages, &["--dry-run", "2"]).output();
+    if std::fs::read_to_string("/proc/2/comm").is_ok_and(|name| name == "kthreadd\n") {
+        asked.fails().says(says);
+        guard(&pages, &["2"]).output().fails().says(says);
+    } else {
+        asked.does_not_say(says);
     }
 }
 

@@ -105,7 +105,7 @@ fn exit_statuses(command: &str) -> &'static [(&'static str, &'static str)] {
             ("3", "Some checks could not be made (UNKNOWN), and nothing is CRITICAL; or the command line is wrong."),
         ],
         "watch" => &[
-            ("0", "With --once: nothing is bad."),
+            ("0", "With --once: nothing is bad. With --guard: it was stopped, and everything was put back."),
             ("1", "With --once: the worst alert is a warning. Else: it could not start."),
             ("2", "With --once: the worst alert is critical. Else: the command line or a file holds a bad value."),
             ("3", "With --once: it could not look, a receiver did not take all alerts, or the command line is wrong."),

@@ -2,6 +2,7 @@
 //! for each name.
 #![forbid(unsafe_code)]
 
+use super::guards::Guards;
 use super::others::{Other, Others};
 use super::totals::{Name, Row, Totals, calls, counter, refusals};
 use crate::pages::snapshot::Snapshot;
@@ -28,7 +29,7 @@ const GAUGES: &[(&str, Of)] =
     &[("high_water", Of::Highest), ("raised_from", Of::Highest), ("degraded_since", Of::Earliest)];
 
 /// All metrics.
-pub fn text(totals: &Totals, snapshots: &[Snapshot], others: &Others) -> String {
+pub fn text(totals: &Totals, snapshots: &[Snapshot], others: &Others, guards: &Guards) -> String {
     let sums = totals.sums();
     let mut now = Now::default();
     for snapshot in snapshots {
@@ -42,22 +43,26 @@ pub fn text(totals: &Totals, snapshots: &[Snapshot], others: &Others) -> String 
         page.counter(index, info, &sums, &now);
     }
     page.calls(&sums);
+    guards.write(&mut page);
     page.system();
     page.text
 }
 
-struct Exposition<'a> {
+/// The text so far.
+pub struct Exposition<'a> {
     text: String,
     others: &'a Others,
 }
 
 impl Exposition<'_> {
-    fn family(&mut self, name: &str, kind: &str, help: &str) {
+    /// Begins a metric.
+    pub fn family(&mut self, name: &str, kind: &str, help: &str) {
         let help = help.replace('\\', "\\\\").replace('\n', "\\n");
         let _ = writeln!(self.text, "# HELP {name} {help}\n# TYPE {name} {kind}");
     }
 
-    fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: &str) {
+    /// Adds a sample of the metric that was begun last.
+    pub fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: &str) {
         let escape = |text: &str| text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
         let labels: Vec<String> = labels.iter().map(|(name, value)| format!("{name}=\"{}\"", escape(value))).collect();
         let labels = if labels.is_empty() { String::new() } else { format!("{{{}}}", labels.join(",")) };
@@ -226,7 +231,7 @@ mod tests {
             .collect();
         let mut totals = Totals::default();
         totals.update(&snapshots);
-        text(&totals, &snapshots, &Others::new())
+        text(&totals, &snapshots, &Others::new(), &Guards::default())
     }
 
     #[test]
@@ -265,5 +270,12 @@ mod tests {
         }
         assert!(described.len() > COUNTERS.len());
         assert!(!described.iter().any(|name| name.contains("_ns")), "{described:?}");
+        let document = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/guard.md");
+        let document = std::fs::read_to_string(document).unwrap();
+        let guards: Vec<&String> = described.iter().filter(|name| name.starts_with("tideover_guard_")).collect();
+        assert_eq!(guards.len(), 7);
+        for name in guards {
+            assert!(document.contains(&format!("| `{name}` |")), "docs/guard.md lacks {name}");
+        }
     }
 }

@@ -2,18 +2,21 @@
 #![forbid(unsafe_code)]
 
 mod exposition;
+mod guards;
 mod http;
 mod others;
 mod status;
 mod totals;
 
 use crate::commands::arguments::{interval, page_dir, page_dir_flag};
+use crate::guard::guarded;
 use crate::pages::snapshot::Snapshot;
 use crate::pages::{self, Found};
 use crate::show::failure::{Failure, cause};
 use crate::show::output::print;
 use crate::system::replace::{readable, replace};
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+use guards::Guards;
 use http::Response;
 use others::Others;
 use std::net::TcpListener;
@@ -68,7 +71,7 @@ pub fn command() -> Command {
 /// Prints the metrics, writes them into a file, or serves them.
 pub fn run(matches: &ArgMatches) -> Result<(), Failure> {
     let exporter =
-        Exporter { base: page_dir(matches), all: matches.get_flag("all"), totals: Mutex::new(Totals::default()) };
+        Exporter { base: page_dir(matches), all: matches.get_flag("all"), sums: Mutex::new(Sums::default()) };
     if let Some(address) = matches.get_one::<String>("listen") {
         return serve(address, exporter);
     }
@@ -89,7 +92,14 @@ struct Exporter {
     base: PathBuf,
     /// Processes without the library, too?
     all: bool,
-    totals: Mutex<Totals>,
+    sums: Mutex<Sums>,
+}
+
+/// What is kept from one answer to the next.
+#[derive(Default)]
+struct Sums {
+    totals: Totals,
+    guards: Guards,
 }
 
 impl Exporter {
@@ -103,10 +113,12 @@ impl Exporter {
     fn metrics(&self) -> Result<String, Failure> {
         let found = self.walk()?;
         let snapshots: Vec<Snapshot> = found.pages.iter().filter_map(Snapshot::take).collect();
-        let mut totals = self.totals.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut sums = self.sums.lock().unwrap_or_else(PoisonError::into_inner);
+        let Sums { totals, guards } = &mut *sums;
         totals.update(&snapshots);
+        guards.update(&guarded::all(&self.base));
         let others = if self.all { others::all(&snapshots) } else { Others::new() };
-        Ok(exposition::text(&totals, &snapshots, &others))
+        Ok(exposition::text(totals, &snapshots, &others, guards))
     }
 
     fn status(&self) -> Result<String, Failure> {
@@ -157,7 +169,7 @@ pub fn check(snapshots: &[Snapshot]) {
     let mut totals = Totals::default();
     totals.update(snapshots);
     totals.update(snapshots);
-    let text = exposition::text(&totals, snapshots, &Others::new());
+    let text = exposition::text(&totals, snapshots, &Others::new(), &Guards::default());
     assert!(text.lines().all(|line| line.starts_with("tideover_") || line.starts_with("# ")), "{text}");
     assert!(status::json(snapshots).to_string().len() < 64 << 10);
 }

@@ -4,6 +4,7 @@
 mod action;
 mod model;
 mod panel;
+mod row;
 mod view;
 
 use crate::commands::arguments::{interval, page_dir, page_dir_flag};
@@ -106,7 +107,8 @@ fn show(terminal: &mut DefaultTerminal, base: &Path, interval: Duration, all: bo
         if Instant::now() >= next {
             // If the folder is missing now, the list is empty until it is back.
             let others = if all { list::all() } else { Vec::new() };
-            model.update(&pages::walk(base).unwrap_or_default().pages, &others);
+            let (pages, outside) = ps::guarded(base).unwrap_or_default();
+            model.update(&pages, &outside, &others);
             next = Instant::now() + interval;
         }
         if let Some(panel) = answer.as_ref().and_then(|answer| answer.try_recv().ok()) {

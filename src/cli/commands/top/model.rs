@@ -3,13 +3,12 @@
 
 use super::action::Action;
 use super::panel::Panel;
+use super::row::Row;
+use crate::guard::guarded::Guarded;
 use crate::pages::Page;
 use crate::pages::events;
-use crate::pages::obtainable::obtainable;
 use crate::pages::snapshot::Snapshot;
 use crate::processes::list::ListedProcess;
-use crate::processes::service;
-use crate::system::Share;
 use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::ops::Range;
@@ -69,83 +68,6 @@ impl Sort {
     }
 }
 
-/// The row of a process.
-#[derive(Clone, Debug)]
-pub struct Row {
-    /// Process id.
-    pub pid: u32,
-    /// Name of the program, safe to print.
-    pub program: String,
-    /// Its service; empty if none is named.
-    pub service: String,
-    /// Has it the library?
-    pub guarded: bool,
-    /// How many descriptors are open.
-    pub used: u64,
-    /// Soft and hard limit.
-    pub limits: (u64, u64),
-    /// Part of the soft limit in use, in percent.
-    pub percent: f64,
-    /// Calls that found no descriptor.
-    pub exhausted: u64,
-    /// Calls that found no descriptor and then succeeded.
-    pub recovered: u64,
-    /// Calls whose error was passed on.
-    pub gave_up: u64,
-    /// Is a log's disk full?
-    pub full: bool,
-    /// Bytes of log lines that went elsewhere.
-    pub diverted: u64,
-    /// Its last events, as lines of text; read only for the row whose detail is shown.
-    pub events: String,
-    started: u64,
-}
-
-impl Row {
-    fn of(snapshot: &Snapshot) -> Row {
-        let exhaustion = |name| snapshot.counter("exhaustion", name);
-        let logs = |name| snapshot.counter("logs", name);
-        Row {
-            pid: snapshot.pid,
-            program: snapshot.program(),
-            service: snapshot.service().unwrap_or_default(),
-            guarded: true,
-            used: snapshot.used,
-            limits: (snapshot.soft, snapshot.hard),
-            percent: snapshot.percent(),
-            exhausted: exhaustion("emfile").saturating_add(exhaustion("enfile")),
-            recovered: exhaustion("recovered"),
-            gave_up: exhaustion("gave_up"),
-            full: logs("degraded") > 0,
-            diverted: logs("diverted_bytes"),
-            events: String::new(),
-            started: snapshot.page.started_boot_ns(),
-        }
-    }
-
-    /// The row of a process without the library; None of one without descriptors, such as a kernel thread.
-    fn of_other(process: &ListedProcess) -> Option<Row> {
-        let (used, limits) = (process.used?, process.limits?);
-        let share = Share { used, max: obtainable(process.pid, limits, None) };
-        Some(Row {
-            pid: process.pid,
-            program: process.name.clone(),
-            service: service::remembered(process.pid, process.started).unwrap_or_default(),
-            guarded: false,
-            used,
-            limits,
-            percent: share.percent().min(100.0),
-            exhausted: 0,
-            recovered: 0,
-            gave_up: 0,
-            full: false,
-            diverted: 0,
-            events: String::new(),
-            started: process.started,
-        })
-    }
-}
-
 /// The state of `top`.
 #[derive(Default)]
 pub struct Model {
@@ -191,9 +113,10 @@ pub struct ListLayout {
 
 impl Model {
     /// Replaces the rows by the processes as they are now.
-    pub fn update(&mut self, pages: &[Page], others: &[ListedProcess]) {
+    pub fn update(&mut self, pages: &[Page], outside: &[Guarded], others: &[ListedProcess]) {
         let me = std::process::id();
-        let guarded: HashSet<u32> = pages.iter().map(|page| page.pid).chain([me]).collect();
+        let outside_pids = outside.iter().map(|it| it.process.pid);
+        let guarded: HashSet<u32> = pages.iter().map(|page| page.pid).chain(outside_pids).chain([me]).collect();
         let others = others.iter().filter(|other| !guarded.contains(&other.pid)).filter_map(Row::of_other);
         let snapshots = pages.iter().filter(|page| page.pid != me).filter_map(Snapshot::take);
         let mut past = HashMap::new();
@@ -204,7 +127,8 @@ impl Model {
             }
             row
         });
-        let rows: Vec<Row> = guarded.chain(others).collect();
+        let outside = outside.iter().filter_map(Row::of_outside);
+        let rows: Vec<Row> = guarded.chain(outside).chain(others).collect();
         for row in &rows {
             let who = (row.pid, row.started);
             let mut uses = self.past.remove(&who).unwrap_or_default();
@@ -334,6 +258,7 @@ impl Model {
                 full: false,
                 diverted: 0,
                 events: "  12:00  exhausted  open  EMFILE  hopeless\n".into(),
+                outside: "",
                 started: 1,
             })
             .collect();
@@ -344,6 +269,11 @@ impl Model {
 
 #[cfg(test)]
 impl Model {
+    /// This process is guarded from outside, and so it is with its listener.
+    pub fn guard_from_outside(&mut self, pid: u32, now: &'static str) {
+        self.rows.iter_mut().filter(|row| row.pid == pid).for_each(|row| row.outside = now);
+    }
+
     /// A log's disk is full of this process.
     pub fn worsen(&mut self, pid: u32) {
         self.rows.iter_mut().filter(|row| row.pid == pid).for_each(|row| row.full = true);
@@ -419,10 +349,10 @@ mod tests {
         let mut model = Model::default();
         let page = || Page::forged(forge(1, state::LIVE, 5), 1);
         for _ in 0..PAST + 5 {
-            model.update(&[page()], &[]);
+            model.update(&[page()], &[], &[]);
         }
         assert_eq!(model.past(&model.rows()[0]).len(), PAST);
-        model.update(&[], &[]);
+        model.update(&[], &[], &[]);
         assert!(model.past.is_empty());
     }
 }

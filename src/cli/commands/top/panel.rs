@@ -26,7 +26,8 @@ Text can be marked with Shift held down.
 
 Colours: red is critical (90 % of the descriptors that it can have, a log's disk
 is full), yellow a warning (70 %, or calls have given up). GAVE UP counts calls
-whose error the program got, RECOVER those that succeeded in the end.";
+whose error the program got, RECOVER those that succeeded in the end. Under LOGS
+stands guard or parked where a tideover guard has the process from outside.";
 
 /// A text with a title, and how far it is scrolled.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -1,7 +1,8 @@
 //! The screen of `top`: a summary, the table, the detail of the selected process, the keys.
 #![forbid(unsafe_code)]
 
-use super::model::{ListLayout, Model, Row, Sort};
+use super::model::{ListLayout, Model, Sort};
+use super::row::Row;
 use crate::show::units::{short_bytes, short_count};
 use crate::system::level::{Level, Thresholds};
 use ratatui::Frame;
@@ -158,9 +159,9 @@ fn table(frame: &mut Frame, area: Rect, rows: &[&Row], place: Option<usize>, off
 /// How bad it is with a process: the worst of its usage, calls that have given up, and full disks.
 fn severity(row: &Row) -> Level {
     let usage = Thresholds::usage().level(row.percent);
-    let trouble = match (row.full, row.gave_up) {
-        (true, _) => Level::Critical,
-        (false, 1..) => Level::Warning,
+    let trouble = match (row.full, row.gave_up, row.outside) {
+        (true, ..) | (.., "abandoned") => Level::Critical,
+        (false, 1.., _) | (.., "parked") => Level::Warning,
         _ => Level::Ok,
     };
     usage.max(trouble)
@@ -170,6 +171,9 @@ fn cells(row: &Row, wide: bool) -> Cells<'static> {
     let right = |n: u64| Cell::from(format!("{:>7}", short_count(n)));
     let trouble = |n: u64| right(n).style(if n > 0 { Style::new().fg(Color::Red) } else { Style::new() });
     let logs = match (row.full, row.diverted) {
+        // A guard from outside knows nothing of logs; its word stands there.
+        _ if row.outside == "abandoned" => Cell::from("parked").style(Style::new().fg(Color::Red)),
+        _ if !row.outside.is_empty() => Cell::from(row.outside),
         (true, _) => Cell::from("full").style(Style::new().fg(Color::Red)),
         (false, 0) => Cell::from("ok"),
         (false, bytes) => Cell::from(short_bytes(bytes)),
@@ -248,6 +252,20 @@ mod tests {
         assert_eq!(lines[1], "    PID PROGRAM   USE                USED    SOFT EXHAUST RECOVER GAVE UP LOGS");
         assert_eq!(lines[2], "4194304 a-program #######---  72%      72     100       6       3       3 ok");
         assert!(lines[9].contains("q leave"), "{lines:?}");
+    }
+
+    #[test]
+    fn a_process_that_is_guarded_from_outside_is_told_from_others() {
+        let mut model =
+            Model::example(&[("nginx", 7, 80, 0), ("static", 8, 70, 0), ("left", 9, 60, 0), ("own", 10, 50, 0)]);
+        for (pid, now) in [(7, "guard"), (8, "parked"), (9, "abandoned")] {
+            model.guard_from_outside(pid, now);
+        }
+        let lines = screen(&mut model, 80, 10);
+        let ends: Vec<&str> = lines[2..6].iter().map(|line| line.rsplit(' ').next().unwrap()).collect();
+        assert_eq!(ends, ["guard", "parked", "parked", "ok"]);
+        let levels: Vec<Level> = model.rows().iter().map(severity).collect();
+        assert_eq!(levels, [Level::Warning, Level::Warning, Level::Critical, Level::Ok], "80 % is a warning by itself");
     }
 
     #[test]

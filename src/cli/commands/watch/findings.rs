@@ -59,7 +59,7 @@ impl Scan {
             policy
                 .mistakes
                 .iter()
-                .filter(|mistake| mistake.contains("alert"))
+                .filter(|mistake| mistake.contains("alert") || mistake.contains("guard"))
                 .for_each(|mistake| log::warn!("{mistake}"));
         }
         Ok(Scan { pages, usage, only, gave_up: None, open_files: OpenFiles::default() })

@@ -7,23 +7,30 @@ mod deliver;
 mod exec;
 mod findings;
 mod format;
+mod guards;
 mod headers;
 mod open_files;
 mod receivers;
 mod webhook;
 
 use crate::commands::arguments::{globs, interval, page_dir, page_dir_flag, time};
+use crate::commands::guard::stop_signals;
 use crate::commands::rescue::{Goal, rescue};
+use crate::guard::tell::Teller;
 use crate::pages::holds::{self, Fate};
 use crate::show::failure::{Failure, Status, cause};
 use crate::show::output::{complain, explain, print};
 use crate::show::units::bytes;
+use crate::system::ballasts::Ballasts;
 use crate::system::level::{Level, Thresholds};
 use alert::{Alert, Alerts};
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use deliver::Delivery;
 use findings::{Finding, Scan};
+use guards::Guards;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -37,6 +44,7 @@ const EXAMPLES: &str = "\
 Examples:
   sudo tideover watch --rescue
   sudo tideover watch --rescue --only 'nginx,postgres*'
+  sudo tideover watch --guard
   tideover watch --webhook-file /etc/tideover/webhook
   tideover watch --format alertmanager --webhook http://localhost:9093/api/v2/alerts
   tideover watch --format slack --webhook-file /etc/tideover/slack
@@ -53,6 +61,9 @@ inotify instances or watches; and when the system is short of open files or
 memory. Keys of the policy file such as alert_zombies and alert_log_space, for
 all or some programs, set the thresholds (docs/policy.md lists them).
 Log lines that ended processes have left are put back, as by `tideover clean`.
+With --guard, it is a `tideover guard`, too, of the programs for which the policy
+file has the key guard: raise, park, idle 5m, a list of these, or off.
+The file is read again when it changes; SIGINT and SIGTERM put everything back.
 With --ballast, the file of `tideover ballast` is given up when its filesystem is
 full and made anew when there is room again; while it is not there, an alert is.
 An alert is raised at once, and cleared when it has been well below its
@@ -92,6 +103,11 @@ pub fn command() -> Command {
                 .action(ArgAction::Append)
                 .value_parser(value_parser!(PathBuf))
                 .help("Give this ballast up when its filesystem is full, and make it anew when there is room; can be repeated"),
+            Arg::new("guard")
+                .long("guard")
+                .action(ArgAction::SetTrue)
+                .conflicts_with("once")
+                .help("Guard the programs that the policy file names from outside, as `tideover guard` does"),
             Arg::new("only")
                 .long("only")
                 .value_name("PROGRAMS")
@@ -152,7 +168,9 @@ struct Watch {
     alerts: Alerts,
     receivers: Vec<Delivery>,
     holds: PathBuf,
-    ballasts: ballast::Ballasts,
+    ballasts: Ballasts,
+    /// The folder of pages, for the guard that was asked for.
+    guards: Option<PathBuf>,
     interval: Duration,
     rescues: bool,
     /// Standard output has an object for each alert, and nothing else.
@@ -175,7 +193,7 @@ impl Watch {
         let only = matches.get_one::<String>("only").cloned().unwrap_or_default();
         let receivers = receivers::start(matches)?;
         let holds = holds::base(&pages);
-        let scan = Scan::new(pages, said.then_some(usage), only)?;
+        let scan = Scan::new(pages.clone(), said.then_some(usage), only)?;
         let alerts = Alerts::new(time("calm"));
         let json = matches.get_one::<String>("format").is_some_and(|format| format == "json");
         Ok(Watch {
@@ -183,22 +201,38 @@ impl Watch {
             alerts,
             receivers,
             holds,
-            ballasts: ballast::Ballasts::of(matches)?,
+            ballasts: Ballasts::at(matches.get_many::<PathBuf>("ballast").into_iter().flatten())?,
+            guards: matches.get_flag("guard").then_some(pages),
             interval: time("interval"),
             rescues: matches.get_flag("rescue"),
             json,
         })
     }
 
+    /// Until it is killed; with a guard, until it is stopped, which puts everything back.
     fn forever(&mut self) -> Result<(), Failure> {
-        survive_hangups()?;
+        let Some(base) = &self.guards else {
+            survive_hangups()?;
+            return self.watch(&mut |interval| {
+                std::thread::sleep(interval);
+                false
+            });
+        };
+        let stop = stop_signals()?;
+        let guards = Guards::start(base, if self.json { Teller::Beside } else { Teller::Text })?;
+        let watched = self.watch(&mut |interval| guards.has_ended() || is_readable_within(&stop, interval));
+        watched.and(guards.end())
+    }
+
+    /// Looks again and again. `wait` waits for the interval, and answers whether to stop.
+    fn watch(&mut self, wait: &mut dyn FnMut(Duration) -> bool) -> Result<(), Failure> {
         let mut findings = self.scan.take();
         // Only calls that give up from now on raise an alert.
         let interval = Nanoseconds(u64::try_from(self.interval.as_nanos()).unwrap_or(u64::MAX));
         self.say(&format!("watching, a look every {interval}\n"))?;
         let mut reminded = Instant::now();
         loop {
-            findings.extend(self.ballasts.look(&mut |line| self.say(line))?);
+            findings.extend(ballast::look(&self.ballasts, &mut |line| self.say(line))?);
             self.look(findings);
             if reminded.elapsed() >= format::AGAIN {
                 reminded = Instant::now();
@@ -208,7 +242,9 @@ impl Watch {
             for log in holds::walk(&self.holds, true).logs.into_iter().filter(|log| log.fate == Fate::PutBack) {
                 self.say(&format!("put back {} into {}, kept by process {}\n", bytes(log.bytes), log.path, log.pid))?;
             }
-            std::thread::sleep(self.interval);
+            if wait(self.interval) {
+                return Ok(());
+            }
             findings = self.scan.take();
         }
     }
@@ -216,7 +252,7 @@ impl Watch {
     /// Tells what is bad now. The exit status; None if nothing is.
     fn once(&mut self) -> Result<Option<Status>, Failure> {
         let mut findings = self.scan.take();
-        findings.extend(self.ballasts.look(&mut |line| self.say(line))?);
+        findings.extend(ballast::look(&self.ballasts, &mut |line| self.say(line))?);
         let worst = self.look(findings);
         if worst == Level::Ok {
             self.say("no alerts\n")?;
@@ -265,6 +301,22 @@ impl Watch {
         }
         explain(line);
         Ok(())
+    }
+}
+
+/// Waits so long, or until the socket can be read: true.
+fn is_readable_within(socket: &UnixStream, time: Duration) -> bool {
+    let end = Instant::now() + time;
+    loop {
+        let left = end.saturating_duration_since(Instant::now());
+        let left =
+            Timespec { tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX), tv_nsec: left.subsec_nanos().into() };
+        match poll(&mut [PollFd::new(socket, PollFlags::IN)], Some(&left)) {
+            Ok(ready) => return ready > 0,
+            // EINTR is that of SIGHUP.
+            Err(_) if Instant::now() < end => {}
+            Err(_) => return false,
+        }
     }
 }
 

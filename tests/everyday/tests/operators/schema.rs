@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Read;
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 
 use serde_json::{Value, json};
 use tideover_contract::page::{EventKind, Outcome};
@@ -163,6 +163,43 @@ fn what_clean_does_with_kept_lines_is_described() {
         assert_eq!((&done[of][0]["bytes"], &done[other], &done["held"]), (&5000.into(), &json!([]), &json!([])));
         assert_eq!(done[of][0]["path"], log.to_str().unwrap());
     }
+}
+
+#[test]
+fn what_a_guard_tells_is_described() {
+    let pages = Scratch::new();
+    let mut server = Run::new(fixture("guard_spins")).limit(16).start();
+    let line = server.wait_for("port ");
+    let port: u16 = line.trim().rsplit(' ').next().unwrap().parse().unwrap();
+    let pid = server.pid().to_string();
+    let dry = of_pages(&pages, &["guard", "--dry-run", "--park", "--idle", "1m", "--json", &pid, "1"]).output();
+    fits("guard --dry-run", &json(dry.passes()));
+    let mut guard = of_pages(&pages, &["guard", "--json", "--park", "--idle", "1h", &pid, "1"]).start();
+    guard.wait_for("\"guarding\"");
+    let clients: Vec<TcpStream> = (0..30).map(|_| TcpStream::connect(("127.0.0.1", port)).unwrap()).collect();
+    guard.wait_for("\"parked\"");
+    let status = json(&of_pages(&pages, &["guard", "--status", "--json"]).output());
+    assert!(status["targets"][0]["parked"][0]["number"].is_number(), "{status}");
+    fits("guard --status", &status);
+    let all = json(&of_pages(&pages, &["ps", "--json"]).output());
+    assert_eq!(all[0]["guard"]["is_parked"], true, "{all}");
+    fits("stat PID, tideover ps", &all[0]);
+    drop(clients);
+    guard.wait_for("\"rearmed\"");
+    server.signal(libc::SIGKILL);
+    guard.wait_for("\"gone\"");
+    let said = guard.finish();
+    let kinds = ["refused", "guarding", "not_raised", "parked", "rearmed", "gone"];
+    for kind in kinds {
+        assert!(said.stdout.contains(&format!("\"event\":\"{kind}\"")), "{kind}: {said}");
+    }
+    let told = names_of("guard", "event");
+    for line in said.stdout.lines() {
+        let event: Value = serde_json::from_str(line).unwrap();
+        fits("guard", &event);
+        assert!(told.iter().any(|kind| event["event"] == *kind), "{event}");
+    }
+    server.finish();
 }
 
 #[test]
