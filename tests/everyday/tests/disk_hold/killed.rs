@@ -115,7 +115,7 @@ fn the_next_short_program_whose_output_is_the_log_puts_back_what_is_left_before_
         drop(fed.end());
         disk.free();
         let output = fs::OpenOptions::new().append(true).open(&log).expect("it is there");
-        let next = Run::new("/bin/echo").arg("the next job").stdout(output.into());
+        let next = Run::new("/bin/echo").arg("the next job").stdout(output);
         next.page_dir(pages.path()).preload(preload).output().passes();
         let text = text(&log);
         if preload {
