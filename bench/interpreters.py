@@ -36,11 +36,11 @@ def programs():
     script = harness.work / "commands.sh"
     script.write_text(ROUND * (COMMANDS // 6) + "/bin/true\n" * (COMMANDS % 6))
     found = {
-        "python3 -c pass": ([os.path.realpath("/usr/bin/python3"), "-c", "pass"], 600, 1.5, True),
-        "node -e 0": ([os.path.realpath(shutil.which("node") or ""), "-e", "0"], 120, None, False),
-        "java -version": ([os.path.realpath(shutil.which("java") or ""), "-version"], 80, None, False),
-        "git status": ([git, "-C", tree, "status", "--porcelain"], 600, None, True),
-        f"a shell that starts {COMMANDS:,} commands": (["/bin/sh", script], 15, 1.3, False),
+        "python3 -c pass": ([os.path.realpath("/usr/bin/python3"), "-c", "pass"], 400, 1.5, True),
+        "node -e 0": ([os.path.realpath(shutil.which("node") or ""), "-e", "0"], 80, None, False),
+        "java -version": ([os.path.realpath(shutil.which("java") or ""), "-version"], 50, None, False),
+        "git status": ([git, "-C", tree, "status", "--porcelain"], 400, None, True),
+        f"a shell that starts {COMMANDS:,} commands": (["/bin/sh", script], 8, 1.3, False),
     }
     return {said: about for said, about in found.items() if os.access(about[0][0], os.X_OK) and os.path.isfile(about[0][0])}
 
