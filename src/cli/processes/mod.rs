@@ -9,6 +9,7 @@ pub mod list;
 pub mod mappings;
 pub mod process;
 pub mod program;
+pub mod root;
 mod script;
 pub mod service;
 pub mod sink;

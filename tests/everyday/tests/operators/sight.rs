@@ -67,6 +67,28 @@ fn a_process_in_a_container_is_seen_from_outside() {
     outside.finish().passes();
 }
 
+/// The command followed a link of the container in its own root, and asked the process that has the container's number here.
+#[needs(mounts)]
+#[test]
+fn the_policy_of_a_container_is_the_file_that_its_links_mean_inside() {
+    let pages = Scratch::new();
+    let folder = pages.path().display();
+    let before = format!(
+        "printf 'max_retries = 0\\nmax_wait = \\'2s\\'\\n' >{folder}/real.toml && ln -s {folder}/real.toml {folder}/link.toml && \
+         export TIDEOVER_CONFIG={folder}/link.toml &&"
+    );
+    let container = contained(&pages, &before.replace("\\'", "\""));
+    let inside = child_of(container.pid()).to_string();
+    let said = of_pages(&pages, &["config", &inside]).output();
+    said.passes().says(&format!("{folder}/link.toml line 2")).says("2s");
+    // What the link means out here is another file, of the same contents at that.
+    let other = "max_wait = \"2s\"\n";
+    fs::write(pages.join("real.toml"), other).unwrap();
+    of_pages(&pages, &["config", &inside]).output().passes().says(&format!("{folder}/link.toml line 2"));
+    container.signal(libc::SIGTERM);
+    container.finish();
+}
+
 #[test]
 fn processes_without_the_library_are_in_the_metrics_if_asked_for() {
     let pages = Scratch::new();
