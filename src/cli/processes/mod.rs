@@ -7,6 +7,7 @@ pub mod descriptors;
 pub mod each;
 pub mod list;
 pub mod mappings;
+pub mod measured;
 pub mod process;
 pub mod program;
 pub mod root;
