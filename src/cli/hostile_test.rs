@@ -93,7 +93,7 @@ fn read(bytes: [u8; SIZE], pid: u32) {
         assert!(text.lines().skip(1).all(|line| line.chars().count() <= 80), "{text}");
         assert!(!text.contains('\x1b') && text.len() < 64 << 10);
     }
-    for row in effective::from_page(view, None) {
+    for row in effective::from_page(std::process::id(), view, None) {
         let _ = (row.json(), row.origin(), row.refusal());
     }
     metrics::check(&[snapshot]);

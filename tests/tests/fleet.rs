@@ -7,7 +7,7 @@ use std::process::Command;
 use tideover_contract::page::COUNTERS;
 use tideover_tests::programs::passes;
 use tideover_tests::source::read;
-use tideover_tests::{Scratch, needs, program, workspace};
+use tideover_tests::{Run, Scratch, needs, program, tideover, workspace};
 
 fn contrib(name: &str) -> PathBuf {
     workspace().join("contrib").join(name)
@@ -167,6 +167,10 @@ fn the_documented_metrics_exist() {
         known.push(format!("{}_{name}", counter.section));
         known.push(format!("{}_{name}_total", counter.section));
     }
+    let printed = Run::new(tideover()).arg("metrics").output();
+    let names =
+        printed.passes().stdout.lines().filter_map(|line| line.strip_prefix("# TYPE tideover_")?.split(' ').next());
+    known.extend(names.map(str::to_string));
     let text = read(&workspace().join("docs/fleet.md"));
     let words =
         text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').filter_map(|word| word.strip_prefix("tideover_"));

@@ -132,3 +132,17 @@ fn the_scripts_are_plain_posix_shell() {
         assert_eq!(passes(&checked.expect("shellcheck runs")), "", "{name}");
     }
 }
+
+/// Who looks for an apk is told why there is none, and that is so: no package of this system's Debian has the tools.
+#[test]
+fn why_there_is_no_apk_is_said_where_it_is_looked_for() {
+    let read = |path: &str| fs::read_to_string(workspace().join(path)).expect("it is there").replace('\n', " ");
+    assert!(read("docs/install.md").contains("There is no package (apk) for Alpine: `abuild` and `apk mkpkg`"));
+    let release = read("scripts/release");
+    let (_, said) = release.split_once("echo \"No apk for Alpine: ").expect("`make release` says so at its end");
+    assert!(said.contains("abuild, apk mkpkg"), "{said}");
+    for tool in ["abuild", "apk-tools"] {
+        let found = Command::new("apt-cache").args(["search", "--names-only", &format!("^{tool}$")]).output();
+        assert!(found.expect("apt-cache runs").stdout.is_empty(), "Debian has {tool} now: make the package");
+    }
+}

@@ -68,7 +68,11 @@ pub fn run(matches: &ArgMatches) -> Result<(), Failure> {
             show(&path, &open)
         }
         (Found::Nothing, Some(size)) => make(&path, size),
-        (Found::Ballast(_) | Found::Unfinished, Some(size)) => {
+        (Found::Ballast(mut open), Some(size)) => {
+            open.resize(size).map_err(|why| failed(&path, &why))?;
+            kept(&path, size)
+        }
+        (Found::Unfinished, Some(size)) => {
             std::fs::remove_file(&path).map_err(|error| failed(&path, &cause(&error)))?;
             make(&path, size)
         }
@@ -77,6 +81,10 @@ pub fn run(matches: &ArgMatches) -> Result<(), Failure> {
 
 fn make(path: &Path, size: u64) -> Result<(), Failure> {
     ballast::make(path, size).map_err(|why| failed(path, &why))?;
+    kept(path, size)
+}
+
+fn kept(path: &Path, size: u64) -> Result<(), Failure> {
     let free = bytes(ballast::free(path));
     print(&format!("{}: {} are kept, {free} are free besides\n", path.display(), bytes(size)))
 }

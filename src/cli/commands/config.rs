@@ -60,7 +60,7 @@ pub fn run(matches: &ArgMatches) -> Result<(), Failure> {
     if let Some(&pid) = matches.get_one::<u32>("pid") {
         let page = find(&page_dir(matches), pid)?;
         let Some(view) = page.view() else { return Ok(()) };
-        let settings = effective::from_page(view, Environment::of(pid).as_ref());
+        let settings = effective::from_page(pid, view, Environment::of(pid).as_ref());
         return if json {
             let program = String::from_utf8_lossy(view.program());
             print_json(

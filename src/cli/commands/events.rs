@@ -7,7 +7,7 @@ use crate::pages::events;
 use crate::pages::lookup::find;
 use crate::pages::snapshot::Snapshot;
 use crate::show::failure::Failure;
-use crate::show::output::{print, with_schema};
+use crate::show::output::{print, reader_goes_within, with_schema};
 use crate::show::units::rfc3339;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use serde_json::Value;
@@ -68,7 +68,9 @@ pub fn run(matches: &ArgMatches) -> Result<(), Failure> {
         if !matches.get_flag("follow") {
             return Ok(());
         }
-        std::thread::sleep(matches.get_one::<Duration>("interval").copied().unwrap_or(Duration::from_millis(200)));
+        if reader_goes_within(matches.get_one::<Duration>("interval").copied().unwrap_or(Duration::from_millis(200))) {
+            return Ok(());
+        }
     }
 }
 

@@ -11,8 +11,9 @@ use crate::pages::lifetime::{self, Life};
 use crate::processes::each;
 use crate::processes::mappings::{self, Code};
 use crate::processes::process::{self, Environment, alive, tick_ns};
+use crate::processes::root;
 use rustix::fd::OwnedFd;
-use rustix::fs::{CWD, Dir, Mode, OFlags, ResolveFlags, fstat, openat, openat2};
+use rustix::fs::{Dir, Mode, OFlags, fstat, openat};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::OsString;
 use std::fs;
@@ -52,9 +53,9 @@ fn namespace(pid: &str) -> Option<OsString> {
 impl Namespace {
     fn pages(&self, base: &Path) -> Vec<Page> {
         // Every process of the namespace has the same mounts; the first whose root can be opened will do.
-        let open =
-            |pid: &u32| openat(CWD, format!("/proc/{pid}/root"), OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).ok();
-        let Some((root, first)) = self.pids.iter().find_map(|pid| Some((open(pid)?, *pid))) else { return Vec::new() };
+        let Some((root, first)) = self.pids.iter().find_map(|pid| Some((root::open(*pid)?, *pid))) else {
+            return Vec::new();
+        };
         let mut inside: Option<HashMap<u32, u32>> = None;
         let users = UidMap::of(first);
         let mut pages = Vec::new();
@@ -87,8 +88,7 @@ impl Namespace {
 /// The folders of pages in a folder below `root`, each with the user id that its owner has here.
 fn of_users(root: &OwnedFd, base: &Path, users: &UidMap) -> Vec<(u32, OwnedFd)> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let within = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-    let Ok(folder) = openat2(root, base, flags, Mode::empty(), within) else { return Vec::new() };
+    let Ok(folder) = root::open_within(root, base, flags) else { return Vec::new() };
     let Ok(entries) = Dir::read_from(&folder) else { return Vec::new() };
     let mut found = Vec::new();
     for entry in entries.flatten() {

@@ -11,6 +11,7 @@ use crate::pages::lifetime::{self, Life};
 use crate::pages::without_page;
 use crate::processes::process::{alive, boot_time_ns, tick_ns, user};
 use crate::show::failure::{Failure, cause};
+use crate::show::repeated;
 use rustix::fd::OwnedFd;
 use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat, fstat, openat, stat, statat, unlinkat};
 use rustix::io::Errno;
@@ -183,15 +184,17 @@ fn open_folder(base: &Path, user: u32) -> Option<OwnedFd> {
     match openat(CWD, &path, flags, Mode::empty()) {
         Ok(folder) if fstat(&folder).is_ok_and(|s| s.st_uid == user) => Some(folder),
         Ok(_) => {
-            log::warn!(
+            let text = format!(
                 "{} does not belong to user {user} and is left alone; its owner may be up to something",
                 path.display()
             );
+            repeated::warn(&format!("folder {}", path.display()), "", &text);
             None
         }
         Err(Errno::NOENT) => None,
         Err(error) => {
-            log::warn!("cannot read {}: {}", path.display(), cause(&error.into()));
+            let text = format!("cannot read {}: {}", path.display(), cause(&error.into()));
+            repeated::warn(&format!("folder {}", path.display()), "", &text);
             None
         }
     }
@@ -217,9 +220,10 @@ fn walk_folder(folder: &OwnedFd, user: u32, found: &mut Found) {
             // The page is not filled in yet, or of another version of the library: only the file's name can be believed.
             Err(NotAPage::New | NotAPage::Layout(_)) if process.is_none() => Life::Gone,
             Err(NotAPage::Layout(other)) => {
-                log::warn!(
+                let text = format!(
                     "process {pid} has a page of layout {other}, and this tideover reads layout {LAYOUT}; use the one of its version"
                 );
+                repeated::warn(&format!("page {pid} of {user}"), &stat.st_ino.to_string(), &text);
                 continue;
             }
             Err(_) => continue,

@@ -12,6 +12,7 @@ use crate::pages::log_lock::LogLock;
 use crate::processes::mappings;
 use crate::show::failure::cause;
 use crate::show::output::safe;
+use crate::show::repeated;
 use crate::show::units::{now_ns, rfc3339};
 use rustix::fs::{AtFlags, CWD, Dir, FileType, FlockOperation, Mode, OFlags, flock, fstat, openat, unlinkat};
 use rustix::io::Errno;
@@ -215,7 +216,9 @@ fn look(folder: &OwnedFd, name: &str, user: u32, file: &File, puts_back: bool) -
     let hold = Hold::over(Copy { bytes: &bytes, file: changes });
     if let Err(damage) = hold.check(size) {
         if !is_live {
-            log::warn!("{name} of user {user} can't be used as a hold ({damage:?}) and is left alone");
+            let text = format!("{name} of user {user} can't be used as a hold ({damage:?}) and is left alone");
+            let state = fstat(file).map(|it| format!("{} {} {}", it.st_ino, it.st_mtime, it.st_mtime_nsec));
+            repeated::warn(&format!("hold {name} of {user}"), &state.unwrap_or_default(), &text);
         }
         return None;
     }

@@ -1,7 +1,7 @@
 //! Which TCP connections a process has open, and to which peers, as the kernel knows it.
 #![forbid(unsafe_code)]
 
-use crate::processes::descriptors::targets;
+use crate::processes::descriptors::{socket_inode, targets};
 use crate::processes::sockets::Sockets;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, HashSet};
@@ -20,16 +20,20 @@ impl Connections {
     /// The connections of a process; None if this user may not see what its descriptors are open on.
     pub fn of(pid: u32) -> Option<Connections> {
         // Copies of a descriptor are one socket.
-        let inodes: HashSet<u64> = targets(pid)?.iter().filter_map(|link| inode(link.to_str()?)).collect();
-        let mut connections = Connections::default();
+        let inodes: HashSet<u64> = targets(pid)?.iter().filter_map(|link| socket_inode(link.to_str()?)).collect();
         if inodes.is_empty() {
-            return Some(connections);
+            return Some(Connections::default());
         }
-        let sockets = Sockets::seen_by(pid);
+        Some(Connections::among(&inodes, &Sockets::seen_by(pid)))
+    }
+
+    /// The connections among the sockets of a process, by their inodes and the sockets of its network namespace.
+    pub fn among(inodes: &HashSet<u64>, sockets: &Sockets) -> Connections {
+        let mut connections = Connections::default();
         for socket in inodes.iter().filter_map(|&inode| sockets.get(inode)) {
             connections.add(socket.kind, socket.state, &socket.target);
         }
-        Some(connections)
+        connections
     }
 
     fn add(&mut self, kind: &str, state: Option<&str>, target: &str) {
@@ -71,10 +75,6 @@ fn top(map: &BTreeMap<String, u64>) -> Vec<(&String, u64)> {
     all.sort_by_key(|&(_, n)| std::cmp::Reverse(n));
     all.truncate(SHOWN);
     all
-}
-
-fn inode(link: &str) -> Option<u64> {
-    link.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
 }
 
 #[cfg(test)]

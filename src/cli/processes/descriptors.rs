@@ -6,7 +6,7 @@ use crate::processes::sockets::Sockets;
 use crate::show::output::safe;
 use rustix::fs::{AtFlags, CWD, FileType, StatxFlags, getxattr, statx};
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
@@ -254,7 +254,7 @@ pub fn is_log(path: &str) -> bool {
     log_name::is_like_a_log(path.as_bytes()) || log_name::is_like_a_log(path.to_ascii_lowercase().as_bytes())
 }
 
-/// What `watch` looks at in a process.
+/// What `watch` and `metrics` look at in a process.
 #[derive(Debug, Default)]
 pub struct Watched {
     /// One log that is open for writing for each filesystem, by its st_dev.
@@ -263,6 +263,10 @@ pub struct Watched {
     pub instances: u64,
     /// How many watches are in them.
     pub watches: u64,
+    /// The inodes of its sockets.
+    pub sockets: HashSet<u64>,
+    /// Of how many descriptors this user may not see what they are open on.
+    pub unseen: u64,
 }
 
 /// A log that is open for writing.
@@ -274,14 +278,21 @@ pub struct WatchedLog {
     pub path: String,
 }
 
+/// The inode in `socket:[4711]`.
+pub fn socket_inode(link: &str) -> Option<u64> {
+    link.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
+}
+
 /// Looks at the logs and inotify instances of a process; None if this user may not.
 pub fn watched(pid: u32) -> Option<Watched> {
-    let (links, _) = links(&format!("/proc/{pid}/fd")).ok()?;
-    let mut seen = Watched::default();
+    let (links, unseen) = links(&format!("/proc/{pid}/fd")).ok()?;
+    let mut seen = Watched { unseen, ..Watched::default() };
     for (number, link) in links {
         if link.as_os_str() == "anon_inode:inotify" {
             seen.instances += 1;
             seen.watches += watches(pid, number);
+        } else if let Some(inode) = link.to_str().and_then(socket_inode) {
+            seen.sockets.insert(inode);
         } else if link.is_absolute() && is_log(&link.to_string_lossy()) {
             let by = PathBuf::from(format!("/proc/{pid}/fd/{number}"));
             let Ok(stat) = statx(CWD, &by, AtFlags::STATX_DONT_SYNC, StatxFlags::BASIC_STATS) else { continue };

@@ -1,7 +1,7 @@
 //! The settings in effect in a program, and where each came from.
 #![forbid(unsafe_code)]
 
-use crate::processes::process::Environment;
+use crate::processes::process::{self, Environment};
 use crate::settings::origin_variable;
 use crate::settings::overrides::OverrideSource;
 use crate::settings::policy::{self, Given, Policy};
@@ -75,19 +75,21 @@ pub fn from_environment(
     all
 }
 
-/// The settings of a guarded process: from its page, and texts, which a page can't hold, from the environment that it was
+/// The settings of a guarded process, by its process id here: from its page, and texts, which a page can't hold, from the environment that it was
 /// started with, or the policy file that it has read.
-pub fn from_page(page: View, environment: Option<&Environment>) -> Vec<Effective> {
+pub fn from_page(pid: u32, page: View, environment: Option<&Environment>) -> Vec<Effective> {
     let get = |name: &str| environment.and_then(|environment| environment.get(name));
+    let user = process::user(pid).unwrap_or(page.uid());
     if page.version().is_empty() {
         // The process has counted nothing yet, so its page has no content. Its settings are those of its environment and of the file.
-        let named = get(policy::VARIABLE).filter(|path| !path.is_empty());
-        let policy =
-            policy::read(named.as_ref().map_or(tideover_contract::policy::PATH.as_ref(), |path| path.as_ref()));
-        return from_environment(get, policy.ok().as_ref(), Some(page.program()));
+        let policy = policy::of_process(pid, user, get(policy::VARIABLE).as_deref());
+        return from_environment(get, policy.as_ref(), Some(page.program()));
     }
     let origin = get(origin_variable::VARIABLE);
-    let policy = (page.policy() != 0).then(|| policy::of_process(page, get(policy::VARIABLE).as_deref())).flatten();
+    let policy =
+        (page.policy() != 0).then(|| policy::of_process(pid, user, get(policy::VARIABLE).as_deref())).flatten();
+    // The file may have another content by now.
+    let policy = policy.filter(|policy| policy.hash == page.policy());
     let line = |index| policy.as_ref().and_then(|policy| Some((policy, policy.find(index, Some(page.program()))?.0)));
     let effective = |(index, setting): (usize, &tideover_contract::settings::Setting)| {
         let given = get(setting.env);
@@ -274,7 +276,7 @@ mod tests {
         let offset = |name: &str| FIELDS.iter().find(|(n, _)| *n == name).unwrap().1;
         bytes[offset("settings_count")] = SETTINGS.len() as u8;
         bytes[offset("settings") + Id::Fallback as usize * 8] = sink::OFF as u8;
-        let all = from_page(View::new(&bytes).unwrap(), None);
+        let all = from_page(std::process::id(), View::new(&bytes).unwrap(), None);
         assert_eq!(find(&all, Id::Fallback), ("off", &ValueSource::Default));
     }
 
@@ -300,7 +302,7 @@ mod tests {
             bytes[offset("settings") + id as usize * 8] = value;
             bytes[offset("sources") + id as usize] = source;
         }
-        let all = from_page(View::new(&bytes).unwrap(), None);
+        let all = from_page(std::process::id(), View::new(&bytes).unwrap(), None);
         assert_eq!(find(&all, Id::MaxRetries), ("9", &ValueSource::Environment));
         assert_eq!(find(&all, Id::Only), ("set", &ValueSource::Environment));
         assert_eq!(find(&all, Id::Raise), ("auto", &ValueSource::Refused(None)));

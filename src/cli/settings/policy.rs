@@ -1,22 +1,24 @@
 //! The policy file of the machine as the commands see it: may it be believed, and what is wrong with it?
 #![forbid(unsafe_code)]
 
+use crate::processes::root;
 use crate::settings::overrides::check;
 use crate::settings::steps::{KEY, Steps};
 use crate::settings::suggest::{no_alert, no_setting};
 use crate::show::failure::{Failure, cause};
 use crate::system::alerts::{self, Row};
 use crate::system::level::Thresholds;
+use rustix::fs::OFlags;
 use rustix::process::geteuid;
 use std::ffi::OsStr;
-use std::fs::Metadata;
+use std::fs::{File, Metadata, OpenOptions};
+use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use tideover_contract::glob;
 use tideover_contract::hash::fnv1a;
-use tideover_contract::page::View;
-use tideover_contract::policy::{Entry, PATH, entries, unusable};
+use tideover_contract::policy::{Entry, MAX, PATH, entries, unusable};
 use tideover_contract::settings::{MAX_PATH, MAX_TEXT};
 
 /// The variable that names another file.
@@ -124,17 +126,21 @@ pub fn present() -> Option<Policy> {
     read(&path()).ok()
 }
 
-/// The policy whose values a process has, by its page and the path that its TIDEOVER_CONFIG names; None if there is no such file any more,
-/// or another content by now.
-pub fn of_process(page: View, named: Option<&OsStr>) -> Option<Policy> {
+/// The policy file of a process, by its process id here, its user, and the path that its TIDEOVER_CONFIG names, which is followed within
+/// the root of the process; None if there is none that it would use.
+pub fn of_process(pid: u32, user: u32, named: Option<&OsStr>) -> Option<Policy> {
     let path = named.filter(|path| !path.is_empty()).map_or(Path::new(PATH), Path::new);
-    let inside = PathBuf::from(format!("/proc/{}/root", page.pid())).join(path.strip_prefix("/").unwrap_or(path));
-    let read = |from: &Path| {
-        let metadata = from.metadata().ok()?;
-        unbelievable(&metadata, page.uid()).is_none().then(|| std::fs::read(from).ok())?
+    let read = |file: File| {
+        let metadata = file.metadata().ok()?;
+        let mut bytes = Vec::new();
+        let reads = || file.take(MAX as u64 + 1).read_to_end(&mut bytes).is_ok();
+        (unbelievable(&metadata, user).is_none() && reads()).then_some(bytes)
     };
-    let bytes = read(&inside).or_else(|| read(path))?;
-    Some(parse(&bytes, &path.display().to_string())).filter(|policy| policy.hash == page.policy())
+    let inside = || root::open_within(&root::open(pid)?, path, OFlags::RDONLY).ok().map(File::from);
+    // Who may not look into the root of the process may still have that file in the own one.
+    let own = || OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path).ok();
+    let bytes = inside().and_then(read).or_else(|| read(own()?))?;
+    Some(parse(&bytes, &path.display().to_string()))
 }
 
 /// Reads a file. A failure if there is none, or it is not to be believed, in which case the library ignores it, too.

@@ -3,5 +3,6 @@
 
 pub mod failure;
 pub mod output;
+pub mod repeated;
 pub mod table;
 pub mod units;

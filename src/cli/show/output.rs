@@ -2,8 +2,11 @@
 #![forbid(unsafe_code)]
 
 use crate::show::failure::{Failure, cause};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use serde_json::{Map, Value, json};
 use std::io::{self, ErrorKind, Write};
+use std::time::{Duration, Instant};
 
 /// Writes text to stdout. A reader that went away (`tideover ps | head`) is no failure.
 pub fn print(text: &str) -> Result<(), Failure> {
@@ -13,6 +16,27 @@ pub fn print(text: &str) -> Result<(), Failure> {
             Err(Failure::failed(format!("cannot write to standard output: {}", cause(&error))))
         }
         _ => Ok(()),
+    }
+}
+
+/// Waits so long, and no longer than whoever reads stdout, a pipe, socket or terminal, is there. True: the reader is gone.
+pub fn reader_goes_within(time: Duration) -> bool {
+    let end = Instant::now() + time;
+    loop {
+        let left = Timespec::try_from(end.saturating_duration_since(Instant::now())).ok();
+        let stdout = io::stdout();
+        // POLLERR and POLLHUP are reported unasked.
+        let mut polled = [PollFd::new(&stdout, PollFlags::empty())];
+        match poll(&mut polled, left.as_ref()) {
+            Err(Errno::INTR) => {}
+            Ok(0) => return false,
+            Ok(_) => return true,
+            // Without memory for it, the next write will tell.
+            Err(_) => {
+                std::thread::sleep(time);
+                return false;
+            }
+        }
     }
 }
 

@@ -150,6 +150,33 @@ mod tests {
     }
 
     #[test]
+    fn the_rules_for_prometheus_have_these_thresholds() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let rules = std::fs::read_to_string(root.join("contrib/prometheus/tideover.rules.yml")).unwrap();
+        let of_limit = |what: &str| format!("{what} / ignoring(user) group_left() {what}_limit");
+        let metrics = [
+            ("log_space", "tideover_log_space_free_ratio".to_string()),
+            ("log_inodes", "tideover_log_inodes_free_ratio".to_string()),
+            ("address_space", "tideover_address_space_used_ratio".to_string()),
+            ("container_memory", "tideover_container_memory_used_ratio".to_string()),
+            ("zombies", "tideover_zombies".to_string()),
+            ("inotify_instances", of_limit("tideover_inotify_instances")),
+            ("inotify_watches", of_limit("tideover_inotify_watches")),
+        ];
+        for (alert, metric) in metrics {
+            let row = by_name(alert).unwrap();
+            let (warning, critical) = row.default.unwrap();
+            let sign = if row.unit == Unit::Free { "<=" } else { ">=" };
+            let scale = if row.unit == Unit::Count { 1.0 } else { 100.0 };
+            for threshold in [warning, critical] {
+                let line = format!("expr: {metric} {sign} {}\n", threshold / scale);
+                assert!(rules.contains(&line), "{line}");
+            }
+        }
+        assert!(by_name("connections").unwrap().default.is_none(), "its thresholds are metrics of their own");
+    }
+
+    #[test]
     fn the_documents_have_this_table() {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
         let policy = std::fs::read_to_string(root.join("docs/policy.md")).unwrap();

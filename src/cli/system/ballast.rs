@@ -89,14 +89,19 @@ pub fn make(path: &Path, size: u64) -> Result<(), String> {
     let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(path).map_err(said)?;
     let made = fill(&file, 0, size).and_then(|()| {
         // The head comes last: before that, nobody takes the file for a ballast.
-        let inode = file.metadata().map_err(said)?.ino();
-        let head = Ballast { size, inode }.to_string();
-        file.write_all_at(head.as_bytes(), 0).and_then(|()| file.sync_all()).map_err(said)
+        write_head(&file, size).map_err(said)
     });
     if made.is_err() {
         let _ = fs::remove_file(path);
     }
     made
+}
+
+/// Writes the whole head of a ballast of so many bytes.
+fn write_head(file: &File, size: u64) -> io::Result<()> {
+    let mut head = Ballast { size, inode: file.metadata()?.ino() }.to_string().into_bytes();
+    head.resize(HEAD, 0);
+    file.write_all_at(&head, 0).and_then(|()| file.sync_all())
 }
 
 /// Takes blocks for the bytes from `from` to `size` of a file.
@@ -153,6 +158,24 @@ impl Open {
     /// Gives it up.
     pub fn give_up(&self) -> io::Result<()> {
         self.file.set_len(HEAD as u64)
+    }
+
+    /// Makes it as large as `size`, whether it was given up or not. It takes only the blocks that it lacks, and keeps those that it has
+    /// all the while: on an error it is as it was.
+    pub fn resize(&mut self, size: u64) -> Result<(), String> {
+        let said = |error: io::Error| error.to_string();
+        let length = self.file.metadata().map_err(said)?.len();
+        let grown = if length < size { fill(&self.file, length, size) } else { Ok(()) };
+        // The head comes after the blocks, so that a ballast that says how large it is has been so large.
+        let done = grown.and_then(|()| write_head(&self.file, size).map_err(said));
+        let done = done.and_then(|()| if length > size { self.file.set_len(size).map_err(said) } else { Ok(()) });
+        match done {
+            Ok(()) => self.size = size,
+            Err(_) => {
+                let _ = self.file.set_len(length);
+            }
+        }
+        done
     }
 
     /// Makes it anew after it was given up. On an error it stays given up.

@@ -8,7 +8,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use tideover_tests::disk::own_mounts;
-use tideover_tests::programs::TOO_MANY;
+use tideover_tests::programs::{TOO_MANY, python};
 use tideover_tests::{Outcome, Page, Run, Scratch, fixture, library, needs, preload_fixture, program};
 
 /// A program that is rescued, and stays so that its page can be looked for.
@@ -365,5 +365,41 @@ fn the_last_message_names_the_call_the_limits_and_a_remedy() {
     let line = outcome.ours().into_iter().find(|l| l.contains("EMFILE")).unwrap_or_else(|| panic!("{outcome}"));
     for part in ["open", "64", "ulimit", "LimitNOFILE=", "docker"] {
         assert!(line.contains(part), "{part:?} is not in {line:?}");
+    }
+}
+
+/// Forks at its limit with something to say, and ends when a line comes. The child closes what its parent has opened, so that it could write.
+const FORKS: &str = "import os, sys\nfull = []\n\
+    try:\n    while True: full.append(os.open('/dev/null', 0))\nexcept OSError: pass\n\
+    child = os.fork()\n\
+    if not child:\n    \
+        for fd in full: os.close(fd)\n    \
+        if sys.argv[1] == 'executes': os.execv('/bin/true', ['true'])\n    \
+        sys.exit()\n\
+    os.waitpid(child, 0)\n\
+    print('waited for it', flush=True)\ninput()\n\
+    for fd in full: os.close(fd)\n";
+
+/// Messages wait in memory for a descriptor to write them by; the child of a fork has a copy of that memory.
+#[test]
+fn what_a_parent_has_still_to_say_is_not_said_by_its_child() {
+    for how in ["ends", "executes"] {
+        let scratch = Scratch::new();
+        let log = scratch.join("log");
+        let run = python(FORKS).arg(how).limit(40).preload(true).env("TIDEOVER_LOG_FILE", &log);
+        let mut parent = run.env("TIDEOVER_MAX_RETRIES", "0").start();
+        parent.wait_for("waited for");
+        let of = |pid: u32| {
+            let said = fs::read_to_string(&log).unwrap_or_default();
+            said.lines()
+                .filter(|line| line.starts_with(&format!("tideover[{pid}]: open")) && line.contains("(EMFILE)"))
+                .count()
+        };
+        assert_eq!(of(parent.pid()), 0, "{how}: it is the parent's to say");
+        parent.say("");
+        let pid = parent.pid();
+        let outcome = parent.finish();
+        outcome.passes();
+        assert_eq!(of(pid), 1, "{how}: now it is said: {outcome}");
     }
 }

@@ -34,8 +34,17 @@ fn it_lists_sorts_filters_and_shows_what_happened() {
     assert_eq!(lines[1], "    PID PROGRAM   USE                USED    SOFT EXHAUST RECOVER GAVE UP LOGS");
     assert_eq!(lines[2], line(&ebb, "ebb       ########## 100%      64      64       1       0       1 ok"));
     assert_eq!(lines[3], line(&calm, "calm      ----------   5%       3      64       0       0       0 ok"));
-    assert_eq!(lines[23], "q leave  ? help  s sort  r reverse  / filter  Enter detail  arrows choose");
+    assert_eq!(lines[23], "q leave  ? help  s sort  r reverse  / filter  Enter detail  c columns");
     assert!(lines.iter().all(|line| line.chars().count() <= 80));
+
+    top.press(&["c"]);
+    let screen = top.wait_until("service and hard limit", |lines| lines[1].contains("SERVICE"));
+    let lines: Vec<&str> = screen.lines().map(str::trim_end).collect();
+    assert!(lines[1].ends_with("   USED    SOFT    HARD LOGS"), "{screen}");
+    assert!(lines[2].ends_with("########## 100%      64      64      64 ok"), "{screen}");
+    assert!(lines.iter().all(|line| line.chars().count() <= 80));
+    top.press(&["c"]);
+    top.wait_until("the counts again", |lines| lines[1].ends_with("EXHAUST RECOVER GAVE UP LOGS"));
 
     top.press(&["r"]);
     top.wait_until("the other way round", |lines| lines[2].contains(" calm ") && lines[3].contains(" ebb "));

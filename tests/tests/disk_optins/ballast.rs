@@ -179,6 +179,36 @@ fn a_ballast_is_refused_where_it_would_leave_too_little() {
     assert_eq!(fs::metadata(disk.join(NAME)).unwrap().len(), 128 << 10, "another size");
 }
 
+/// A size that the disk could not hold removed the ballast that was there.
+#[needs(mounts)]
+#[test]
+fn a_ballast_of_another_size_is_kept_until_the_new_one_is_whole() {
+    let disk = Disk::new(Kind::Tmpfs);
+    let ballast = made(&disk);
+    let status = || fs::symlink_metadata(&ballast).expect("it is there");
+    let first = (status().ino(), status().len(), status().blocks());
+    command(&[".", "1G"], disk.path()).fails().says("too little space is free");
+    assert_eq!((status().ino(), status().len(), status().blocks()), first, "as it was");
+    command(&["."], disk.path()).passes().says_on_stdout("64.0 KiB are kept");
+    for (size, bytes) in [("128K", 128 << 10), ("64K", 64 << 10)] {
+        command(&[".", size], disk.path()).passes().says_on_stdout("are kept");
+        assert_eq!((status().ino(), status().len()), (first.0, bytes), "{size}");
+        assert!(status().blocks() * 512 >= bytes, "{size} takes blocks");
+    }
+    // One that was given up is made anew with another size, too; where that does not go, it stays given up.
+    disk.fill();
+    let outcome = write(&disk, "data.bin", 500).preload(true).output();
+    assert_eq!((outcome.code(), status().len()), (Some(0), HEAD), "{outcome}");
+    command(&[".", "128K"], disk.path()).fails().says("too little space is free");
+    command(&["."], disk.path()).passes().says_on_stdout("was given up on a full disk").says("65536");
+    disk.free();
+    command(&[".", "128K"], disk.path()).passes().says_on_stdout("128.0 KiB are kept");
+    assert_eq!((status().ino(), status().len()), (first.0, 128 << 10));
+    disk.fill();
+    let outcome = write(&disk, "more.bin", 500).preload(true).output();
+    assert_eq!((outcome.code(), status().len()), (Some(0), HEAD), "a guarded program gives it up: {outcome}");
+}
+
 #[needs(mounts)]
 #[test]
 fn watch_gives_the_ballast_up_and_makes_it_anew() {

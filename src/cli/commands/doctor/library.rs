@@ -31,7 +31,7 @@ pub fn of(sampled: &SampledProcess) -> Vec<Check> {
         let remedy = vec![format!("tideover doctor {pid} --page-dir DIR")];
         return vec![Check::new("library", Level::Warning, without_page::WITHOUT_PAGE, remedy)];
     };
-    let settings = effective::from_page(snapshot.page, environment.as_ref());
+    let settings = effective::from_page(snapshot.pid, snapshot.page, environment.as_ref());
     let switches = |row: &&effective::Effective| {
         matches!(SETTINGS[row.index].kind, Kind::Choice(_) | Kind::Sink | Kind::SizeOr("off", ..))
             && row.index != Id::Log as usize

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 use super::guards::Guards;
+use super::measured::{self, Seen};
 use super::others::{Other, Others};
 use super::totals::{Name, Row, Totals, calls, counter, refusals};
 use crate::pages::snapshot::Snapshot;
@@ -29,7 +30,7 @@ const GAUGES: &[(&str, Of)] =
     &[("high_water", Of::Highest), ("raised_from", Of::Highest), ("degraded_since", Of::Earliest)];
 
 /// All metrics.
-pub fn text(totals: &Totals, snapshots: &[Snapshot], others: &Others, guards: &Guards) -> String {
+pub fn text(totals: &Totals, snapshots: &[Snapshot], others: &Others, guards: &Guards, seen: &Seen) -> String {
     let sums = totals.sums();
     let mut now = Now::default();
     for snapshot in snapshots {
@@ -44,6 +45,7 @@ pub fn text(totals: &Totals, snapshots: &[Snapshot], others: &Others, guards: &G
     }
     page.calls(&sums);
     guards.write(&mut page);
+    measured::write(&mut page, seen);
     page.system();
     page.text
 }
@@ -231,7 +233,7 @@ mod tests {
             .collect();
         let mut totals = Totals::default();
         totals.update(&snapshots);
-        text(&totals, &snapshots, &Others::new(), &Guards::default())
+        text(&totals, &snapshots, &Others::new(), &Guards::default(), &Seen::default())
     }
 
     #[test]

@@ -4,6 +4,7 @@
 mod exposition;
 mod guards;
 mod http;
+mod measured;
 mod others;
 mod status;
 mod totals;
@@ -18,6 +19,7 @@ use crate::system::replace::{readable, replace};
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use guards::Guards;
 use http::Response;
+use measured::Looks;
 use others::Others;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -70,8 +72,12 @@ pub fn command() -> Command {
 
 /// Prints the metrics, writes them into a file, or serves them.
 pub fn run(matches: &ArgMatches) -> Result<(), Failure> {
-    let exporter =
-        Exporter { base: page_dir(matches), all: matches.get_flag("all"), sums: Mutex::new(Sums::default()) };
+    let exporter = Exporter {
+        base: page_dir(matches),
+        all: matches.get_flag("all"),
+        sums: Mutex::default(),
+        looks: Looks::default(),
+    };
     if let Some(address) = matches.get_one::<String>("listen") {
         return serve(address, exporter);
     }
@@ -93,6 +99,7 @@ struct Exporter {
     /// Processes without the library, too?
     all: bool,
     sums: Mutex<Sums>,
+    looks: Looks,
 }
 
 /// What is kept from one answer to the next.
@@ -111,14 +118,16 @@ impl Exporter {
     }
 
     fn metrics(&self) -> Result<String, Failure> {
+        // Before the pages are read that are added up: a look can take long, and sums of an older answer would undo those of a later one.
+        let seen = self.looks.seen(self.all, || self.walk())?;
         let found = self.walk()?;
         let snapshots: Vec<Snapshot> = found.pages.iter().filter_map(Snapshot::take).collect();
+        let others = if self.all { others::all(&snapshots) } else { Others::new() };
         let mut sums = self.sums.lock().unwrap_or_else(PoisonError::into_inner);
         let Sums { totals, guards } = &mut *sums;
         totals.update(&snapshots);
         guards.update(&guarded::all(&self.base));
-        let others = if self.all { others::all(&snapshots) } else { Others::new() };
-        Ok(exposition::text(totals, &snapshots, &others, guards))
+        Ok(exposition::text(totals, &snapshots, &others, guards, &seen))
     }
 
     fn status(&self) -> Result<String, Failure> {
@@ -169,7 +178,7 @@ pub fn check(snapshots: &[Snapshot]) {
     let mut totals = Totals::default();
     totals.update(snapshots);
     totals.update(snapshots);
-    let text = exposition::text(&totals, snapshots, &Others::new(), &Guards::default());
+    let text = exposition::text(&totals, snapshots, &Others::new(), &Guards::default(), &measured::Seen::default());
     assert!(text.lines().all(|line| line.starts_with("tideover_") || line.starts_with("# ")), "{text}");
     assert!(status::json(snapshots).to_string().len() < 64 << 10);
 }

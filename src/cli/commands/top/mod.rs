@@ -37,6 +37,7 @@ Examples:
 
 Keys: arrows or j and k choose a process, Enter shows its events and a graph,
 s sorts by the next column, r the other way round, / filters by name or pid,
+c shows service and hard limit where the screen has no room for all columns,
 D, R, F, O and L ask doctor, rescue and control about it, ? shows all keys,
 q leaves. A click chooses a process, or sorts by a heading.";
 
@@ -213,6 +214,7 @@ fn obey(model: &mut Model, key: KeyEvent) -> bool {
         KeyCode::Char('s') => model.sort = model.sort.next(),
         KeyCode::Char('r') => model.reversed = !model.reversed,
         KeyCode::Char('/') => model.typing = true,
+        KeyCode::Char('c') => model.limits = !model.limits,
         KeyCode::Char(c) => match (Sort::by_key(c), Action::by_key(c)) {
             (Some(sort), _) => model.sort = sort,
             (None, Some(action)) => model.ask(action),
@@ -245,6 +247,10 @@ mod tests {
         assert_eq!((&*model.filter, model.typing), ("qui", false));
         press(&mut model, KeyCode::Enter);
         assert!(model.detail);
+        press(&mut model, KeyCode::Char('c'));
+        assert!(model.limits);
+        press(&mut model, KeyCode::Char('c'));
+        assert!(!model.limits);
         // Esc goes back step by step.
         assert!(press(&mut model, KeyCode::Esc) && !model.detail);
         assert!(press(&mut model, KeyCode::Esc) && model.filter.is_empty());

@@ -86,6 +86,8 @@ pub struct Model {
     pub typing: bool,
     /// Is the detail of the selected process shown?
     pub detail: bool,
+    /// Are the service and the hard limit shown, in place of the counts, where there is no room for all?
+    pub limits: bool,
     /// A text over the list.
     pub panel: Option<Panel>,
     /// What is to be done with a process now.

@@ -12,6 +12,7 @@ arrows, j, k    choose a process; PageUp, PageDown, Home, End go further
 Enter           events and a graph of its descriptors, below the list
 /               filter by name or process id; Esc clears it
 s, r            sort by the next column; the other way round
+c               service and hard limit, or the counts: below 104 columns
 u d e g l n p   sort by usage, descriptors, exhausted, gave up, logs, name, pid
 q, Esc          leave, or close this text
 

@@ -13,14 +13,26 @@ use ratatui::widgets::{Block, Borders, Cell, Paragraph, Row as Cells, Sparkline,
 
 /// Width of a bar that shows usage, in characters.
 const BAR: usize = 10;
-/// A screen of so many columns has room for the service and the hard limit.
+/// A screen of so many columns has room for all of the list's.
 const WIDE: u16 = 104;
 /// Height of the detail in lines.
 const DETAIL: u16 = 14;
 
 /// Those that fit are shown in the last line; all are in the help.
-const KEYS: [&str; 9] =
-    ["q leave", "? help", "s sort", "r reverse", "/ filter", "Enter detail", "arrows choose", "D doctor", "R rescue"];
+const KEYS: [&str; 10] = [
+    "q leave",
+    "? help",
+    "s sort",
+    "r reverse",
+    "/ filter",
+    "Enter detail",
+    COLUMNS_KEY,
+    "arrows choose",
+    "D doctor",
+    "R rescue",
+];
+/// Where all columns fit, there are no others to be shown.
+const COLUMNS_KEY: &str = "c columns";
 
 /// Draws the whole screen.
 pub fn draw(frame: &mut Frame, model: &mut Model) {
@@ -40,7 +52,7 @@ pub fn draw(frame: &mut Frame, model: &mut Model) {
     if let Some(panel) = &model.panel {
         panel.draw(frame, middle.union(below));
     } else {
-        layout = table(frame, middle, &rows, place, model.layout.offset);
+        layout = table(frame, middle, &rows, place, model.layout.offset, chosen_columns(model, middle.width));
         if let Some(row) = chosen.as_ref().filter(|_| detail > 0) {
             inside(frame, below, row, &model.past(row));
         }
@@ -65,7 +77,7 @@ fn last_line(model: &Model, width: usize) -> String {
     if let Some((_, pid)) = model.running.filter(|_| model.panel.is_none()) {
         text = format!("asking about {} (process {pid}) ...", name(pid));
     }
-    for key in KEYS {
+    for key in KEYS.into_iter().filter(|key| *key != COLUMNS_KEY || width < WIDE.into()) {
         let gap = if text.is_empty() { "" } else { "  " };
         if text.chars().count() + gap.len() + key.len() > width {
             break;
@@ -113,29 +125,42 @@ fn summary(model: &Model, shown: usize) -> Line<'static> {
     ])
 }
 
-/// Headings with their widths, and what a click on them sorts by. The columns of numbers have fixed widths; the names take what is left.
-fn columns(wide: bool) -> Vec<(&'static str, Constraint, Option<Sort>)> {
-    let mut columns = vec![
+/// Which columns are shown, by their places in [`columns`] and [`cells`].
+fn chosen_columns(model: &Model, width: u16) -> &'static [usize] {
+    match (width >= WIDE, model.limits) {
+        (true, _) => &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10],
+        (false, false) => &[0, 1, 3, 4, 5, 7, 8, 9, 10],
+        (false, true) => &[0, 1, 2, 3, 4, 5, 6, 10],
+    }
+}
+
+/// All headings with their widths, and what a click on them sorts by. The columns of numbers have fixed widths; the names take what is left.
+const fn columns() -> [(&'static str, Constraint, Option<Sort>); 11] {
+    [
         ("    PID", Constraint::Length(7), Some(Sort::Pid)),
         ("PROGRAM", Constraint::Min(8), Some(Sort::Program)),
+        ("SERVICE", Constraint::Min(12), None),
         ("USE", Constraint::Length(BAR as u16 + 5), Some(Sort::Usage)),
         ("   USED", Constraint::Length(7), Some(Sort::Used)),
         ("   SOFT", Constraint::Length(7), None),
+        ("   HARD", Constraint::Length(7), None),
         ("EXHAUST", Constraint::Length(7), Some(Sort::Exhausted)),
         ("RECOVER", Constraint::Length(7), None),
         ("GAVE UP", Constraint::Length(7), Some(Sort::GaveUp)),
         ("LOGS", Constraint::Length(6), Some(Sort::Logs)),
-    ];
-    if wide {
-        columns.insert(2, ("SERVICE", Constraint::Min(12), None));
-        columns.insert(6, ("   HARD", Constraint::Length(7), None));
-    }
-    columns
+    ]
 }
 
-fn table(frame: &mut Frame, area: Rect, rows: &[&Row], place: Option<usize>, offset: usize) -> ListLayout {
-    let wide = area.width >= WIDE;
-    let columns = columns(wide);
+fn table(
+    frame: &mut Frame,
+    area: Rect,
+    rows: &[&Row],
+    place: Option<usize>,
+    offset: usize,
+    chosen: &[usize],
+) -> ListLayout {
+    let columns: Vec<_> =
+        columns().into_iter().enumerate().filter(|it| chosen.contains(&it.0)).map(|it| it.1).collect();
     let widths: Vec<Constraint> = columns.iter().map(|column| column.1).collect();
     let headings = columns.iter().map(|column| column.0);
     let places = Layout::horizontal(&widths).spacing(1).split(area);
@@ -143,7 +168,7 @@ fn table(frame: &mut Frame, area: Rect, rows: &[&Row], place: Option<usize>, off
         places.iter().zip(&columns).filter_map(|(place, column)| Some((place.left()..place.right(), column.2?)));
     let sorts = sorts.collect();
     let head = Cells::new(headings).style(Style::new().add_modifier(Modifier::BOLD | Modifier::UNDERLINED));
-    let table = Table::new(rows.iter().map(|row| cells(row, wide)), widths)
+    let table = Table::new(rows.iter().map(|row| cells(row, chosen)), widths)
         .header(head)
         .column_spacing(1)
         .row_highlight_style(Style::new().add_modifier(Modifier::REVERSED));
@@ -167,7 +192,7 @@ fn severity(row: &Row) -> Level {
     usage.max(trouble)
 }
 
-fn cells(row: &Row, wide: bool) -> Cells<'static> {
+fn cells(row: &Row, chosen: &[usize]) -> Cells<'static> {
     let right = |n: u64| Cell::from(format!("{:>7}", short_count(n)));
     let trouble = |n: u64| right(n).style(if n > 0 { Style::new().fg(Color::Red) } else { Style::new() });
     let logs = match (row.full, row.diverted) {
@@ -178,21 +203,20 @@ fn cells(row: &Row, wide: bool) -> Cells<'static> {
         (false, 0) => Cell::from("ok"),
         (false, bytes) => Cell::from(short_bytes(bytes)),
     };
-    let mut cells = vec![
+    let cells = [
         Cell::from(format!("{:>7}", row.pid)),
         Cell::from(row.program.clone()).style(name_style(row)),
+        Cell::from(row.service.clone()),
         Cell::from(bar(row.percent)).style(colour(row.percent)),
         right(row.used),
         right(row.limits.0),
+        right(row.limits.1),
         right(row.exhausted),
         right(row.recovered),
         trouble(row.gave_up),
         logs,
     ];
-    if wide {
-        cells.insert(2, Cell::from(row.service.clone()));
-        cells.insert(6, right(row.limits.1));
-    }
+    let cells = cells.into_iter().enumerate().filter(|it| chosen.contains(&it.0)).map(|it| it.1);
     let cells = Cells::new(cells);
     if row.guarded { cells } else { cells.style(Style::new().add_modifier(Modifier::DIM)) }
 }
@@ -274,6 +298,21 @@ mod tests {
         let lines = screen(&mut model, 120, 6);
         assert!(lines[1].contains("SERVICE") && lines[1].contains("   SOFT    HARD EXHAUST"), "{lines:?}");
         assert!(lines[2].contains("    100    4096"), "{lines:?}");
+    }
+
+    #[test]
+    fn a_key_shows_the_service_and_the_hard_limit_on_a_screen_of_80_columns() {
+        let mut model = Model::example(&[("a-program-with-a-long-name", 4_194_304, 72, 3), ("nginx", 7, 10, 0)]);
+        assert!(!screen(&mut model, 80, 10)[1].contains("HARD"));
+        model.limits = true;
+        let lines = screen(&mut model, 80, 10);
+        assert_eq!(lines[1], "    PID PROGRAM      SERVICE      USE                USED    SOFT    HARD LOGS");
+        assert!(lines[2].ends_with("#######---  72%      72     100    4096 ok"), "{lines:?}");
+        assert!(lines[9].ends_with("Enter detail  c columns"), "{lines:?}");
+        // A click on a heading sorts by what stands there now.
+        assert_eq!(model.layout.sorts.len(), 5);
+        let wide = screen(&mut model, 120, 6);
+        assert!(wide[1].contains("HARD EXHAUST") && !wide[5].contains("c columns"), "{wide:?}");
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 use super::*;
 use std::os::unix::fs::chown;
+use std::time::Instant;
+use tideover_tests::Running;
 
 /// A writer of lines `from` to `to`, killed, of which those from `full_at` on did not fit on the disk.
 fn killed_after(log: &Path, disk: &Disk, pages: &Path, from: u32, full_at: u32, to: u32) {
@@ -273,4 +275,40 @@ fn what_stands_where_the_lock_should_be_is_left_alone() {
     }
     assert_eq!(text(&victim), "mine\n");
     Account::new(&text(&log), "").complete(1..=600, 0).file_is_whole(1..=600);
+}
+
+#[test]
+fn watch_says_once_that_a_hold_is_damaged_and_again_when_it_has_changed() {
+    let pages = Scratch::new();
+    // SAFETY: it only asks for a number.
+    let me = unsafe { libc::geteuid() };
+    let folder = pages.join(&format!("tideover.{me}/holds"));
+    fs::create_dir_all(&folder).expect("it is made");
+    fs::set_permissions(&folder, fs::Permissions::from_mode(0o700)).expect("they are its user's");
+    let hold = folder.join("hold.4194305.1");
+    let damage = |text: &str| {
+        fs::write(&hold, text.repeat(4096)).expect("it is written");
+        fs::set_permissions(&hold, fs::Permissions::from_mode(0o600)).expect("they are its user's");
+    };
+    damage("no hold ");
+    let words = ["watch", "--interval", "20ms", "--only", "nothing", "--page-dir"];
+    let mut watch = Run::new(tideover()).args(words).arg(pages.path()).start();
+    watch.wait_for("watching");
+    let count = |watch: &Running| watch.stderr_so_far().matches("hold.4194305.1 of user").count();
+    let until = |watch: &Running, wanted: usize| {
+        let end = Instant::now() + Duration::from_secs(30);
+        while count(watch) < wanted {
+            assert!(Instant::now() < end, "{}", watch.stderr_so_far());
+            thread::sleep(Duration::from_millis(20));
+        }
+        // Many looks later.
+        thread::sleep(Duration::from_secs(2));
+        assert_eq!(count(watch), wanted, "{}", watch.stderr_so_far());
+    };
+    until(&watch, 1);
+    damage("another ");
+    until(&watch, 2);
+    watch.signal(libc::SIGTERM);
+    watch.finish();
+    assert!(hold.exists(), "it is left alone");
 }

@@ -5,9 +5,10 @@ use std::os::unix::process::CommandExt;
 use std::process::Command;
 
 use super::*;
+use tideover_contract::settings::{Id, log_level, sink};
 use tideover_tests::outage::{Fed, Logger};
 use tideover_tests::running::Endless;
-use tideover_tests::{Scratch, fixture, library, needs};
+use tideover_tests::{Page, Scratch, fixture, library, needs, tideover};
 
 const NOBODY: u32 = 65534;
 
@@ -84,6 +85,50 @@ fn the_caller_of_a_set_uid_program_does_not_choose_its_policy() {
     assert_eq!(soft(Path::new("")), "64");
     chown(machine, Some(NOBODY), Some(NOBODY)).expect("root may");
     assert_eq!(soft(Path::new("")), "256", "it is not root's");
+}
+
+/// Told to read the policy again, it still reads the one of the machine alone, and still says and diverts nothing.
+#[needs(mounts, root, setuid)]
+#[test]
+fn a_set_uid_program_that_is_told_to_reload_takes_no_more_than_before() {
+    let disk = Disk::new(Kind::Tmpfs);
+    let program = disk.join("su");
+    fs::copy(fixture("ebb"), &program).expect("there is space");
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o4755)).expect("it is ours");
+    let own = disk.join("own.toml");
+    fs::write(&own, "raise = 'auto'\n").expect("there is space");
+    preload_everywhere();
+    let machine = Path::new("/etc/tideover.toml");
+    fs::write(machine, "raise = 'off'\n").expect("/etc is the test's own");
+    let script = format!("exec setpriv --reuid {NOBODY} --regid {NOBODY} --clear-groups \"$@\"");
+    let run = in_a_shell(&script, &Run::new(&program)).env("PATH", "/usr/bin:/bin").soft(64).hard(256);
+    let mut running = run.env("TIDEOVER_CONFIG", &own).env("TIDEOVER_PAGE_DIR", disk.path()).start();
+    let pid = running.pid();
+    running.say("fill");
+    running.wait_for("done");
+    let page = || Page::read(Path::new("/dev/shm"), pid).expect("its page is where those of the machine are");
+    let mut reloaded = |policy: &str| {
+        fs::write(machine, policy).expect("/etc is the test's own");
+        Run::new(tideover()).args(["control", &pid.to_string(), "reload", "--page-dir", "/dev/shm"]).output().passes();
+        running.say("fill");
+        running.wait_for("done");
+        let (control, obeyed) = page().view().control();
+        assert_eq!((control & 0xff, control), (3, obeyed), "it has obeyed");
+        let value = |id: Id| page().view().setting(id as usize).expect("it is known").0;
+        let words = [Id::Fallback, Id::Log].map(value);
+        (page().counter("descriptors", "soft_limit"), words)
+    };
+    running_fills(&mut reloaded, "raise = 'off'\nlog = 'debug'\nfallback = 'stdout'\n", 64);
+    running_fills(&mut reloaded, "raise = 'auto'\nlog = 'debug'\nfallback = 'stdout'\n", 256);
+    let outcome = running.finish();
+    assert!(outcome.ours().is_empty(), "it says nothing: {outcome}");
+}
+
+/// A set-uid program that has read this policy again has this soft limit, and diverts and says nothing.
+#[track_caller]
+fn running_fills(reloaded: &mut dyn FnMut(&str) -> (u64, [u64; 2]), policy: &str, soft: u64) {
+    let (now, [fallback, log]) = reloaded(policy);
+    assert_eq!((now, fallback, log), (soft, sink::OFF, log_level::OFF), "{policy}");
 }
 
 /// The control: where the folder is root's, the file of that name is removed.

@@ -147,6 +147,66 @@ fn a_program_at_its_limit_gets_the_error_while_it_is_off() {
     running.finish();
 }
 
+/// What can't be used is no policy that gives nothing: with one of those, the program would have had the defaults.
+#[test]
+fn a_policy_that_became_unusable_changes_nothing_when_it_is_read_again() {
+    let (pages, folder) = (Scratch::new(), Scratch::new());
+    let path = folder.join("policy.toml");
+    let mode = |mode: u32| fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+    let written = |text: &str| {
+        fs::write(&path, text).unwrap();
+        mode(0o644);
+    };
+    // Root may read what nobody may, but for these capabilities.
+    // SAFETY: it only asks for a number.
+    let run = if unsafe { libc::geteuid() } == 0 {
+        let without = ["--bounding-set", "-dac_override,-dac_read_search", "--inh-caps", "-all"];
+        Run::new("setpriv").args(without).arg(fixture("ebb"))
+    } else {
+        Run::new(fixture("ebb"))
+    };
+    let run = run.soft(64).hard(256).page_dir(pages.path()).preload(true).env("TIDEOVER_CONFIG", &path);
+    let run = run.env("TIDEOVER_MAX_RETRIES", "0");
+    for how in ["unreadable", "writable by others", "a folder", "too long"] {
+        written("raise = 'off'\n");
+        let mut running = run.start();
+        tell(&mut running, "fill");
+        match how {
+            "unreadable" => mode(0o000),
+            "writable by others" => mode(0o666),
+            "a folder" => {
+                fs::remove_file(&path).unwrap();
+                fs::create_dir(&path).unwrap();
+            }
+            _ => written(&format!("raise = 'auto'\n{}", "# long\n".repeat(20_000))),
+        }
+        // With a descriptor free to read it by.
+        tell(&mut running, "drain");
+        control(&pages, &running, "reload");
+        tell(&mut running, "fill");
+        tell(&mut running, "drain");
+        assert!(obeyed(&pages, &running), "{how}");
+        tell(&mut running, "fill");
+        let soft =
+            |running: &Running| Page::read(pages.path(), running.pid()).unwrap().counter("descriptors", "soft_limit");
+        assert_eq!(soft(&running), 64, "{how}: the policy that it had");
+        if how == "a folder" {
+            fs::remove_dir(&path).unwrap();
+        }
+        // The control: one that can be used, and says what those would have led to.
+        written("raise = 'auto'\n");
+        tell(&mut running, "drain");
+        control(&pages, &running, "reload");
+        tell(&mut running, "fill");
+        tell(&mut running, "drain");
+        tell(&mut running, "fill");
+        assert_eq!(soft(&running), 256, "{how}");
+        let outcome = running.finish();
+        let said = outcome.stderr.matches("policy.toml").count();
+        assert_eq!(said, 1, "{how}: it is said once: {outcome}");
+    }
+}
+
 #[test]
 fn a_program_that_is_told_off_before_its_limit_is_not_raised() {
     let pages = Scratch::new();

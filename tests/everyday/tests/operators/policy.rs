@@ -1,8 +1,10 @@
 //! The policy of a machine, the word in a page by which a process is told to follow it, and the events as they come.
 
 use std::fs;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use tideover_tests::programs::python;
 use tideover_tests::{Page, Run, Scratch, fixture, needs};
@@ -69,6 +71,36 @@ fn events_are_told_as_they_come() {
     follow.signal(libc::SIGTERM);
     follow.finish();
     running.finish();
+}
+
+/// `tideover events --follow | head -1` went on until the next event, with nobody to tell.
+#[test]
+fn events_end_with_their_reader() {
+    let pages = Scratch::new();
+    for (how, interval) in [("pipe", "50ms"), ("pipe", "1h"), ("socket", "50ms")] {
+        let (reader, writer): (OwnedFd, OwnedFd) = if how == "pipe" {
+            let (reader, writer) = std::io::pipe().unwrap();
+            (reader.into(), writer.into())
+        } else {
+            let (reader, writer) = std::os::unix::net::UnixStream::pair().unwrap();
+            (reader.into(), writer.into())
+        };
+        let words = ["events", "--follow", "--interval", interval];
+        let run = of_pages(&pages, &words).stdout(writer).timeout(Duration::from_secs(20));
+        let running = run.start();
+        drop(run);
+        std::thread::sleep(Duration::from_millis(300));
+        assert!(!running.ended(), "{how}: it follows while it has a reader");
+        drop(reader);
+        running.finish().passes();
+    }
+    // A file has no reader that could go.
+    let run = of_pages(&pages, &["events", "--follow", "--interval", "20ms"]);
+    let follow = run.stdout(fs::File::create(pages.join("told")).unwrap()).start();
+    std::thread::sleep(Duration::from_millis(500));
+    assert!(!follow.ended());
+    follow.signal(libc::SIGTERM);
+    follow.finish();
 }
 
 /// Opens /dev/null as often as it is told, by its first argument, and says how far it came.
