@@ -1,10 +1,13 @@
 //! Waits end also where a clock stands still, and a process that was stopped for long goes on as if it had not been.
 
+use std::fs;
+use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
-use tideover_tests::outage::{Fed, Logger, outage};
-use tideover_tests::{Disk, Kind, Run, fixture, needs};
+use tideover_tests::numbered::Account;
+use tideover_tests::outage::{BACK, Fed, Logger, outage};
+use tideover_tests::{Disk, Kind, Run, Scratch, fixture, needs};
 
 use crate::{Timed, number};
 
@@ -30,6 +33,46 @@ fn a_wait_in_vain_ends_although_the_clock_stands_still() {
 fn threads_that_share_descriptors_wait_for_one_another_although_the_clock_stands_still() {
     let both = on_a_still_clock(&["threads", "/etc/passwd", "10"], 64).both();
     both.rescued("Too many open files");
+}
+
+/// A writer of one line after the other, its log's disk full from the 31st to the 90th line, on odd clocks.
+fn full_for_a_while(clock: &[&str], log: &Path, disk: &Disk, meanwhile: impl FnOnce()) -> Fed {
+    let run = Run::new(fixture("still_clock")).args(clock).arg(fixture("disk_append")).arg("write").arg(log);
+    let mut fed = Fed::start(&run.preload(true).env("TIDEOVER_FALLBACK", "stdout"));
+    fed.log(1..=30);
+    disk.fill();
+    fed.log(31..=90);
+    meanwhile();
+    disk.free();
+    thread::sleep(BACK);
+    fed.log(91..=120);
+    fed
+}
+
+/// A process that is moved to another machine sees the clock of that one.
+#[needs(mounts, ptrace)]
+#[test]
+fn lines_are_back_in_their_log_although_the_clocks_were_set_back_by_an_hour_meanwhile() {
+    let (disk, folder) = (Disk::new(Kind::Tmpfs), Scratch::new());
+    let (log, back) = (disk.log(), folder.join("back"));
+    let clock = ["back", back.to_str().expect("UTF-8")];
+    let fed = full_for_a_while(&clock, &log, &disk, || fs::write(&back, "").expect("there is space"));
+    Account::new(&fs::read_to_string(&log).expect("it is there"), "").complete(1..=120, 1).file_is_whole(1..=120);
+    let outcome = fed.end();
+    outcome.passes();
+    assert_eq!(fs::read_to_string(&log).expect("it is there").lines().count(), 121, "{outcome}");
+}
+
+/// No look at the disk is due while the program runs: when it ends, at the latest, all lines are in the file.
+#[needs(mounts, ptrace)]
+#[test]
+fn lines_are_back_in_their_log_when_the_program_ends_although_the_clock_stood_still() {
+    let disk = Disk::new(Kind::Tmpfs);
+    let log = disk.log();
+    let outcome = full_for_a_while(&[], &log, &disk, || ()).end();
+    outcome.passes();
+    let account = Account::new(&fs::read_to_string(&log).expect("it is there"), &outcome.stdout);
+    account.complete(1..=120, 1).file_is_whole(1..=120);
 }
 
 /// Stops a process five times, each time longer than any of the library's locks and turns is believed in.

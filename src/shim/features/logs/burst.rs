@@ -13,6 +13,7 @@ use tideover_contract::settings::SECOND;
 
 use super::files::{self, DivertedFile, Key};
 use super::payload::{Buffer, Written};
+use super::readable::Readable;
 use super::{cap, decide, hold, sink};
 use crate::os::mapping::Mapping;
 use crate::os::sys;
@@ -53,6 +54,8 @@ struct Shared {
     slots: AtomicPtr<AtomicU64>,
     /// A thread was given up.
     is_broken: AtomicBool,
+    /// Where the program's lines are.
+    readable: Readable,
 }
 
 /// Null: there is no such page, and each line goes the usual way.
@@ -85,12 +88,12 @@ pub fn note_line(now: u64) {
 
 impl Shared {
     fn count(&self, now: u64) {
-        let is_fast = now.saturating_sub(self.last.swap(now, Relaxed)) < GAP;
+        let is_fast = now.abs_diff(self.last.swap(now, Relaxed)) < GAP;
         self.fast.store(if is_fast { self.fast.load(Relaxed).saturating_add(1) } else { 0 }, Relaxed);
     }
 
     fn is_burst(&self, now: u64) -> bool {
-        self.fast.load(Relaxed) >= FIRST && now.saturating_sub(self.last.load(Relaxed)) < GAP
+        self.fast.load(Relaxed) >= FIRST && now.abs_diff(self.last.load(Relaxed)) < GAP
     }
 
     /// Puts a line on the stage as it was when `next` was read. False: it is full, or was closed since, or this thread was given up.
@@ -140,15 +143,15 @@ pub fn take(fd: i32, buffer: Buffer<'_>) -> Option<Written> {
         return None;
     }
     let file = decide::recognise(fd).filter(|file| file.number() == number)?;
-    if file.mid_line.load(Relaxed) || file.is_check_due(now) || !sys::is_readable(buffer.address() as *const _, count) {
+    if file.mid_line.load(Relaxed) || file.is_check_due(now) || !shared.readable.holds(buffer.address(), count) {
         return None;
     }
-    // SAFETY: the kernel can read it.
+    // SAFETY: it can be read.
     let text = unsafe { buffer.text() };
     if text.last() != Some(&b'\n') || cap::charge(count as u64, now).is_err() {
         return None;
     }
-    if is_full(next, count) || now.saturating_sub(shared.opened.load(Relaxed)) >= LONGEST {
+    if is_full(next, count) || now.abs_diff(shared.opened.load(Relaxed)) >= LONGEST {
         hold::renew_stage(file.key());
         next = shared.next.load(Acquire);
     }
@@ -211,6 +214,7 @@ pub fn open(hold: &Hold<Mapping>, key: Key) {
     shared.slots.store(slots, Release);
     shared.stage_number.store(number, Release);
     shared.opened.store(now, Relaxed);
+    shared.readable.find();
     let times = (shared.next.load(Relaxed) & !OPEN) >> 32;
     shared.next.store(OPEN | ((times + 1) << 32 & !OPEN), Release);
 }

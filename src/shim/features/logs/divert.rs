@@ -324,7 +324,7 @@ pub(super) fn send_to_pipe(file: &DivertedFile, buffer: Buffer<'_>) -> Option<Wr
 /// Sends lines of a burst, which are all kept for the file, and were so many writes of the program.
 pub(super) fn send_burst(file: &DivertedFile, text: &[u8], writes: u64) {
     let now = sys::now();
-    page::add(&page::counters().diverted_writes, writes.saturating_sub(1));
+    let counters = page::counters();
     if output::writes_pipes_at_once()
         && let Some(fd) = pipe::descriptor(now)
     {
@@ -332,6 +332,7 @@ pub(super) fn send_burst(file: &DivertedFile, text: &[u8], writes: u64) {
         if written == Ok(text.len()) {
             let lines = payload::newlines(text);
             let done = Delivery { sent: text.len(), lines, ..Delivery::default() };
+            page::add(&counters.diverted_writes, writes.saturating_sub(1));
             count_sent(file, &done, (lines, true), true, now);
             return;
         }
@@ -343,7 +344,11 @@ pub(super) fn send_burst(file: &DivertedFile, text: &[u8], writes: u64) {
     let log = Log::without_path(-1, &status);
     let mut sink = log.sink(None);
     sink.iter_mut().for_each(|sink| sink.wait = sink::BURST_WAIT);
+    let before = counters.diverted_lines.load(Relaxed);
     payload::with_text(text, |payload| log.hand_over(file, sink, payload, (true, false), now));
+    // Each write was a line, or several. Those that the sink did not take went nowhere else.
+    let sent = counters.diverted_lines.load(Relaxed).wrapping_sub(before);
+    page::add(&counters.diverted_writes, writes.min(sent).saturating_sub(1));
 }
 
 /// Counts what was taken from the program: `of` says how many newlines were in it, and whether the last byte was one. What is kept for the

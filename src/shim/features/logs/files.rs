@@ -332,9 +332,10 @@ impl DivertedFile {
         }
     }
 
-    /// Is it time to check whether the file can be written again? `now` is CLOCK_MONOTONIC in nanoseconds.
+    /// Is it time to check whether the file can be written again? `now` is CLOCK_MONOTONIC in nanoseconds. Also if that has jumped back.
+    #[inline(never)]
     pub fn is_check_due(&self, now: u64) -> bool {
-        now >= self.next_check.load(Relaxed)
+        sys::is_due(self.next_check.load(Relaxed), self.gap.load(Relaxed), now)
     }
 
     /// This thread checks it: the next check is due after the gap.

@@ -44,6 +44,7 @@ pub mod pipe;
 pub mod placeholder;
 mod program;
 mod put_back;
+mod readable;
 mod recover;
 mod rotate;
 mod rotated_files;

@@ -48,7 +48,7 @@ impl Note {
             }
             let _ = write!(to, ",\"sent_to\":\"{sink}\",\"from\":\"{from}\",\"until\":\"{until}\"");
             if self.kept.any {
-                let _ = write!(to, ",\"put_back\":{}", self.put_back());
+                let _ = write!(to, ",\"held\":{},\"put_back\":{}", self.kept.lines, self.put_back());
             }
             let _ = to.write_str("}\n");
             return;
@@ -61,7 +61,7 @@ impl Note {
         let _ = match self.kept {
             Kept { any: false, .. } => Ok(()),
             Kept { lines: kept, gone: 0, .. } if kept == lines => to.write_str(", and are put back above"),
-            _ => write!(to, ", and {} are put back above", self.put_back()),
+            Kept { lines: kept, .. } => write!(to, ", and {} of {kept} are put back above", self.put_back()),
         };
         let _ = to.write_str("\n");
     }

@@ -21,10 +21,10 @@ const PART: u64 = 20;
 pub fn is_search_due() -> bool {
     /// When to search next, CLOCK_MONOTONIC nanoseconds.
     static NEXT: AtomicU64 = AtomicU64::new(0);
-    let now = sys::now();
-    let due = now >= NEXT.load(Relaxed);
+    let (now, interval) = (sys::now(), SETTINGS.get(Id::RecoveryInterval));
+    let due = sys::is_due(NEXT.load(Relaxed), interval, now);
     if due {
-        NEXT.store(now + SETTINGS.get(Id::RecoveryInterval), Relaxed);
+        NEXT.store(now + interval, Relaxed);
     }
     due
 }

@@ -90,13 +90,19 @@ fn is_copied(at: usize) -> bool {
 /// Can these bytes be read? A program may pass a bad pointer, and expects EFAULT, not a crash. Asked by rt_sigprocmask(2) with an
 /// operation that does not exist: it reads eight bytes, and then fails with EINVAL. Valgrind reports each such call, and finds fault with
 /// bytes that the program has not written yet; there the kernel is asked for a copy of the first byte. Reads nothing itself.
+#[inline(never)]
 pub fn is_readable(data: *const c_void, length: usize) -> bool {
     // Where pages are larger, some are asked for more than once.
     const PAGE: usize = SMALLEST_PAGE;
     const NO_OPERATION: c_int = 99;
-    let (start, end) = (data as usize, (data as usize).saturating_add(length));
+    let (mut at, end) = (data as usize, (data as usize).saturating_add(length));
     // To rt_sigprocmask(2), NULL is no set at all.
     let probed = |at: usize| call!(SYS_rt_sigprocmask, NO_OPERATION, at & !7, 0, 8) != Err(libc::EFAULT);
-    let readable = |at: usize| at >= 8 && if arch::is_on_valgrind() { is_copied(at) } else { probed(at) };
-    length == 0 || (readable(start) && (start / PAGE + 1..=(end - 1) / PAGE).all(|page| readable(page * PAGE)))
+    while at < end {
+        if at < 8 || !if arch::is_on_valgrind() { is_copied(at) } else { probed(at) } {
+            return false;
+        }
+        at = (at | (PAGE - 1)).saturating_add(1);
+    }
+    true
 }

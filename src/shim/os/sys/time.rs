@@ -40,6 +40,13 @@ pub fn now() -> u64 {
     clock(libc::CLOCK_MONOTONIC).wrapping_add(AHEAD.load(Relaxed))
 }
 
+/// Is a time over that was `gap` ahead, or less, when it was set? All in nanoseconds of [`now`]. Also if the clock was set back since (a
+/// process that was restored on another machine): what is further ahead than it can be is over.
+#[inline]
+pub fn is_due(time: u64, gap: u64, now: u64) -> bool {
+    time.wrapping_sub(now).wrapping_sub(1) >= gap
+}
+
 /// Makes a system call that sleeps for so many nanoseconds at most; `is_over` tells from its answer whether it has slept for all of them.
 pub(super) fn timed<T>(nanoseconds: u64, sleep: impl FnOnce() -> T, is_over: impl FnOnce(&T) -> bool) -> T {
     let ahead = AHEAD.load(Relaxed);

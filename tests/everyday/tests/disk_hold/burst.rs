@@ -4,6 +4,7 @@ use super::*;
 use std::collections::BTreeMap;
 use std::fs::OpenOptions;
 use std::time::Instant;
+use tideover_tests::sinks::{left_in, pipe};
 
 /// What one writer has logged in a text: the numbers of its whole lines, in their order.
 fn of_writers(text: &str) -> BTreeMap<char, Vec<u32>> {
@@ -61,6 +62,32 @@ fn a_bad_pointer_in_a_burst_is_an_error_and_no_crash() {
         // The lines before it are taken.
         assert_eq!(outcome.stdout.contains("-----"), preload, "{outcome}");
     }
+}
+
+/// Found by counting what a reader got: of a burst that was dropped, all writes but one were counted as if they had gone to the sink.
+#[needs(mounts)]
+#[test]
+fn writes_of_a_burst_that_nobody_reads_are_not_counted_as_sent() {
+    let disk = Disk::new(Kind::Tmpfs);
+    let log = disk.log();
+    let (reader, end) = pipe();
+    let run = writer(&log).env("TIDEOVER_FALLBACK", "stdout").env("TIDEOVER_HOLD", "64K").stdout(end);
+    let told = outage(&disk, &log, 900, Fed::start(&run));
+    told.outcome.passes();
+    let got = left_in(&reader).lines().count() as u64;
+    let sent = told.logs("diverted_lines");
+    assert!(sent == got && got < 900, "{sent} counted, {got} read");
+    assert!((sent..=sent + 1).contains(&told.logs("diverted_writes")), "{}", told.logs("diverted_writes"));
+    let account = told.account("");
+    let [note] = &account.markers[..] else { panic!("{account}") };
+    let held: Vec<u64> = note
+        .text
+        .rsplit(", and ")
+        .next()
+        .map_or(vec![], |end| end.split(' ').filter_map(|word| word.parse().ok()).collect());
+    let [put_back, all] = held[..] else { panic!("{}", note.text) };
+    assert!(note.lines == sent && put_back < all && all > 800, "{}", note.text);
+    assert_eq!(all - put_back, account.lost(told.all()).len() as u64, "{}\n{account}", note.text);
 }
 
 #[needs(mounts)]
