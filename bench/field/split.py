@@ -9,6 +9,7 @@ def prepare(folder):
 
 def run(trial):
     trial.command(["split", "-a", "4", "-d", "-n", f"r/{PARTS}", trial.data / "input", "part."])
+    trial.wrote(sorted(trial.folder.glob("part.*")))
     right = sum(
         int(line) % PARTS == int(path.suffix[1:]) for path in trial.folder.glob("part.*") for line in path.read_text().splitlines()
     )

@@ -11,6 +11,7 @@ def run(trial):
     with open(trial.data / "input") as lines:
         # tee writes to those that it could open.
         trial.command(["tee", *(f"copy.{i}" for i in range(FILES))], stdin=lines)
+    trial.wrote(sorted(trial.folder.glob("copy.*")))
     wanted = (trial.data / "input").read_bytes()
     same = sum(path.read_bytes() == wanted for path in trial.folder.glob("copy.*"))
     return same, FILES - same
