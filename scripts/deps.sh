@@ -154,6 +154,7 @@ wrk                 command wrk
 
 # What `make field` runs at limits and on full disks.
 field='
+beanstalkd          command beanstalkd
 bind9               command named
 dnsmasq-base        command dnsmasq
 erlang-base         command erl
@@ -164,6 +165,8 @@ liblogback-java     file    /usr/share/java/logback-classic.jar
 libspdlog-dev       file    /usr/include/spdlog
 mawk                command mawk
 mosquitto           command mosquitto
+ninja-build         command ninja
+parallel            command parallel
 postgresql-client   command psql
 python3-loguru      file    /usr/lib/python3/dist-packages/loguru
 rsyslog             command rsyslogd
@@ -172,6 +175,7 @@ squid               command squid
 supervisor          command supervisord
 tcl8.6              command tclsh8.6
 tinyproxy           command tinyproxy
+unbound             command unbound
 '
 
 # What `make release` and its parts need; podman and runc to try the image.
