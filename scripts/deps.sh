@@ -154,6 +154,7 @@ wrk                 command wrk
 
 # What `make field` runs at limits and on full disks.
 field='
+7zip                command 7zz
 beanstalkd          command beanstalkd
 bind9               command named
 dnsmasq-base        command dnsmasq
@@ -169,6 +170,7 @@ ninja-build         command ninja
 parallel            command parallel
 postgresql-client   command psql
 python3-loguru      file    /usr/lib/python3/dist-packages/loguru
+ripgrep             command rg
 rsyslog             command rsyslogd
 slapd               command slapd
 squid               command squid
