@@ -22,8 +22,7 @@ R               rescue: raise its soft limit
 F, O            control: the library passes everything through (off), acts (on)
 L               control: it reads the policy file again
 
-Mouse: a click chooses a process, one on a heading sorts by it, the wheel moves.
-Text can be marked with Shift held down.
+Mouse: a click chooses or sorts by a heading; the wheel moves; Shift marks text.
 
 Colours: red is critical (90 % of the descriptors that it can have, a log's disk
 is full), yellow a warning (70 %, or calls have given up). GAVE UP counts calls
