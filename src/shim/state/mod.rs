@@ -10,6 +10,7 @@ pub mod handlers;
 pub mod late_messages;
 pub mod page;
 pub mod page_file;
+pub mod page_words;
 pub mod policy;
 pub mod process;
 pub mod reconcile;

@@ -15,6 +15,7 @@ use crate::os::barrier::barrier;
 use crate::os::sys;
 use crate::state::handlers::handlers;
 use crate::state::page_file::{self, Failure};
+use crate::state::page_words::{count_words, counts, is_set, words};
 use crate::state::process::{self, Phase};
 use crate::state::settings::SETTINGS;
 
@@ -285,49 +286,6 @@ fn make_file_and_move() {
         Err(failure) => complain(failure, uid),
     }
     let _ = STATE.notable.compare_exchange(i32::MIN, 0, Relaxed, Relaxed);
-}
-
-/// The words of a page, as which it can be copied while other threads count in it.
-fn words(page: &Page) -> &[AtomicU64; WORDS] {
-    // SAFETY: a Page has this size and alignment (asserted below), and nothing in it but atomics, whose bytes may all be changed by other
-    // threads.
-    unsafe { &*core::ptr::from_ref(page).cast() }
-}
-
-const WORDS: usize = contract::SIZE / size_of::<AtomicU64>();
-const _: () = assert!(size_of::<Page>() == contract::SIZE && align_of::<Page>() >= align_of::<AtomicU64>());
-
-/// The words that threads add to: those of the counters, and those of the shards behind them.
-fn count_words(page: &Page) -> &[AtomicU64] {
-    &words(page)[FIRST..FIRST + COUNTS]
-}
-
-/// Index of the first of these words.
-const FIRST: usize = core::mem::offset_of!(Page, counters) / size_of::<AtomicU64>();
-/// Their number.
-const COUNTS: usize = (core::mem::offset_of!(Page, shards) + size_of::<[contract::Shard; contract::SHARDS]>())
-    / size_of::<AtomicU64>()
-    - FIRST;
-
-/// Is this one of the few counters that are not added to, but set?
-fn is_set(all: &Counters, one: &AtomicU64) -> bool {
-    [
-        &all.soft_limit,
-        &all.hard_limit,
-        &all.high_water,
-        &all.raised_from,
-        &all.breaker_open,
-        &all.degraded,
-        &all.degraded_since,
-    ]
-    .iter()
-    .any(|set| core::ptr::eq(*set, one))
-}
-
-fn counts(page: &Page) -> [u64; COUNTS] {
-    let mut counts = [0; COUNTS];
-    counts.iter_mut().zip(count_words(page)).for_each(|(count, word)| *count = word.load(Relaxed));
-    counts
 }
 
 /// Says that there is no file, and why; the private page stays in use for good.

@@ -93,11 +93,8 @@ fn take_write(fd: c_int, buffers: Buffers<'_>) -> Option<Written> {
     }
     let payload = buffers.payload()?;
     if !is_known {
-        if Log::with_path(fd, &status)?.judge(payload.first()).is_err() {
-            // The write goes to the file itself, behind what is held.
-            put_back::of_all_logs_at_once();
-            return None;
-        }
+        // Else the write goes to the file itself, behind what is held.
+        Log::with_path(fd, &status)?.judge(payload.first()).inspect_err(|_| put_back::of_all_logs_at_once()).ok()?;
         descriptors::add(fd, LOG);
         file.move_to(log.key);
     }

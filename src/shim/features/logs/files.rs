@@ -21,8 +21,7 @@ const FILES: usize = 16;
 /// A file that nobody has written to for so many nanoseconds is forgotten: it was rotated away, or the part of the program that wrote
 /// it has ended.
 const FORGOTTEN: u64 = 3600 * SECOND;
-/// Longest time between two attempts to write to a file whose quota is used up, nanoseconds: that there is room again shows only
-/// when a write succeeds.
+/// Longest time between two attempts to write to a file whose quota is used up, nanoseconds: room shows only when a write succeeds.
 const LONGEST_GAP: u64 = 10 * SECOND;
 /// How often a thread calls sched_yield(2) for another that is about to finish. Bounded, since that one may have left by longjmp(3).
 const MOST_YIELDS: u32 = 2000;

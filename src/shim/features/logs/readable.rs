@@ -10,7 +10,7 @@ use crate::os::elf::{self, Name};
 use crate::os::sys;
 
 /// Where pages are larger, a page is known as several.
-const PAGE: usize = 4096;
+const PAGE: usize = arch::SMALLEST_PAGE;
 /// The kernel keeps at least 128 MiB below the end of the first stack free of mmap(2).
 const STACK: usize = 64 << 20;
 /// Pages that are remembered are in so many bytes below the end of the heap: there is nothing but the heap, and the program before it.
