@@ -7,6 +7,7 @@ What it has written and can be compared, it names by trial.command(output=...) o
 
 import contextlib
 import hashlib
+import http.server
 import importlib
 import os
 import pkgutil
@@ -16,6 +17,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import threading
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -153,6 +155,31 @@ def free_port():
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         return one.getsockname()[1]
+
+
+class _Behind(http.server.ThreadingHTTPServer):
+    request_queue_size = 500  # a short backlog would be what is measured
+
+
+class _Answer(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b"behind")
+
+    def log_message(self, *_):
+        pass
+
+
+@contextlib.contextmanager
+def server_behind():
+    """A web server for a proxy to ask, without limits of its own: the request to send to the proxy. It answers `behind`."""
+    with _Behind(("127.0.0.1", 0), _Answer) as behind:
+        threading.Thread(target=behind.serve_forever, daemon=True).start()
+        try:
+            yield f"GET http://127.0.0.1:{behind.server_port}/ HTTP/1.0\r\n\r\n".encode()
+        finally:
+            behind.shutdown()
 
 
 HTTP = (b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n", b"200 OK")

@@ -102,7 +102,7 @@ pub fn put_back_what_is_left() {
 }
 
 /// The program ends, or is about to execute another: what is kept is put back where there is space. What is left is found by the next
-/// program that gets a page, and by `tideover clean`.
+/// program that gets a page or has the log as its output, and by `tideover clean`.
 pub fn ending() {
     if files::any_diverted() && !thread::is_in_vfork() {
         put_back::of_all_logs();
